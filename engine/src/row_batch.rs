@@ -1,0 +1,363 @@
+//! Owned rows in columns: one buffer from the COPY decoder to the sealed part and back.
+
+use std::fmt;
+use std::sync::Arc;
+
+use zeroize::Zeroize;
+
+use crate::layout::{AgreeKind, RowLayout};
+use crate::rows::{AgreeSlice, AgreeValue, AgreeValues, RowCheck, Rows};
+
+/// Rows in columns, with room for a fixed number of them, made to be reused.
+///
+/// Every column is allocated once for `capacity` rows: fresh pages are a cost, so a batch
+/// goes back and forth between the stages of a pipeline.
+///
+/// # Secrecy
+/// May hold plain shares: wiped when dropped, and `Debug` prints counts only.
+pub struct RowBatch {
+    layout: Arc<RowLayout>,
+    capacity: usize,
+    rows: usize,
+    ids: Vec<i64>,
+    agree: Vec<AgreeBuffer>,
+    row_checks: Vec<RowCheck>,
+    has_row_checks: bool,
+    shares: Vec<Vec<u16>>,
+}
+
+/// The buffers of one agree column.
+struct AgreeBuffer {
+    nulls: Vec<u8>,
+    values: AgreeBufferValues,
+}
+
+enum AgreeBufferValues {
+    Integer(Vec<i64>),
+    Uuid(Vec<[u8; 16]>),
+}
+
+/// One agree column of a batch, to be written.
+pub struct AgreeSliceMut<'a> {
+    /// One byte a row: 1 where the value is NULL, else 0.
+    pub nulls: &'a mut [u8],
+    /// One value a row, zero where it is NULL.
+    pub values: AgreeValuesMut<'a>,
+}
+
+/// The values of an agree column to be written, by kind.
+pub enum AgreeValuesMut<'a> {
+    /// Integers.
+    Integer(&'a mut [i64]),
+    /// UUIDs.
+    Uuid(&'a mut [[u8; 16]]),
+}
+
+/// All columns of a batch, to be written at once: the shapes are those of [`Rows`].
+pub struct RowsMut<'a> {
+    /// The rows' ids.
+    pub ids: &'a mut [i64],
+    /// The agree columns.
+    pub agree: Vec<AgreeSliceMut<'a>>,
+    /// The row checks; empty unless the batch was asked for them.
+    pub row_checks: &'a mut [RowCheck],
+    /// The share columns.
+    pub shares: Vec<&'a mut [u16]>,
+}
+
+impl RowBatch {
+    /// Allocates room for `capacity` rows.
+    #[must_use]
+    pub fn with_capacity(layout: Arc<RowLayout>, capacity: usize) -> Self {
+        let agree = layout.agree().iter().map(|column| AgreeBuffer {
+            nulls: vec![0; capacity],
+            values: match column.kind {
+                AgreeKind::Integer => AgreeBufferValues::Integer(vec![0; capacity]),
+                AgreeKind::Uuid => AgreeBufferValues::Uuid(vec![[0; 16]; capacity]),
+            },
+        });
+        let agree = agree.collect();
+        let shares = layout.shares().iter().map(|column| vec![0; column.len * capacity]).collect();
+        Self {
+            layout,
+            capacity,
+            rows: 0,
+            ids: vec![0; capacity],
+            agree,
+            row_checks: vec![[0; 8]; capacity],
+            has_row_checks: false,
+            shares,
+        }
+    }
+
+    /// What the columns are.
+    #[must_use]
+    pub fn layout(&self) -> &Arc<RowLayout> {
+        &self.layout
+    }
+
+    /// The number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The most rows that fit.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Forgets the rows and keeps the buffers.
+    pub fn clear(&mut self) {
+        self.rows = 0;
+        self.has_row_checks = false;
+    }
+
+    /// The rows, borrowed.
+    #[must_use]
+    pub fn rows(&self) -> Rows<'_> {
+        let agree = self.agree.iter().map(|column| AgreeSlice {
+            nulls: &column.nulls[..self.rows],
+            values: match &column.values {
+                AgreeBufferValues::Integer(values) => AgreeValues::Integer(&values[..self.rows]),
+                AgreeBufferValues::Uuid(values) => AgreeValues::Uuid(&values[..self.rows]),
+            },
+        });
+        let columns = self.layout.shares().iter().zip(&self.shares);
+        Rows {
+            layout: &self.layout,
+            ids: &self.ids[..self.rows],
+            agree: agree.collect(),
+            row_checks: if self.has_row_checks { &self.row_checks[..self.rows] } else { &[] },
+            shares: columns.map(|(column, shares)| &shares[..self.rows * column.len]).collect(),
+        }
+    }
+
+    /// Appends one row whose shares are still bytes, little-endian.
+    ///
+    /// # Shapes
+    /// One entry of `agree` and of `shares` a column, in session order.
+    ///
+    /// # Errors
+    /// A [`PushError`] when the batch is full or a value is not of its column; the batch is
+    /// then unchanged.
+    pub fn push_bytes(
+        &mut self,
+        id: i64,
+        agree: &[AgreeValue],
+        shares: &[&[u8]],
+    ) -> Result<(), PushError> {
+        self.check_push(id, agree, shares)?;
+        let row = self.rows;
+        self.ids[row] = id;
+        for (column, value) in self.agree.iter_mut().zip(agree) {
+            column.set(row, *value);
+        }
+        let columns = self.layout.shares().iter().zip(&mut self.shares);
+        for ((column, buffer), bytes) in columns.zip(shares) {
+            let target = &mut buffer[row * column.len..][..column.len];
+            bytemuck::cast_slice_mut::<u16, u8>(target).copy_from_slice(bytes);
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    fn check_push(&self, id: i64, agree: &[AgreeValue], shares: &[&[u8]]) -> Result<(), PushError> {
+        if self.rows == self.capacity {
+            return Err(PushError::Full { capacity: self.capacity });
+        }
+        if agree.len() != self.agree.len() || shares.len() != self.shares.len() {
+            return Err(PushError::ColumnCount { id });
+        }
+        for (column, value) in self.layout.agree().iter().zip(agree) {
+            let fits = match value {
+                AgreeValue::Null => true,
+                AgreeValue::Integer(_) => column.kind == AgreeKind::Integer,
+                AgreeValue::Uuid(_) => column.kind == AgreeKind::Uuid,
+            };
+            if !fits {
+                return Err(PushError::AgreeKind { id, column: column.name.clone() });
+            }
+        }
+        for (column, bytes) in self.layout.shares().iter().zip(shares) {
+            let expected = column.len * size_of::<u16>();
+            if bytes.len() != expected {
+                let (column, got) = (column.name.clone(), bytes.len());
+                return Err(PushError::ShareLength { id, column, expected, got });
+            }
+        }
+        Ok(())
+    }
+
+    /// Says how many rows there are, with or without row checks, and gives all columns to
+    /// be written.
+    ///
+    /// The columns hold whatever an earlier use left there: the caller writes every entry.
+    ///
+    /// # Errors
+    /// [`PushError::Full`] when `rows` do not fit; the batch is then unchanged.
+    pub fn reset(&mut self, rows: usize, with_row_checks: bool) -> Result<RowsMut<'_>, PushError> {
+        if rows > self.capacity {
+            return Err(PushError::Full { capacity: self.capacity });
+        }
+        self.rows = rows;
+        self.has_row_checks = with_row_checks;
+        Ok(self.rows_mut())
+    }
+
+    /// All columns of the present rows, to be written.
+    #[must_use]
+    pub fn rows_mut(&mut self) -> RowsMut<'_> {
+        let rows = self.rows;
+        let agree = self.agree.iter_mut().map(|column| AgreeSliceMut {
+            nulls: &mut column.nulls[..rows],
+            values: match &mut column.values {
+                AgreeBufferValues::Integer(values) => AgreeValuesMut::Integer(&mut values[..rows]),
+                AgreeBufferValues::Uuid(values) => AgreeValuesMut::Uuid(&mut values[..rows]),
+            },
+        });
+        let columns = self.layout.shares().iter().zip(&mut self.shares);
+        RowsMut {
+            ids: &mut self.ids[..rows],
+            agree: agree.collect(),
+            row_checks: if self.has_row_checks { &mut self.row_checks[..rows] } else { &mut [] },
+            shares: columns.map(|(column, shares)| &mut shares[..rows * column.len]).collect(),
+        }
+    }
+}
+
+impl AgreeBuffer {
+    fn set(&mut self, row: usize, value: AgreeValue) {
+        self.nulls[row] = u8::from(value == AgreeValue::Null);
+        match &mut self.values {
+            AgreeBufferValues::Integer(values) => {
+                values[row] = if let AgreeValue::Integer(value) = value { value } else { 0 };
+            }
+            AgreeBufferValues::Uuid(values) => {
+                values[row] = if let AgreeValue::Uuid(value) = value { value } else { [0; 16] };
+            }
+        }
+    }
+}
+
+impl Drop for RowBatch {
+    fn drop(&mut self) {
+        self.shares.zeroize();
+    }
+}
+
+impl fmt::Debug for RowBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("RowBatch");
+        out.field("rows", &self.rows).field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
+
+/// Why a row does not go into a batch. Never holds a share.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// There is no room.
+    #[error("the batch is full: it has room for {capacity} rows")]
+    Full {
+        /// Its room, in rows.
+        capacity: usize,
+    },
+    /// Too many or too few values.
+    #[error("row {id} does not have as many values as the layout has columns")]
+    ColumnCount {
+        /// The row.
+        id: i64,
+    },
+    /// A UUID where an integer belongs, or the other way round.
+    #[error("row {id}: the value of agree column {column:?} is of another kind")]
+    AgreeKind {
+        /// The row.
+        id: i64,
+        /// The column.
+        column: String,
+    },
+    /// A share column of another length.
+    #[error("row {id}: share column {column:?} has {got} bytes, expected {expected}")]
+    ShareLength {
+        /// The row.
+        id: i64,
+        /// The column.
+        column: String,
+        /// Length by the layout, in bytes.
+        expected: usize,
+        /// Length found, in bytes.
+        got: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::{AgreeColumn, ShareColumn};
+
+    fn small() -> RowBatch {
+        let agree = vec![
+            AgreeColumn { name: "version".into(), kind: AgreeKind::Integer },
+            AgreeColumn { name: "semantic".into(), kind: AgreeKind::Uuid },
+        ];
+        let shares = vec![
+            ShareColumn { name: "code".into(), len: 8 },
+            ShareColumn { name: "mask".into(), len: 4 },
+        ];
+        let layout = RowLayout::new(agree, shares).expect("a valid layout");
+        RowBatch::with_capacity(Arc::new(layout), 2)
+    }
+
+    #[test]
+    fn pushed_rows_are_read_back_in_columns() {
+        let mut batch = small();
+        let (code, mask): (Vec<u8>, Vec<u8>) = ((0..16).collect(), (16..24).collect());
+        let agree = [AgreeValue::Integer(-3), AgreeValue::Uuid([9; 16])];
+        batch.push_bytes(-7, &agree, &[&code, &mask]).expect("fits");
+        let nulls = [AgreeValue::Null, AgreeValue::Null];
+        batch.push_bytes(8, &nulls, &[&code, &mask]).expect("fits");
+        let rows = batch.rows();
+        assert_eq!(rows.ids, [-7, 8]);
+        assert_eq!(rows.agree_values(0).collect::<Vec<_>>(), agree);
+        assert_eq!(rows.agree_values(1).collect::<Vec<_>>(), nulls);
+        assert_eq!(rows.shares[0][..2], [0x0100, 0x0302]);
+        let second = rows.slice(1..2);
+        assert_eq!(second.ids, [8]);
+        assert_eq!(second.share_row(0).next().expect("a column").len(), 8);
+    }
+
+    #[test]
+    fn a_row_that_does_not_fit_changes_nothing() {
+        let mut batch = small();
+        let agree = [AgreeValue::Integer(1), AgreeValue::Null];
+        let short = batch.push_bytes(1, &agree, &[&[0; 16], &[0; 6]]);
+        assert!(matches!(short, Err(PushError::ShareLength { expected: 8, got: 6, .. })));
+        let swapped = [AgreeValue::Uuid([0; 16]), AgreeValue::Null];
+        let kind = batch.push_bytes(1, &swapped, &[&[0; 16], &[0; 8]]);
+        assert!(matches!(kind, Err(PushError::AgreeKind { .. })));
+        assert!(batch.is_empty());
+        for id in 0..2 {
+            batch.push_bytes(id, &agree, &[&[0; 16], &[0; 8]]).expect("fits");
+        }
+        let full = batch.push_bytes(3, &agree, &[&[0; 16], &[0; 8]]);
+        assert_eq!(full, Err(PushError::Full { capacity: 2 }));
+        assert!(batch.reset(3, false).is_err());
+        assert_eq!(batch.len(), 2);
+    }
+
+    #[test]
+    fn debug_prints_no_share() {
+        let mut batch = small();
+        let agree = [AgreeValue::Null, AgreeValue::Null];
+        batch.push_bytes(1, &agree, &[&[0xab; 16], &[0xab; 8]]).expect("fits");
+        assert_eq!(format!("{batch:?}"), "RowBatch { rows: 1, capacity: 2, .. }");
+    }
+}

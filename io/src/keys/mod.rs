@@ -1,0 +1,1 @@
+//! Agreement keys of the senders, age identity of the receiver.

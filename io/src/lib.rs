@@ -1,0 +1,12 @@
+//! Everything of reshare that lies outside the process: files, keys, databases.
+//!
+//! Arrows: [`pipeline`] uses all the rest; [`package`] uses [`share_file`] and [`durable`];
+//! [`postgres`] knows nothing of files; nothing here knows a terminal.
+
+pub mod durable;
+pub mod keys;
+pub mod package;
+pub mod pipeline;
+pub mod postgres;
+pub mod session;
+pub mod share_file;

@@ -1,0 +1,1 @@
+//! Parts, sealed and opened, and the manifest that closes a package.

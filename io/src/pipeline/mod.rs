@@ -1,0 +1,1 @@
+//! Stages and queues: pack, send, merge, rebuild.

@@ -1,0 +1,1 @@
+//! Export, load and comparison of tables.

@@ -1,0 +1,1 @@
+//! Memory-mapped columnar files of rows.
