@@ -1,0 +1,37 @@
+# The usual errands. `make` alone lists them.
+
+CARGO ?= cargo
+# Rows of the demo: make demo ROWS=1000
+ROWS ?= 10000
+# More arguments of the demo, the tests or the benches: make demo ARGS='--senders 0,2 --target 1'
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint bench clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-8s%s\n", $$1, $$2 }'
+
+setup: ## Install what is missing beside Rust (PostgreSQL server, age, zstd ...)
+	@scripts/setup
+
+build: ## Build target/release/reshare
+	$(CARGO) build --release --locked --package reshare-cli
+
+demo: setup build ## Do the whole job on 10,000 synthetic rows (ROWS: how many, ARGS: more flags)
+	target/release/reshare demo --rows $(ROWS) $(ARGS)
+
+test: setup ## Run every test, those against a real PostgreSQL too (ARGS: more flags)
+	@scripts/python-env
+	$(CARGO) test --workspace --locked $(ARGS)
+
+lint: ## Check the format, clippy and the TLS dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@scripts/one-tls
+
+bench: ## Run the benches
+	$(CARGO) bench --locked --package reshare-benches $(ARGS)
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
