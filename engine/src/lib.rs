@@ -16,4 +16,5 @@ pub mod party;
 pub mod ring;
 pub mod row_batch;
 pub mod rows;
+pub mod rows_mut;
 pub mod shamir;
