@@ -9,6 +9,7 @@ compile_error!(
 
 pub mod fingerprint;
 pub mod ids;
+pub mod kernel;
 pub mod key_schedule;
 pub mod keystream;
 pub mod layout;
