@@ -1,1 +1,6 @@
 //! Stages and queues: pack, send, merge, rebuild.
+
+pub mod progress;
+
+mod pool;
+mod sweep;

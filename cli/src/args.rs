@@ -1,0 +1,138 @@
+//! Flags that several commands share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Which session, and the facts that may be repeated to be checked against it.
+#[derive(Debug, Args)]
+pub(crate) struct SessionArgs {
+    /// The session file that all three parties hold
+    #[arg(long, value_name = "FILE", env = "RESHARE_SESSION")]
+    pub(crate) session: PathBuf,
+
+    /// The list of ids, where the session was made with --ids-from
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ids_from: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) checks: CrossChecks,
+}
+
+/// Facts of the session, given once more: a flag that differs is refused, never obeyed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cross-checks against the session (refused if they differ)")]
+pub(crate) struct CrossChecks {
+    /// This party
+    #[arg(long, value_name = "PARTY", env = "RESHARE_PARTY_ID")]
+    pub(crate) party_id: Option<u64>,
+
+    /// The other sender
+    #[arg(long, value_name = "PARTY")]
+    pub(crate) other_party_id: Option<u64>,
+
+    /// The receiver, whose share is rebuilt
+    #[arg(long, value_name = "PARTY")]
+    pub(crate) target_party_id: Option<u64>,
+
+    /// The environment in the schema's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) environment: Option<String>,
+
+    /// The first id
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    pub(crate) db_start: Option<i64>,
+
+    /// The id after the last one
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    pub(crate) db_end: Option<i64>,
+
+    /// The session id
+    #[arg(long, value_name = "ID")]
+    pub(crate) reshare_run_session_id: Option<String>,
+}
+
+/// Where the table lies.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Database")]
+pub(crate) struct DatabaseArgs {
+    /// URL of the database, or env:NAME for the variable that holds it [default: DATABASE_URL,
+    /// then the libpq variables and .pgpass]
+    #[arg(long, value_name = "URL")]
+    pub(crate) db_url: Option<String>,
+
+    /// Schema of the table [default: SMPC_{environment}_{party}]
+    #[arg(long, value_name = "SCHEMA")]
+    pub(crate) db_schema: Option<String>,
+
+    /// Database connections that work at the same time
+    #[arg(short = 'j', long, value_name = "N", default_value_t = default_connections())]
+    pub(crate) connections: usize,
+}
+
+/// The work on rows.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Work")]
+pub(crate) struct WorkArgs {
+    /// Rows in a part
+    #[arg(long, value_name = "ROWS", default_value_t = 512)]
+    pub(crate) batch_size: usize,
+
+    /// Threads that seal and open parts [default: RAYON_NUM_THREADS, then one a core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+}
+
+/// What a sender blinds with.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Keys")]
+pub(crate) struct SenderKeyArgs {
+    /// This sender's agreement key: file:PATH, a PKCS#8 PEM file of mode 0600
+    #[arg(long, value_name = "KEY", env = "RESHARE_AGREEMENT_KEY")]
+    pub(crate) agreement_key: String,
+
+    /// The session's fingerprint, as the operators read it to each other (see `session show`)
+    #[arg(long, value_name = "HEX")]
+    pub(crate) expect_fingerprint: String,
+}
+
+/// What a receiver opens packages with.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Packages")]
+pub(crate) struct PackagesArgs {
+    /// A package's directory: given twice, one of each sender, in any order
+    #[arg(long = "package", value_name = "DIR", required = true, num_args = 1)]
+    pub(crate) packages: Vec<PathBuf>,
+
+    /// The receiver's age identity: a file of mode 0600
+    #[arg(long, value_name = "FILE", env = "RESHARE_IDENTITY")]
+    pub(crate) identity: PathBuf,
+}
+
+/// What is printed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Print the final report as JSON on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Show no progress
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Log more: -v for debug, -vv for trace; RUST_LOG is honoured
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+impl WorkArgs {
+    /// Threads for sealing and opening.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(reshare_io::pipeline::default_threads).max(1)
+    }
+}
+
+fn default_connections() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().min(4))
+}

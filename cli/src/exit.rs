@@ -1,0 +1,99 @@
+//! Exit codes, and how a failure is told: the chain of causes and what to do next.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// What the program answers to the shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Everything is done.
+    Done,
+    /// Failed; running it again may help.
+    Failed,
+    /// The command line makes no sense.
+    Usage,
+    /// Done, but rows were left over: the report lists them.
+    LeftOver,
+    /// Refused: integrity, keys or session. Running it again does not help.
+    Refused,
+    /// Stopped by Ctrl-C.
+    Interrupted,
+    /// Stopped by SIGTERM.
+    Terminated,
+}
+
+impl Exit {
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::LeftOver => 3,
+            Self::Refused => 4,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    error: Box<dyn Error + Send + Sync>,
+    hint: Option<String>,
+}
+
+/// What every command returns.
+pub(crate) type Outcome = Result<Exit, Failure>;
+
+impl Failure {
+    /// A failure that another run may not meet.
+    pub(crate) fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { exit: Exit::Failed, error: error.into(), hint: None }
+    }
+
+    /// A refusal: the input is not what it must be.
+    pub(crate) fn refused(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { exit: Exit::Refused, error: error.into(), hint: None }
+    }
+
+    /// A command line that makes no sense.
+    pub(crate) fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { exit: Exit::Usage, error: error.into(), hint: None }
+    }
+
+    /// Adds what to do next, unless something closer to the cause has said it.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// Prints the chain of causes and the hint to standard error.
+    pub(crate) fn print(&self) {
+        let mut message = format!("error: {}", self.error);
+        let mut told = self.error.to_string();
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Some libraries repeat their cause in their own text: say it once.
+            if !told.contains(&text) {
+                message.push_str("\n  caused by: ");
+                message.push_str(&text);
+                told = text;
+            }
+            cause = error.source();
+        }
+        if let Some(hint) = &self.hint {
+            message.push_str("\nhint: ");
+            message.push_str(hint);
+        }
+        eprintln!("{message}");
+    }
+}

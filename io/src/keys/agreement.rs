@@ -1,0 +1,226 @@
+//! The private half of an agreement key, in a PKCS#8 file.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use zeroize::Zeroizing;
+
+use super::pem::{self, PemError};
+use super::permissions::{self, PrivateFileError};
+use super::public_key::AgreementPublicKey;
+
+/// The label of an unencrypted PKCS#8 key's PEM block.
+const LABEL: &str = "PRIVATE KEY";
+
+/// Bytes of a shared secret: the X coordinate of a point on P-256.
+const SECRET_BYTES: usize = 32;
+
+/// A P-256 private key that agrees with another sender's public key on a secret.
+///
+/// # Secrecy
+/// The key itself stays inside the cryptographic library; `Debug` prints the public half.
+pub struct AgreementKey {
+    private: PrivateKey,
+    public: AgreementPublicKey,
+}
+
+impl AgreementKey {
+    /// Makes a new key.
+    ///
+    /// # Errors
+    /// [`AgreementKeyError::Library`] when the system gives no random bytes.
+    pub fn generate() -> Result<Self, AgreementKeyError> {
+        let private = PrivateKey::generate(&agreement::ECDH_P256);
+        Self::from_private(private.map_err(|_| AgreementKeyError::Library)?)
+    }
+
+    /// Makes a new key and writes it to a new file, mode 0600.
+    ///
+    /// # Errors
+    /// An [`AgreementKeyError`] when the file exists already or cannot be written.
+    pub fn generate_file(path: &Path) -> Result<Self, AgreementKeyError> {
+        let key = Self::generate()?;
+        permissions::write_private(path, &key.to_pem()?)?;
+        Ok(key)
+    }
+
+    /// Opens the key that a source names.
+    ///
+    /// # Errors
+    /// As [`AgreementKey::load`].
+    pub fn open(source: &AgreementKeySource) -> Result<Self, AgreementKeyError> {
+        match source {
+            AgreementKeySource::File(path) => Self::load(path),
+        }
+    }
+
+    /// Reads a key from an unencrypted PKCS#8 PEM file that is its owner's alone.
+    ///
+    /// # Errors
+    /// An [`AgreementKeyError`] for a file open to others, other text than one such block,
+    /// or a key that is not on P-256.
+    pub fn load(path: &Path) -> Result<Self, AgreementKeyError> {
+        let text = permissions::read_private(path)?;
+        let at = || path.to_owned();
+        let der = pem::decode(&text, LABEL)
+            .map_err(|source| AgreementKeyError::Pem { path: at(), source })?;
+        let private = PrivateKey::from_private_key_der(&agreement::ECDH_P256, &der);
+        match private {
+            Ok(private) => Self::from_private(private),
+            Err(_) => match other_curve(&der) {
+                Some(curve) => Err(AgreementKeyError::Curve { path: at(), curve }),
+                None => Err(AgreementKeyError::Invalid { path: at() }),
+            },
+        }
+    }
+
+    fn from_private(private: PrivateKey) -> Result<Self, AgreementKeyError> {
+        let point = private.compute_public_key().map_err(|_| AgreementKeyError::Library)?;
+        let public = AgreementPublicKey::from_point(point.as_ref());
+        Ok(Self { private, public: public.ok_or(AgreementKeyError::Library)? })
+    }
+
+    fn to_pem(&self) -> Result<Zeroizing<String>, AgreementKeyError> {
+        let der = AsDer::<Pkcs8V1Der<'static>>::as_der(&self.private);
+        let der = der.map_err(|_| AgreementKeyError::Library)?;
+        Ok(pem::encode(LABEL, der.as_ref()))
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public_key(&self) -> &AgreementPublicKey {
+        &self.public
+    }
+
+    /// Agrees with the owner of another key on a secret: the X coordinate of their common
+    /// point.
+    ///
+    /// # Secrecy
+    /// The result is input for a key derivation and nothing else; it is wiped when dropped.
+    ///
+    /// # Errors
+    /// [`AgreementKeyError::OwnKey`] when the other key is this one.
+    ///
+    /// # Source
+    /// NIST SP 800-56A rev. 3, section 5.7.1.2.
+    pub fn shared_secret(
+        &self,
+        peer: &AgreementPublicKey,
+    ) -> Result<Zeroizing<[u8; SECRET_BYTES]>, AgreementKeyError> {
+        if *peer == self.public {
+            return Err(AgreementKeyError::OwnKey);
+        }
+        let peer = UnparsedPublicKey::new(&agreement::ECDH_P256, peer.as_der());
+        agreement::agree(&self.private, peer, AgreementKeyError::Library, |secret| {
+            let mut copy = Zeroizing::new([0; SECRET_BYTES]);
+            if secret.len() != SECRET_BYTES {
+                return Err(AgreementKeyError::Library);
+            }
+            copy.copy_from_slice(secret);
+            Ok(copy)
+        })
+    }
+}
+
+/// Names the curve of a valid key on another NIST curve.
+fn other_curve(der: &[u8]) -> Option<&'static str> {
+    let curves = [(&agreement::ECDH_P384, "P-384"), (&agreement::ECDH_P521, "P-521")];
+    let is = |algorithm| PrivateKey::from_private_key_der(algorithm, der).is_ok();
+    curves.into_iter().find(|(algorithm, _)| is(algorithm)).map(|found| found.1)
+}
+
+impl fmt::Debug for AgreementKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgreementKey").field("public", &self.public).finish_non_exhaustive()
+    }
+}
+
+/// Where a sender's private agreement key is: `file:PATH`, or a bare path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AgreementKeySource {
+    /// A PKCS#8 PEM file.
+    File(PathBuf),
+}
+
+impl FromStr for AgreementKeySource {
+    type Err = SourceError;
+
+    fn from_str(text: &str) -> Result<Self, SourceError> {
+        let path = match text.split_once(':') {
+            Some(("file", path)) => path,
+            // A scheme is letters alone; a path with a colon can always be said with `file:`.
+            Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+                return Err(SourceError::Scheme { scheme: scheme.to_owned() });
+            }
+            _ => text,
+        };
+        if path.is_empty() {
+            return Err(SourceError::Empty);
+        }
+        Ok(Self::File(path.into()))
+    }
+}
+
+impl fmt::Display for AgreementKeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+/// Why a text names no place of a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// Nothing, or nothing after `file:`.
+    #[error("an agreement key is named by file:PATH, and the path is missing")]
+    Empty,
+    /// Another scheme.
+    #[error("an agreement key is named by file:PATH, not by {scheme}:")]
+    Scheme {
+        /// The scheme.
+        scheme: String,
+    },
+}
+
+/// Why there is no agreement key or no shared secret. Never holds any of the key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgreementKeyError {
+    /// The file is at fault.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
+    /// The file's text is at fault.
+    #[error("{} is no agreement key", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: PemError,
+    },
+    /// The key is on another curve.
+    #[error("the key in {} is on {curve}, an agreement key is on P-256", path.display())]
+    Curve {
+        /// The file.
+        path: PathBuf,
+        /// The curve.
+        curve: &'static str,
+    },
+    /// The key is of another sort, or broken.
+    #[error("{} holds no valid P-256 private key", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The other side's key is one's own.
+    #[error("the other sender's agreement key is this sender's own: each sender needs its own key")]
+    OwnKey,
+    /// The cryptographic library gave no result.
+    #[error("the cryptographic library refused a key operation")]
+    Library,
+}

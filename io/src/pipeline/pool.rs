@@ -1,0 +1,134 @@
+//! A bounded number of row batches that go round between the stages of a pipeline.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use reshare_engine::layout::RowLayout;
+use reshare_engine::row_batch::RowBatch;
+use tokio::sync::Notify;
+
+/// Batches of one layout and capacity, at most `limit` of them at any time.
+///
+/// The pool is what bounds a pipeline's memory: a stage that wants another batch waits until
+/// a later stage has given one back. Batches are kept, since fresh pages are a cost.
+pub(crate) struct BatchPool {
+    layout: Arc<RowLayout>,
+    rows_per_batch: usize,
+    state: Mutex<PoolState>,
+    returned: Condvar,
+    notify: Notify,
+}
+
+struct PoolState {
+    idle: Vec<RowBatch>,
+    /// How many more batches may be made.
+    to_make: usize,
+}
+
+/// A batch on loan: it returns to its pool when dropped.
+pub(crate) struct PooledBatch {
+    batch: Option<RowBatch>,
+    pool: Arc<BatchPool>,
+}
+
+impl BatchPool {
+    /// Prepares a pool; nothing is allocated before it is needed.
+    pub(crate) fn new(layout: Arc<RowLayout>, rows_per_batch: usize, limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            layout,
+            rows_per_batch,
+            state: Mutex::new(PoolState { idle: Vec::new(), to_make: limit.max(1) }),
+            returned: Condvar::new(),
+            notify: Notify::new(),
+        })
+    }
+
+    /// Takes a batch, waiting on the thread until there is one.
+    pub(crate) fn take_blocking(self: &Arc<Self>) -> PooledBatch {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(batch) = self.try_take(&mut state) {
+                return PooledBatch { batch: Some(batch), pool: Arc::clone(self) };
+            }
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes a batch, letting other tasks run until there is one.
+    pub(crate) async fn take(self: &Arc<Self>) -> PooledBatch {
+        loop {
+            // Registered before the look, so that a batch given back in between is not missed.
+            let returned = self.notify.notified();
+            let mut returned = std::pin::pin!(returned);
+            returned.as_mut().enable();
+            let taken = {
+                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                self.try_take(&mut state)
+            };
+            if let Some(batch) = taken {
+                return PooledBatch { batch: Some(batch), pool: Arc::clone(self) };
+            }
+            returned.await;
+        }
+    }
+
+    fn try_take(&self, state: &mut PoolState) -> Option<RowBatch> {
+        if let Some(mut batch) = state.idle.pop() {
+            batch.clear();
+            return Some(batch);
+        }
+        state.to_make = state.to_make.checked_sub(1)?;
+        Some(RowBatch::with_capacity(Arc::clone(&self.layout), self.rows_per_batch))
+    }
+
+    fn give_back(&self, batch: RowBatch) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).idle.push(batch);
+        self.returned.notify_one();
+        // Every waiter looks again: one that was cancelled must not swallow the only wake-up.
+        self.notify.notify_waiters();
+    }
+}
+
+impl Deref for PooledBatch {
+    type Target = RowBatch;
+
+    fn deref(&self) -> &RowBatch {
+        self.batch.as_ref().expect("the batch is there until the loan is dropped")
+    }
+}
+
+impl DerefMut for PooledBatch {
+    fn deref_mut(&mut self) -> &mut RowBatch {
+        self.batch.as_mut().expect("the batch is there until the loan is dropped")
+    }
+}
+
+impl Drop for PooledBatch {
+    fn drop(&mut self) {
+        if let Some(batch) = self.batch.take() {
+            self.pool.give_back(batch);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pool_lends_no_more_than_its_limit() {
+        let pool = BatchPool::new(Arc::new(RowLayout::iris()), 1, 2);
+        let first = pool.take().await;
+        let second = pool.take_blocking();
+        let waiting = tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move { pool.take().await.capacity() }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(first);
+        assert_eq!(waiting.await.expect("the task ends"), 1);
+        drop(second);
+        assert_eq!(pool.state.lock().expect("not poisoned").idle.len(), 2);
+    }
+}

@@ -1,0 +1,103 @@
+//! What a running pipeline tells whoever watches it, and how it is told to stop.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Counters of one run, shared by its stages and whoever shows them.
+///
+/// Relaxed atomics: the figures are for people, and nothing is decided by them.
+#[derive(Debug, Default)]
+pub struct Progress {
+    rows_total: AtomicU64,
+    rows_done: AtomicU64,
+    rows_skipped: AtomicU64,
+    bytes_done: AtomicU64,
+    stage: Mutex<&'static str>,
+    stop: AtomicBool,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProgressSnapshot {
+    /// What the run is doing, a few words.
+    pub stage: &'static str,
+    /// Rows to go through in all; 0 while that is not known.
+    pub rows_total: u64,
+    /// Rows gone through in this run.
+    pub rows_done: u64,
+    /// Rows that an earlier run had done.
+    pub rows_skipped: u64,
+    /// Bytes of share data gone through in this run.
+    pub bytes_done: u64,
+}
+
+impl Progress {
+    /// Names the stage that begins and how many rows it goes through.
+    pub fn begin(&self, stage: &'static str, rows_total: u64) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+        self.rows_done.store(0, Ordering::Relaxed);
+        self.rows_skipped.store(0, Ordering::Relaxed);
+        self.bytes_done.store(0, Ordering::Relaxed);
+        self.rows_total.store(rows_total, Ordering::Relaxed);
+    }
+
+    /// Counts rows as done.
+    pub fn add(&self, rows: u64, share_bytes: u64) {
+        self.rows_done.fetch_add(rows, Ordering::Relaxed);
+        self.bytes_done.fetch_add(share_bytes, Ordering::Relaxed);
+    }
+
+    /// Counts rows that need no work, since an earlier run did them.
+    pub fn skip(&self, rows: u64) {
+        self.rows_skipped.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn snapshot(&self) -> ProgressSnapshot {
+        ProgressSnapshot {
+            stage: *self.stage.lock().unwrap_or_else(PoisonError::into_inner),
+            rows_total: self.rows_total.load(Ordering::Relaxed),
+            rows_done: self.rows_done.load(Ordering::Relaxed),
+            rows_skipped: self.rows_skipped.load(Ordering::Relaxed),
+            bytes_done: self.bytes_done.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Asks every stage to stop after the part in hand.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the run was asked to stop.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_stage_starts_its_counters_anew() {
+        let progress = Progress::default();
+        progress.begin("export", 10);
+        progress.add(4, 400);
+        progress.skip(2);
+        let expected = ProgressSnapshot {
+            stage: "export",
+            rows_total: 10,
+            rows_done: 4,
+            rows_skipped: 2,
+            bytes_done: 400,
+        };
+        assert_eq!(progress.snapshot(), expected);
+        progress.begin("load", 5);
+        assert_eq!(progress.snapshot().rows_done, 0);
+        assert!(!progress.stopped());
+        progress.stop();
+        assert!(progress.stopped());
+    }
+}

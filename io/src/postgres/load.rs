@@ -1,0 +1,261 @@
+//! Writes rebuilt rows into a table, each range once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reshare_engine::fingerprint::Fingerprint;
+use reshare_engine::ids::IdRange;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
+
+use super::connect::Database;
+use super::error::DatabaseError;
+use super::export::close;
+use super::load_error::LoadError;
+use super::progress::{LoadedRange, Progress};
+use super::stored::present_ids;
+use super::table::{Table, TableName, TableSpec};
+use super::write::RangeWriter;
+
+/// What to do about rows that are in the target already and were not loaded by this session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Refuse.
+    Error,
+    /// Replace the row: it is deleted and written anew, so that columns the session does not
+    /// know take their defaults. An UPDATE would fire triggers that raise the version.
+    Replace {
+        /// Also a row whose integer agree columns are higher there than delivered.
+        allow_older: bool,
+    },
+}
+
+/// How to load.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadOptions {
+    /// About rows that are there already.
+    pub on_conflict: OnConflict,
+    /// How long to wait while another process loads the same session into the same table.
+    pub lock_wait: Duration,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { on_conflict: OnConflict::Error, lock_wait: Duration::from_secs(60) }
+    }
+}
+
+/// The load of one session into one table, by one process at a time.
+///
+/// An advisory lock keeps other processes out for as long as the loader lives.
+pub struct Loader {
+    database: Database,
+    table: Arc<Table>,
+    progress: Progress,
+    options: LoadOptions,
+    control: PgConnection,
+    loaded: Vec<LoadedRange>,
+}
+
+impl Loader {
+    /// Checks the table, waits for its turn, and reads what the session has loaded already.
+    ///
+    /// # Errors
+    /// A [`LoadError`]: no connection, not the table, or [`LoadError::Busy`].
+    pub async fn open(
+        database: &Database,
+        spec: &TableSpec,
+        fingerprint: Fingerprint,
+        options: LoadOptions,
+    ) -> Result<Self, LoadError> {
+        let mut control = database.connect().await?;
+        let table = Arc::new(Table::inspect(&mut control, spec).await?);
+        lock(&mut control, spec.name(), fingerprint, options.lock_wait).await?;
+        let progress = Progress::of(spec.name(), fingerprint)?;
+        let failed = |source| LoadError::Database { table: spec.name().clone(), source };
+        progress.create(&mut control).await.map_err(failed)?;
+        let loaded = progress.loaded(&mut control).await.map_err(failed)?;
+        Ok(Self { database: database.clone(), table, progress, options, control, loaded })
+    }
+
+    /// The table with its real types.
+    #[must_use]
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// The ranges the session had loaded when the loader was opened, in id order.
+    #[must_use]
+    pub fn loaded(&self) -> &[LoadedRange] {
+        &self.loaded
+    }
+
+    /// A writer with a connection of its own, which it makes when it first writes.
+    #[must_use]
+    pub fn writer(&self) -> RangeWriter {
+        RangeWriter::new(
+            self.database.clone(),
+            Arc::clone(&self.table),
+            self.progress.clone(),
+            self.options.on_conflict,
+        )
+    }
+
+    /// The first `limit` ids of the target within `range` that this session has not loaded,
+    /// ascending. For a caller that refuses before anything is written.
+    ///
+    /// # Errors
+    /// [`LoadError::Database`].
+    pub async fn existing_ids(
+        &mut self,
+        range: IdRange,
+        limit: usize,
+    ) -> Result<Vec<i64>, LoadError> {
+        let spec = self.table.spec();
+        let (id, table) = (spec.id_sql(), spec.name().sql());
+        let mut existing = vec![];
+        for gap in gaps(range, &self.loaded) {
+            let missing = limit - existing.len();
+            if missing == 0 {
+                break;
+            }
+            let within = spec.within_sql(gap);
+            let sql = format!(
+                "SELECT {id}::bigint FROM {table} WHERE {within} ORDER BY {id} LIMIT {missing}"
+            );
+            let found = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut self.control).await;
+            let found: Vec<i64> = found.map_err(|error| LoadError::database(spec.name(), error))?;
+            existing.extend(found);
+        }
+        Ok(existing)
+    }
+
+    /// Those of the delivered `ids` (ascending) that are in the target though this session has
+    /// not loaded them.
+    ///
+    /// # Errors
+    /// [`LoadError::Database`].
+    pub async fn conflicting_ids(&mut self, ids: &[i64]) -> Result<Vec<i64>, LoadError> {
+        let fresh: Vec<i64> =
+            ids.iter().copied().filter(|id| !is_loaded(&self.loaded, *id)).collect();
+        let name = self.table.spec().name();
+        let found = present_ids(&mut self.control, &self.table, &fresh).await;
+        found.map_err(|error| LoadError::database(name, error))
+    }
+
+    /// Gives the lock back and says goodbye to the server.
+    pub async fn close(self) {
+        close(self.control).await;
+    }
+}
+
+/// The key of an advisory lock: the same for the same words, in every process.
+pub(super) fn advisory_key(words: &[&str]) -> i64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"reshare/advisory-lock");
+    for word in words {
+        hasher.update(&(word.len() as u64).to_le_bytes());
+        hasher.update(word.as_bytes());
+    }
+    let mut key = [0; 8];
+    hasher.finalize_xof().fill(&mut key);
+    i64::from_le_bytes(key)
+}
+
+async fn lock(
+    control: &mut PgConnection,
+    table: &TableName,
+    fingerprint: Fingerprint,
+    wait: Duration,
+) -> Result<(), LoadError> {
+    let failed = |error| LoadError::database(table, error);
+    let key = advisory_key(&[&table.sql(), &fingerprint.to_string()]);
+    let locked = sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_lock($1)").bind(key);
+    if locked.fetch_one(&mut *control).await.map_err(failed)? {
+        return Ok(());
+    }
+    // In milliseconds; 0 would mean for ever.
+    let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX).max(1);
+    tracing::warn!(%table, "another process loads this session into this table: waiting for it");
+    let sql = format!(
+        "SET lock_timeout = {wait_ms}; SELECT pg_catalog.pg_advisory_lock('{key}'::bigint); \
+         SET lock_timeout = 0"
+    );
+    match sqlx::raw_sql(AssertSqlSafe(sql)).execute(control).await {
+        Ok(_) => Ok(()),
+        Err(error) => match DatabaseError::from(error) {
+            error if error.code() == Some(LOCK_NOT_AVAILABLE) => {
+                Err(LoadError::Busy { table: table.clone(), waited: wait })
+            }
+            source => Err(LoadError::Database { table: table.clone(), source }),
+        },
+    }
+}
+
+/// SQLSTATE of a lock that was not to be had in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// What is left of `range` without the `loaded` ranges, which are in order and disjoint.
+fn gaps(range: IdRange, loaded: &[LoadedRange]) -> Vec<IdRange> {
+    let mut gaps = vec![];
+    let mut next = Some(range.first());
+    for done in loaded.iter().filter(|done| done.ids.overlaps(range)) {
+        let before = done.ids.first().checked_sub(1);
+        gaps.extend(next.zip(before).and_then(|(first, last)| IdRange::new(first, last)));
+        next = done.ids.last().checked_add(1);
+    }
+    gaps.extend(next.and_then(|first| IdRange::new(first, range.last())));
+    gaps
+}
+
+fn is_loaded(loaded: &[LoadedRange], id: i64) -> bool {
+    let after = loaded.partition_point(|done| done.ids.first() <= id);
+    after > 0 && loaded[after - 1].ids.contains(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::postgres::progress::Leftovers;
+
+    fn range(first: i64, last: i64) -> IdRange {
+        IdRange::new(first, last).expect("in order")
+    }
+
+    fn loaded(ranges: &[(i64, i64)]) -> Vec<LoadedRange> {
+        let entry = |&(first, last): &(i64, i64)| LoadedRange {
+            ids: range(first, last),
+            rows: 1,
+            digest: [0; 32],
+            leftovers: Leftovers::default(),
+            loaded_at: OffsetDateTime::UNIX_EPOCH,
+        };
+        ranges.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn gaps_are_what_was_not_loaded() {
+        let done = loaded(&[(-5, -1), (0, 9), (20, 29)]);
+        assert_eq!(gaps(range(-9, 40), &done), [range(-9, -6), range(10, 19), range(30, 40)]);
+        assert_eq!(gaps(range(3, 25), &done), [range(10, 19)]);
+        assert_eq!(gaps(range(20, 29), &done), []);
+        assert_eq!(gaps(range(10, 19), &done), [range(10, 19)]);
+        let ends = loaded(&[(i64::MIN, 0), (7, i64::MAX)]);
+        assert_eq!(gaps(IdRange::ALL, &ends), [range(1, 6)]);
+        assert_eq!(gaps(IdRange::ALL, &[]), [IdRange::ALL]);
+    }
+
+    #[test]
+    fn an_id_is_loaded_when_a_range_holds_it() {
+        let done = loaded(&[(-5, -1), (5, 9)]);
+        let hits: Vec<i64> = (-7..12).filter(|id| is_loaded(&done, *id)).collect();
+        assert_eq!(hits, [-5, -4, -3, -2, -1, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn keys_of_locks_do_not_run_words_together() {
+        assert_ne!(advisory_key(&["ab", "c"]), advisory_key(&["a", "bc"]));
+    }
+}

@@ -1,0 +1,237 @@
+//! Whether a table is what a session takes it for.
+
+use reshare_engine::layout::AgreeKind;
+use sqlx::Row;
+use sqlx::postgres::PgConnection;
+
+use super::error::DatabaseError;
+use super::table::{AgreeType, IntegerWidth, RERAND_EPOCH, Table, TableName, TableSpec};
+
+impl Table {
+    /// Reads the catalog and checks that the table fits `spec`.
+    ///
+    /// The id column is BIGINT, INTEGER or SMALLINT, never NULL, and unique by itself; agree
+    /// columns are SMALLINT, INTEGER, BIGINT or UUID as the layout says; share columns are
+    /// BYTEA. A table with a column `rerand_epoch` that is no agree column is refused: its
+    /// shares change while `version_id` stays, so two senders could differ unnoticed.
+    ///
+    /// # Errors
+    /// The first [`SchemaError`], which names table and column.
+    pub async fn inspect(
+        connection: &mut PgConnection,
+        spec: &TableSpec,
+    ) -> Result<Self, SchemaError> {
+        let columns = Columns::read(connection, spec.name()).await?;
+        let id = columns.find(spec.id_column())?;
+        let Some(AgreeType::Integer(id_width)) = agree_type(id.type_oid) else {
+            return Err(columns.wrong_type(id, "bigint"));
+        };
+        if !id.not_null || !is_unique(connection, columns.table_oid, id.number).await? {
+            let (table, column) = (spec.name().clone(), id.name.clone());
+            return Err(SchemaError::NotAKey { table, column });
+        }
+        let mut agree_types = vec![];
+        for column in spec.layout().agree() {
+            let found = columns.find(&column.name)?;
+            let kind = agree_type(found.type_oid).filter(|found| found.kind() == column.kind);
+            let expected = match column.kind {
+                AgreeKind::Integer => "smallint, integer or bigint",
+                AgreeKind::Uuid => "uuid",
+            };
+            agree_types.push(kind.ok_or_else(|| columns.wrong_type(found, expected))?);
+        }
+        for column in spec.layout().shares() {
+            let found = columns.find(&column.name)?;
+            if found.type_oid != BYTEA {
+                return Err(columns.wrong_type(found, "bytea"));
+            }
+        }
+        let agrees = spec.layout().agree().iter().any(|column| column.name == RERAND_EPOCH);
+        if !agrees && columns.find(RERAND_EPOCH).is_ok() {
+            return Err(SchemaError::EpochNotAgreed { table: spec.name().clone() });
+        }
+        let table = Self::new(spec.clone(), id_width, agree_types);
+        Ok(table.expect("each type was checked against its column's kind"))
+    }
+}
+
+/// Whether the table has the column [`RERAND_EPOCH`], so that a session has to agree on it.
+///
+/// # Errors
+/// [`SchemaError::NoSuchTable`] and [`SchemaError::Database`].
+pub async fn has_rerand_epoch(
+    connection: &mut PgConnection,
+    name: &TableName,
+) -> Result<bool, SchemaError> {
+    Ok(Columns::read(connection, name).await?.find(RERAND_EPOCH).is_ok())
+}
+
+const BYTEA: i64 = 17;
+
+/// The type of an agree column by its OID, which the catalog fixes for built-in types.
+fn agree_type(oid: i64) -> Option<AgreeType> {
+    match oid {
+        21 => Some(AgreeType::Integer(IntegerWidth::Two)),
+        23 => Some(AgreeType::Integer(IntegerWidth::Four)),
+        20 => Some(AgreeType::Integer(IntegerWidth::Eight)),
+        2950 => Some(AgreeType::Uuid),
+        _ => None,
+    }
+}
+
+struct Columns {
+    table: TableName,
+    table_oid: i64,
+    columns: Vec<Column>,
+}
+
+struct Column {
+    name: String,
+    number: i16,
+    type_oid: i64,
+    type_name: String,
+    not_null: bool,
+}
+
+impl Columns {
+    async fn read(connection: &mut PgConnection, name: &TableName) -> Result<Self, SchemaError> {
+        let found = sqlx::query(
+            "SELECT c.oid::bigint, c.relkind::text FROM pg_catalog.pg_class c \
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = $1 AND c.relname = $2",
+        );
+        let found = found.bind(name.schema()).bind(name.table());
+        let found = found.fetch_optional(&mut *connection).await.map_err(DatabaseError::from)?;
+        let missing = || SchemaError::NoSuchTable { table: name.clone() };
+        let found = found.ok_or_else(missing)?;
+        let table_oid = found.try_get(0).map_err(DatabaseError::from)?;
+        let kind: String = found.try_get(1).map_err(DatabaseError::from)?;
+        if kind != "r" && kind != "p" {
+            return Err(SchemaError::NotATable { table: name.clone() });
+        }
+        // A domain travels in the form of the type below it.
+        let rows = sqlx::query(
+            "SELECT a.attname::text, a.attnum, \
+                    COALESCE(NULLIF(t.typbasetype, 0), t.oid)::bigint, \
+                    pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull \
+             FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid \
+             WHERE a.attrelid = $1::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped",
+        );
+        let rows = rows.bind(table_oid).fetch_all(connection).await.map_err(DatabaseError::from)?;
+        let columns: Result<_, sqlx::Error> = rows.iter().map(Column::of).collect();
+        let columns = columns.map_err(DatabaseError::from)?;
+        Ok(Self { table: name.clone(), table_oid, columns })
+    }
+
+    fn find(&self, name: &str) -> Result<&Column, SchemaError> {
+        let missing = || {
+            let (table, column) = (self.table.clone(), name.to_owned());
+            SchemaError::NoSuchColumn { table, column }
+        };
+        self.columns.iter().find(|column| column.name == name).ok_or_else(missing)
+    }
+
+    fn wrong_type(&self, column: &Column, expected: &'static str) -> SchemaError {
+        SchemaError::WrongType {
+            table: self.table.clone(),
+            column: column.name.clone(),
+            found: column.type_name.clone(),
+            expected,
+        }
+    }
+}
+
+impl Column {
+    fn of(row: &sqlx::postgres::PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            name: row.try_get(0)?,
+            number: row.try_get(1)?,
+            type_oid: row.try_get(2)?,
+            type_name: row.try_get(3)?,
+            not_null: row.try_get(4)?,
+        })
+    }
+}
+
+/// Whether an index that holds for every row, at once, makes the column alone unique.
+async fn is_unique(
+    connection: &mut PgConnection,
+    table_oid: i64,
+    column: i16,
+) -> Result<bool, SchemaError> {
+    let found = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_index i \
+         WHERE i.indrelid = $1::bigint::oid AND i.indisunique AND i.indisvalid \
+           AND i.indimmediate AND i.indpred IS NULL \
+           AND i.indnkeyatts = 1 AND i.indkey[0] = $2)",
+    );
+    let found = found.bind(table_oid).bind(column).fetch_one(connection).await;
+    Ok(found.map_err(DatabaseError::from)?)
+}
+
+/// Why a table cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SchemaError {
+    /// There is none of that name, or the user does not see it.
+    #[error("table {table} does not exist")]
+    NoSuchTable {
+        /// The table.
+        table: TableName,
+    },
+    /// It is a view, an index or the like.
+    #[error("{table} is no table")]
+    NotATable {
+        /// The name.
+        table: TableName,
+    },
+    /// A column is missing.
+    #[error("table {table} has no column {column:?}")]
+    NoSuchColumn {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+    },
+    /// A column of a type that does not do.
+    #[error("table {table}, column {column:?}: the type is {found}, expected {expected}")]
+    WrongType {
+        /// The table.
+        table: TableName,
+        /// The column.
+        column: String,
+        /// Its type.
+        found: String,
+        /// The types that do.
+        expected: &'static str,
+    },
+    /// The id does not identify a row.
+    #[error("table {table}, column {column:?}: ids must be NOT NULL and have a unique index")]
+    NotAKey {
+        /// The table.
+        table: TableName,
+        /// The id column.
+        column: String,
+    },
+    /// Shares may change unnoticed.
+    #[error("table {table} has a column {RERAND_EPOCH:?} that is not among the agree columns")]
+    EpochNotAgreed {
+        /// The table.
+        table: TableName,
+    },
+    /// The catalog cannot be read.
+    #[error("cannot read the catalog")]
+    Database(
+        #[from]
+        #[source]
+        DatabaseError,
+    ),
+}
+
+impl SchemaError {
+    /// Whether trying again is no help before something is changed.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Database(_))
+    }
+}
