@@ -14,8 +14,8 @@ pub const RERAND_EPOCH: &str = "rerand_epoch";
 /// A table's schema and name, both as they are in the catalog: unquoted, case kept.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TableName {
-    schema: String,
-    table: String,
+    schema: Arc<str>,
+    table: Arc<str>,
 }
 
 impl TableName {
@@ -27,7 +27,7 @@ impl TableName {
     pub fn new(schema: &str, table: &str) -> Result<Self, NameError> {
         check_name(schema)?;
         check_name(table)?;
-        Ok(Self { schema: schema.to_owned(), table: table.to_owned() })
+        Ok(Self { schema: schema.into(), table: table.into() })
     }
 
     /// The schema.

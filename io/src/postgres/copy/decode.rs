@@ -34,6 +34,7 @@ enum State {
 }
 
 /// What lies at the beginning of some bytes.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, never stored")]
 enum Parsed<'b> {
     /// The header, a row or the trailer, of this many bytes.
     Whole(usize, Item<'b>),
@@ -41,6 +42,7 @@ enum Parsed<'b> {
     Needs(usize),
 }
 
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, never stored")]
 enum Item<'b> {
     Header,
     Trailer,
