@@ -9,7 +9,11 @@ compile_error!(
 
 pub mod fingerprint;
 pub mod ids;
+pub mod key_schedule;
+pub mod keystream;
 pub mod layout;
 pub mod party;
+pub mod ring;
 pub mod row_batch;
 pub mod rows;
+pub mod shamir;
