@@ -1,1 +1,31 @@
 //! Parts, sealed and opened, and the manifest that closes a package.
+//!
+//! A part is `blinded share file -> zstd -> age`. A package is a directory of parts with a
+//! manifest that is a closed list: nothing else may lie there. The bytes are defined in
+//! `io/FORMAT.md`.
+
+mod directory;
+mod error;
+mod expectations;
+mod hex_bytes;
+mod manifest;
+mod manifest_check;
+mod open;
+mod part_name;
+mod seal;
+mod timestamp;
+mod writer;
+mod zstd_store;
+
+pub use directory::{Package, read_manifest};
+pub use error::{ManifestError, PackageError, PartDefect, PartError};
+pub use expectations::PackageExpectations;
+pub use manifest::{
+    MANIFEST_FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, ManifestContent, PartEntry,
+    Totals, UnverifiedManifest,
+};
+pub use open::{open_part, open_part_prefix};
+pub use part_name::PartName;
+pub use seal::{SealedPart, rows_per_part_at_most, seal_part, seal_part_to, sealed_bytes_at_most};
+pub use timestamp::Timestamp;
+pub use writer::PackageWriter;

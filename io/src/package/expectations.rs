@@ -1,0 +1,50 @@
+//! What a session says of a package.
+
+use std::sync::Arc;
+
+use reshare_engine::fingerprint::Fingerprint;
+use reshare_engine::ids::IdRange;
+use reshare_engine::layout::RowLayout;
+use reshare_engine::party::PartyId;
+
+use super::PartEntry;
+use crate::share_file::{Kind, ShareFileSpec};
+
+/// The facts of a session that every package of it must agree with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageExpectations {
+    /// The session's id.
+    pub session_id: String,
+    /// The session's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Whose package it is.
+    pub sender: PartyId,
+    /// Who can open it.
+    pub receiver: PartyId,
+    /// The columns.
+    pub layout: Arc<RowLayout>,
+    /// The ids of the session.
+    pub ids: IdRange,
+    /// The largest sealed part.
+    pub max_part_bytes: u64,
+}
+
+impl PackageExpectations {
+    /// What the header of one part must say.
+    #[must_use]
+    pub fn part_spec(&self, entry: &PartEntry) -> ShareFileSpec {
+        self.spec(entry.name.index(), entry.ids, entry.rows)
+    }
+
+    pub(super) fn spec(&self, part_index: u64, ids: IdRange, rows: u64) -> ShareFileSpec {
+        ShareFileSpec {
+            kind: Kind::Blinded,
+            fingerprint: self.fingerprint,
+            party: self.sender,
+            part_index,
+            ids,
+            rows,
+            layout: Arc::clone(&self.layout),
+        }
+    }
+}

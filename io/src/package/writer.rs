@@ -1,0 +1,168 @@
+//! A package being made: parts from several threads, then the manifest.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use age::x25519::Recipient;
+use reshare_engine::ids::IdRange;
+use reshare_engine::rows::Rows;
+
+use super::directory::{check_closed_list, io_error, part_name};
+use super::{
+    MANIFEST_NAME, Manifest, ManifestContent, PackageError, PackageExpectations, PartName,
+    SealedPart, UnverifiedManifest, seal_part,
+};
+use crate::durable::{self, DurableFile};
+
+/// The directory of a package that is still open.
+///
+/// A part may be replaced until the manifest closes the package.
+pub struct PackageWriter {
+    directory: PathBuf,
+    session: PackageExpectations,
+    recipient: Recipient,
+}
+
+impl PackageWriter {
+    /// Creates the directory, or goes on in one that is not closed, and removes what a crash
+    /// left unfinished there.
+    ///
+    /// # Errors
+    /// [`PackageError::AlreadyClosed`] when there is a manifest; what the file system says.
+    pub fn create(
+        directory: impl Into<PathBuf>,
+        session: PackageExpectations,
+        recipient: Recipient,
+    ) -> Result<Self, PackageError> {
+        let directory = directory.into();
+        let failed = |error| io_error("create", &directory, error);
+        durable::create_directory(&directory).map_err(failed)?;
+        let writer = Self { directory, session, recipient };
+        writer.check_open()?;
+        durable::remove_leftovers(&writer.directory)
+            .map_err(|error| io_error("clean up", &writer.directory, error))?;
+        Ok(writer)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The names and sizes of the parts that are there, in order.
+    ///
+    /// # Errors
+    /// [`PackageError::ExtraFile`] when something lies there that is no part.
+    pub fn parts(&self) -> Result<Vec<(PartName, u64)>, PackageError> {
+        let read = |error| io_error("list", &self.directory, error);
+        let mut parts = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            let name = entry.file_name();
+            if durable::is_temporary(&name) {
+                continue;
+            }
+            let path = entry.path();
+            let Some(part) = part_name(&name) else {
+                return Err(PackageError::ExtraFile { path });
+            };
+            let metadata =
+                fs::symlink_metadata(&path).map_err(|error| io_error("examine", &path, error))?;
+            if !metadata.is_file() {
+                return Err(PackageError::NotRegular { path });
+            }
+            parts.push((part, metadata.len()));
+        }
+        parts.sort();
+        Ok(parts)
+    }
+
+    /// Reads a part that is there, to compare its digest; `None` when it is not.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn read_part(&self, name: PartName) -> Result<Option<SealedPart>, PackageError> {
+        let path = self.directory.join(name.to_string());
+        let mut file = match durable::open_regular(&path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Err(PackageError::NotRegular { path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("read", &path, error)),
+        };
+        let mut hasher = blake3::Hasher::new();
+        let sealed_bytes =
+            io::copy(&mut file, &mut hasher).map_err(|error| io_error("read", &path, error))?;
+        Ok(Some(SealedPart { name, sealed_bytes, sealed_digest: hasher.finalize() }))
+    }
+
+    /// Seals one part; callable from several threads for different parts.
+    ///
+    /// # Errors
+    /// [`PackageError::AlreadyClosed`] when there is a manifest; [`PackageError::Part`] when
+    /// the rows are not of the session, the part is too large, or the disk refuses.
+    pub fn seal(
+        &self,
+        part_index: u64,
+        ids: IdRange,
+        rows: &Rows<'_>,
+    ) -> Result<SealedPart, PackageError> {
+        self.check_open()?;
+        let spec = self.session.spec(part_index, ids, rows.len() as u64);
+        let max = self.session.max_part_bytes;
+        Ok(seal_part(&self.directory, &spec, rows, &self.recipient, max)?)
+    }
+
+    /// Removes a part that no longer belongs to the package.
+    ///
+    /// # Errors
+    /// [`PackageError::AlreadyClosed`] when there is a manifest; what the file system says.
+    pub fn remove_part(&self, name: PartName) -> Result<(), PackageError> {
+        self.check_open()?;
+        let path = self.directory.join(name.to_string());
+        durable::remove_file(&path).map_err(|error| io_error("remove", &path, error))
+    }
+
+    /// Closes the package: checks the manifest against session and directory, and writes it
+    /// last. From then on nothing of the package may change.
+    ///
+    /// # Errors
+    /// [`PackageError`] when the manifest does not fit; the package then stays open.
+    pub fn close(self, content: &ManifestContent) -> Result<Manifest, PackageError> {
+        self.check_open()?;
+        let path = self.directory.join(MANIFEST_NAME);
+        let manifest = content
+            .to_bytes()
+            .and_then(UnverifiedManifest::read)
+            .and_then(|manifest| manifest.verify(&self.session))
+            .map_err(|source| PackageError::Manifest { path: path.clone(), source })?;
+        check_closed_list(&self.directory, manifest.parts())?;
+        let write = || {
+            let mut file = DurableFile::create(&path)?;
+            file.write_all(manifest.bytes())?;
+            file.commit_new()
+        };
+        match write() {
+            Ok(()) => Ok(manifest),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(PackageError::AlreadyClosed { path: self.directory })
+            }
+            Err(error) => Err(io_error("write", &path, error)),
+        }
+    }
+
+    fn check_open(&self) -> Result<(), PackageError> {
+        match fs::symlink_metadata(self.directory.join(MANIFEST_NAME)) {
+            Ok(_) => Err(PackageError::AlreadyClosed { path: self.directory.clone() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(io_error("examine", &self.directory, error)),
+        }
+    }
+}
+
+impl std::fmt::Debug for PackageWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PackageWriter").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}

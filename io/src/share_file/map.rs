@@ -1,0 +1,23 @@
+//! The one place where a share file is mapped into memory.
+#![expect(unsafe_code, reason = "mapping a file is unsafe: another process may change it")]
+
+use std::fs::File;
+use std::io;
+
+use memmap2::Mmap;
+
+/// Maps a whole file for reading.
+///
+/// # Errors
+/// What the operating system says.
+pub(super) fn map(file: &File) -> io::Result<Mmap> {
+    // SAFETY: a process that writes to the mapped file changes bytes under shared slices,
+    // and one that truncates it makes a later access end this process with SIGBUS. What
+    // follows from changed bytes is bounded: the columns are plain integers, for which every
+    // bit pattern is valid, and no length, offset or index is read from the map after it was
+    // checked, so a racing writer can cause wrong shares or wrong ids and no access outside
+    // the map. Who can write the file can also replace it: it is a local file of mode 0600 in
+    // a directory of mode 0700 that this program or its operator made. Packages, which come
+    // from others, are never mapped.
+    unsafe { Mmap::map(file) }
+}
