@@ -9,6 +9,7 @@ use reshare_engine::ids::IdRange;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_io::keys::{AgreementKey, AgreementPublicKey, parse_recipient};
+use reshare_io::package::{rows_per_part_at_most, sealed_bytes_at_most};
 use reshare_io::session::{
     IdList, NewSession, Receiver, Sender, Session, SessionError, SessionIds, parse_fingerprint,
 };
@@ -291,6 +292,18 @@ proptest! {
         prop_assert_eq!(again.fingerprint(), session.fingerprint());
         prop_assert_eq!(again.to_toml(), text);
         prop_assert_eq!(again, session);
+    }
+
+    #[test]
+    fn a_part_of_the_most_rows_fits_and_little_room_is_left(session in session()) {
+        let (layout, max) = (session.layout(), session.max_part_bytes());
+        let (rows, most) = (session.part_rows_limit() as u64, rows_per_part_at_most(layout, max));
+        prop_assert!(rows >= 1);
+        prop_assert!(rows <= most, "{} of {} rows", rows, most);
+        let bytes = sealed_bytes_at_most(layout, rows).expect("fits");
+        let blocks = 2 + 2 * layout.agree().len() + layout.shares().len();
+        let spare = max / 50 + 4096 * (blocks as u64 + 2) + 2 * layout.row_share_bytes() as u64;
+        prop_assert!(bytes <= max && bytes + spare > max, "{} of {} bytes", bytes, max);
     }
 
     #[test]
