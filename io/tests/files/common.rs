@@ -1,6 +1,7 @@
 //! Rows, sessions and files to be damaged.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -108,6 +109,17 @@ pub(crate) fn fix_digest(file: &mut [u8]) {
     let digest = blake3::hash(&file[4096..]);
     file[160..192].copy_from_slice(digest.as_bytes());
     fix_checksum(file);
+}
+
+/// Flips one bit of a byte in place, another one at each position; twice is not at all.
+///
+/// Writing the whole file anew would make some file systems flush it every time.
+pub(crate) fn flip(path: &Path, position: usize) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, position as u64).unwrap();
+    byte[0] ^= 1 << (position % 8);
+    file.write_all_at(&byte, position as u64).unwrap();
 }
 
 pub(crate) fn assert_same_rows(got: &Rows<'_>, expected: &Rows<'_>) {
