@@ -299,7 +299,7 @@ fn show(output: &OutputArgs, session: &Session) {
     println!("table        {} by {}", session.table(), session.id_column());
     println!("ids          {ids}");
     for column in session.layout().agree() {
-        println!("agree        {} ({:?})", column.name, column.kind);
+        println!("agree        {} ({})", column.name, format!("{:?}", column.kind).to_lowercase());
     }
     for column in session.layout().shares() {
         println!("share        {} ({} u16)", column.name, column.len);
