@@ -1,0 +1,46 @@
+//! The keystream of one row in tiles, beside the oracle's.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use reshare_benches::short_group;
+use reshare_engine::keystream::Keystream;
+use reshare_fixtures::oracle::OracleKeystream;
+
+const ROW_U16: usize = 38_400;
+const TILE_U16: usize = 1_536;
+
+fn keystream(criterion: &mut Criterion) {
+    let key = [9; 32];
+    let mut whole = vec![0; ROW_U16];
+    Keystream::new(&key).fill(&mut whole);
+
+    let mut group = short_group(criterion, "keystream", ROW_U16 * 2);
+    let mut tile = [0; TILE_U16];
+    group.bench_function("aes256-ctr/row", |bencher| {
+        bencher.iter(|| {
+            let mut keystream = Keystream::new(black_box(&key));
+            for _ in 0..ROW_U16 / TILE_U16 {
+                keystream.fill(black_box(&mut tile));
+            }
+        });
+    });
+    assert_eq!(tile, whole[ROW_U16 - TILE_U16..]);
+    group.bench_function("limit/aes256-ctr/row-at-once", |bencher| {
+        bencher.iter(|| Keystream::new(black_box(&key)).fill(black_box(&mut whole)));
+    });
+    group.bench_function("oracle/chacha20/row", |bencher| {
+        bencher.iter(|| {
+            let mut keystream = OracleKeystream::new(black_box(&key));
+            for word in &mut whole {
+                *word = keystream.next_word();
+            }
+            black_box(&mut whole);
+        });
+    });
+    let mut again = OracleKeystream::new(&key);
+    assert!(whole.iter().all(|word| *word == again.next_word()));
+}
+
+criterion_group!(benches, keystream);
+criterion_main!(benches);
