@@ -55,10 +55,10 @@ fn one_row(criterion: &mut Criterion) {
     let mut hasher = RowHasher::new(&keys(), &FINGERPRINT);
     let identity = RowIdentity::new(plain.ids[0], plain.agree_values(0));
     group.bench_function("limit/keystream/row", |bencher| {
-        let mut tile = [0; 1536];
+        let mut tile = [0; 3200];
         bencher.iter(|| {
             let mut keystream = hasher.row_key(&identity).keystream();
-            (0..25).for_each(|_| keystream.fill(black_box(&mut tile)));
+            (0..12).for_each(|_| keystream.fill(black_box(&mut tile)));
         });
     });
     group.bench_function("limit/content-tag/row", |bencher| {

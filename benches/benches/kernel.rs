@@ -8,7 +8,7 @@ use reshare_engine::kernel::{Backend, Kernels, Weighting, portable};
 use reshare_engine::ring::RingElement;
 use reshare_engine::shamir::Sign;
 
-/// One tile of the keystream: 3 KiB.
+/// 3 KiB: in, keystream and out lie in any first cache.
 const ELEMENTS: usize = 384;
 const BYTES: usize = ELEMENTS * size_of::<RingElement>();
 

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rayon::prelude::*;
 use reshare_benches::{
     FINGERPRINT, ROWS_IN_MEMORY, iris_share, keys, party, pool, short_group, thread_counts,
@@ -50,10 +50,10 @@ fn in_memory(criterion: &mut Criterion) {
         }
     }
 
+    // The join reads ids and agree values only: its rate is in rows.
     let mut group = short_group(criterion, "merge", bytes);
-    group.bench_function("join", |bencher| {
-        bencher.iter(|| join(black_box(&first), &second));
-    });
+    group.throughput(Throughput::Elements(first.len() as u64));
+    group.bench_function("join", |bencher| bencher.iter(|| join(black_box(&first), &second)));
 }
 
 /// Adds columns in pieces of a megabyte, as the compiler makes it of a plain loop.
