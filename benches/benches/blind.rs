@@ -44,6 +44,7 @@ fn one_row(criterion: &mut Criterion) {
     for backend in Backend::available() {
         let kernels = Kernels::new(backend).expect("it is available");
         let blinder = blinder(0, 1).with_kernels(kernels);
+        blinder.blind(&plain, &mut blinded, &mut tags).expect("blinds");
         group.bench_function(format!("aes256-ctr/{backend}/row"), |bencher| {
             single.install(|| {
                 bencher.iter(|| blinder.blind(&plain, black_box(&mut blinded), &mut tags));
@@ -69,8 +70,9 @@ fn one_row(criterion: &mut Criterion) {
     let whole: Vec<u16> = plain.share_row(0).flatten().copied().collect();
     let whole: &[RingElement] = bytemuck::cast_slice(&whole);
     let (mut first, mut second) = (Vec::new(), Vec::new());
+    let parties = (party(0), party(1), party(2));
+    blind_row(&seed, 1, parties, whole, &mut first).expect("parties");
     group.bench_function("oracle/row", |bencher| {
-        let parties = (party(0), party(1), party(2));
         bencher.iter(|| blind_row(&seed, 1, parties, whole, black_box(&mut first)));
     });
     let other: Vec<u16> = iris_share(1, 1).rows().share_row(0).flatten().copied().collect();
@@ -96,6 +98,7 @@ fn in_memory(criterion: &mut Criterion) {
             bencher.iter(|| pool.install(|| copy(&mut columns, black_box(&plain.shares))));
         });
         let name = format!("aes256-ctr/{backend}/memory/{threads}-threads");
+        blinder.blind(&plain, &mut blinded, &mut tags).expect("blinds");
         group.bench_function(name, |bencher| {
             bencher.iter(|| pool.install(|| blinder.blind(&plain, &mut blinded, &mut tags)));
         });

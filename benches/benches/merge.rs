@@ -38,13 +38,14 @@ fn in_memory(criterion: &mut Criterion) {
         });
         for backend in Backend::available() {
             let kernels = Kernels::new(backend).expect("it is available");
+            let mut merge = || {
+                rebuilt.clear();
+                let rebuilt = &mut rebuilt;
+                pool.install(|| merge_with(kernels, black_box(&first), &second, &pairs, rebuilt))
+            };
+            merge().expect("merges");
             group.bench_function(format!("{backend}/memory/{threads}-threads"), |bencher| {
-                bencher.iter(|| {
-                    rebuilt.clear();
-                    pool.install(|| {
-                        merge_with(kernels, black_box(&first), &second, &pairs, &mut rebuilt)
-                    })
-                });
+                bencher.iter(&mut merge);
             });
             assert!(rebuilt.rows().shares == expected.rows().shares, "{backend}");
         }
