@@ -169,8 +169,9 @@ impl InPlace<'_> {
     }
 }
 
-/// 3 KiB of keystream: with as many plain and blinded shares it stays in the first cache.
-const TILE: usize = 384;
+/// 6 KiB of keystream: with as many plain and blinded shares it stays in a first cache of 32 KiB.
+/// 3 KiB cost 3 %: the cipher loads its round keys once a tile.
+const TILE: usize = 768;
 
 /// What one thread needs, allocated once for many rows.
 struct Worker<'a> {

@@ -142,15 +142,20 @@ impl Piece<'_> {
 
     fn merge(self, kernels: Kernels, first: &Rows<'_>, second: &Rows<'_>) {
         let Self { pairs, mut rebuilt } = self;
-        for (row, (a, b)) in pairs.iter().enumerate() {
-            let (a, b) = (*a as usize, *b as usize);
-            rebuilt.ids[row] = first.ids[a];
+        for (row, (a, _)) in pairs.iter().enumerate() {
+            rebuilt.ids[row] = first.ids[*a as usize];
             for (to, from) in rebuilt.agree.iter_mut().zip(&first.agree) {
-                to.set(row, from.value(a));
+                to.set(row, from.value(*a as usize));
             }
-            let senders = first.share_row(a).zip(second.share_row(b));
-            for (to, (first, second)) in rebuilt.share_row_mut(row).zip(senders) {
-                kernels.merge(to, first, second).expect("all three rows have one layout");
+        }
+        // Column by column: three streams at a time are what the memory is good at.
+        let senders = first.shares.iter().zip(&second.shares);
+        let columns = first.layout.shares().iter().zip(rebuilt.shares).zip(senders);
+        for ((column, rebuilt), (first, second)) in columns {
+            for (to, (a, b)) in rebuilt.chunks_exact_mut(column.len).zip(pairs) {
+                let first = &first[*a as usize * column.len..][..column.len];
+                let second = &second[*b as usize * column.len..][..column.len];
+                kernels.merge(to, first, second).expect("all three are one column long");
             }
         }
     }

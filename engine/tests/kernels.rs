@@ -5,7 +5,7 @@ use reshare_engine::kernel::{Backend, Kernels, LengthMismatch, Weighting, portab
 use reshare_engine::ring::RingElement;
 use reshare_engine::shamir::Sign;
 
-/// More than a keystream tile of 384 elements, so that every strip and tail is met.
+/// More than fifty strips, so that every tail is met behind many of them.
 const MOST_ELEMENTS: usize = 450;
 
 #[test]

@@ -83,7 +83,7 @@ fn blinder(sender: u8, other: u8, receiver: u8) -> Blinder {
 }
 
 fn small_layout() -> Arc<RowLayout> {
-    layout(&[AgreeKind::Integer, AgreeKind::Uuid], &[8, 4, 1548])
+    layout(&[AgreeKind::Integer, AgreeKind::Uuid], &[8, 4, 3084])
 }
 
 fn layout(agree: &[AgreeKind], lens: &[usize]) -> Arc<RowLayout> {
@@ -216,7 +216,7 @@ fn tags_tell_a_changed_share_and_nothing_else() {
     let before = tags(0, 2, &mut records.share(party(0), &ids));
     assert_eq!(before, tags(0, 3, &mut records.share(party(0), &ids)));
     let mut changed = records.share(party(0), &ids);
-    changed.rows_mut().share_row_mut(1).last().expect("a column")[1547] ^= 1;
+    changed.rows_mut().share_row_mut(1).last().expect("a column")[3083] ^= 1;
     let after = tags(0, 2, &mut changed);
     assert_eq!((before[0], before[2]), (after[0], after[2]));
     assert_ne!(before[1], after[1]);
@@ -327,7 +327,7 @@ fn any_layout() -> impl Strategy<Value = Arc<RowLayout>> {
     let kinds = prop::collection::vec(select(vec![AgreeKind::Integer, AgreeKind::Uuid]), 0..=3);
     // In ring elements: below, at and above a tile, and an odd number of AES half-blocks.
     let lens =
-        prop::collection::vec(prop_oneof![1..40_usize, 380..390_usize, 760..775_usize], 1..=5);
+        prop::collection::vec(prop_oneof![1..40_usize, 765..771_usize, 1530..1540_usize], 1..=5);
     (kinds, lens).prop_map(|(kinds, lens)| {
         layout(&kinds, &lens.iter().map(|elements| elements * 4).collect::<Vec<_>>())
     })
