@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use reshare_io::postgres::load::{LoadOptions, OnConflict};
+
+use crate::exit::Failure;
 
 /// Which session, and the facts that may be repeated to be checked against it.
 #[derive(Debug, Args)]
@@ -109,6 +112,41 @@ pub(crate) struct PackagesArgs {
     pub(crate) identity: PathBuf,
 }
 
+/// What to do about rows that are in the target already.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Rows that are in the table already")]
+pub(crate) struct ConflictArgs {
+    /// Refuse before anything is written, or replace the rows whole: columns that are not
+    /// delivered take their defaults
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = ConflictRule::Error)]
+    on_conflict: ConflictRule,
+
+    /// With `--on-conflict replace`: replace rows of a higher version, too
+    #[arg(long)]
+    allow_older: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ConflictRule {
+    Error,
+    Replace,
+}
+
+impl ConflictArgs {
+    /// The same, as the load takes it.
+    pub(crate) fn options(&self) -> Result<LoadOptions, Failure> {
+        let on_conflict = match (self.on_conflict, self.allow_older) {
+            (ConflictRule::Error, false) => OnConflict::Error,
+            (ConflictRule::Error, true) => {
+                let error = "--allow-older says something about --on-conflict replace only";
+                return Err(Failure::usage(error));
+            }
+            (ConflictRule::Replace, allow_older) => OnConflict::Replace { allow_older },
+        };
+        Ok(LoadOptions { on_conflict, ..LoadOptions::default() })
+    }
+}
+
 /// What is printed.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
@@ -133,6 +171,6 @@ impl WorkArgs {
     }
 }
 
-fn default_connections() -> usize {
+pub(crate) fn default_connections() -> usize {
     std::thread::available_parallelism().map_or(2, |cores| cores.get().min(4))
 }

@@ -77,8 +77,15 @@ mod tests {
     #[test]
     fn a_password_leaves_the_arguments() {
         let url = "postgres://alice:secret@db.example/irises";
-        let result = moved(&["send", "--db-url", url, &format!("--db-url={url}"), &format!("1={url}")]);
-        let kept = ["send", "--db-url", "env:RESHARE_MOVED_URL_0", "--db-url=env:RESHARE_MOVED_URL_1", "1=env:RESHARE_MOVED_URL_2"];
+        let result =
+            moved(&["send", "--db-url", url, &format!("--db-url={url}"), &format!("1={url}")]);
+        let kept = [
+            "send",
+            "--db-url",
+            "env:RESHARE_MOVED_URL_0",
+            "--db-url=env:RESHARE_MOVED_URL_1",
+            "1=env:RESHARE_MOVED_URL_2",
+        ];
         assert_eq!(result.arguments, kept);
         assert!(result.variables.iter().all(|(_, value)| value == url));
         let query = moved(&["postgresql://h/db?user=a&password=b"]);
@@ -93,7 +100,8 @@ mod tests {
 
     #[test]
     fn arguments_without_a_password_stay_as_they_are() {
-        let arguments = ["verify", "--db-url", "postgres://alice@h:5432/db", "postgres:///db?host=/run"];
+        let arguments =
+            ["verify", "--db-url", "postgres://alice@h:5432/db", "postgres:///db?host=/run"];
         let result = moved(&arguments);
         assert_eq!(result.arguments, arguments);
         assert!(result.variables.is_empty());

@@ -3,6 +3,11 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use reshare_io::package::PackageError;
+use reshare_io::pipeline::error::PipelineError;
+use reshare_io::postgres::export::ExportError;
+use reshare_io::postgres::load_error::LoadError;
+
 /// What the program answers to the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -50,6 +55,45 @@ pub(crate) struct Failure {
     hint: Option<String>,
 }
 
+impl From<PipelineError> for Failure {
+    fn from(error: PipelineError) -> Self {
+        let hint = hint_for(&error);
+        let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+/// What to do about errors that do not say it themselves.
+fn hint_for(error: &PipelineError) -> Option<&'static str> {
+    Some(match error {
+        PipelineError::Conflict { .. } => {
+            "--on-conflict replace replaces such rows; nothing has been written"
+        }
+        PipelineError::KeyCheck { .. } => {
+            "one sender used another key or session file: compare `reshare session show` at both"
+        }
+        PipelineError::OtherIdentity => "give the identity whose recipient `session show` prints",
+        PipelineError::PartRows { .. } => "give a smaller --batch-size",
+        PipelineError::Package(PackageError::AlreadyClosed { .. }) => {
+            "the package is complete: deliver it, or name another directory"
+        }
+        PipelineError::Package(PackageError::NotClosed { .. }) => {
+            "the sender has not finished, or not everything was copied: manifest.json comes last"
+        }
+        PipelineError::Package(PackageError::UnfinishedFile { .. }) => {
+            "the copy was interrupted: copy the package anew"
+        }
+        PipelineError::Export(ExportError::Connect(_))
+        | PipelineError::Load(LoadError::Connect(_)) => {
+            "check --db-url, DATABASE_URL or the PG* variables, and whether the server runs"
+        }
+        _ => return None,
+    })
+}
+
 /// What every command returns.
 pub(crate) type Outcome = Result<Exit, Failure>;
 
@@ -67,6 +111,12 @@ impl Failure {
     /// A command line that makes no sense.
     pub(crate) fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { exit: Exit::Usage, error: error.into(), hint: None }
+    }
+
+    /// A run that a signal ended.
+    pub(crate) fn stopped(exit: Exit) -> Self {
+        let error = "stopped by a signal; what was finished is kept".into();
+        Self { exit, error, hint: Some("run the same command again to go on".to_owned()) }
     }
 
     /// Adds what to do next, unless something closer to the cause has said it.

@@ -7,13 +7,18 @@ compile_error!(
     "reshare maps little-endian files as they are: big-endian targets are not supported"
 );
 
+pub mod blind;
 pub mod fingerprint;
 pub mod ids;
+pub mod kernel;
 pub mod key_schedule;
 pub mod keystream;
 pub mod layout;
+pub mod merge;
 pub mod party;
 pub mod ring;
 pub mod row_batch;
+pub mod row_key;
 pub mod rows;
+pub mod rows_mut;
 pub mod shamir;

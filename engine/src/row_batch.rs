@@ -1,12 +1,14 @@
 //! Owned rows in columns: one buffer from the COPY decoder to the sealed part and back.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use zeroize::Zeroize;
 
 use crate::layout::{AgreeKind, RowLayout};
 use crate::rows::{AgreeSlice, AgreeValue, AgreeValues, RowCheck, Rows};
+pub use crate::rows_mut::{AgreeSliceMut, AgreeValuesMut, RowsMut};
 
 /// Rows in columns, with room for a fixed number of them, made to be reused.
 ///
@@ -35,34 +37,6 @@ struct AgreeBuffer {
 enum AgreeBufferValues {
     Integer(Vec<i64>),
     Uuid(Vec<[u8; 16]>),
-}
-
-/// One agree column of a batch, to be written.
-pub struct AgreeSliceMut<'a> {
-    /// One byte a row: 1 where the value is NULL, else 0.
-    pub nulls: &'a mut [u8],
-    /// One value a row, zero where it is NULL.
-    pub values: AgreeValuesMut<'a>,
-}
-
-/// The values of an agree column to be written, by kind.
-pub enum AgreeValuesMut<'a> {
-    /// Integers.
-    Integer(&'a mut [i64]),
-    /// UUIDs.
-    Uuid(&'a mut [[u8; 16]]),
-}
-
-/// All columns of a batch, to be written at once: the shapes are those of [`Rows`].
-pub struct RowsMut<'a> {
-    /// The rows' ids.
-    pub ids: &'a mut [i64],
-    /// The agree columns.
-    pub agree: Vec<AgreeSliceMut<'a>>,
-    /// The row checks; empty unless the batch was asked for them.
-    pub row_checks: &'a mut [RowCheck],
-    /// The share columns.
-    pub shares: Vec<&'a mut [u16]>,
 }
 
 impl RowBatch {
@@ -158,7 +132,7 @@ impl RowBatch {
         let row = self.rows;
         self.ids[row] = id;
         for (column, value) in self.agree.iter_mut().zip(agree) {
-            column.set(row, *value);
+            column.slice_mut(row..row + 1).set(0, *value);
         }
         let columns = self.layout.shares().iter().zip(&mut self.shares);
         for ((column, buffer), bytes) in columns.zip(shares) {
@@ -212,37 +186,63 @@ impl RowBatch {
         Ok(self.rows_mut())
     }
 
+    /// Appends `rows` rows and gives their columns to be written: every entry of them.
+    ///
+    /// # Errors
+    /// [`PushError::Full`] when they do not fit; [`PushError::Blinded`] when the batch has row
+    /// checks, which the new rows would lack. The batch is then unchanged.
+    pub fn extend(&mut self, rows: usize) -> Result<RowsMut<'_>, PushError> {
+        if self.has_row_checks {
+            return Err(PushError::Blinded);
+        }
+        if rows > self.capacity - self.rows {
+            return Err(PushError::Full { capacity: self.capacity });
+        }
+        let start = self.rows;
+        self.rows += rows;
+        Ok(self.range_mut(start..start + rows))
+    }
+
+    /// Adds row checks to rows that have none, and gives all columns to be written.
+    ///
+    /// # Errors
+    /// [`PushError::Blinded`] when there are row checks already.
+    pub fn add_row_checks(&mut self) -> Result<RowsMut<'_>, PushError> {
+        if self.has_row_checks {
+            return Err(PushError::Blinded);
+        }
+        self.has_row_checks = true;
+        Ok(self.rows_mut())
+    }
+
     /// All columns of the present rows, to be written.
     #[must_use]
     pub fn rows_mut(&mut self) -> RowsMut<'_> {
-        let rows = self.rows;
-        let agree = self.agree.iter_mut().map(|column| AgreeSliceMut {
-            nulls: &mut column.nulls[..rows],
-            values: match &mut column.values {
-                AgreeBufferValues::Integer(values) => AgreeValuesMut::Integer(&mut values[..rows]),
-                AgreeBufferValues::Uuid(values) => AgreeValuesMut::Uuid(&mut values[..rows]),
-            },
-        });
+        self.range_mut(0..self.rows)
+    }
+
+    fn range_mut(&mut self, range: Range<usize>) -> RowsMut<'_> {
         let columns = self.layout.shares().iter().zip(&mut self.shares);
+        let shares = columns
+            .map(|(column, shares)| &mut shares[range.start * column.len..range.end * column.len]);
         RowsMut {
-            ids: &mut self.ids[..rows],
-            agree: agree.collect(),
-            row_checks: if self.has_row_checks { &mut self.row_checks[..rows] } else { &mut [] },
-            shares: columns.map(|(column, shares)| &mut shares[..rows * column.len]).collect(),
+            layout: &self.layout,
+            ids: &mut self.ids[range.clone()],
+            agree: self.agree.iter_mut().map(|column| column.slice_mut(range.clone())).collect(),
+            shares: shares.collect(),
+            row_checks: if self.has_row_checks { &mut self.row_checks[range] } else { &mut [] },
         }
     }
 }
 
 impl AgreeBuffer {
-    fn set(&mut self, row: usize, value: AgreeValue) {
-        self.nulls[row] = u8::from(value == AgreeValue::Null);
-        match &mut self.values {
-            AgreeBufferValues::Integer(values) => {
-                values[row] = if let AgreeValue::Integer(value) = value { value } else { 0 };
-            }
-            AgreeBufferValues::Uuid(values) => {
-                values[row] = if let AgreeValue::Uuid(value) = value { value } else { [0; 16] };
-            }
+    fn slice_mut(&mut self, range: Range<usize>) -> AgreeSliceMut<'_> {
+        AgreeSliceMut {
+            nulls: &mut self.nulls[range.clone()],
+            values: match &mut self.values {
+                AgreeBufferValues::Integer(values) => AgreeValuesMut::Integer(&mut values[range]),
+                AgreeBufferValues::Uuid(values) => AgreeValuesMut::Uuid(&mut values[range]),
+            },
         }
     }
 }
@@ -270,6 +270,9 @@ pub enum PushError {
         /// Its room, in rows.
         capacity: usize,
     },
+    /// The rows have row checks, so they are blinded.
+    #[error("the rows of the batch are blinded already")]
+    Blinded,
     /// Too many or too few values.
     #[error("row {id} does not have as many values as the layout has columns")]
     ColumnCount {
@@ -351,6 +354,34 @@ mod tests {
         assert_eq!(full, Err(PushError::Full { capacity: 2 }));
         assert!(batch.reset(3, false).is_err());
         assert_eq!(batch.len(), 2);
+    }
+
+    #[test]
+    fn appended_rows_split_for_two_threads_and_land_behind_the_first() {
+        let agree = [AgreeValue::Integer(1), AgreeValue::Null];
+        let mut batch = RowBatch::with_capacity(small().layout().clone(), 4);
+        batch.push_bytes(1, &agree, &[&[1; 16], &[1; 8]]).expect("fits");
+        let (left, mut right) = batch.extend(3).expect("fits").split_at(1);
+        assert_eq!((left.len(), right.len()), (1, 2));
+        left.ids[0] = 2;
+        right.ids.copy_from_slice(&[3, 4]);
+        right.agree[0].set(1, AgreeValue::Integer(9));
+        right.share_row_mut(1).for_each(|column| column.fill(7));
+        assert_eq!(right.share_row(1).map(<[u16]>::len).collect::<Vec<_>>(), [8, 4]);
+        assert_eq!(right.agree_values(1).next(), Some(AgreeValue::Integer(9)));
+        assert_eq!(batch.extend(1).err(), Some(PushError::Full { capacity: 4 }));
+        assert_eq!(batch.rows().ids, [1, 2, 3, 4]);
+        assert!(batch.rows().share_row(3).flatten().all(|word| *word == 7));
+        assert!(batch.rows().share_row(0).flatten().all(|word| *word == 0x0101));
+    }
+
+    #[test]
+    fn rows_with_row_checks_take_no_rows_without() {
+        let mut batch = small();
+        assert_eq!(batch.extend(1).map(|rows| rows.len()).ok(), Some(1));
+        assert_eq!(batch.add_row_checks().map(|rows| rows.row_checks.len()).ok(), Some(1));
+        assert_eq!(batch.add_row_checks().err(), Some(PushError::Blinded));
+        assert_eq!(batch.extend(1).err(), Some(PushError::Blinded));
     }
 
     #[test]

@@ -106,6 +106,34 @@ impl<'a> Rows<'a> {
         columns.map(move |(column, shares)| &shares[row * column.len..][..column.len])
     }
 
+    /// Whether every column is there, of its kind, and as long as the layout says.
+    #[must_use]
+    pub fn is_well_formed(&self) -> bool {
+        let rows = self.len();
+        let (agree, shares) = (self.layout.agree(), self.layout.shares());
+        self.agree.len() == agree.len()
+            && self.shares.len() == shares.len()
+            && (self.row_checks.is_empty() || self.row_checks.len() == rows)
+            && self.agree.iter().zip(agree).all(|(slice, column)| {
+                let values = match slice.values {
+                    AgreeValues::Integer(values) => values.len(),
+                    AgreeValues::Uuid(values) => values.len(),
+                };
+                slice.kind() == column.kind && slice.nulls.len() == rows && values == rows
+            })
+            && self
+                .shares
+                .iter()
+                .zip(shares)
+                .all(|(slice, column)| column.len.checked_mul(rows) == Some(slice.len()))
+    }
+
+    /// The first id that is not greater than the one in front of it.
+    #[must_use]
+    pub fn first_id_out_of_order(&self) -> Option<i64> {
+        self.ids.windows(2).find(|pair| pair[1] <= pair[0]).map(|pair| pair[1])
+    }
+
     /// The rows of one range of positions.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use reshare_engine::key_schedule::SharedSecret;
 use zeroize::Zeroizing;
 
 use super::pem::{self, PemError};
@@ -109,7 +110,7 @@ impl AgreementKey {
     pub fn shared_secret(
         &self,
         peer: &AgreementPublicKey,
-    ) -> Result<Zeroizing<[u8; SECRET_BYTES]>, AgreementKeyError> {
+    ) -> Result<SharedSecret, AgreementKeyError> {
         if *peer == self.public {
             return Err(AgreementKeyError::OwnKey);
         }
@@ -120,7 +121,7 @@ impl AgreementKey {
                 return Err(AgreementKeyError::Library);
             }
             copy.copy_from_slice(secret);
-            Ok(copy)
+            Ok(SharedSecret::new(*copy))
         })
     }
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
+use crate::durable::DurableFile;
+
 /// The largest private file in bytes: a key takes a few hundred.
 const MAX_PRIVATE_FILE_BYTES: u64 = 16 * 1024;
 
@@ -65,27 +67,15 @@ fn open_private(path: &Path) -> Result<File, PrivateFileError> {
 /// [`PrivateFileError::Exists`] when anything has that name already, which is left as it is;
 /// [`PrivateFileError::Write`] when the file cannot be made, and then there is none.
 pub fn write_private(path: &Path, text: &str) -> Result<(), PrivateFileError> {
-    let write_error = |source| PrivateFileError::Write { path: path.to_owned(), source };
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(path);
-    let mut file = file.map_err(|source| match source.kind() {
+    let write = || {
+        let mut file = DurableFile::create(path)?;
+        file.write_all(text.as_bytes())?;
+        file.commit_new()
+    };
+    write().map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => PrivateFileError::Exists { path: path.to_owned() },
-        _ => write_error(source),
-    })?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    let written = written.and_then(|()| File::open(directory_of(path))?.sync_all());
-    written.map_err(|source| {
-        // Half a key is worse than none; should the removal fail too, the first cause counts.
-        let _ = std::fs::remove_file(path);
-        write_error(source)
+        _ => PrivateFileError::Write { path: path.to_owned(), source },
     })
-}
-
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 /// Why a private file is not used. Never holds any of its content.

@@ -34,10 +34,13 @@ pub fn generate_identity(path: &Path, created: OffsetDateTime) -> Result<Recipie
     let created = created.replace_nanosecond(0).unwrap_or(created);
     let created = created.format(&Rfc3339).map_err(|_| IdentityError::Created)?;
     let secret = identity.to_string();
-    let text = Zeroizing::new(format!(
-        "# created: {created}\n# public key: {recipient}\n{}\n",
-        secret.expose_secret()
-    ));
+    let comments = format!("# created: {created}\n# public key: {recipient}\n");
+    let secret = secret.expose_secret();
+    // Room for all at once: growing it would leave copies of the secret behind.
+    let mut text = Zeroizing::new(String::with_capacity(comments.len() + secret.len() + 1));
+    for part in [comments.as_str(), secret, "\n"] {
+        text.push_str(part);
+    }
     permissions::write_private(path, &text)?;
     Ok(recipient)
 }

@@ -27,7 +27,11 @@ pub(super) fn find_password(wanted: &Wanted<'_>) -> Option<SecretString> {
         Some(path) => PathBuf::from(path),
         None => std::env::home_dir()?.join(".pgpass"),
     };
-    let file = open_private(&path)?;
+    password_in(&path, wanted)
+}
+
+fn password_in(path: &Path, wanted: &Wanted<'_>) -> Option<SecretString> {
+    let file = open_private(path)?;
     let mut reader = BufReader::new(file);
     loop {
         let mut line = Zeroizing::new(String::new());
@@ -118,6 +122,23 @@ mod tests {
     fn find(line: &str) -> Option<String> {
         let wanted = Wanted { host: "db.example", port: 5432, database: "iris", user: "op" };
         password_of(line, &wanted).map(|password| password.expose_secret().to_owned())
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_is_left_alone() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("pgpass");
+        std::fs::write(&path, "broken line\nother:*:*:*:no\r\n*:*:*:op:geheim\r\n")
+            .expect("written");
+        let wanted = Wanted { host: "/run/pg", port: 1, database: "iris", user: "op" };
+        for (mode, found) in [(0o600, true), (0o640, false), (0o604, false)] {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&path, mode).expect("changed");
+            let password = password_in(&path, &wanted);
+            assert_eq!(password.is_some_and(|found| found.expose_secret() == "geheim"), found);
+        }
+        assert!(password_in(directory.path(), &wanted).is_none());
+        assert!(password_in(&directory.path().join("none"), &wanted).is_none());
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub enum SessionError {
         expected: u64,
     },
     /// A name that breaks its rule.
-    #[error("{key}")]
+    #[error("{key} is not usable")]
     Name {
         /// The key in the file.
         key: String,
@@ -100,7 +100,7 @@ pub enum SessionError {
     #[error("ids.list_count: the list holds no id")]
     EmptyList,
     /// A party that the ring has no point for.
-    #[error("{key}")]
+    #[error("{key} is not usable")]
     Party {
         /// The key in the file.
         key: String,
@@ -120,7 +120,7 @@ pub enum SessionError {
         party: PartyId,
     },
     /// A public key that is none.
-    #[error("{key}")]
+    #[error("{key} is not usable")]
     AgreementKey {
         /// The key in the file.
         key: String,
@@ -131,7 +131,7 @@ pub enum SessionError {
     #[error("senders.agreement_key: both senders have the same key; each needs its own")]
     RepeatedAgreementKey,
     /// An age recipient that is none.
-    #[error("receiver.age_recipient")]
+    #[error("receiver.age_recipient is not usable")]
     Recipient {
         /// Why.
         source: RecipientError,
@@ -165,7 +165,7 @@ pub enum SessionError {
         name: String,
     },
     /// Columns that make no row.
-    #[error("table.agree, table.share")]
+    #[error("table.agree, table.share: these columns are not usable")]
     Layout {
         /// Why.
         #[from]

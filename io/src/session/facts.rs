@@ -30,7 +30,7 @@ pub struct NewSession {
     pub id_column: String,
     /// The agree columns and share columns.
     pub layout: Arc<RowLayout>,
-    /// The largest share file of a part before it is sealed, in bytes.
+    /// The largest sealed part, in bytes.
     pub max_part_bytes: u64,
     /// The two parties that send, in any order.
     pub senders: [Sender; 2],
@@ -87,6 +87,15 @@ impl SessionIds {
     pub fn from_start_end(start: i64, end: Option<i64>) -> Option<Self> {
         let last = end.map_or(Some(i64::MAX), |end| end.checked_sub(1))?;
         IdRange::new(start, last).map(Self::Range)
+    }
+
+    /// A range that holds every id: of a list, all there are, until its file is read.
+    #[must_use]
+    pub fn range(&self) -> IdRange {
+        match self {
+            Self::Range(range) => *range,
+            Self::List { .. } => IdRange::ALL,
+        }
     }
 
     /// The exclusive end of a range as [`SessionIds::from_start_end`] takes it.

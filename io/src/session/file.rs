@@ -61,7 +61,7 @@ impl Session {
             "# Nothing is blinded, sealed or signed outside of this time (UTC).".to_owned(),
             format!("not_before = {}", datetime(self.not_before())),
             format!("not_after = {}", datetime(self.not_after())),
-            "# The largest part before it is sealed, in bytes.".to_owned(),
+            "# The largest sealed part, in bytes.".to_owned(),
             format!("max_part_bytes = {}", self.max_part_bytes()),
             String::new(),
             "[ids]".to_owned(),

@@ -139,7 +139,18 @@ pub struct FingerprintError {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use reshare_engine::ids::IdRange;
+    use reshare_engine::layout::{AgreeColumn, ShareColumn};
+    use reshare_engine::party::PartyId;
+    use time::Duration;
+    use time::macros::datetime;
+
     use super::*;
+    use crate::keys::{AgreementKey, AgreementPublicKey};
+    use crate::session::samples;
 
     #[test]
     fn a_fingerprint_may_be_typed_in_groups() {
@@ -152,5 +163,114 @@ mod tests {
         assert_eq!(parse_fingerprint(&text[1..]), Err(FingerprintError { digits: 63 }));
         assert!(parse_fingerprint(&format!("{text}00")).is_err());
         assert!(parse_fingerprint(&text.replacen('a', "g", 1)).is_err());
+    }
+
+    type Change = fn(&mut NewSession);
+
+    /// Every single fact changed, and pairs of facts that a careless encoding would confuse.
+    const CHANGES: [Change; 40] = [
+        |_| {},
+        |facts| facts.session_id = "session-2026-08-21T00:00:00z".parse().expect("an id"),
+        |facts| facts.environment = "pro".parse().expect("an environment"),
+        |facts| facts.not_before += Duration::seconds(1),
+        |facts| facts.not_after += Duration::seconds(1),
+        |facts| facts.not_before = datetime!(1970-01-01 00:00 UTC),
+        |facts| facts.max_part_bytes += 1,
+        |facts| facts.ids = range(2, 10_000),
+        |facts| facts.ids = range(1, 9_999),
+        |facts| facts.ids = range(1, i64::MAX),
+        |facts| facts.ids = range(i64::MIN, i64::MAX),
+        |facts| facts.ids = SessionIds::List { digest: [0; 32], count: 1 },
+        |facts| facts.ids = SessionIds::List { digest: [0; 32], count: 2 },
+        |facts| facts.ids = SessionIds::List { digest: [1; 32], count: 1 },
+        |facts| facts.table = "irises2".into(),
+        |facts| (facts.table, facts.id_column) = ("irisesi".into(), "d".into()),
+        |facts| (facts.table, facts.id_column) = ("irise".into(), "sid".into()),
+        |facts| facts.id_column = "row_id".into(),
+        |facts| change_layout(facts, |agree, _| agree[0].name.push('x')),
+        |facts| change_layout(facts, |agree, _| agree[0].kind = AgreeKind::Uuid),
+        |facts| change_layout(facts, |agree, _| agree.swap(0, 1)),
+        |facts| change_layout(facts, |agree, _| agree.truncate(1)),
+        |facts| change_layout(facts, |agree, _| agree.clear()),
+        |facts| change_layout(facts, |_, shares| shares[1].name.push('x')),
+        |facts| change_layout(facts, |_, shares| shares[1].len = 12),
+        |facts| change_layout(facts, |_, shares| shares.swap(0, 1)),
+        |facts| change_layout(facts, |_, shares| shares.truncate(1)),
+        |facts| {
+            change_layout(facts, |agree, shares| {
+                let name = agree.remove(1).name;
+                shares.insert(0, ShareColumn { name, len: 16 });
+            })
+        },
+        |facts| facts.senders[0].party = party(3),
+        |facts| facts.senders[1].party = party(3),
+        |facts| facts.receiver.party = party(3),
+        |facts| {
+            let [lower, higher] = &mut facts.senders;
+            std::mem::swap(&mut lower.agreement_key, &mut higher.agreement_key);
+        },
+        |facts| facts.senders[0].agreement_key = other_key(),
+        |facts| facts.senders[1].agreement_key = other_key(),
+        |facts| {
+            let [lower, higher] = &mut facts.senders;
+            std::mem::swap(&mut lower.certificate_name, &mut higher.certificate_name);
+        },
+        |facts| facts.senders[0].certificate_name = Some("a.example".parse().expect("a name")),
+        |facts| facts.receiver.certificate_name = Some("a.example".parse().expect("a name")),
+        |facts| facts.receiver.recipient = age::x25519::Identity::generate().to_public(),
+        |facts| facts.ca_sha256 = Some([0xcb; 32]),
+        |facts| {
+            facts.ca_sha256 = None;
+            facts.receiver.certificate_name = None;
+            facts.senders.iter_mut().for_each(|sender| sender.certificate_name = None);
+        },
+    ];
+
+    fn party(index: u8) -> PartyId {
+        PartyId::new(index).expect("a party")
+    }
+
+    fn range(first: i64, last: i64) -> SessionIds {
+        SessionIds::Range(IdRange::new(first, last).expect("in order"))
+    }
+
+    fn other_key() -> AgreementPublicKey {
+        *AgreementKey::generate().expect("made").public_key()
+    }
+
+    fn change_layout(
+        facts: &mut NewSession,
+        change: fn(&mut Vec<AgreeColumn>, &mut Vec<ShareColumn>),
+    ) {
+        let (mut agree, mut shares) =
+            (facts.layout.agree().to_vec(), facts.layout.shares().to_vec());
+        change(&mut agree, &mut shares);
+        facts.layout = Arc::new(RowLayout::new(agree, shares).expect("a layout"));
+    }
+
+    #[test]
+    fn every_fact_changes_the_fingerprint_in_its_own_way() {
+        let mut seen = HashMap::new();
+        for (index, change) in CHANGES.iter().enumerate() {
+            let mut facts = samples::facts();
+            change(&mut facts);
+            let session = Session::with_nonce(facts, [7; 32]).expect("valid");
+            let again = Session::parse(&session.to_toml()).expect("valid");
+            assert_eq!(again, session, "change {index}");
+            let earlier = seen.insert(session.fingerprint(), index);
+            assert_eq!(earlier, None, "change {index} has the fingerprint of another one");
+        }
+        let nonce = Session::with_nonce(samples::facts(), [8; 32]).expect("valid");
+        assert!(!seen.contains_key(&nonce.fingerprint()));
+    }
+
+    #[test]
+    fn where_the_receiver_listens_does_not_matter() {
+        let mut facts = samples::facts();
+        let with = Session::with_nonce(facts.clone(), [7; 32]).expect("valid");
+        facts.server_url = None;
+        let without = Session::with_nonce(facts, [7; 32]).expect("valid");
+        assert_eq!(with.fingerprint(), without.fingerprint());
+        assert_ne!(with, without);
     }
 }

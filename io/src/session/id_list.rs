@@ -80,6 +80,13 @@ impl IdList {
         &self.ids[start..end]
     }
 
+    /// The range from the first id to the last.
+    #[must_use]
+    pub fn range(&self) -> IdRange {
+        let ends = self.ids.first().zip(self.ids.last());
+        ends.and_then(|(first, last)| IdRange::new(*first, *last)).unwrap_or(IdRange::ALL)
+    }
+
     /// What a session says about this list.
     #[must_use]
     pub fn session_ids(&self) -> SessionIds {
@@ -190,7 +197,8 @@ mod tests {
         let other = IdList::load(&scratch.file("-5\r\n0\r\n7\r\n9223372036854775807"));
         assert_eq!(other.expect("valid"), list);
         assert_eq!(list.within(IdRange::new(-5, 6).expect("in order")), [-5, 0]);
-        assert_eq!(list.within(IdRange::new(8, 9).expect("in order")), []);
+        assert_eq!(list.range(), IdRange::new(-5, i64::MAX).expect("in order"));
+        assert!(list.within(IdRange::new(8, 9).expect("in order")).is_empty());
         let lowest = IdList::load(&scratch.file("-9223372036854775808\r\n")).expect("valid");
         assert_eq!(lowest.ids(), [i64::MIN]);
     }

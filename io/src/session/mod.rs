@@ -131,7 +131,7 @@ impl Session {
         &self.facts.layout
     }
 
-    /// The largest share file of a part before it is sealed, in bytes.
+    /// The largest sealed part, in bytes.
     #[must_use]
     pub fn max_part_bytes(&self) -> u64 {
         self.facts.max_part_bytes
@@ -139,7 +139,7 @@ impl Session {
 
     /// The most rows of one part, at least one.
     ///
-    /// As many as surely fit a share file of [`Session::max_part_bytes`].
+    /// As many as surely fit [`Session::max_part_bytes`], whatever they hold.
     #[must_use]
     pub fn part_rows_limit(&self) -> usize {
         validate::rows_that_fit(&self.facts.layout, self.facts.max_part_bytes)
@@ -268,14 +268,12 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_the_most_rows_fits_and_one_row_more_may_not() {
+    fn a_part_size_that_no_row_fits_is_refused() {
         let mut facts = samples::facts();
         let iris = Arc::new(RowLayout::iris());
         facts.layout = Arc::clone(&iris);
         let rows = Session::create(facts.clone()).expect("valid").part_rows_limit();
-        assert_eq!(rows, 873);
-        let share_bytes = rows * iris.row_share_bytes();
-        assert!(share_bytes < 64 << 20 && share_bytes + 2 * iris.row_share_bytes() > 64 << 20);
+        assert_eq!(rows, 872);
         facts.max_part_bytes = 10_000;
         let refused = Session::create(facts).expect_err("no row fits");
         assert!(matches!(refused, SessionError::MaxPartBytes { got: 10_000, .. }));

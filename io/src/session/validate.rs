@@ -17,7 +17,7 @@ pub(super) fn check(facts: &NewSession) -> Result<(), SessionError> {
     check_parties(facts)?;
     check_certificates(facts)?;
     check_columns(facts)?;
-    let min = file_bytes(&facts.layout, 1);
+    let min = part_bytes(&facts.layout, 1);
     let (got, max) = (facts.max_part_bytes, Session::MAX_PART_BYTES_LIMIT);
     if !(min..=max).contains(&got) {
         return Err(SessionError::MaxPartBytes { got, min, max });
@@ -28,27 +28,33 @@ pub(super) fn check(facts: &NewSession) -> Result<(), SessionError> {
     }
 }
 
-/// The most rows whose share file surely has at most `max_bytes`.
+/// The most rows whose part surely has at most `max_bytes` once it is sealed.
 pub(super) fn rows_that_fit(layout: &RowLayout, max_bytes: u64) -> usize {
-    let rows = max_bytes.saturating_sub(file_bytes(layout, 0)) / row_bytes(layout);
+    let rows = max_bytes.saturating_sub(part_bytes(layout, 0)) / row_bytes(layout);
     usize::try_from(rows).unwrap_or(usize::MAX)
 }
 
-/// The most bytes that a share file of `rows` rows takes.
+/// The most bytes that a sealed part of `rows` rows takes.
 ///
-/// A header, then per block its entries and less than [`BLOCK_BYTES`] up to the next one.
-fn file_bytes(layout: &RowLayout, rows: u64) -> u64 {
+/// A header and, per block, less than [`BLOCK_BYTES`] up to the next one; then a page for
+/// what compression and sealing add to any part.
+fn part_bytes(layout: &RowLayout, rows: u64) -> u64 {
     let blocks = 2 + 2 * layout.agree().len() + layout.shares().len();
-    BLOCK_BYTES * (1 + blocks as u64) + rows.saturating_mul(row_bytes(layout))
+    BLOCK_BYTES * (2 + blocks as u64) + rows.saturating_mul(row_bytes(layout))
 }
 
-/// The bytes of one row over all blocks: id, row check, agree values and NULLs, shares.
+/// The bytes of one row over all blocks, and what compression and sealing add to it.
+///
+/// Sealing adds 16 bytes to 64 KiB, storing shares 3 to 128 KiB: below a thousandth. Ids and
+/// agree values that do not shrink may grow by a 128th.
 fn row_bytes(layout: &RowLayout) -> u64 {
     let agree = layout.agree().iter().map(|column| match column.kind {
         AgreeKind::Integer => 1 + 8,
         AgreeKind::Uuid => 1 + 16,
     });
-    8 + 8 + agree.sum::<u64>() + layout.row_share_bytes() as u64
+    let prefix = 8 + 8 + agree.sum::<u64>();
+    let row = prefix + layout.row_share_bytes() as u64;
+    row + row.div_ceil(1000) + prefix.div_ceil(128)
 }
 
 fn check_period(facts: &NewSession) -> Result<(), SessionError> {

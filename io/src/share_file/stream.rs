@@ -172,7 +172,7 @@ fn read_into(
     let (rows, capacity) = (spec.rows, batch.capacity());
     let too_small = || ShareFileDefect::BatchTooSmall { rows, capacity };
     let count = usize::try_from(rows).map_err(|_| too_small())?;
-    let RowsMut { ids, mut agree, row_checks, mut shares } =
+    let RowsMut { ids, mut agree, row_checks, mut shares, .. } =
         batch.reset(count, spec.kind.has_row_checks()).map_err(|_| too_small())?;
     read_columns(input, spec, &plan, ids, &mut agree, row_checks)?;
     for (block, shares) in plan.shares.iter().zip(&mut shares) {

@@ -1,0 +1,186 @@
+//! What the commands have in common: the session, who this party is, its table.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use reshare_engine::party::PartyId;
+use reshare_io::keys::{AgreementKey, AgreementKeySource, load_identity};
+use reshare_io::pipeline::packages::Packages;
+use reshare_io::pipeline::rows_wanted::RowIds;
+use reshare_io::pipeline::sender::SenderKeys;
+use reshare_io::pipeline::workers::{Source, Workers};
+use reshare_io::postgres::connect::Database;
+use reshare_io::postgres::table::{TableName, TableSpec};
+use reshare_io::session::{IdList, Session, parse_fingerprint};
+use secrecy::SecretString;
+use time::OffsetDateTime;
+
+use crate::args::{DatabaseArgs, PackagesArgs, SenderKeyArgs, SessionArgs, WorkArgs};
+use crate::argv::ENV_PREFIX;
+use crate::exit::Failure;
+
+/// A session whose cross-checks hold, alive by this machine's clock.
+pub(crate) struct Context {
+    pub(crate) session: Session,
+    ids_from: Option<PathBuf>,
+}
+
+impl Context {
+    /// Reads the session and checks every flag that repeats one of its facts.
+    pub(crate) fn open(args: &SessionArgs) -> Result<Self, Failure> {
+        let session = Session::load(&args.session).map_err(Failure::refused)?;
+        check_flags(&session, args)?;
+        session.check_time(OffsetDateTime::now_utc()).map_err(|error| {
+            Failure::refused(error).hint("check this machine's clock, or agree on a new session")
+        })?;
+        Ok(Self { session, ids_from: args.ids_from.clone() })
+    }
+
+    /// The ids to export: the session's range, or the list that it has the digest of.
+    pub(crate) fn row_ids(&self) -> Result<RowIds, Failure> {
+        let load = |path| IdList::load_for(path, &self.session).map_err(Failure::refused);
+        let list = self.ids_from.as_deref().map(load).transpose()?;
+        RowIds::of(&self.session, list.as_ref()).ok_or_else(|| {
+            Failure::usage("this session is about a list of ids")
+                .hint("give the list with --ids-from FILE")
+        })
+    }
+
+    /// The sender that `--party-id` names.
+    pub(crate) fn sender_named(&self, args: &SessionArgs) -> Result<PartyId, Failure> {
+        let [lower, higher] = self.session.senders().map(|sender| sender.party);
+        let Some(index) = args.checks.party_id else {
+            let hint = format!("give --party-id {lower} or --party-id {higher}");
+            return Err(Failure::usage("which sender is this?").hint(hint));
+        };
+        let party = PartyId::try_from(index).map_err(Failure::usage)?;
+        match self.session.sender(party) {
+            Some(sender) => Ok(sender.party),
+            None => Err(Failure::refused(format!("party {party} is no sender of this session"))
+                .hint(format!("its senders are {lower} and {higher}"))),
+        }
+    }
+
+    /// Opens the agreement key: it says which of the two senders this is.
+    pub(crate) fn sender_keys(
+        &self,
+        args: &SessionArgs,
+        keys: &SenderKeyArgs,
+    ) -> Result<SenderKeys, Failure> {
+        self.expect_fingerprint(&keys.expect_fingerprint)?;
+        let source: AgreementKeySource = keys.agreement_key.parse().map_err(Failure::usage)?;
+        let key = AgreementKey::open(&source).map_err(Failure::refused)?;
+        let keys = SenderKeys::agree(&self.session, &key).map_err(Failure::refused)?;
+        if let Some(claimed) = args.checks.party_id
+            && claimed != u64::from(keys.sender().index())
+        {
+            let found = keys.sender();
+            let error =
+                format!("--party-id is {claimed}, but the agreement key is party {found}'s");
+            return Err(Failure::refused(error));
+        }
+        Ok(keys)
+    }
+
+    /// Compares the fingerprint the operators read to each other with the file's.
+    fn expect_fingerprint(&self, expected: &str) -> Result<(), Failure> {
+        let expected = parse_fingerprint(expected).map_err(Failure::usage)?;
+        self.session.check_fingerprint(expected).map_err(|error| {
+            Failure::refused(error)
+                .hint("this is not the session file the operators agreed on: get it from them anew")
+        })
+    }
+
+    /// Opens both senders' packages.
+    pub(crate) fn packages(&self, args: &PackagesArgs) -> Result<Arc<Packages>, Failure> {
+        let directories: [PathBuf; 2] =
+            args.packages.clone().try_into().map_err(|given: Vec<_>| {
+                let error = format!(
+                    "--package was given {} times: one of each sender is needed",
+                    given.len()
+                );
+                Failure::usage(error)
+            })?;
+        let identity = load_identity(&args.identity).map_err(Failure::refused)?;
+        Ok(Arc::new(Packages::open(&self.session, directories, identity)?))
+    }
+
+    /// The table of one party.
+    pub(crate) fn source(&self, party: PartyId, args: &DatabaseArgs) -> Result<Source, Failure> {
+        let table = table_of(&self.session, party, args.db_schema.as_deref())?;
+        Ok(Source { database: database(args.db_url.as_deref())?, table })
+    }
+}
+
+/// How many of everything work at the same time.
+pub(crate) fn workers(connections: usize, work: &WorkArgs) -> Result<Workers, Failure> {
+    let rows_per_part = NonZeroUsize::new(work.batch_size)
+        .ok_or_else(|| Failure::usage("--batch-size must be at least 1"))?;
+    Ok(Workers { connections: connections.max(1), threads: work.threads(), rows_per_part })
+}
+
+/// The table of one party, in its own schema or another one.
+pub(crate) fn table_of(
+    session: &Session,
+    party: PartyId,
+    schema: Option<&str>,
+) -> Result<TableSpec, Failure> {
+    let schema = schema.map_or_else(|| session.database_schema(party), str::to_owned);
+    let name = TableName::new(&schema, session.table()).map_err(Failure::usage)?;
+    let layout = Arc::clone(session.layout());
+    TableSpec::new(name, session.id_column(), layout).map_err(Failure::usage)
+}
+
+/// Finds a database: a URL, a variable that holds one, or the environment's defaults.
+pub(crate) fn database(url: Option<&str>) -> Result<Database, Failure> {
+    let url = match url.map(|url| (url, url.strip_prefix(ENV_PREFIX))) {
+        None => None,
+        Some((url, None)) => Some(SecretString::from(url)),
+        Some((_, Some(name))) => {
+            let value = std::env::var(name)
+                .map_err(|_| Failure::usage(format!("the variable {name} holds no URL")))?;
+            Some(SecretString::from(value))
+        }
+    };
+    Database::resolve(url.as_ref()).map_err(Failure::usage)
+}
+
+/// Reads a small text file that the user named.
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))
+}
+
+/// Checks every flag that repeats a fact, and tells of all that differ at once.
+fn check_flags(session: &Session, args: &SessionArgs) -> Result<(), Failure> {
+    let checks = &args.checks;
+    let party =
+        |index: Option<u64>| index.map(PartyId::try_from).transpose().map_err(Failure::usage);
+    let mut results = Vec::new();
+    if let Some(party) = party(checks.party_id)? {
+        let receives = session.check_receiver(party).is_ok();
+        results.push(if receives { Ok(()) } else { session.check_sender(party) });
+    }
+    if let Some(other) = party(checks.other_party_id)? {
+        results.push(session.check_sender(other));
+        if let Some(me) = party(checks.party_id)?.filter(|me| session.sender(*me).is_some()) {
+            results.push(session.check_other_sender(me, other));
+        }
+    }
+    if let Some(target) = party(checks.target_party_id)? {
+        results.push(session.check_receiver(target));
+    }
+    results.extend(checks.environment.as_deref().map(|name| session.check_environment(name)));
+    results.extend(checks.reshare_run_session_id.as_deref().map(|id| session.check_id(id)));
+    results.extend(checks.db_start.map(|start| session.check_start(start)));
+    results.extend(checks.db_end.map(|end| session.check_end(end)));
+    let mut differences: Vec<String> =
+        results.into_iter().filter_map(|result| Some(result.err()?.to_string())).collect();
+    differences.dedup();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::refused(differences.join("; "))
+        .hint("these flags only check the session file: drop them, or use the right session"))
+}

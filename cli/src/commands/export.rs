@@ -1,0 +1,48 @@
+//! `reshare export`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use reshare_io::pipeline::export::export;
+
+use super::context::{Context, workers};
+use crate::args::{DatabaseArgs, OutputArgs, SessionArgs, WorkArgs};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::report;
+use crate::run::run;
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    session: SessionArgs,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    #[command(flatten)]
+    work: WorkArgs,
+
+    /// Write the plain shares to this file, mode 0600
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+impl ExportArgs {
+    pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        let context = Context::open(&self.session)?;
+        let sender = context.sender_named(&self.session)?;
+        let source = context.source(sender, &self.database)?;
+        let ids = context.row_ids()?;
+        let workers = workers(self.database.connections, &self.work)?;
+        let (report, took) = run(output, |progress| async {
+            let session = &context.session;
+            let report = export(session, &ids, sender, &source, &self.out, workers, progress);
+            report.await.map_err(Failure::from)
+        })?;
+        report::print(output, &report, took, || {
+            let rate = report::rate(report.rows, report.share_bytes, took);
+            format!("exported {} rows to {}\n{rate}", report.rows, self.out.display())
+        })?;
+        Ok(Exit::Done)
+    }
+}

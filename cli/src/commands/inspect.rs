@@ -1,0 +1,111 @@
+//! `reshare inspect`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use reshare_io::package::{MANIFEST_NAME, ManifestContent, Totals, read_manifest};
+use reshare_io::share_file::{self, ShareFileHeader};
+use serde_json::{Value, json};
+
+use crate::args::OutputArgs;
+use crate::exit::{Exit, Failure, Outcome};
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A share file, a package's directory, or its manifest
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
+}
+
+impl InspectArgs {
+    pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        let is_manifest = self.path.file_name().is_some_and(|name| name == MANIFEST_NAME);
+        let directory = if is_manifest { self.path.parent() } else { Some(self.path.as_path()) };
+        let description = match directory {
+            Some(directory) if is_manifest || directory.is_dir() => package(directory)?,
+            _ => share_file(&self.path)?,
+        };
+        if output.json {
+            println!("{description:#}");
+            return Ok(Exit::Done);
+        }
+        print(&description);
+        Ok(Exit::Done)
+    }
+}
+
+/// Prints one line a fact, parts in lines of their own.
+fn print(description: &Value) {
+    let Value::Object(facts) = description else { return };
+    for (name, value) in facts {
+        match value {
+            Value::Array(entries) => {
+                for entry in entries {
+                    let Value::Object(fields) = entry else { continue };
+                    let fields: Vec<String> = fields
+                        .iter()
+                        .map(|(name, value)| format!("{name} {}", plain(value)))
+                        .collect();
+                    println!("{name:<16} {}", fields.join(", "));
+                }
+            }
+            value => println!("{name:<16} {}", plain(value)),
+        }
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn share_file(path: &Path) -> Result<Value, Failure> {
+    let header = share_file::inspect(path).map_err(|error| {
+        Failure::refused(error)
+            .hint("inspect knows share files, package directories and manifests; the parts of a package are sealed for the receiver")
+    })?;
+    let ShareFileHeader { spec, producer, digest, .. } = &header;
+    let agree = spec.layout.agree().iter().map(|column| {
+        json!({ "name": column.name, "kind": format!("{:?}", column.kind).to_lowercase() })
+    });
+    let shares =
+        spec.layout.shares().iter().map(|column| json!({ "name": column.name, "u16": column.len }));
+    Ok(json!({
+        "what": format!("share file ({})", spec.kind),
+        "session": spec.fingerprint.to_string(),
+        "party": spec.party.index(),
+        "ids": spec.ids.to_string(),
+        "rows": spec.rows,
+        "agree": agree.collect::<Vec<_>>(),
+        "share": shares.collect::<Vec<_>>(),
+        "digest": digest.to_string(),
+        "written by": producer,
+    }))
+}
+
+fn package(directory: &Path) -> Result<Value, Failure> {
+    let manifest = read_manifest(directory).map_err(Failure::refused)?;
+    let ManifestContent { session_id, fingerprint, sender, receiver, parts, signed_at, .. } =
+        manifest.claims();
+    let Totals { parts: count, rows, sealed_bytes } = manifest.claimed_totals();
+    let parts = parts.iter().map(|part| {
+        json!({
+            "name": part.name.to_string(),
+            "ids": part.ids.to_string(),
+            "rows": part.rows,
+            "bytes": part.sealed_bytes,
+            "exported": part.exported_at.to_string(),
+        })
+    });
+    Ok(json!({
+        "what": "package (as its manifest claims; nothing is verified here)",
+        "session id": session_id,
+        "session": fingerprint.to_string(),
+        "sender": sender.index(),
+        "receiver": receiver.index(),
+        "parts": count,
+        "rows": rows,
+        "bytes": sealed_bytes,
+        "closed": signed_at.to_string(),
+        "part": parts.collect::<Vec<_>>(),
+    }))
+}

@@ -1,0 +1,71 @@
+//! `reshare keygen`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use reshare_io::keys::{AgreementKey, generate_identity};
+use time::OffsetDateTime;
+
+use crate::args::OutputArgs;
+use crate::exit::{Exit, Failure, Outcome};
+
+#[derive(Debug, Args)]
+pub(crate) struct KeygenArgs {
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Debug, Subcommand)]
+enum Kind {
+    /// A sender's agreement key (P-256): prints the public half, PEM, for `session new --sender`
+    Agreement {
+        /// Write the private key, PKCS#8 PEM of mode 0600, to this new file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// A receiver's age identity (X25519): prints the recipient, for `session new --receiver`
+    Recipient {
+        /// Write the identity, mode 0600, to this new file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// The public half of a sender's agreement key, once more
+    Public {
+        /// The private key's file
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+}
+
+impl KeygenArgs {
+    pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        match &self.kind {
+            Kind::Agreement { out } => {
+                let key = AgreementKey::generate_file(out).map_err(not_made)?;
+                print_public(output, "public_key", key.public_key().to_pem().trim_end());
+            }
+            Kind::Recipient { out } => {
+                let created = OffsetDateTime::now_utc();
+                let recipient = generate_identity(out, created).map_err(not_made)?;
+                print_public(output, "recipient", &recipient.to_string());
+            }
+            Kind::Public { key } => {
+                let key = AgreementKey::load(key).map_err(Failure::refused)?;
+                print_public(output, "public_key", key.public_key().to_pem().trim_end());
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn not_made(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    Failure::failed(error).hint("a key file is never overwritten: give --out a new path")
+}
+
+fn print_public(output: &OutputArgs, name: &str, value: &str) {
+    if output.json {
+        println!("{}", serde_json::json!({ name: value }));
+    } else {
+        println!("{value}");
+    }
+}

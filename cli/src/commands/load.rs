@@ -1,0 +1,50 @@
+//! `reshare load`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use reshare_io::pipeline::load::load;
+use reshare_io::pipeline::workers::Target;
+
+use super::context::{Context, workers};
+use crate::args::{ConflictArgs, DatabaseArgs, OutputArgs, SessionArgs, WorkArgs};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::report;
+use crate::run::run;
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    session: SessionArgs,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    #[command(flatten)]
+    conflicts: ConflictArgs,
+
+    #[command(flatten)]
+    work: WorkArgs,
+
+    /// The share file that `reshare merge` wrote
+    #[arg(long = "in", value_name = "FILE")]
+    input: PathBuf,
+}
+
+impl LoadArgs {
+    pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        let context = Context::open(&self.session)?;
+        let source = context.source(context.session.receiver().party, &self.database)?;
+        let target = Target { source, options: self.conflicts.options()? };
+        let workers = workers(self.database.connections, &self.work)?;
+        let (report, took) = run(output, |progress| async {
+            let loaded = load(&context.session, &self.input, &target, workers, progress);
+            loaded.await.map_err(Failure::from)
+        })?;
+        report::print(output, &report, took, || {
+            let rate = report::rate(report.rows, report.share_bytes, took);
+            report::loaded(report.rows, report.rows_skipped, &target.source, &rate)
+        })?;
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,51 @@
+//! `reshare merge`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use reshare_io::pipeline::merge::merge;
+
+use super::context::{Context, workers};
+use crate::args::{OutputArgs, PackagesArgs, SessionArgs, WorkArgs};
+use crate::exit::{Failure, Outcome};
+use crate::report;
+use crate::run::run;
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    #[command(flatten)]
+    session: SessionArgs,
+
+    #[command(flatten)]
+    packages: PackagesArgs,
+
+    #[command(flatten)]
+    work: WorkArgs,
+
+    /// Write the rebuilt shares to this file, mode 0600
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// Write the report, with every row left over, to this file too
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+impl MergeArgs {
+    pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        let context = Context::open(&self.session)?;
+        let packages = context.packages(&self.packages)?;
+        let workers = workers(1, &self.work)?;
+        let (report, took) = run(output, |progress| async {
+            let merged = merge(&context.session, packages, &self.out, workers, progress);
+            merged.await.map_err(Failure::from)
+        })?;
+        report::write(self.report.as_deref(), &report)?;
+        report::print(output, &report, took, || {
+            let leftovers = report::leftovers(&context.session, &report.leftovers);
+            let rate = report::rate(report.rows, report.share_bytes, took);
+            format!("merged {} rows to {}\n{rate}{leftovers}", report.rows, self.out.display())
+        })?;
+        Ok(report::exit_of(&report.leftovers))
+    }
+}

@@ -1,0 +1,100 @@
+//! The commands, one file each.
+
+use clap::{Parser, Subcommand};
+
+use crate::args::OutputArgs;
+use crate::exit::Outcome;
+
+mod completions;
+mod context;
+mod demo;
+mod export;
+mod inspect;
+mod keygen;
+mod load;
+mod man;
+mod merge;
+mod pack;
+mod rebuild;
+mod seed;
+mod send;
+mod session;
+mod verify;
+
+/// Moves and rebuilds the secret shares of an MPC network in bulk
+///
+/// Two senders blind and seal their shares into packages; the receiver merges the two packages
+/// and has its own share back. Nobody learns a record.
+#[derive(Debug, Parser)]
+#[command(name = "reshare", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed: running it again may help
+  2    usage: the command line makes no sense
+  3    done, but rows were left over: the report lists them
+  4    refused: integrity, keys or session
+  130  stopped by Ctrl-C (143: by SIGTERM); run it again to go on";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make an agreement key (sender) or an age identity (receiver)
+    Keygen(keygen::KeygenArgs),
+    /// Make or show a session
+    Session(session::SessionCommand),
+    /// Sender: write the table's shares to a share file
+    Export(export::ExportArgs),
+    /// Sender: blind and seal a share file into a package
+    Pack(pack::PackArgs),
+    /// Sender: database to package in one pass, no plain share on disk
+    Send(send::SendArgs),
+    /// Receiver: merge two packages into a share file
+    Merge(merge::MergeArgs),
+    /// Receiver: load a share file into the database
+    Load(load::LoadArgs),
+    /// Receiver: two packages to database in one pass
+    Rebuild(rebuild::RebuildArgs),
+    /// Compare two tables, or a share file and a table
+    Verify(verify::VerifyArgs),
+    /// Say what a file or package is
+    Inspect(inspect::InspectArgs),
+    /// Fill databases with synthetic records and their shares
+    Seed(seed::SeedArgs),
+    /// Do the whole job once, on synthetic records
+    Demo(demo::DemoArgs),
+    /// Print a shell's completions
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page, or write one a command
+    Man(man::ManArgs),
+}
+
+impl Cli {
+    /// Does what the command line asks for.
+    pub(crate) fn run(&self) -> Outcome {
+        let output = &self.output;
+        match &self.command {
+            Command::Keygen(args) => args.run(output),
+            Command::Session(command) => command.run(output),
+            Command::Export(args) => args.run(output),
+            Command::Pack(args) => args.run(output),
+            Command::Send(args) => args.run(output),
+            Command::Merge(args) => args.run(output),
+            Command::Load(args) => args.run(output),
+            Command::Rebuild(args) => args.run(output),
+            Command::Verify(args) => args.run(output),
+            Command::Inspect(args) => args.run(output),
+            Command::Seed(args) => args.run(output),
+            Command::Demo(args) => args.run(output),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
+        }
+    }
+}

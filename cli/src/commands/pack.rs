@@ -1,0 +1,47 @@
+//! `reshare pack`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use reshare_io::pipeline::pack::pack;
+
+use super::context::{Context, workers};
+use crate::args::{OutputArgs, SenderKeyArgs, SessionArgs, WorkArgs};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::report;
+use crate::run::run;
+
+#[derive(Debug, Args)]
+pub(crate) struct PackArgs {
+    #[command(flatten)]
+    session: SessionArgs,
+
+    #[command(flatten)]
+    keys: SenderKeyArgs,
+
+    #[command(flatten)]
+    work: WorkArgs,
+
+    /// The share file that `reshare export` wrote
+    #[arg(long = "in", value_name = "FILE")]
+    input: PathBuf,
+
+    /// Make the package in this directory
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+}
+
+impl PackArgs {
+    pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        let context = Context::open(&self.session)?;
+        let keys = context.sender_keys(&self.session, &self.keys)?;
+        let workers = workers(1, &self.work)?;
+        let (report, took) = run(output, |progress| async {
+            let session = &context.session;
+            let report = pack(session, keys, &self.input, &self.to, workers, progress);
+            report.await.map_err(Failure::from)
+        })?;
+        report::print(output, &report, took, || report::packed(&report, &self.to, took))?;
+        Ok(Exit::Done)
+    }
+}

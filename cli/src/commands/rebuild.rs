@@ -1,0 +1,57 @@
+//! `reshare rebuild`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use reshare_io::pipeline::rebuild::rebuild;
+use reshare_io::pipeline::workers::Target;
+
+use super::context::{Context, workers};
+use crate::args::{ConflictArgs, DatabaseArgs, OutputArgs, PackagesArgs, SessionArgs, WorkArgs};
+use crate::exit::{Failure, Outcome};
+use crate::report;
+use crate::run::run;
+
+#[derive(Debug, Args)]
+pub(crate) struct RebuildArgs {
+    #[command(flatten)]
+    session: SessionArgs,
+
+    #[command(flatten)]
+    packages: PackagesArgs,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    #[command(flatten)]
+    conflicts: ConflictArgs,
+
+    #[command(flatten)]
+    work: WorkArgs,
+
+    /// Write the report, with every row left over, to this file too
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+impl RebuildArgs {
+    pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        let context = Context::open(&self.session)?;
+        let packages = context.packages(&self.packages)?;
+        let source = context.source(context.session.receiver().party, &self.database)?;
+        let target = Target { source, options: self.conflicts.options()? };
+        let workers = workers(self.database.connections, &self.work)?;
+        let (report, took) = run(output, |progress| async {
+            let rebuilt = rebuild(&context.session, packages, &target, workers, progress);
+            rebuilt.await.map_err(Failure::from)
+        })?;
+        report::write(self.report.as_deref(), &report)?;
+        report::print(output, &report, took, || {
+            let rate = report::rate(report.rows, report.share_bytes, took);
+            let loaded = report::loaded(report.rows, report.rows_skipped, &target.source, &rate);
+            let leftovers = report::leftovers(&context.session, &report.leftovers);
+            format!("{loaded}{leftovers}")
+        })?;
+        Ok(report::exit_of(&report.leftovers))
+    }
+}

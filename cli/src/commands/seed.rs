@@ -1,0 +1,110 @@
+//! `reshare seed`.
+
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use reshare_engine::layout::RowLayout;
+use reshare_engine::party::PartyId;
+use reshare_fixtures::seed::{SeedPlan, SeedTarget, seed};
+use reshare_fixtures::synthetic::IdPattern;
+use serde_json::json;
+
+use super::context::database;
+use super::session::split_party;
+use crate::args::{OutputArgs, default_connections};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::report;
+use crate::run::run;
+
+#[derive(Debug, Args)]
+pub(crate) struct SeedArgs {
+    /// A party and its database (or env:NAME): once for every database to fill
+    #[arg(long = "db", value_name = "PARTY=URL", required = true, num_args = 1)]
+    databases: Vec<String>,
+
+    /// The environment in the schema's name, SMPC_{environment}_{party}
+    #[arg(long, value_name = "NAME", default_value = "dev")]
+    environment: String,
+
+    /// The table
+    #[arg(long, value_name = "NAME", default_value = "irises")]
+    table: String,
+
+    /// Rows of every party
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    rows: usize,
+
+    /// The lowest id
+    #[arg(long, value_name = "ID", default_value_t = 1, allow_negative_numbers = true)]
+    db_start: i64,
+
+    /// Which ids there are
+    #[arg(long, value_enum, default_value_t = Ids::Contiguous)]
+    ids: Ids,
+
+    /// What the records follow from: the same seed gives the same records
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// Give the tables the triggers of a production table
+    #[arg(long)]
+    triggers: bool,
+
+    /// Connections to each database
+    #[arg(short = 'j', long, value_name = "N", default_value_t = default_connections())]
+    connections: usize,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Ids {
+    Contiguous,
+    Gaps,
+}
+
+impl SeedArgs {
+    pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        let targets = self.databases.iter().map(|text| {
+            let (party, url) = split_party(text)?;
+            Ok(SeedTarget { party, database: database(Some(url))?, schema: self.schema(party) })
+        });
+        let targets: Vec<SeedTarget> = targets.collect::<Result<_, Failure>>()?;
+        let plan = self.plan();
+        let ((), took) = run(output, |progress| async {
+            progress.begin("seed", plan.rows as u64);
+            let row_bytes = (plan.layout.row_share_bytes() * targets.len()) as u64;
+            let seeded = seed(&targets, &plan, move |rows| progress.add(rows, rows * row_bytes));
+            seeded.await.map_err(|error| match error.is_refusal() {
+                true => Failure::refused(error),
+                false => Failure::failed(error),
+            })
+        })?;
+        let bytes = (plan.rows * plan.layout.row_share_bytes() * targets.len()) as u64;
+        let report = json!({ "rows": plan.rows, "databases": targets.len(), "share_bytes": bytes });
+        report::print(output, &report, took, || {
+            let rate = report::rate(plan.rows as u64, bytes, took);
+            format!("seeded {} rows in each of {} databases\n{rate}", plan.rows, targets.len())
+        })?;
+        Ok(Exit::Done)
+    }
+
+    fn schema(&self, party: PartyId) -> String {
+        format!("SMPC_{}_{party}", self.environment)
+    }
+
+    fn plan(&self) -> SeedPlan {
+        SeedPlan {
+            rows: self.rows,
+            first_id: self.db_start,
+            ids: match self.ids {
+                Ids::Contiguous => IdPattern::Contiguous,
+                Ids::Gaps => IdPattern::Gaps,
+            },
+            seed: self.seed,
+            table: self.table.clone(),
+            id_column: "id".to_owned(),
+            layout: Arc::new(RowLayout::iris()),
+            triggers: self.triggers,
+            jobs: self.connections.max(1),
+        }
+    }
+}

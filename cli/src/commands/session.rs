@@ -1,0 +1,313 @@
+//! `reshare session`: make one, show one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
+use reshare_engine::party::PartyId;
+use reshare_io::durable;
+use reshare_io::keys::{AgreementPublicKey, parse_recipient};
+use reshare_io::postgres::schema::has_rerand_epoch;
+use reshare_io::postgres::table::{RERAND_EPOCH, TableName};
+use reshare_io::session::{IdList, NewSession, Receiver, Sender, Session, SessionIds};
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
+
+use super::context::{database, read_text};
+use crate::args::OutputArgs;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::run::run;
+
+#[derive(Debug, Args)]
+pub(crate) struct SessionCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Make a session file: one operator makes it, all three parties get the same file
+    New(Box<NewArgs>),
+    /// Show a session and its fingerprint, which the operators read to each other
+    Show {
+        /// The session file
+        #[arg(long, value_name = "FILE", env = "RESHARE_SESSION")]
+        session: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct NewArgs {
+    /// Write the session to this new file
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+
+    /// Name of the run, unique among the parties
+    #[arg(long, value_name = "ID")]
+    session_id: String,
+
+    /// The environment in the schema's name, SMPC_{environment}_{party}
+    #[arg(long, value_name = "NAME")]
+    environment: String,
+
+    /// A sender: its party id and the file with its public agreement key; give it twice
+    #[arg(long = "sender", value_name = "PARTY=FILE", required = true)]
+    senders: Vec<String>,
+
+    /// The receiver: its party id and its age recipient
+    #[arg(long, value_name = "PARTY=age1...")]
+    receiver: String,
+
+    /// The first id
+    #[arg(long, value_name = "ID", default_value_t = 1, allow_negative_numbers = true)]
+    db_start: i64,
+
+    /// The id after the last one [default: no end]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    db_end: Option<i64>,
+
+    /// Only these ids: a file with one id a line, ascending, which every party needs too
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["db_start", "db_end"])]
+    ids_from: Option<PathBuf>,
+
+    /// The table
+    #[arg(long, value_name = "NAME", default_value = "irises")]
+    table: String,
+
+    /// Its id column
+    #[arg(long, value_name = "NAME", default_value = "id")]
+    id_column: String,
+
+    /// A column that says which content a row holds; NAME:uuid for a UUID [default: version_id,
+    /// and rerand_epoch where --db-url shows that the table has it]
+    #[arg(long = "agree-column", value_name = "NAME[:KIND]")]
+    agree_columns: Vec<String>,
+
+    /// A column of shares and its length in u16 [default: the four of an iris table]
+    #[arg(long = "share-column", value_name = "NAME=LEN")]
+    share_columns: Vec<String>,
+
+    /// The largest part, in bytes before it is sealed
+    #[arg(long, value_name = "BYTES", default_value_t = Session::DEFAULT_MAX_PART_BYTES)]
+    max_part_bytes: u64,
+
+    /// First moment of the session's life, RFC 3339 in UTC [default: now]
+    #[arg(long, value_name = "TIME")]
+    not_before: Option<String>,
+
+    /// Days that the session lives
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    valid_days: u16,
+
+    /// A party's database, to see whether its table has the column rerand_epoch
+    #[arg(long, value_name = "URL")]
+    db_url: Option<String>,
+
+    /// Schema of that table [default: SMPC_{environment}_{party} of the first sender]
+    #[arg(long, value_name = "SCHEMA", requires = "db_url")]
+    db_schema: Option<String>,
+
+    /// Where the receiver listens; not part of what the parties agree on
+    #[arg(long, value_name = "URL")]
+    server_url: Option<String>,
+}
+
+impl SessionCommand {
+    pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        match &self.action {
+            Action::New(args) => args.run(output),
+            Action::Show { session } => {
+                let session = Session::load(session).map_err(Failure::refused)?;
+                show(output, &session);
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+impl NewArgs {
+    fn run(&self, output: &OutputArgs) -> Outcome {
+        if self.out.exists() {
+            let error = format!("{} exists already", self.out.display());
+            return Err(Failure::usage(error).hint("a session is never reused: name a new file"));
+        }
+        let senders = self.senders()?;
+        let layout = Arc::new(self.layout(output, senders[0].party)?);
+        let not_before = self.begin()?;
+        let facts = NewSession {
+            session_id: self.session_id.parse().map_err(Failure::usage)?,
+            environment: self.environment.parse().map_err(Failure::usage)?,
+            not_before,
+            not_after: not_before + Duration::days(i64::from(self.valid_days)),
+            ids: self.ids()?,
+            table: self.table.clone(),
+            id_column: self.id_column.clone(),
+            layout,
+            max_part_bytes: self.max_part_bytes,
+            senders,
+            receiver: self.receiver()?,
+            ca_sha256: None,
+            server_url: self.server_url.clone(),
+        };
+        let session = Session::create(facts).map_err(Failure::usage)?;
+        durable::write_whole(&self.out, session.to_toml().as_bytes()).map_err(Failure::failed)?;
+        show(output, &session);
+        Ok(Exit::Done)
+    }
+
+    fn senders(&self) -> Result<[Sender; 2], Failure> {
+        let sender = |text: &String| {
+            let (party, file) = split_party(text)?;
+            let pem = read_text(file.as_ref())?;
+            let agreement_key = AgreementPublicKey::from_pem(&pem).map_err(|error| {
+                Failure::refused(error)
+                    .hint(format!("{file} must be what `reshare keygen public` prints"))
+            })?;
+            Ok(Sender { party, certificate_name: None, agreement_key })
+        };
+        let senders: Vec<Sender> =
+            self.senders.iter().map(sender).collect::<Result<_, Failure>>()?;
+        let count = senders.len();
+        senders.try_into().map_err(|_| {
+            Failure::usage(format!("--sender was given {count} times: a session has two senders"))
+        })
+    }
+
+    fn receiver(&self) -> Result<Receiver, Failure> {
+        let (party, recipient) = split_party(&self.receiver)?;
+        let recipient = parse_recipient(recipient).map_err(Failure::usage)?;
+        Ok(Receiver { party, certificate_name: None, recipient })
+    }
+
+    fn ids(&self) -> Result<SessionIds, Failure> {
+        match &self.ids_from {
+            Some(path) => Ok(IdList::load(path).map_err(Failure::usage)?.session_ids()),
+            None => SessionIds::from_start_end(self.db_start, self.db_end).ok_or_else(|| {
+                Failure::usage("the range of ids is empty: --db-end must lie after --db-start")
+            }),
+        }
+    }
+
+    fn begin(&self) -> Result<OffsetDateTime, Failure> {
+        let time = match &self.not_before {
+            Some(text) => OffsetDateTime::parse(text, &Rfc3339)
+                .map_err(|error| Failure::usage(format!("--not-before {text:?}: {error}")))?,
+            None => OffsetDateTime::now_utc(),
+        };
+        time.replace_nanosecond(0).map_err(Failure::usage)
+    }
+
+    fn layout(&self, output: &OutputArgs, first_sender: PartyId) -> Result<RowLayout, Failure> {
+        let iris = RowLayout::iris();
+        let mut agree = self
+            .agree_columns
+            .iter()
+            .map(|text| agree_column(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        if agree.is_empty() {
+            agree = iris.agree().to_vec();
+        }
+        let has_epoch = agree.iter().any(|column| column.name == RERAND_EPOCH);
+        if !has_epoch && self.table_has_epoch(output, first_sender)? {
+            agree.push(AgreeColumn { name: RERAND_EPOCH.to_owned(), kind: AgreeKind::Integer });
+        }
+        let mut shares = self
+            .share_columns
+            .iter()
+            .map(|text| share_column(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        if shares.is_empty() {
+            shares = iris.shares().to_vec();
+        }
+        RowLayout::new(agree, shares).map_err(Failure::usage)
+    }
+
+    fn table_has_epoch(&self, output: &OutputArgs, party: PartyId) -> Result<bool, Failure> {
+        let Some(url) = &self.db_url else { return Ok(false) };
+        let default = || format!("SMPC_{}_{party}", self.environment);
+        let schema = self.db_schema.clone().unwrap_or_else(default);
+        let name = TableName::new(&schema, &self.table).map_err(Failure::usage)?;
+        let database = database(Some(url))?;
+        let (has_epoch, _) = run(output, |_| async move {
+            let mut connection = database.connect().await.map_err(Failure::failed)?;
+            has_rerand_epoch(&mut connection, &name).await.map_err(Failure::failed)
+        })?;
+        Ok(has_epoch)
+    }
+}
+
+pub(super) fn split_party(text: &str) -> Result<(PartyId, &str), Failure> {
+    let bad = || Failure::usage(format!("{text:?} is not of the form PARTY=VALUE"));
+    let (party, value) = text.split_once('=').ok_or_else(bad)?;
+    let party: u64 = party.parse().map_err(|_| bad())?;
+    Ok((PartyId::try_from(party).map_err(Failure::usage)?, value))
+}
+
+fn agree_column(text: &str) -> Result<AgreeColumn, Failure> {
+    let (name, kind) = match text.rsplit_once(':') {
+        None | Some((_, "integer")) => {
+            (text.strip_suffix(":integer").unwrap_or(text), AgreeKind::Integer)
+        }
+        Some((name, "uuid")) => (name, AgreeKind::Uuid),
+        Some((_, kind)) => {
+            let error = format!("--agree-column {text:?}: a column cannot be of kind {kind:?}");
+            return Err(Failure::usage(error).hint("kinds are integer (any width) and uuid"));
+        }
+    };
+    Ok(AgreeColumn { name: name.to_owned(), kind })
+}
+
+fn share_column(text: &str) -> Result<ShareColumn, Failure> {
+    let bad = || Failure::usage(format!("--share-column {text:?} is not of the form NAME=LENGTH"));
+    let (name, len) = text.rsplit_once('=').ok_or_else(bad)?;
+    Ok(ShareColumn { name: name.to_owned(), len: len.parse().map_err(|_| bad())? })
+}
+
+fn show(output: &OutputArgs, session: &Session) {
+    let [lower, higher] = session.senders().map(|sender| sender.party);
+    let receiver = session.receiver();
+    let time = |time: OffsetDateTime| time.format(&Rfc3339).unwrap_or_else(|_| time.to_string());
+    let ids = match session.ids() {
+        SessionIds::Range(range) => match SessionIds::exclusive_end(*range) {
+            Some(end) => format!("{} up to and without {end}", range.first()),
+            None => format!("{} and up", range.first()),
+        },
+        SessionIds::List { count, .. } => format!("{count} from a list"),
+    };
+    if output.json {
+        let value = serde_json::json!({
+            "session_id": session.id().as_str(),
+            "fingerprint": session.fingerprint().to_string(),
+            "environment": session.environment().as_str(),
+            "not_before": time(session.not_before()),
+            "not_after": time(session.not_after()),
+            "senders": [lower.index(), higher.index()],
+            "receiver": receiver.party.index(),
+            "recipient": receiver.recipient.to_string(),
+            "ids": ids,
+            "table": session.table(),
+        });
+        println!("{value:#}");
+        return;
+    }
+    println!("session      {}", session.id());
+    println!("environment  {}", session.environment());
+    println!("valid        {} to {}", time(session.not_before()), time(session.not_after()));
+    println!("senders      party {lower} (adds), party {higher} (subtracts)");
+    println!("receiver     party {}, {}", receiver.party, receiver.recipient);
+    println!("table        {} by {}", session.table(), session.id_column());
+    println!("ids          {ids}");
+    for column in session.layout().agree() {
+        println!("agree        {} ({:?})", column.name, column.kind);
+    }
+    for column in session.layout().shares() {
+        println!("share        {} ({} u16)", column.name, column.len);
+    }
+    println!(
+        "part         at most {} bytes, {} rows",
+        session.max_part_bytes(),
+        session.part_rows_limit()
+    );
+    println!("fingerprint  {}", session.fingerprint());
+}

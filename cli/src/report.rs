@@ -1,0 +1,108 @@
+//! Final reports on standard output: text for people, JSON for programs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reshare_io::durable;
+use reshare_io::pipeline::sealer::PackReport;
+use reshare_io::pipeline::workers::Source;
+use reshare_io::postgres::progress::Leftovers;
+use reshare_io::session::Session;
+use serde::Serialize;
+
+use crate::args::OutputArgs;
+use crate::exit::{Exit, Failure};
+
+/// Ids of one kind that are listed on a terminal; the report has all.
+const IDS_SHOWN: usize = 10;
+
+/// A report and how long its run took.
+#[derive(Serialize)]
+struct Timed<'a, R: Serialize> {
+    #[serde(flatten)]
+    report: &'a R,
+    seconds: f64,
+}
+
+/// Prints a report: as JSON where that was asked for, else as text.
+pub(crate) fn print(
+    output: &OutputArgs,
+    report: &impl Serialize,
+    took: Duration,
+    text: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    if output.json {
+        let timed = Timed { report, seconds: took.as_secs_f64() };
+        println!("{}", serde_json::to_string_pretty(&timed).map_err(Failure::failed)?);
+    } else {
+        println!("{}", text());
+    }
+    Ok(())
+}
+
+/// Writes a report as JSON to a file that appears whole or not at all.
+pub(crate) fn write(path: Option<&Path>, report: &impl Serialize) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    let mut json = serde_json::to_vec_pretty(report).map_err(Failure::failed)?;
+    json.push(b'\n');
+    durable::write_whole(path, &json)
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+}
+
+/// Writes an amount of share data and the rate at which it was moved.
+pub(crate) fn rate(rows: u64, share_bytes: u64, took: Duration) -> String {
+    let seconds = took.as_secs_f64().max(1e-9);
+    let (per_second, megabytes) = (rows as f64 / seconds, share_bytes as f64 / 1e6);
+    format!(
+        "{megabytes:.1} MB of shares in {seconds:.2} s: {per_second:.0} rows/s, {:.1} MB/s",
+        megabytes / seconds
+    )
+}
+
+/// Tells what a sender packed.
+pub(crate) fn packed(report: &PackReport, to: &Path, took: Duration) -> String {
+    format!(
+        "packed {} rows of sender {} in {} parts ({} bytes) to {}\n{}",
+        report.rows,
+        report.sender,
+        report.parts,
+        report.sealed_bytes,
+        to.display(),
+        rate(report.rows, report.share_bytes, took)
+    )
+}
+
+/// Tells what was written to a table.
+pub(crate) fn loaded(rows: u64, skipped: u64, target: &Source, rate: &str) -> String {
+    let mut text = format!("loaded {rows} rows into {}", target.table.name());
+    if skipped > 0 {
+        text.push_str(&format!(", skipped {skipped} that this session had loaded before"));
+    }
+    format!("{text}\n{rate}")
+}
+
+/// Tells which rows were not rebuilt; nothing when all were.
+pub(crate) fn leftovers(session: &Session, leftovers: &Leftovers) -> String {
+    let [lower, higher] = session.senders().map(|sender| sender.party);
+    let kinds = [
+        (format!("only sender {lower} has"), &leftovers.only_lower_sender),
+        (format!("only sender {higher} has"), &leftovers.only_higher_sender),
+        ("the senders hold in different versions".to_owned(), &leftovers.disagreeing),
+    ];
+    let mut text = String::new();
+    for (kind, ids) in kinds.iter().filter(|(_, ids)| !ids.is_empty()) {
+        let shown: Vec<String> = ids.iter().take(IDS_SHOWN).map(i64::to_string).collect();
+        let more = if ids.len() > IDS_SHOWN { ", ..." } else { "" };
+        text.push_str(&format!(
+            "\nleft over: {} rows that {kind}: {}{more}",
+            ids.len(),
+            shown.join(", ")
+        ));
+    }
+    text
+}
+
+/// Whether rows were left over.
+pub(crate) fn exit_of(leftovers: &Leftovers) -> Exit {
+    if leftovers.is_empty() { Exit::Done } else { Exit::LeftOver }
+}

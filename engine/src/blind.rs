@@ -1,0 +1,282 @@
+//! A sender's work: weights its shares for the receiver and blinds them.
+
+use std::fmt;
+
+use rayon::iter::{ParallelIterator, split};
+use zeroize::Zeroize;
+
+use crate::fingerprint::Fingerprint;
+use crate::kernel::{Kernels, Weighting};
+use crate::key_schedule::KeySchedule;
+use crate::keystream::Keystream;
+use crate::party::PartyId;
+use crate::ring::RingElement;
+use crate::row_batch::{PushError, RowBatch};
+use crate::row_key::{ContentTag, RowHasher, RowIdentity};
+use crate::rows::{AgreeSlice, AgreeValues, Rows};
+use crate::rows_mut::{AgreeSliceMut, AgreeValuesMut, RowsMut};
+use crate::shamir::{Sign, WeightError, weight};
+
+/// Blinds the rows of one sender for one receiver.
+///
+/// Computes `m = w * s + r` for the lower sender and `m = w * s - r` for the higher one, with
+/// the weight `w` of the sender at the receiver and `r` from the row's keystream, which runs on
+/// over the share columns in layout order.
+///
+/// # Secrecy
+/// Who has the keys can blind: wiped when dropped, and `Debug` prints no key. The caller sees to
+/// it that one row is never blinded with two contents.
+///
+/// # Source
+/// DESIGN.md sections 3 and 4.
+#[derive(Clone)]
+pub struct Blinder {
+    hasher: RowHasher,
+    weighting: Weighting,
+    kernels: Kernels,
+}
+
+impl Blinder {
+    /// Prepares for `sender`, with `other` as the second sender.
+    ///
+    /// # Errors
+    /// [`WeightError`] when any two of the parties are equal.
+    pub fn new(
+        keys: &KeySchedule,
+        fingerprint: &Fingerprint,
+        sender: PartyId,
+        other: PartyId,
+        receiver: PartyId,
+    ) -> Result<Self, WeightError> {
+        let weight = weight(sender, other, receiver)?;
+        Ok(Self {
+            hasher: RowHasher::new(keys, fingerprint),
+            weighting: Weighting::new(weight, Sign::of(sender, other)),
+            kernels: Kernels::detect(),
+        })
+    }
+
+    /// Takes other kernels than the fastest ones.
+    #[must_use]
+    pub fn with_kernels(self, kernels: Kernels) -> Self {
+        Self { kernels, ..self }
+    }
+
+    /// Blinds `plain` into `blinded`, which then holds these rows and no others, and puts one
+    /// tag a row into `tags`.
+    ///
+    /// Works on as many threads as the current rayon pool has.
+    ///
+    /// # Errors
+    /// A [`BlindError`] when the rows cannot be blinded; `blinded` and `tags` are then unchanged.
+    pub fn blind(
+        &self,
+        plain: &Rows<'_>,
+        blinded: &mut RowBatch,
+        tags: &mut Vec<ContentTag>,
+    ) -> Result<(), BlindError> {
+        check(plain)?;
+        if plain.layout != &**blinded.layout() {
+            return Err(BlindError::LayoutsDiffer);
+        }
+        let blinded = blinded.reset(plain.len(), true)?;
+        tags.clear();
+        tags.resize(plain.len(), ContentTag::default());
+        let whole = OutOfPlace { plain: plain.clone(), blinded, tags };
+        split(whole, OutOfPlace::split)
+            .for_each_init(|| Worker::new(self), |worker, piece| worker.blind(piece));
+        Ok(())
+    }
+
+    /// Blinds the rows of `batch` where they are, and puts one tag a row into `tags`.
+    ///
+    /// Works on as many threads as the current rayon pool has.
+    ///
+    /// # Errors
+    /// A [`BlindError`] when the rows cannot be blinded; `batch` and `tags` are then unchanged.
+    pub fn blind_in_place(
+        &self,
+        batch: &mut RowBatch,
+        tags: &mut Vec<ContentTag>,
+    ) -> Result<(), BlindError> {
+        check(&batch.rows())?;
+        tags.clear();
+        tags.resize(batch.len(), ContentTag::default());
+        let whole = InPlace { rows: batch.add_row_checks()?, tags };
+        split(whole, InPlace::split)
+            .for_each_init(|| Worker::new(self), |worker, piece| worker.blind_in_place(piece));
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Blinder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let backend = self.kernels.backend();
+        f.debug_struct("Blinder").field("backend", &backend).finish_non_exhaustive()
+    }
+}
+
+/// Refuses what must not be blinded: a keystream that is used twice gives shares away.
+fn check(plain: &Rows<'_>) -> Result<(), BlindError> {
+    if !plain.is_well_formed() {
+        return Err(BlindError::Malformed);
+    }
+    if !plain.row_checks.is_empty() {
+        return Err(BlindError::AlreadyBlinded);
+    }
+    match plain.first_id_out_of_order() {
+        None => Ok(()),
+        Some(id) => Err(BlindError::IdsNotAscending { id }),
+    }
+}
+
+/// A piece of the rows to be blinded into another place.
+struct OutOfPlace<'a> {
+    plain: Rows<'a>,
+    blinded: RowsMut<'a>,
+    tags: &'a mut [ContentTag],
+}
+
+impl OutOfPlace<'_> {
+    fn split(self) -> (Self, Option<Self>) {
+        let middle = self.tags.len() / 2;
+        if middle == 0 {
+            return (self, None);
+        }
+        let (tags, later_tags) = self.tags.split_at_mut(middle);
+        let (blinded, later) = self.blinded.split_at(middle);
+        let later_plain = self.plain.slice(middle..self.plain.len());
+        let first = Self { plain: self.plain.slice(0..middle), blinded, tags };
+        (first, Some(Self { plain: later_plain, blinded: later, tags: later_tags }))
+    }
+}
+
+/// A piece of the rows to be blinded where they are.
+struct InPlace<'a> {
+    rows: RowsMut<'a>,
+    tags: &'a mut [ContentTag],
+}
+
+impl InPlace<'_> {
+    fn split(self) -> (Self, Option<Self>) {
+        let middle = self.tags.len() / 2;
+        if middle == 0 {
+            return (self, None);
+        }
+        let (tags, later_tags) = self.tags.split_at_mut(middle);
+        let (rows, later) = self.rows.split_at(middle);
+        (Self { rows, tags }, Some(Self { rows: later, tags: later_tags }))
+    }
+}
+
+/// 3 KiB of keystream: with as many plain and blinded shares it stays in the first cache.
+const TILE: usize = 384;
+
+/// What one thread needs, allocated once for many rows.
+struct Worker<'a> {
+    blinder: &'a Blinder,
+    hasher: RowHasher,
+    tile: [RingElement; TILE],
+}
+
+impl<'a> Worker<'a> {
+    fn new(blinder: &'a Blinder) -> Self {
+        Self { blinder, hasher: blinder.hasher.clone(), tile: [RingElement::ZERO; TILE] }
+    }
+
+    fn blind(&mut self, piece: OutOfPlace<'_>) {
+        let OutOfPlace { plain, mut blinded, tags } = piece;
+        blinded.ids.copy_from_slice(plain.ids);
+        for (to, from) in blinded.agree.iter_mut().zip(&plain.agree) {
+            copy_agree(to, from);
+        }
+        for (row, tag) in tags.iter_mut().enumerate() {
+            let identity = RowIdentity::new(plain.ids[row], plain.agree_values(row));
+            // First the tag, which brings the row into the cache for the kernel.
+            *tag = self.hasher.content_tag(&identity, plain.share_row(row));
+            let key = self.hasher.row_key(&identity);
+            blinded.row_checks[row] = self.hasher.row_check(&key);
+            let mut keystream = key.keystream();
+            for (to, from) in blinded.share_row_mut(row).zip(plain.share_row(row)) {
+                let (to, from) = (bytemuck::cast_slice_mut(to), bytemuck::cast_slice(from));
+                for (to, from) in to.chunks_mut(TILE).zip(from.chunks(TILE)) {
+                    let tile = fill(&mut self.tile, to.len(), &mut keystream);
+                    let Blinder { kernels, weighting, .. } = self.blinder;
+                    kernels
+                        .weight_and_blind(weighting, to, from, tile)
+                        .expect("the rows have one layout, and the tile was cut to the chunk");
+                }
+            }
+        }
+    }
+
+    fn blind_in_place(&mut self, piece: InPlace<'_>) {
+        let InPlace { mut rows, tags } = piece;
+        for (row, tag) in tags.iter_mut().enumerate() {
+            let identity = RowIdentity::new(rows.ids[row], rows.agree_values(row));
+            *tag = self.hasher.content_tag(&identity, rows.share_row(row));
+            let key = self.hasher.row_key(&identity);
+            rows.row_checks[row] = self.hasher.row_check(&key);
+            let mut keystream = key.keystream();
+            for shares in rows.share_row_mut(row) {
+                for shares in bytemuck::cast_slice_mut(shares).chunks_mut(TILE) {
+                    let tile = fill(&mut self.tile, shares.len(), &mut keystream);
+                    let Blinder { kernels, weighting, .. } = self.blinder;
+                    kernels
+                        .weight_and_blind_in_place(weighting, shares, tile)
+                        .expect("the tile was cut to the chunk");
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        self.tile.zeroize();
+    }
+}
+
+/// Cuts the tile to `len` elements and fills it with the next keystream.
+fn fill<'a>(
+    tile: &'a mut [RingElement; TILE],
+    len: usize,
+    keystream: &mut Keystream,
+) -> &'a [RingElement] {
+    let tile = &mut tile[..len];
+    keystream.fill(bytemuck::cast_slice_mut(tile));
+    tile
+}
+
+fn copy_agree(to: &mut AgreeSliceMut<'_>, from: &AgreeSlice<'_>) {
+    to.nulls.copy_from_slice(from.nulls);
+    match (&mut to.values, from.values) {
+        (AgreeValuesMut::Integer(to), AgreeValues::Integer(from)) => to.copy_from_slice(from),
+        (AgreeValuesMut::Uuid(to), AgreeValues::Uuid(from)) => to.copy_from_slice(from),
+        _ => unreachable!("both sides were checked against one layout"),
+    }
+}
+
+/// Why rows are not blinded. Never holds a share.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BlindError {
+    /// The columns are not those of the layout.
+    #[error("the columns of the rows are not as long or not of the kinds that the layout says")]
+    Malformed,
+    /// The rows and the batch they go into have different layouts.
+    #[error("the rows and the batch they go into have different layouts")]
+    LayoutsDiffer,
+    /// The rows have row checks, so somebody blinded them.
+    #[error("the rows are blinded already")]
+    AlreadyBlinded,
+    /// Twice the same id, which would use one keystream twice, or one out of order.
+    #[error("row {id} is not greater than the row in front of it")]
+    IdsNotAscending {
+        /// The row.
+        id: i64,
+    },
+    /// They do not fit.
+    #[error(transparent)]
+    Batch(#[from] PushError),
+}

@@ -1,0 +1,110 @@
+//! Every kernel of every backend that this CPU has, against the portable reference.
+
+use proptest::prelude::*;
+use reshare_engine::kernel::{Backend, Kernels, LengthMismatch, Weighting, portable};
+use reshare_engine::ring::RingElement;
+use reshare_engine::shamir::Sign;
+
+/// More than a keystream tile of 384 elements, so that every strip and tail is met.
+const MOST_ELEMENTS: usize = 450;
+
+#[test]
+fn every_backend_of_this_cpu_runs_and_the_best_one_is_picked() {
+    let ran: Vec<Backend> = Backend::available().collect();
+    println!("kernels that ran: {ran:?}");
+    assert!(ran.contains(&Backend::Baseline));
+    #[cfg(target_arch = "x86_64")]
+    {
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        assert_eq!(ran.contains(&Backend::Avx2), is_x86_feature_detected!("avx2"));
+        assert_eq!(ran.contains(&Backend::Avx512), avx512);
+    }
+    assert_eq!(ran.last(), Some(&Backend::detect()));
+    for backend in ran {
+        let kernels = Kernels::new(backend).expect("it is available");
+        assert_eq!(kernels.backend(), backend);
+        for length in 0..=MOST_ELEMENTS {
+            equals_portable(kernels, length, length as u64);
+        }
+    }
+}
+
+#[test]
+fn lengths_that_differ_are_refused_and_nothing_is_written() {
+    let weighting = Weighting::new(RingElement::ONE, Sign::Add);
+    let input = [RingElement::ONE; 3];
+    for backend in Backend::available() {
+        let kernels = Kernels::new(backend).expect("it is available");
+        let mut out = [RingElement::ZERO; 3];
+        let short = LengthMismatch { expected: 3, got: 2 };
+        let blind = kernels.weight_and_blind(&weighting, &mut out, &input, &input[..2]);
+        assert_eq!(blind, Err(short));
+        let blind = kernels.weight_and_blind(&weighting, &mut out, &input[..2], &input);
+        assert_eq!(blind, Err(short));
+        let blind = kernels.weight_and_blind_in_place(&weighting, &mut out, &input[..2]);
+        assert_eq!(blind, Err(short));
+        assert!(out == [RingElement::ZERO; 3]);
+        assert_eq!(kernels.merge(&mut [0; 3], &[1; 3], &[1; 2]), Err(short));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_backend_equals_portable_at_any_length(length in 0..MOST_ELEMENTS, seed: u64) {
+        for backend in Backend::available() {
+            equals_portable(Kernels::new(backend).expect("it is available"), length, seed);
+        }
+    }
+}
+
+/// Compares all three kernels at one length, on words that begin anywhere in memory.
+fn equals_portable(kernels: Kernels, length: usize, seed: u64) {
+    let mut words = Words(seed);
+    let (shares, keystream) = (words.elements(length + 1), words.elements(length + 1));
+    let (shares, keystream) = (&shares[1..], &keystream[1..]);
+    let context = format!("{} at {length} elements, seed {seed}", kernels.backend());
+    for sign in [Sign::Add, Sign::Subtract] {
+        let weighting = Weighting::new(words.elements(1)[0], sign);
+        let mut expected = vec![RingElement::ZERO; length];
+        portable::weight_and_blind(&weighting, &mut expected, shares, keystream).expect("equal");
+
+        let mut blinded = vec![RingElement::ONE; length];
+        kernels.weight_and_blind(&weighting, &mut blinded, shares, keystream).expect("equal");
+        assert!(blinded == expected, "weight_and_blind, {context}");
+
+        let mut in_place = shares.to_vec();
+        kernels.weight_and_blind_in_place(&weighting, &mut in_place, keystream).expect("equal");
+        assert!(in_place == expected, "weight_and_blind_in_place, {context}");
+    }
+    let first: &[u16] = bytemuck::cast_slice(shares);
+    let second: &[u16] = bytemuck::cast_slice(keystream);
+    // Merge takes words, not elements: try every tail of one too.
+    for cut in 0..first.len().min(4) {
+        let (first, second) = (&first[cut..], &second[cut..]);
+        let (mut expected, mut rebuilt) = (vec![0; first.len()], vec![1; first.len()]);
+        portable::merge(&mut expected, first, second).expect("equal");
+        kernels.merge(&mut rebuilt, first, second).expect("equal");
+        assert_eq!(rebuilt, expected, "merge, {context}, {cut} words cut off");
+    }
+}
+
+/// SplitMix64: reproducible words without a dependency.
+struct Words(u64);
+
+impl Words {
+    fn elements(&mut self, count: usize) -> Vec<RingElement> {
+        (0..count).map(|_| RingElement(std::array::from_fn(|_| self.next()))).collect()
+    }
+
+    fn next(&mut self) -> u16 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) as u16
+    }
+}

@@ -1,0 +1,161 @@
+//! What can go wrong in a pipeline.
+
+use std::path::PathBuf;
+
+use reshare_engine::blind::BlindError;
+use reshare_engine::merge::MergeError;
+use reshare_engine::party::PartyId;
+
+use crate::package::{PackageError, PartDefect, PartError};
+use crate::postgres::compare::CompareError;
+use crate::postgres::export::ExportError;
+use crate::postgres::load_error::LoadError;
+use crate::postgres::table::TableName;
+use crate::share_file::{ShareFileDefect, ShareFileError};
+
+/// Why a pipeline ended before its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// The table cannot be read.
+    #[error("the export failed")]
+    Export(#[from] ExportError),
+    /// The table cannot be written.
+    #[error("the load failed")]
+    Load(#[from] LoadError),
+    /// The tables cannot be compared.
+    #[error("the comparison failed")]
+    Compare(#[from] CompareError),
+    /// A share file is not what it must be.
+    #[error(transparent)]
+    ShareFile(#[from] ShareFileError),
+    /// A package is not what it must be.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// A part is not what it must be.
+    #[error(transparent)]
+    Part(#[from] PartError),
+    /// Rows cannot be blinded.
+    #[error("the rows cannot be blinded")]
+    Blind(#[from] BlindError),
+    /// Rows cannot be merged.
+    #[error("the two packages do not fit each other")]
+    Merge(#[from] MergeError),
+    /// A package claims to be of a party that does not send in this session.
+    #[error("package {}: party {claimed} is no sender of this session", directory.display())]
+    NotASender {
+        /// The package.
+        directory: PathBuf,
+        /// What it claims.
+        claimed: PartyId,
+    },
+    /// Two packages of one sender.
+    #[error("both packages are of sender {sender}: one of each sender is needed")]
+    SameSender {
+        /// The sender.
+        sender: PartyId,
+    },
+    /// The senders derived different keys.
+    #[error("senders {lower} and {higher} blinded with different keys: their shares do not add up")]
+    KeyCheck {
+        /// The sender with the lower party id.
+        lower: PartyId,
+        /// The sender with the higher party id.
+        higher: PartyId,
+    },
+    /// The identity does not open what is sealed for the session's recipient.
+    #[error("the identity is not that of the session's recipient")]
+    OtherIdentity,
+    /// Delivered ids are in the target already.
+    #[error(
+        "{count} or more delivered ids are in {table} already, loaded by something else: {ids:?}"
+    )]
+    Conflict {
+        /// The target.
+        table: TableName,
+        /// How many were found before the search ended.
+        count: usize,
+        /// The lowest of them.
+        ids: Vec<i64>,
+    },
+    /// A part of that many rows is larger than the session allows.
+    #[error("parts of {rows} rows are too large: the session allows {limit}")]
+    PartRows {
+        /// Rows asked for.
+        rows: usize,
+        /// The most that fit.
+        limit: usize,
+    },
+    /// The system does not tell when a file was written.
+    #[error("cannot tell when the share file was written")]
+    FileTime(#[source] std::io::Error),
+    /// The run was asked to stop.
+    #[error("stopped on request; what was finished is kept")]
+    Stopped,
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// A thread or task ended in a way that the program does not foresee.
+    #[error("a worker ended unexpectedly: this is a defect of reshare")]
+    WorkerLost,
+}
+
+impl PipelineError {
+    /// Whether the input or its keys are at fault: running again with the same does not help.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Export(error) => error.is_refusal(),
+            Self::Load(error) => error.is_refusal(),
+            Self::Compare(CompareError::Export(error)) => error.is_refusal(),
+            Self::Compare(error) => !matches!(error, CompareError::Interrupted),
+            Self::ShareFile(error) => share_file_is_refused(&error.defect),
+            Self::Package(error) => package_is_refused(error),
+            Self::Part(error) => part_is_refused(&error.defect),
+            Self::Blind(_)
+            | Self::Merge(_)
+            | Self::NotASender { .. }
+            | Self::SameSender { .. }
+            | Self::KeyCheck { .. }
+            | Self::OtherIdentity
+            | Self::Conflict { .. } => true,
+            Self::PartRows { .. }
+            | Self::FileTime(_)
+            | Self::Stopped
+            | Self::Thread(_)
+            | Self::WorkerLost => false,
+        }
+    }
+}
+
+/// A disk may fail for a moment; what it holds does not get better by itself.
+fn is_about_content(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+}
+
+fn share_file_is_refused(defect: &ShareFileDefect) -> bool {
+    match defect {
+        ShareFileDefect::Read(error) => is_about_content(error),
+        ShareFileDefect::Write(_) => false,
+        _ => true,
+    }
+}
+
+fn part_is_refused(defect: &PartDefect) -> bool {
+    match defect {
+        PartDefect::Read(error) => is_about_content(error),
+        PartDefect::Write(_) => false,
+        PartDefect::Content(defect) => share_file_is_refused(defect),
+        _ => true,
+    }
+}
+
+fn package_is_refused(error: &PackageError) -> bool {
+    match error {
+        // Not complete yet: it may be the next time.
+        PackageError::Io { .. } | PackageError::NotClosed { .. } => false,
+        PackageError::Part(part) => part_is_refused(&part.defect),
+        _ => true,
+    }
+}

@@ -1,0 +1,159 @@
+//! From a share file of rebuilt shares into the receiver's database.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use reshare_engine::ids::IdRange;
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use super::conflicts::Conflicts;
+use super::error::PipelineError;
+use super::progress::Progress;
+use super::rows_digest::rows_digest;
+use super::sweep::segments_left;
+use super::workers::{Target, Workers};
+use crate::postgres::load::{Loader, OnConflict};
+use crate::postgres::progress::Leftovers;
+use crate::postgres::write::{RangeWriter, Written};
+use crate::session::Session;
+use crate::share_file::{Expected, Kind, ShareFile};
+
+/// What a load did.
+#[derive(Debug, Clone, Serialize)]
+pub struct LoadReport {
+    /// Rows that this run wrote.
+    pub rows: u64,
+    /// Rows that an earlier run had written.
+    pub rows_skipped: u64,
+    /// Bytes of share data that this run wrote.
+    pub share_bytes: u64,
+}
+
+/// Loads the rebuilt shares of one file, each range once.
+///
+/// # Errors
+/// A [`PipelineError`]; what was committed before stays, and another run goes on there.
+pub async fn load(
+    session: &Session,
+    path: &Path,
+    target: &Target,
+    workers: Workers,
+    progress: Arc<Progress>,
+) -> Result<LoadReport, PipelineError> {
+    let expected = Expected {
+        fingerprint: session.fingerprint(),
+        kind: Kind::Rebuilt,
+        party: Some(session.receiver().party),
+        layout: Some(Arc::clone(session.layout())),
+    };
+    progress.begin("check", 0);
+    let path = path.to_owned();
+    let file = super::blocking(move || {
+        let file = ShareFile::open(path, &expected)?;
+        file.verify_digest()?;
+        Ok(Arc::new(file))
+    })
+    .await?;
+    let source = &target.source;
+    let fingerprint = session.fingerprint();
+    let mut loader =
+        Loader::open(&source.database, &source.table, fingerprint, target.options).await?;
+    let ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
+    let rows_to_load = ranges.iter().map(|(_, rows)| (rows.end - rows.start) as u64).sum();
+    let rows_skipped = file.rows().len() as u64 - rows_to_load;
+    refuse_conflicts(&mut loader, target.options.on_conflict, &file, &ranges).await?;
+    progress.begin("load", rows_to_load + rows_skipped);
+    progress.skip(rows_skipped);
+    let ranges = Arc::new(ranges);
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    for _ in 0..workers.connections.clamp(1, ranges.len().max(1)) {
+        let task = FileLoad {
+            file: Arc::clone(&file),
+            ranges: Arc::clone(&ranges),
+            next: Arc::clone(&next),
+            progress: Arc::clone(&progress),
+            writer: loader.writer(),
+        };
+        tasks.spawn(task.run());
+    }
+    super::all(tasks, &progress).await?;
+    loader.close().await;
+    let share_bytes = rows_to_load * session.layout().row_share_bytes() as u64;
+    Ok(LoadReport { rows: rows_to_load, rows_skipped, share_bytes })
+}
+
+/// A range of ids and the positions of its rows in the file.
+pub(crate) type FileRange = (IdRange, std::ops::Range<usize>);
+
+/// Cuts what is not loaded yet into ranges of rows. Together they tile the file's range.
+fn ranges_to_load(file: &ShareFile, loader: &Loader, rows_per_range: usize) -> Vec<FileRange> {
+    let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
+    let rows = file.rows();
+    let mut ranges = Vec::new();
+    for segment in segments_left(file.header().spec.ids, &done) {
+        let end = rows.ids.partition_point(|id| *id <= segment.last());
+        let mut start = rows.ids.partition_point(|id| *id < segment.first());
+        let mut first = segment.first();
+        while start < end {
+            let stop = (start + rows_per_range).min(end);
+            let last = if stop == end { segment.last() } else { rows.ids[stop - 1] };
+            ranges.extend(IdRange::new(first, last).map(|ids| (ids, start..stop)));
+            // Not the last range: an id comes after it.
+            first = last.saturating_add(1);
+            start = stop;
+        }
+    }
+    ranges
+}
+
+/// Looks for the file's ids in the target before anything is written.
+async fn refuse_conflicts(
+    loader: &mut Loader,
+    on_conflict: OnConflict,
+    file: &ShareFile,
+    ranges: &[FileRange],
+) -> Result<(), PipelineError> {
+    let bounds = file.header().spec.ids;
+    let Some(mut conflicts) = Conflicts::begin(loader, on_conflict, bounds).await? else {
+        return Ok(());
+    };
+    for (_, positions) in ranges {
+        if !conflicts.look_for(&file.rows().ids[positions.clone()]).await? {
+            break;
+        }
+    }
+    conflicts.finish()
+}
+
+/// One connection's share of a load.
+struct FileLoad {
+    file: Arc<ShareFile>,
+    ranges: Arc<Vec<FileRange>>,
+    next: Arc<AtomicUsize>,
+    progress: Arc<Progress>,
+    writer: RangeWriter,
+}
+
+impl FileLoad {
+    async fn run(mut self) -> Result<(), PipelineError> {
+        while !self.progress.stopped() {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some((ids, positions)) = self.ranges.get(index) else { break };
+            let rows = self.file.rows().slice(positions.clone());
+            let digest = tokio::task::block_in_place(|| rows_digest(&rows));
+            let written = self.writer.write(*ids, &rows, digest, &Leftovers::default()).await?;
+            let count = rows.len() as u64;
+            match written {
+                Written::Now => {
+                    self.progress.add(count, count * rows.layout.row_share_bytes() as u64);
+                }
+                Written::AlreadyLoaded => self.progress.skip(count),
+            }
+        }
+        self.writer.close().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! The two packages of a session, at the receiver.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use age::x25519::Identity;
+use reshare_engine::ids::IdRange;
+use reshare_engine::layout::RowLayout;
+use reshare_engine::party::PartyId;
+use reshare_engine::row_batch::RowBatch;
+use reshare_engine::rows::Rows;
+
+use super::error::PipelineError;
+use super::pool::PooledBatch;
+use super::sweep::{HeldRows, PartRef};
+use crate::package::{Package, PackageExpectations, PartEntry, read_manifest};
+use crate::session::{Session, SessionIds};
+use crate::share_file::RowPrefix;
+
+/// Both senders' packages: closed, of this session, made with the same keys.
+pub struct Packages {
+    /// The lower party's first.
+    packages: [Package; 2],
+    ranges: [Vec<IdRange>; 2],
+    identity: Identity,
+    layout: Arc<RowLayout>,
+    bounds: IdRange,
+}
+
+impl Packages {
+    /// Opens two packages given in any order.
+    ///
+    /// # Errors
+    /// A [`PipelineError`] when one is not closed, not of this session, or both are of the same
+    /// sender or made with different keys.
+    pub fn open(
+        session: &Session,
+        directories: [PathBuf; 2],
+        identity: Identity,
+    ) -> Result<Self, PipelineError> {
+        if identity.to_public() != session.receiver().recipient {
+            return Err(PipelineError::OtherIdentity);
+        }
+        let [first, second] = directories;
+        let mut packages = [open_package(session, first)?, open_package(session, second)?];
+        packages.sort_by_key(|package| package.manifest().content().sender);
+        let [lower, higher] = packages.each_ref().map(|package| package.manifest().content());
+        if lower.sender == higher.sender {
+            return Err(PipelineError::SameSender { sender: lower.sender });
+        }
+        if lower.key_check != higher.key_check {
+            return Err(PipelineError::KeyCheck { lower: lower.sender, higher: higher.sender });
+        }
+        let ranges = packages
+            .each_ref()
+            .map(|package| package.manifest().parts().iter().map(|part| part.ids).collect());
+        let layout = Arc::clone(session.layout());
+        Ok(Self { packages, ranges, identity, layout, bounds: bounds(session) })
+    }
+
+    /// The ranges of both packages' parts, the lower party's first.
+    pub(crate) fn ranges(&self) -> [&[IdRange]; 2] {
+        self.ranges.each_ref().map(Vec::as_slice)
+    }
+
+    /// What the columns are.
+    pub(crate) fn layout(&self) -> &Arc<RowLayout> {
+        &self.layout
+    }
+
+    /// The ids that the session is about.
+    pub(crate) fn bounds(&self) -> IdRange {
+        self.bounds
+    }
+
+    /// The most rows of one part.
+    pub(crate) fn part_rows_at_most(&self) -> usize {
+        let parts = self.packages.iter().flat_map(|package| package.manifest().parts());
+        parts.map(|part| usize::try_from(part.rows).unwrap_or(usize::MAX)).max().unwrap_or(0)
+    }
+
+    /// The most rows that can be rebuilt: those of the package with fewer.
+    pub(crate) fn rows_at_most(&self) -> u64 {
+        let rows = self.packages.each_ref().map(|package| package.manifest().totals().rows);
+        rows[0].min(rows[1])
+    }
+
+    /// Opens a part: see [`Package::open_part`].
+    pub(crate) fn open_part(
+        &self,
+        part: PartRef,
+        batch: &mut RowBatch,
+    ) -> Result<(), PipelineError> {
+        let (package, entry) = self.part(part);
+        Ok(package.open_part(entry, &self.identity, batch)?)
+    }
+
+    /// Opens the beginning of a part: ids, agree columns and row checks.
+    pub(crate) fn open_prefix(&self, part: PartRef) -> Result<HeldPrefix, PipelineError> {
+        let (package, entry) = self.part(part);
+        let prefix = package.open_part_prefix(entry, &self.identity)?;
+        Ok(HeldPrefix { layout: Arc::clone(&self.layout), prefix })
+    }
+
+    fn part(&self, part: PartRef) -> (&Package, &PartEntry) {
+        let package = &self.packages[part.side.index()];
+        (package, &package.manifest().parts()[part.index])
+    }
+}
+
+/// A part without its shares: enough for a join.
+pub(crate) struct HeldPrefix {
+    layout: Arc<RowLayout>,
+    prefix: RowPrefix,
+}
+
+impl HeldRows for HeldPrefix {
+    fn rows(&self) -> Rows<'_> {
+        Rows {
+            layout: &self.layout,
+            ids: &self.prefix.ids,
+            agree: self.prefix.agree.iter().map(|column| column.as_slice()).collect(),
+            row_checks: &self.prefix.row_checks,
+            shares: Vec::new(),
+        }
+    }
+}
+
+impl HeldRows for PooledBatch {
+    fn rows(&self) -> Rows<'_> {
+        RowBatch::rows(self)
+    }
+}
+
+/// What a session says of one sender's package.
+pub(crate) fn expectations(session: &Session, sender: PartyId) -> PackageExpectations {
+    PackageExpectations {
+        session_id: session.id().to_string(),
+        fingerprint: session.fingerprint(),
+        sender,
+        receiver: session.receiver().party,
+        layout: Arc::clone(session.layout()),
+        ids: bounds(session),
+        max_part_bytes: session.max_part_bytes(),
+    }
+}
+
+/// Opens a package of whichever sender it claims to be; that claim is then verified.
+fn open_package(session: &Session, directory: PathBuf) -> Result<Package, PipelineError> {
+    let claimed = read_manifest(&directory)?.claims().sender;
+    if session.sender(claimed).is_none() {
+        return Err(PipelineError::NotASender { directory, claimed });
+    }
+    Ok(Package::open(directory, expectations(session, claimed))?)
+}
+
+fn bounds(session: &Session) -> IdRange {
+    match session.ids() {
+        SessionIds::Range(range) => *range,
+        SessionIds::List { .. } => IdRange::ALL,
+    }
+}

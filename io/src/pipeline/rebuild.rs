@@ -1,0 +1,213 @@
+//! From two packages into the receiver's database in one pass.
+
+use std::sync::Arc;
+
+use reshare_engine::ids::IdRange;
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinSet;
+
+use super::conflicts::Conflicts;
+use super::error::PipelineError;
+use super::merged::{MergedRange, Merger};
+use super::open_ahead::{LEAST_BATCHES, OpenAhead};
+use super::packages::Packages;
+use super::pool::BatchPool;
+use super::progress::Progress;
+use super::rows_digest::rows_digest;
+use super::sweep::{Sweep, parts_needed, segments_left};
+use super::workers::{Target, Workers};
+use crate::postgres::load::{Loader, OnConflict};
+use crate::postgres::progress::Leftovers;
+use crate::postgres::write::{RangeWriter, Written};
+use crate::session::Session;
+
+/// What a rebuild did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct RebuildReport {
+    /// Rows that this run wrote.
+    pub rows: u64,
+    /// Rows that an earlier run had written.
+    pub rows_skipped: u64,
+    /// Bytes of share data that this run wrote.
+    pub share_bytes: u64,
+    /// Rows that were not rebuilt, over all runs of the session.
+    pub leftovers: Leftovers,
+}
+
+/// Opens, merges and loads both packages, all at the same time, each range once.
+///
+/// Rows that only one side has, or whose agree columns differ, are not written: the report
+/// lists them.
+///
+/// # Errors
+/// A [`PipelineError`]; what was committed before stays, and another run goes on there.
+pub async fn rebuild(
+    session: &Session,
+    packages: Arc<Packages>,
+    target: &Target,
+    workers: Workers,
+    progress: Arc<Progress>,
+) -> Result<RebuildReport, PipelineError> {
+    progress.begin("check", 0);
+    let (source, fingerprint) = (&target.source, session.fingerprint());
+    let mut loader =
+        Loader::open(&source.database, &source.table, fingerprint, target.options).await?;
+    let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
+    let segments = segments_left(packages.bounds(), &done);
+    refuse_conflicts(&mut loader, target.options.on_conflict, &packages, &segments).await?;
+    let mut report = RebuildReport::default();
+    for range in loader.loaded() {
+        report.rows_skipped += range.rows;
+        extend(&mut report.leftovers, &range.leftovers);
+    }
+    progress.begin("rebuild", packages.rows_at_most());
+    progress.skip(report.rows_skipped);
+    let (sender, receiver) = channel(1);
+    let receiver = Arc::new(Mutex::new(receiver));
+    let totals = Arc::new(Mutex::new(report));
+    let mut tasks = JoinSet::new();
+    let merging = Merging { packages, segments, workers, progress: Arc::clone(&progress), sender };
+    tasks.spawn_blocking(move || merging.run());
+    for _ in 0..workers.connections.max(1) {
+        let loading = Loading {
+            receiver: Arc::clone(&receiver),
+            totals: Arc::clone(&totals),
+            progress: Arc::clone(&progress),
+            writer: loader.writer(),
+        };
+        tasks.spawn(loading.run());
+    }
+    drop(receiver);
+    super::all(tasks, &progress).await?;
+    loader.close().await;
+    let mut report = std::mem::take(&mut *totals.lock().await);
+    report.leftovers.only_lower_sender.sort_unstable();
+    report.leftovers.only_higher_sender.sort_unstable();
+    report.leftovers.disagreeing.sort_unstable();
+    Ok(report)
+}
+
+/// Goes through ids and agree columns of both packages, where the target is not empty, before
+/// anything is written.
+async fn refuse_conflicts(
+    loader: &mut Loader,
+    on_conflict: OnConflict,
+    packages: &Packages,
+    segments: &[IdRange],
+) -> Result<(), PipelineError> {
+    let bounds = packages.bounds();
+    let Some(mut conflicts) = Conflicts::begin(loader, on_conflict, bounds).await? else {
+        return Ok(());
+    };
+    let mut sweep = Sweep::new(packages.ranges(), segments.to_vec());
+    loop {
+        let delivered = tokio::task::block_in_place(|| {
+            let step = sweep.step(usize::MAX, |part| packages.open_prefix(part))?;
+            let Some(step) = step else { return Ok::<_, PipelineError>(None) };
+            let [Some(first), Some(second)] = &step.rows else { return Ok(Some(Vec::new())) };
+            let joined = reshare_engine::merge::join(first, second)?;
+            let ids = joined.pairs.iter().map(|(row, _)| first.ids[*row as usize]);
+            Ok(Some(ids.collect()))
+        })?;
+        match delivered {
+            Some(ids) if conflicts.look_for(&ids).await? => {}
+            _ => return conflicts.finish(),
+        }
+    }
+}
+
+/// The stage that opens and merges.
+struct Merging {
+    packages: Arc<Packages>,
+    segments: Vec<IdRange>,
+    workers: Workers,
+    progress: Arc<Progress>,
+    sender: Sender<MergedRange>,
+}
+
+impl Merging {
+    fn run(self) -> Result<(), PipelineError> {
+        let Self { packages, segments, workers, progress, sender } = self;
+        let layout = packages.layout();
+        let needed = parts_needed(packages.ranges(), &segments);
+        let parts = BatchPool::new(
+            Arc::clone(layout),
+            packages.part_rows_at_most(),
+            workers.threads + LEAST_BATCHES,
+        );
+        let open = Box::new({
+            let packages = Arc::clone(&packages);
+            move |part, batch: &mut _| packages.open_part(part, batch)
+        });
+        let mut ahead = OpenAhead::start(needed, workers.threads, parts, open)?;
+        let rows_per_range = workers.rows_per_part.get();
+        // One being filled, one on its way, one in every connection's hands.
+        let merged = BatchPool::new(Arc::clone(layout), rows_per_range, workers.connections + 2);
+        let mut merger = Merger::new(merged, rows_per_range);
+        let mut sweep = Sweep::new(packages.ranges(), segments);
+        while let Some(range) = merger.next(&mut sweep, |part| ahead.fetch(part))? {
+            if progress.stopped() {
+                return Err(PipelineError::Stopped);
+            }
+            let empty = range.rows.is_empty() && range.leftovers.is_empty();
+            if !empty && sender.blocking_send(range).is_err() {
+                // Every loader has ended: one of them says why.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One connection's share of the load.
+struct Loading {
+    receiver: Arc<Mutex<Receiver<MergedRange>>>,
+    totals: Arc<Mutex<RebuildReport>>,
+    progress: Arc<Progress>,
+    writer: RangeWriter,
+}
+
+impl Loading {
+    async fn run(mut self) -> Result<(), PipelineError> {
+        loop {
+            let merged = self.receiver.lock().await.recv().await;
+            let Some(merged) = merged else { break };
+            if self.progress.stopped() {
+                break;
+            }
+            self.load(&merged).await?;
+        }
+        self.writer.close().await;
+        Ok(())
+    }
+
+    async fn load(&mut self, merged: &MergedRange) -> Result<(), PipelineError> {
+        let rows = merged.rows.rows();
+        let digest = tokio::task::block_in_place(|| rows_digest(&rows));
+        let written = self.writer.write(merged.range, &rows, digest, &merged.leftovers).await?;
+        let count = rows.len() as u64;
+        let share_bytes = count * rows.layout.row_share_bytes() as u64;
+        let mut totals = self.totals.lock().await;
+        extend(&mut totals.leftovers, &merged.leftovers);
+        match written {
+            Written::Now => {
+                totals.rows += count;
+                totals.share_bytes += share_bytes;
+                self.progress.add(count, share_bytes);
+            }
+            Written::AlreadyLoaded => {
+                totals.rows_skipped += count;
+                self.progress.skip(count);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn extend(all: &mut Leftovers, more: &Leftovers) {
+    all.only_lower_sender.extend(&more.only_lower_sender);
+    all.only_higher_sender.extend(&more.only_higher_sender);
+    all.disagreeing.extend(&more.disagreeing);
+}

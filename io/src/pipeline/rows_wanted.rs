@@ -1,0 +1,48 @@
+//! Which rows a session is about, with the list where it has one.
+
+use reshare_engine::ids::IdRange;
+
+use crate::postgres::plan::ExportIds;
+use crate::session::{IdList, Session, SessionIds};
+
+/// The ids of a session.
+#[derive(Debug, Clone)]
+pub enum RowIds {
+    /// Every id in a range.
+    Range(IdRange),
+    /// These ids, ascending, at least one.
+    List(Vec<i64>),
+}
+
+impl RowIds {
+    /// Takes a session's range, or the list that was checked against it; `None` where the list
+    /// is missing.
+    #[must_use]
+    pub fn of(session: &Session, list: Option<&IdList>) -> Option<Self> {
+        match (session.ids(), list) {
+            (SessionIds::Range(range), _) => Some(Self::Range(*range)),
+            (SessionIds::List { .. }, Some(list)) => Some(Self::List(list.ids().to_vec())),
+            (SessionIds::List { .. }, None) => None,
+        }
+    }
+
+    /// The smallest range that holds all of them.
+    #[must_use]
+    pub fn bounds(&self) -> IdRange {
+        match self {
+            Self::Range(range) => *range,
+            Self::List(ids) => {
+                let ends = ids.first().zip(ids.last());
+                ends.and_then(|(first, last)| IdRange::new(*first, *last)).unwrap_or(IdRange::ALL)
+            }
+        }
+    }
+
+    /// The same, as the export takes it.
+    pub(crate) fn export_ids(&self) -> ExportIds<'_> {
+        match self {
+            Self::Range(range) => ExportIds::Range(*range),
+            Self::List(ids) => ExportIds::List(ids),
+        }
+    }
+}

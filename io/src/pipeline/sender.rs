@@ -1,0 +1,91 @@
+//! Who this sender is, and the keys that only the two senders have.
+
+use std::fmt;
+
+use reshare_engine::blind::Blinder;
+use reshare_engine::key_schedule::{KeyCheck, KeySchedule};
+use reshare_engine::party::PartyId;
+use reshare_engine::shamir::WeightError;
+
+use crate::keys::{AgreementKey, AgreementKeyError};
+use crate::session::Session;
+
+/// One sender of one session, with what it blinds with.
+///
+/// # Secrecy
+/// Holds the blinding key: `Debug` prints the parties only.
+pub struct SenderKeys {
+    sender: PartyId,
+    other: PartyId,
+    key_check: KeyCheck,
+    blinder: Blinder,
+}
+
+impl SenderKeys {
+    /// Finds out which sender owns `key` and agrees with the other one on the session's keys.
+    ///
+    /// # Errors
+    /// [`SenderKeysError::NotASender`] when the key is neither sender's.
+    pub fn agree(session: &Session, key: &AgreementKey) -> Result<Self, SenderKeysError> {
+        let senders = session.senders();
+        let [me, other] = match senders.map(|sender| sender.agreement_key == *key.public_key()) {
+            [true, _] => senders,
+            [_, true] => [senders[1], senders[0]],
+            _ => {
+                let [lower, higher] = senders.map(|sender| sender.party);
+                return Err(SenderKeysError::NotASender { lower, higher });
+            }
+        };
+        let secret = key.shared_secret(&other.agreement_key)?;
+        let fingerprint = session.fingerprint();
+        let schedule = KeySchedule::derive(&secret, session.id().as_str(), &fingerprint);
+        let receiver = session.receiver().party;
+        let blinder = Blinder::new(&schedule, &fingerprint, me.party, other.party, receiver)?;
+        let key_check = schedule.key_check();
+        Ok(Self { sender: me.party, other: other.party, key_check, blinder })
+    }
+
+    /// This sender.
+    #[must_use]
+    pub fn sender(&self) -> PartyId {
+        self.sender
+    }
+
+    /// What the receiver compares with the other sender's.
+    #[must_use]
+    pub fn key_check(&self) -> KeyCheck {
+        self.key_check
+    }
+
+    /// What weights and blinds this sender's shares.
+    pub(crate) fn blinder(&self) -> &Blinder {
+        &self.blinder
+    }
+}
+
+impl fmt::Debug for SenderKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("SenderKeys");
+        out.field("sender", &self.sender).field("other", &self.other).finish_non_exhaustive()
+    }
+}
+
+/// Why a key makes nobody a sender.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SenderKeysError {
+    /// The session names two other keys.
+    #[error("the agreement key is neither that of sender {lower} nor that of sender {higher}")]
+    NotASender {
+        /// The sender with the lower party id.
+        lower: PartyId,
+        /// The sender with the higher party id.
+        higher: PartyId,
+    },
+    /// The two keys do not agree.
+    #[error("the two senders' keys do not agree on a secret")]
+    Agreement(#[from] AgreementKeyError),
+    /// The parties have no weights.
+    #[error(transparent)]
+    Weight(#[from] WeightError),
+}

@@ -1,0 +1,10 @@
+//! Share files, parts and packages: round trips, and every way in which they can be wrong.
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps in vain")]
+
+mod allocations;
+mod common;
+mod manifest;
+mod numpy;
+mod package;
+mod part;
+mod share_file;

@@ -1,0 +1,9 @@
+//! The database side against a real PostgreSQL, in one throw-away cluster.
+
+mod codec;
+mod comparing;
+mod connecting;
+mod exporting;
+mod inspecting;
+mod loading;
+mod support;
