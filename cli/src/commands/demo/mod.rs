@@ -1,0 +1,226 @@
+//! `reshare demo`: the whole job once, on synthetic records.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Args;
+use reshare_engine::party::PartyId;
+use reshare_fixtures::postgres::PostgresError;
+use reshare_io::durable;
+use reshare_io::pipeline::progress::Progress;
+use reshare_io::pipeline::workers::Workers;
+use serde::Serialize;
+
+use self::databases::Databases;
+use self::parties::Parties;
+use crate::args::{OutputArgs, WorkArgs, default_connections};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::report;
+use crate::run::run;
+
+mod databases;
+mod files;
+mod parties;
+mod tables;
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Rows of every party
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    rows: usize,
+
+    /// The two parties that send
+    #[arg(long, value_name = "PARTY,PARTY", value_delimiter = ',', default_values_t = [0, 1])]
+    senders: Vec<u64>,
+
+    /// The party whose share is rebuilt
+    #[arg(long, value_name = "PARTY", default_value_t = 2)]
+    target: u64,
+
+    /// What the records follow from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// Keep keys, session and packages in this new directory
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+
+    /// Databases of your own, empty: those of party 0, 1 and 2, and the one to rebuild into
+    /// [default: a throw-away PostgreSQL]
+    #[arg(long, value_name = "URL", num_args = 1)]
+    db_url: Vec<String>,
+
+    /// Database connections that work at the same time
+    #[arg(short = 'j', long, value_name = "N", default_value_t = default_connections())]
+    connections: usize,
+
+    #[command(flatten)]
+    work: WorkArgs,
+}
+
+/// One stage and how long it took.
+#[derive(Debug, Serialize)]
+struct Stage {
+    stage: String,
+    rows: u64,
+    share_bytes: u64,
+    seconds: f64,
+}
+
+/// What the demo showed.
+#[derive(Debug, Serialize)]
+struct DemoReport {
+    /// Whether databases took part, or only files.
+    databases: bool,
+    rows: u64,
+    equal: bool,
+    stages: Vec<Stage>,
+}
+
+/// What every stage needs.
+struct Demo {
+    parties: Parties,
+    rows: usize,
+    seed: u64,
+    workers: Workers,
+    directory: PathBuf,
+    progress: Arc<Progress>,
+    stages: Vec<Stage>,
+}
+
+impl DemoArgs {
+    pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        let directory = self.directory()?;
+        let path = directory.path();
+        let parties = Parties::make(&self.senders, self.target, self.rows, path)?;
+        let workers = super::context::workers(self.connections, &self.work)?;
+        let databases = self.databases(output)?;
+        let with_databases = databases.is_some();
+        let ((equal, stages), took) = run(output, |progress| async {
+            let directory = path.to_owned();
+            let (rows, seed) = (self.rows, self.seed);
+            let stages = Vec::new();
+            let mut demo = Demo { parties, rows, seed, workers, directory, progress, stages };
+            let equal = match &databases {
+                Some(databases) => tables::demo(&mut demo, databases).await?,
+                None => files::demo(&mut demo).await?,
+            };
+            Ok((equal, demo.stages))
+        })?;
+        let report =
+            DemoReport { databases: with_databases, rows: self.rows as u64, equal, stages };
+        report::print(output, &report, took, || report.text(self))?;
+        Ok(if equal { Exit::Done } else { Exit::Refused })
+    }
+
+    /// A new directory: kept where that was asked for, else removed at the end.
+    fn directory(&self) -> Result<Directory, Failure> {
+        let Some(keep) = &self.keep else {
+            let temporary = tempfile::Builder::new().prefix("reshare-demo-").tempdir();
+            return Ok(Directory::Temporary(temporary.map_err(Failure::failed)?));
+        };
+        if keep.exists() {
+            let error = format!("{} exists already", keep.display());
+            return Err(Failure::usage(error).hint("--keep makes a new directory"));
+        }
+        durable::create_directory(keep).map_err(Failure::failed)?;
+        Ok(Directory::Kept(keep.clone()))
+    }
+
+    /// The databases, unless there is no PostgreSQL on this machine.
+    fn databases(&self, output: &OutputArgs) -> Result<Option<Databases>, Failure> {
+        if !self.db_url.is_empty() {
+            return Databases::given(&self.db_url).map(Some);
+        }
+        match Databases::throw_away() {
+            Ok(databases) => Ok(Some(databases)),
+            Err(PostgresError::NotInstalled { .. }) => {
+                if !output.quiet {
+                    eprintln!(
+                        "no PostgreSQL server is installed here: showing the file path only \
+                         (`make setup` installs one)"
+                    );
+                }
+                Ok(None)
+            }
+            Err(error) => Err(Failure::failed(error)),
+        }
+    }
+}
+
+/// Where the demo writes.
+enum Directory {
+    Temporary(tempfile::TempDir),
+    Kept(PathBuf),
+}
+
+impl Directory {
+    fn path(&self) -> &std::path::Path {
+        match self {
+            Self::Temporary(directory) => directory.path(),
+            Self::Kept(path) => path,
+        }
+    }
+}
+
+impl Demo {
+    /// Runs one stage and keeps its time.
+    async fn stage<T>(
+        &mut self,
+        stage: impl Into<String>,
+        copies: u64,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let start = Instant::now();
+        let done = work.await?;
+        let rows = self.rows as u64;
+        let row_bytes = self.parties.session.layout().row_share_bytes() as u64;
+        self.stages.push(Stage {
+            stage: stage.into(),
+            rows,
+            share_bytes: copies * rows * row_bytes,
+            seconds: start.elapsed().as_secs_f64(),
+        });
+        Ok(done)
+    }
+
+    fn receiver(&self) -> PartyId {
+        self.parties.session.receiver().party
+    }
+}
+
+impl DemoReport {
+    fn text(&self, args: &DemoArgs) -> String {
+        let mut text = format!(
+            "{:<28} {:>10} {:>9} {:>10} {:>9}",
+            "stage", "rows", "seconds", "rows/s", "MB/s"
+        );
+        for Stage { stage, rows, share_bytes, seconds } in &self.stages {
+            let seconds = seconds.max(1e-9);
+            let (rate, megabytes) = (*rows as f64 / seconds, *share_bytes as f64 / 1e6 / seconds);
+            text.push_str(&format!(
+                "\n{stage:<28} {rows:>10} {seconds:>9.2} {rate:>10.0} {megabytes:>9.1}"
+            ));
+        }
+        let what = if self.databases { "table" } else { "share file" };
+        let result = if self.equal {
+            format!(
+                "\nequal: every one of the {} rows of the rebuilt {what} equals the reference {what}, bit for bit",
+                self.rows
+            )
+        } else {
+            format!("\nNOT equal: the rebuilt {what} differs from the reference {what}")
+        };
+        text.push_str(&result);
+        if !self.databases {
+            text.push_str(
+                "\nno database took part: this was the file path only, on generated share files",
+            );
+        }
+        if let Some(keep) = &args.keep {
+            text.push_str(&format!("\nkept in {}", keep.display()));
+        }
+        text
+    }
+}
