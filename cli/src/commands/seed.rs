@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::context::database;
 use super::session::split_party;
-use crate::args::{OutputArgs, default_connections};
+use crate::args::OutputArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -49,10 +49,6 @@ pub(crate) struct SeedArgs {
     /// Give the tables the triggers of a production table
     #[arg(long)]
     triggers: bool,
-
-    /// Connections to each database
-    #[arg(short = 'j', long, value_name = "N", default_value_t = default_connections())]
-    connections: usize,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -104,7 +100,6 @@ impl SeedArgs {
             id_column: "id".to_owned(),
             layout: Arc::new(RowLayout::iris()),
             triggers: self.triggers,
-            jobs: self.connections.max(1),
         }
     }
 }

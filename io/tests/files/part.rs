@@ -15,6 +15,7 @@ use reshare_io::package::{
     PackageExpectations, PartDefect as P, PartEntry, PartName, Timestamp, open_part,
     open_part_prefix, rows_per_part_at_most, seal_part, seal_part_to, sealed_bytes_at_most,
 };
+use reshare_io::share_file::block_plan::BlockPlan;
 use reshare_io::share_file::{Kind, ShareFileDefect as D, ShareFileSpec};
 
 use crate::allocations::largest_during;
@@ -393,14 +394,35 @@ fn hostile_parts_make_no_allocation_that_their_size_does_not_justify() {
         // The buffers for reading and decompressing have fixed sizes below this one.
         assert!((1..=1 << 19).contains(&largest), "{rows} rows: {largest} bytes");
     };
-    for rows in [6, 1 << 16, 1 << 32, 1 << 60, u64::MAX] {
-        let mut plain = bench.plain();
-        plain[72..80].copy_from_slice(&i64::MIN.to_le_bytes());
-        plain[80..88].copy_from_slice(&i64::MAX.to_le_bytes());
-        plain[88..96].copy_from_slice(&rows.to_le_bytes());
-        fix_checksum(&mut plain);
+    for rows in [6, 1 << 16, 1 << 32, 1 << 50, u64::MAX] {
+        let plain = lying_header(bench.plain(), rows);
         for listed in [5, rows] {
             check(&plain, listed);
         }
     }
+}
+
+/// Makes the header claim so many rows of the small layout, sound in every other way where
+/// any file can have so many.
+fn lying_header(mut plain: Vec<u8>, rows: u64) -> Vec<u8> {
+    let mut put = |offset: usize, value: u64| {
+        plain[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
+    };
+    put(72, i64::MIN as u64);
+    put(80, i64::MAX as u64);
+    put(88, rows);
+    if let Some(plan) = BlockPlan::new(Kind::Blinded, &small_layout(), rows) {
+        put(96, plan.file_bytes);
+        put(120, plan.row_checks.expect("blinded").offset);
+        let places = (256..).step_by(96);
+        let nulls = plan.agree.iter().map(|blocks| (blocks.values, blocks.nulls.offset));
+        let shares = plan.shares.iter().map(|block| (*block, 0));
+        for (place, (block, nulls_offset)) in places.zip(nulls.chain(shares)) {
+            put(place + 72, block.offset);
+            put(place + 80, block.bytes);
+            put(place + 88, nulls_offset);
+        }
+    }
+    fix_checksum(&mut plain);
+    plain
 }
