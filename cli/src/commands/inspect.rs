@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use reshare_io::package::{MANIFEST_NAME, ManifestContent, Totals, read_manifest};
+use reshare_io::pipeline::error::PipelineError;
 use reshare_io::share_file::{self, ShareFileHeader};
 use serde_json::{Value, json};
 
@@ -60,7 +61,7 @@ fn plain(value: &Value) -> String {
 
 fn share_file(path: &Path) -> Result<Value, Failure> {
     let header = share_file::inspect(path).map_err(|error| {
-        Failure::refused(error)
+        Failure::from(PipelineError::from(error))
             .hint("inspect knows share files, package directories and manifests; the parts of a package are sealed for the receiver")
     })?;
     let ShareFileHeader { spec, producer, digest, .. } = &header;
@@ -83,7 +84,7 @@ fn share_file(path: &Path) -> Result<Value, Failure> {
 }
 
 fn package(directory: &Path) -> Result<Value, Failure> {
-    let manifest = read_manifest(directory).map_err(Failure::refused)?;
+    let manifest = read_manifest(directory).map_err(PipelineError::from)?;
     let ManifestContent { session_id, fingerprint, sender, receiver, parts, signed_at, .. } =
         manifest.claims();
     let Totals { parts: count, rows, sealed_bytes } = manifest.claimed_totals();
