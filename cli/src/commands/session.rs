@@ -88,7 +88,7 @@ struct NewArgs {
     #[arg(long = "share-column", value_name = "NAME=LEN")]
     share_columns: Vec<String>,
 
-    /// The largest part, in bytes before it is sealed
+    /// The largest sealed part, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = Session::DEFAULT_MAX_PART_BYTES)]
     max_part_bytes: u64,
 
