@@ -40,7 +40,7 @@ pub(crate) fn small_layout() -> Arc<RowLayout> {
 /// Rows of pseudo-random content that depends on their ids, with a NULL now and then.
 pub(crate) fn rows_of(layout: &Arc<RowLayout>, ids: &[i64], with_row_checks: bool) -> RowBatch {
     let mut batch = RowBatch::with_capacity(Arc::clone(layout), ids.len());
-    let RowsMut { ids: id_column, agree, row_checks, shares } =
+    let RowsMut { ids: id_column, agree, row_checks, shares, .. } =
         batch.reset(ids.len(), with_row_checks).unwrap();
     id_column.copy_from_slice(ids);
     let mut noise = blake3::Hasher::new().update(bytemuck::cast_slice(ids)).finalize_xof();
