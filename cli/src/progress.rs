@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use reshare_io::pipeline::progress::{Progress, ProgressSnapshot};
@@ -51,12 +51,11 @@ async fn draw_bar(progress: Arc<Progress>, bar: ProgressBar) {
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ");
     bar.set_style(style);
-    let mut meter = Meter::start(progress.snapshot());
     let mut ticks = tokio::time::interval(BAR_PERIOD);
     loop {
         ticks.tick().await;
         let now = progress.snapshot();
-        let rate = meter.measure(now);
+        let rate = Rate::of(now);
         bar.set_message(now.stage);
         bar.set_length(now.rows_total);
         bar.set_position(now.rows_done + now.rows_skipped);
@@ -65,46 +64,32 @@ async fn draw_bar(progress: Arc<Progress>, bar: ProgressBar) {
 }
 
 async fn print_lines(progress: Arc<Progress>) {
-    let mut meter = Meter::start(progress.snapshot());
     let mut ticks = tokio::time::interval(LINE_PERIOD);
     ticks.tick().await;
     loop {
         ticks.tick().await;
         let now = progress.snapshot();
-        let rate = meter.measure(now);
+        let rate = Rate::of(now);
         let through = now.rows_done + now.rows_skipped;
         eprintln!("{}: {through} of {} rows, {rate}", now.stage, now.rows_total);
     }
 }
 
-/// Turns counters into rates, over the stage that is running.
-struct Meter {
-    stage: &'static str,
-    since: Instant,
-}
-
-/// A rate and the time that is left at that rate.
+/// A rate over the stage that is running, and the time that is left at that rate.
 struct Rate {
     rows_per_second: f64,
     bytes_per_second: f64,
     left: Option<Duration>,
 }
 
-impl Meter {
-    fn start(now: ProgressSnapshot) -> Self {
-        Self { stage: now.stage, since: Instant::now() }
-    }
-
-    fn measure(&mut self, now: ProgressSnapshot) -> Rate {
-        if now.stage != self.stage {
-            *self = Self::start(now);
-        }
-        let seconds = self.since.elapsed().as_secs_f64().max(1e-3);
+impl Rate {
+    fn of(now: ProgressSnapshot) -> Self {
+        let seconds = now.elapsed.as_secs_f64().max(1e-3);
         let rows_per_second = now.rows_done as f64 / seconds;
         let to_do = now.rows_total.saturating_sub(now.rows_done + now.rows_skipped);
         let left = (rows_per_second > 0.0)
             .then(|| Duration::from_secs_f64((to_do as f64 / rows_per_second).min(1e9)));
-        Rate { rows_per_second, bytes_per_second: now.bytes_done as f64 / seconds, left }
+        Self { rows_per_second, bytes_per_second: now.bytes_done as f64 / seconds, left }
     }
 }
 
@@ -131,6 +116,17 @@ pub(crate) fn human_duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_skipped_is_neither_left_nor_counted_into_the_rate() {
+        let progress = Progress::default();
+        progress.begin("load", 100);
+        progress.skip(50);
+        progress.add(10, 1000);
+        let mut now = progress.snapshot();
+        now.elapsed = Duration::from_secs(2);
+        assert_eq!(Rate::of(now).to_string(), "5 rows/s, 0.0 MB/s, 8 s left");
+    }
 
     #[test]
     fn durations_are_written_in_two_units() {

@@ -23,11 +23,14 @@ pub struct Join {
 
 /// Joins the blinded rows of two senders by id.
 ///
+/// Needs ids, agree columns and row checks; the shares may be missing.
+///
 /// # Errors
 /// A [`MergeError`] when the two cannot be joined, above all [`MergeError::RowCheck`] for rows
 /// that agree and still were blinded with different row keys.
 pub fn join(first: &Rows<'_>, second: &Rows<'_>) -> Result<Join, MergeError> {
-    check_pair(first, second)?;
+    let sound = first.has_sound_identities() && second.has_sound_identities();
+    check_pair(sound, first, second)?;
     for rows in [first, second] {
         if let Some(id) = rows.first_id_out_of_order() {
             return Err(MergeError::IdsNotAscending { id });
@@ -92,7 +95,7 @@ pub fn merge_with(
     pairs: &[(u32, u32)],
     rebuilt: &mut RowBatch,
 ) -> Result<(), MergeError> {
-    check_pair(first, second)?;
+    check_pair(first.is_well_formed() && second.is_well_formed(), first, second)?;
     if first.layout != &**rebuilt.layout() {
         return Err(MergeError::LayoutsDiffer);
     }
@@ -109,8 +112,8 @@ pub fn merge_with(
     Ok(())
 }
 
-fn check_pair(first: &Rows<'_>, second: &Rows<'_>) -> Result<(), MergeError> {
-    if !first.is_well_formed() || !second.is_well_formed() {
+fn check_pair(sound: bool, first: &Rows<'_>, second: &Rows<'_>) -> Result<(), MergeError> {
+    if !sound {
         return Err(MergeError::Malformed);
     }
     if first.layout == second.layout { Ok(()) } else { Err(MergeError::LayoutsDiffer) }

@@ -106,13 +106,25 @@ impl<'a> Rows<'a> {
         columns.map(move |(column, shares)| &shares[row * column.len..][..column.len])
     }
 
-    /// Whether every column is there, of its kind, and as long as the layout says.
+    /// Whether every column is as long and of the kind that the layout says.
     #[must_use]
     pub fn is_well_formed(&self) -> bool {
-        let rows = self.len();
-        let (agree, shares) = (self.layout.agree(), self.layout.shares());
-        self.agree.len() == agree.len()
+        let shares = self.layout.shares();
+        self.has_sound_identities()
             && self.shares.len() == shares.len()
+            && self
+                .shares
+                .iter()
+                .zip(shares)
+                .all(|(slice, column)| column.len.checked_mul(self.len()) == Some(slice.len()))
+    }
+
+    /// Whether agree columns and row checks are as long and of the kinds that the layout says,
+    /// whatever the shares are: a join needs none.
+    #[must_use]
+    pub fn has_sound_identities(&self) -> bool {
+        let (rows, agree) = (self.len(), self.layout.agree());
+        self.agree.len() == agree.len()
             && (self.row_checks.is_empty() || self.row_checks.len() == rows)
             && self.agree.iter().zip(agree).all(|(slice, column)| {
                 let values = match slice.values {
@@ -121,11 +133,6 @@ impl<'a> Rows<'a> {
                 };
                 slice.kind() == column.kind && slice.nulls.len() == rows && values == rows
             })
-            && self
-                .shares
-                .iter()
-                .zip(shares)
-                .all(|(slice, column)| column.len.checked_mul(rows) == Some(slice.len()))
     }
 
     /// The first id that is not greater than the one in front of it.

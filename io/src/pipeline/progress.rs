@@ -2,17 +2,18 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Counters of one run, shared by its stages and whoever shows them.
 ///
 /// Relaxed atomics: the figures are for people, and nothing is decided by them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Progress {
     rows_total: AtomicU64,
     rows_done: AtomicU64,
     rows_skipped: AtomicU64,
     bytes_done: AtomicU64,
-    stage: Mutex<&'static str>,
+    stage: Mutex<(&'static str, Instant)>,
     stop: AtomicBool,
 }
 
@@ -21,6 +22,8 @@ pub struct Progress {
 pub struct ProgressSnapshot {
     /// What the run is doing, a few words.
     pub stage: &'static str,
+    /// For how long it has been doing that.
+    pub elapsed: Duration,
     /// Rows to go through in all; 0 while that is not known.
     pub rows_total: u64,
     /// Rows gone through in this run.
@@ -31,9 +34,23 @@ pub struct ProgressSnapshot {
     pub bytes_done: u64,
 }
 
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            rows_total: AtomicU64::new(0),
+            rows_done: AtomicU64::new(0),
+            rows_skipped: AtomicU64::new(0),
+            bytes_done: AtomicU64::new(0),
+            stage: Mutex::new(("start", Instant::now())),
+            stop: AtomicBool::new(false),
+        }
+    }
+}
+
 impl Progress {
     /// Names the stage that begins and how many rows it goes through.
     pub fn begin(&self, stage: &'static str, rows_total: u64) {
+        let stage = (stage, Instant::now());
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
         self.rows_done.store(0, Ordering::Relaxed);
         self.rows_skipped.store(0, Ordering::Relaxed);
@@ -55,8 +72,10 @@ impl Progress {
     /// The counters now.
     #[must_use]
     pub fn snapshot(&self) -> ProgressSnapshot {
+        let (stage, since) = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         ProgressSnapshot {
-            stage: *self.stage.lock().unwrap_or_else(PoisonError::into_inner),
+            stage,
+            elapsed: since.elapsed(),
             rows_total: self.rows_total.load(Ordering::Relaxed),
             rows_done: self.rows_done.load(Ordering::Relaxed),
             rows_skipped: self.rows_skipped.load(Ordering::Relaxed),
@@ -86,14 +105,9 @@ mod tests {
         progress.begin("export", 10);
         progress.add(4, 400);
         progress.skip(2);
-        let expected = ProgressSnapshot {
-            stage: "export",
-            rows_total: 10,
-            rows_done: 4,
-            rows_skipped: 2,
-            bytes_done: 400,
-        };
-        assert_eq!(progress.snapshot(), expected);
+        let now = progress.snapshot();
+        assert_eq!((now.stage, now.rows_total, now.rows_done), ("export", 10, 4));
+        assert_eq!((now.rows_skipped, now.bytes_done), (2, 400));
         progress.begin("load", 5);
         assert_eq!(progress.snapshot().rows_done, 0);
         assert!(!progress.stopped());

@@ -12,7 +12,7 @@ use reshare_io::pipeline::pack::pack;
 use reshare_io::pipeline::rows_wanted::RowIds;
 use reshare_io::share_file::{Expected, Kind, ShareFile, ShareFileSpec, ShareFileWriter};
 
-use super::Demo;
+use super::{Demo, Stages};
 use crate::exit::Failure;
 
 /// Rows that are generated at once.
@@ -20,32 +20,33 @@ const ROWS_AT_ONCE: usize = 256;
 
 /// Writes three parties' shares to files, packs two, merges them, and compares the result with
 /// the third one's file.
-pub(super) async fn demo(demo: &mut Demo) -> Result<bool, Failure> {
+pub(super) async fn demo(demo: &Demo, stages: &mut Stages) -> Result<bool, Failure> {
     let session = demo.parties.session.clone();
     let [lower, higher] = demo.parties.senders();
     let parties = [lower, higher, demo.receiver()];
     let files = parties.map(|party| demo.directory.join(format!("party-{party}.rsh")));
-    let generated = generate(demo, &parties, &files);
-    demo.stage("write three share files", 3, async { generated }).await?;
+    let generate = async { generate(demo, &parties, &files) };
+    stages.run("write three share files", 3, generate).await?;
     for (sender, file) in [lower, higher].into_iter().zip(&files) {
         let (keys, package) = (demo.parties.keys(sender)?, demo.parties.package(sender));
         let (workers, progress) = (demo.workers, Arc::clone(&demo.progress));
-        demo.stage(format!("pack party {sender}'s shares"), 1, async {
-            Ok(pack(&session, keys, file, &package, workers, progress).await?)
-        })
-        .await?;
+        stages
+            .run(format!("pack party {sender}'s shares"), 1, async {
+                Ok(pack(&session, keys, file, &package, workers, progress).await?)
+            })
+            .await?;
     }
     let receiver = demo.receiver();
     let rebuilt = demo.directory.join("rebuilt.rsh");
     let (workers, progress) = (demo.workers, Arc::clone(&demo.progress));
     let packages = demo.parties.packages()?;
-    let report = demo
-        .stage(format!("merge party {receiver}'s shares"), 1, async {
+    let report = stages
+        .run(format!("merge party {receiver}'s shares"), 1, async {
             Ok(merge(&session, packages, &rebuilt, workers, progress).await?)
         })
         .await?;
-    let compared = same_rows(demo, &files[2], &rebuilt);
-    let equal = demo.stage("compare with the original", 2, async { compared }).await?;
+    let compare = async { same_rows(demo, &files[2], &rebuilt) };
+    let equal = stages.run("compare with the original", 2, compare).await?;
     Ok(equal && report.rows == demo.rows as u64)
 }
 

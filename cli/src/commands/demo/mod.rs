@@ -86,7 +86,13 @@ struct Demo {
     workers: Workers,
     directory: PathBuf,
     progress: Arc<Progress>,
-    stages: Vec<Stage>,
+}
+
+/// The stages that are done, timed.
+struct Stages {
+    row_bytes: u64,
+    rows: u64,
+    done: Vec<Stage>,
 }
 
 impl DemoArgs {
@@ -100,13 +106,14 @@ impl DemoArgs {
         let ((equal, stages), took) = run(output, |progress| async {
             let directory = path.to_owned();
             let (rows, seed) = (self.rows, self.seed);
-            let stages = Vec::new();
-            let mut demo = Demo { parties, rows, seed, workers, directory, progress, stages };
+            let row_bytes = parties.session.layout().row_share_bytes() as u64;
+            let mut stages = Stages { row_bytes, rows: rows as u64, done: Vec::new() };
+            let demo = Demo { parties, rows, seed, workers, directory, progress };
             let equal = match &databases {
-                Some(databases) => tables::demo(&mut demo, databases).await?,
-                None => files::demo(&mut demo).await?,
+                Some(databases) => tables::demo(&demo, databases, &mut stages).await?,
+                None => files::demo(&demo, &mut stages).await?,
             };
-            Ok((equal, demo.stages))
+            Ok((equal, stages.done))
         })?;
         let report =
             DemoReport { databases: with_databases, rows: self.rows as u64, equal, stages };
@@ -165,8 +172,14 @@ impl Directory {
 }
 
 impl Demo {
-    /// Runs one stage and keeps its time.
-    async fn stage<T>(
+    fn receiver(&self) -> PartyId {
+        self.parties.session.receiver().party
+    }
+}
+
+impl Stages {
+    /// Runs one stage, which moves every row's shares `copies` times, and keeps its time.
+    async fn run<T>(
         &mut self,
         stage: impl Into<String>,
         copies: u64,
@@ -174,19 +187,13 @@ impl Demo {
     ) -> Result<T, Failure> {
         let start = Instant::now();
         let done = work.await?;
-        let rows = self.rows as u64;
-        let row_bytes = self.parties.session.layout().row_share_bytes() as u64;
-        self.stages.push(Stage {
+        self.done.push(Stage {
             stage: stage.into(),
-            rows,
-            share_bytes: copies * rows * row_bytes,
+            rows: self.rows,
+            share_bytes: copies * self.rows * self.row_bytes,
             seconds: start.elapsed().as_secs_f64(),
         });
         Ok(done)
-    }
-
-    fn receiver(&self) -> PartyId {
-        self.parties.session.receiver().party
     }
 }
 

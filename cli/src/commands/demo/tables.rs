@@ -12,41 +12,46 @@ use reshare_io::pipeline::workers::{Source, Target};
 use reshare_io::postgres::connect::Database;
 use reshare_io::postgres::load::LoadOptions;
 
-use super::Demo;
 use super::databases::Databases;
+use super::{Demo, Stages};
 use crate::commands::context::table_of;
 use crate::exit::Failure;
 
 /// Seeds three parties, sends from two, rebuilds the third one's share into the target, and
 /// compares it with the third one's table.
-pub(super) async fn demo(demo: &mut Demo, databases: &Databases) -> Result<bool, Failure> {
-    seed_parties(demo, databases).await?;
+pub(super) async fn demo(
+    demo: &Demo,
+    databases: &Databases,
+    stages: &mut Stages,
+) -> Result<bool, Failure> {
+    seed_parties(demo, databases, stages).await?;
     let session = demo.parties.session.clone();
     let ids = RowIds::of(&session, None).ok_or_else(|| Failure::failed("the demo has a range"))?;
     for sender in demo.parties.senders() {
         let source = source(demo, sender, databases.of(sender))?;
         let (keys, package) = (demo.parties.keys(sender)?, demo.parties.package(sender));
         let (workers, progress) = (demo.workers, Arc::clone(&demo.progress));
-        demo.stage(format!("send from party {sender}"), 1, async {
-            let sent = send(&session, &ids, keys, &source, &package, workers, progress).await?;
-            Ok(sent)
-        })
-        .await?;
+        stages
+            .run(format!("send from party {sender}"), 1, async {
+                let sent = send(&session, &ids, keys, &source, &package, workers, progress).await?;
+                Ok(sent)
+            })
+            .await?;
     }
     let receiver = demo.receiver();
     let rebuilt = source(demo, receiver, databases.target())?;
     let target = Target { source: rebuilt.clone(), options: LoadOptions::default() };
     let packages = demo.parties.packages()?;
     let (workers, progress) = (demo.workers, Arc::clone(&demo.progress));
-    let report = demo
-        .stage(format!("rebuild party {receiver}'s share"), 1, async {
+    let report = stages
+        .run(format!("rebuild party {receiver}'s share"), 1, async {
             Ok(rebuild(&session, packages, &target, workers, progress).await?)
         })
         .await?;
     let reference = source(demo, receiver, databases.of(receiver))?;
     let progress = Arc::clone(&demo.progress);
-    let comparison = demo
-        .stage("verify against the original", 2, async {
+    let comparison = stages
+        .run("verify against the original", 2, async {
             let within = ids.bounds();
             Ok(verify_tables(&reference, &rebuilt, within, workers, &progress).await?)
         })
@@ -60,7 +65,11 @@ fn source(demo: &Demo, party: PartyId, database: &Database) -> Result<Source, Fa
     Ok(Source { database: database.clone(), table })
 }
 
-async fn seed_parties(demo: &mut Demo, databases: &Databases) -> Result<(), Failure> {
+async fn seed_parties(
+    demo: &Demo,
+    databases: &Databases,
+    stages: &mut Stages,
+) -> Result<(), Failure> {
     let session = demo.parties.session.clone();
     let target = |party: PartyId, database: &Database| SeedTarget {
         party,
@@ -78,11 +87,12 @@ async fn seed_parties(demo: &mut Demo, databases: &Databases) -> Result<(), Fail
         true => Failure::refused(error),
         false => Failure::failed(error),
     };
-    demo.stage("seed three parties", targets.len() as u64, async {
-        let count = move |rows| progress.add(rows, rows * row_bytes);
-        seed(&targets, &plan, count).await.map_err(failed)
-    })
-    .await?;
+    stages
+        .run("seed three parties", targets.len() as u64, async {
+            let count = move |rows| progress.add(rows, rows * row_bytes);
+            seed(&targets, &plan, count).await.map_err(failed)
+        })
+        .await?;
     let receiver = demo.receiver();
     prepare(&target(receiver, databases.target()), &plan).await.map_err(failed)?;
     Ok(())
