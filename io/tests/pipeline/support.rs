@@ -22,12 +22,13 @@ use reshare_io::pipeline::rows_wanted::RowIds;
 use reshare_io::pipeline::sealer::PackReport;
 use reshare_io::pipeline::send::send;
 use reshare_io::pipeline::sender::SenderKeys;
-use reshare_io::pipeline::verify::verify_tables;
+use reshare_io::pipeline::verify::{verify_file, verify_tables};
 use reshare_io::pipeline::workers::{Source, Target, Workers};
 use reshare_io::postgres::connect::Database;
 use reshare_io::postgres::load::LoadOptions;
 use reshare_io::postgres::table::{TableName, TableSpec};
 use reshare_io::session::{NewSession, Receiver, Sender, Session, SessionIds};
+use reshare_io::share_file::Kind;
 use secrecy::SecretString;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
@@ -360,6 +361,15 @@ impl World {
 
     pub(crate) async fn rebuild(&self, packages: &Arc<Packages>) -> RebuildReport {
         self.try_rebuild(packages).await.expect("rebuilt")
+    }
+
+    /// A file of plain shares holds what a table does.
+    pub(crate) async fn assert_plain_file_equals(&self, file: &Path, table: &Source, rows: u64) {
+        let (hands, progress) = (workers(1, 6), Progress::default());
+        let found = verify_file(&self.session, file, Kind::Plain, table, hands, &progress).await;
+        let found = found.expect("compared");
+        assert!(found.is_equal(), "{found:?}");
+        assert_eq!(found.rows_equal, rows);
     }
 
     /// How many rows the target has: it must be equal to the reference.
