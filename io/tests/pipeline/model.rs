@@ -217,12 +217,12 @@ fn with_agree(shares: &RowBatch, rows: impl Iterator<Item = (i64, Agree)>) -> Ro
 #[test]
 fn whatever_the_senders_have_and_however_they_cut_it_the_right_rows_are_rebuilt() {
     let runtime = Runtime::new().expect("a runtime");
-    let place = std::cell::RefCell::new(runtime.block_on(Place::new()));
+    let place = tokio::sync::Mutex::new(runtime.block_on(Place::new()));
     let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
     let checked = TestRunner::new(config).run(&case(), |case| {
         runtime.block_on(async {
-            let place = &mut *place.borrow_mut();
-            Run::prepare(place, &case).await.check(place).await;
+            let mut place = place.lock().await;
+            Run::prepare(&mut place, &case).await.check(&place).await;
         });
         Ok(())
     });

@@ -1,13 +1,14 @@
 //! Runs that end in the middle, runs after them, and runs at the same time.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use reshare_io::pipeline::error::PipelineError;
+use reshare_io::pipeline::export::export;
 use reshare_io::pipeline::load::load;
 use reshare_io::pipeline::merge::merge;
 use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
+use reshare_io::pipeline::send::send;
 use reshare_io::postgres::load::LoadOptions;
 use sqlx::postgres::PgConnection;
 use tokio::task::JoinHandle;
@@ -194,14 +195,28 @@ async fn a_load_goes_on_where_a_rebuild_was_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn runs_that_are_stopped_before_they_write_leave_no_file() {
-    let world = hundred_rows().await;
+async fn what_is_stopped_at_once_leaves_neither_file_nor_package_nor_row() {
+    let mut world = hundred_rows().await;
     let packages = world.send_both([7, 11]).await;
+    let before = file_names(world.cast.scratch.path());
     let stopped = Arc::new(Progress::default());
     stopped.stop();
-    let before: Vec<PathBuf> = SENDERS.map(|name| world.cast.path(name)).to_vec();
-    let file = world.cast.path("rebuilt");
-    let merged = merge(&world.session, packages, &file, workers(2, 20), stopped).await;
+    let (session, hands) = (&world.session, workers(2, 20));
+    let (file, directory) = (world.cast.path("file"), world.cast.path("package"));
+    let (source, party) = (world.source(SENDERS[0]), world.cast.senders[0]);
+    let merged = merge(session, Arc::clone(&packages), &file, hands, Arc::clone(&stopped)).await;
     assert!(matches!(merged, Err(PipelineError::Stopped)));
-    assert_eq!(file_names(world.cast.scratch.path()).len(), before.len());
+    let exported =
+        export(session, &world.ids, party, &source, &file, hands, Arc::clone(&stopped)).await;
+    assert!(matches!(exported, Err(PipelineError::Stopped)));
+    assert_eq!(file_names(world.cast.scratch.path()), before);
+    let keys = world.cast.sender_keys(session, 0);
+    let stop = Arc::clone(&stopped);
+    let sent = send(session, &world.ids, keys, &source, &directory, hands, stop).await;
+    assert!(matches!(sent, Err(PipelineError::Stopped)));
+    assert!(file_names(&directory).is_empty());
+    let target = world.target(LoadOptions::default());
+    let rebuilt = rebuild(session, packages, &target, hands, stopped).await;
+    assert!(matches!(rebuilt, Err(PipelineError::Stopped)));
+    world.place.assert_target_untouched().await;
 }
