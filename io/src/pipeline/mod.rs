@@ -26,6 +26,7 @@ pub mod verify;
 pub mod workers;
 
 mod conflicts;
+mod joined_ids;
 mod merged;
 mod open_ahead;
 mod pool;
