@@ -29,6 +29,7 @@ mod conflicts;
 mod joined_ids;
 mod merged;
 mod open_ahead;
+mod open_file;
 mod pool;
 mod read_parts;
 mod rows_digest;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use reshare_engine::ids::IdRange;
 
 use super::error::PipelineError;
+use super::open_file::open_checked;
 use super::progress::Progress;
 use super::workers::{Source, Workers};
 use crate::postgres::compare::{Comparison, TableCheck, compare_tables};
 use crate::session::Session;
-use crate::share_file::{Expected, Kind, ShareFile};
+use crate::share_file::{Expected, Kind};
 
 /// Compares the session's rows of two tables, column by column, bit by bit.
 ///
@@ -50,14 +51,7 @@ pub async fn verify_file(
         party: None,
         layout: Some(Arc::clone(session.layout())),
     };
-    progress.begin("check", 0);
-    let path = path.to_owned();
-    let file = super::blocking(move || {
-        let file = ShareFile::open(path, &expected)?;
-        file.verify_digest()?;
-        Ok(file)
-    })
-    .await?;
+    let file = open_checked(path, expected, progress).await?;
     let rows = file.rows();
     progress.begin("verify", rows.len() as u64);
     let within = file.header().spec.ids;
