@@ -19,6 +19,9 @@ use crate::support::{SENDERS, TARGET, World, file_names, number, run, workers};
 const HELD_ID: i64 = 50;
 /// An advisory lock that a held row waits for.
 const HOLD: i64 = 4242;
+/// Who waits for it in this database; other tests may use it in theirs.
+const WAITING: &str = "pg_locks WHERE locktype = 'advisory' AND objid = 4242 AND NOT granted \
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 async fn hundred_rows() -> World {
     World::new(&(1..=100).collect::<Vec<_>>()).await
@@ -53,11 +56,7 @@ async fn let_go(holder: &mut PgConnection) {
 
 /// Returns when the held row waits: all rows before it are committed then, with one connection.
 async fn until_held<T>(holder: &mut PgConnection, running: &JoinHandle<T>) {
-    let waiting = format!(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {HOLD} \
-         AND NOT granted AND database = (SELECT oid FROM pg_database \
-             WHERE datname = current_database())"
-    );
+    let waiting = format!("SELECT count(*) FROM {WAITING}");
     while number(holder, &waiting).await == 0 {
         assert!(!running.is_finished(), "the run ended without waiting");
     }
@@ -123,6 +122,26 @@ async fn a_rebuild_whose_connection_breaks_goes_on_where_it_was() {
         nothing_on_insert(&mut world).await;
         assert_goes_on(&mut world, rows).await;
     }
+}
+
+/// One connection is held at its range and then cut off; the other one loads all the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_that_a_broken_connection_leaves_is_filled() {
+    let mut world = hundred_rows().await;
+    world.send_both([7, 11]).await;
+    let mut holder = hold(&mut world).await;
+    let running = spawn_rebuild(&world, 2, 8, &Arc::default());
+    until_held(&mut holder, &running).await;
+    while world.place.rows_in(TARGET).await < 92 {
+        assert!(!running.is_finished(), "the run ended before");
+    }
+    let cut = format!("SELECT pg_terminate_backend(pid) FROM {WAITING}");
+    run(&mut holder, &cut).await;
+    running.await.expect("no panic").expect_err("a connection broke");
+    nothing_on_insert(&mut world).await;
+    assert_goes_on(&mut world, 92).await;
+    let ranges = "SELECT count(*) FROM target.reshare_progress WHERE first_id = 49";
+    assert_eq!(world.place.number(ranges).await, 1, "the hole is a range of its own");
 }
 
 #[tokio::test(flavor = "multi_thread")]
