@@ -53,6 +53,7 @@ pub async fn rebuild(
     workers: Workers,
     progress: Arc<Progress>,
 ) -> Result<RebuildReport, PipelineError> {
+    let workers = workers.within_parts_of(session);
     progress.begin("check", 0);
     let (source, fingerprint) = (&target.source, session.fingerprint());
     let mut loader =
