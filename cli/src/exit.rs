@@ -77,6 +77,9 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
             "one sender used another key or session file: compare `reshare session show` at both"
         }
         PipelineError::OtherIdentity => "give the identity whose recipient `session show` prints",
+        PipelineError::InUse { .. } => {
+            "another run is making this package: wait for it, or name another directory"
+        }
         PipelineError::PartRows { .. } => "give a smaller --batch-size",
         PipelineError::Package(PackageError::AlreadyClosed { .. }) => {
             "the package is complete: deliver it, or name another directory"
