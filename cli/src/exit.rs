@@ -84,6 +84,9 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         PipelineError::Package(PackageError::AlreadyClosed { .. }) => {
             "the package is complete: deliver it, or name another directory"
         }
+        PipelineError::Package(PackageError::ExtraFile { .. }) => {
+            "nothing but a package's own files may lie in its directory"
+        }
         PipelineError::Package(PackageError::NotClosed { .. }) => {
             "the sender has not finished, or not everything was copied: manifest.json comes last"
         }
