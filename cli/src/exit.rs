@@ -9,6 +9,8 @@ use reshare_io::postgres::export::ExportError;
 use reshare_io::postgres::load_error::LoadError;
 use reshare_io::postgres::schema::SchemaError;
 
+use crate::report::printable;
+
 /// What the program answers to the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -172,6 +174,6 @@ impl Failure {
             message.push_str("\nhint: ");
             message.push_str(hint);
         }
-        eprintln!("{message}");
+        eprintln!("{}", printable(&message));
     }
 }
