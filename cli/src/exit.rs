@@ -61,7 +61,11 @@ pub(crate) struct Failure {
 impl From<PipelineError> for Failure {
     fn from(error: PipelineError) -> Self {
         let hint = hint_for(&error);
-        let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
+        let failure = match &error {
+            PipelineError::PartRows { .. } => Self::usage(error),
+            _ if error.is_refusal() => Self::refused(error),
+            _ => Self::failed(error),
+        };
         match hint {
             Some(hint) => failure.hint(hint),
             None => failure,
@@ -98,11 +102,28 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         PipelineError::Export(ExportError::Schema(error))
         | PipelineError::Load(LoadError::Schema(error)) => return schema_hint(error),
         PipelineError::Load(LoadError::LoadedRowsGone { .. }) => {
-            "rows were deleted after they were loaded: delete this session's rows from the table \
-             reshare_progress beside it to have them loaded again"
+            "rows were deleted after they were loaded: to have all loaded again, delete this \
+             session's rows from the table reshare_progress beside it, and give --on-conflict \
+             replace"
         }
         PipelineError::Load(LoadError::OlderDelivered { .. }) => {
             "--allow-older replaces newer rows, too; nothing of this range was written"
+        }
+        PipelineError::Export(ExportError::Database { source, .. })
+            if source.code() == Some(INSUFFICIENT_PRIVILEGE) =>
+        {
+            "the role needs USAGE on the schema and SELECT on the table"
+        }
+        PipelineError::Load(LoadError::Database { source, .. })
+            if source.code() == Some(INSUFFICIENT_PRIVILEGE) =>
+        {
+            "the role needs USAGE and CREATE on the schema (for the table reshare_progress), and \
+             SELECT and INSERT on both tables; --on-conflict replace needs UPDATE and DELETE, too"
+        }
+        PipelineError::Load(LoadError::Database { source, .. })
+            if source.code() == Some(READ_ONLY_TRANSACTION) =>
+        {
+            "this is a standby, or default_transaction_read_only is set for the role or the server"
         }
         PipelineError::Export(ExportError::Connect(_))
         | PipelineError::Load(LoadError::Connect(_)) => {
@@ -111,6 +132,10 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// SQLSTATEs that have a hint of their own.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+const READ_ONLY_TRANSACTION: &str = "25006";
 
 fn schema_hint(error: &SchemaError) -> Option<&'static str> {
     Some(match error {
