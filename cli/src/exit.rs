@@ -62,7 +62,9 @@ impl From<PipelineError> for Failure {
     fn from(error: PipelineError) -> Self {
         let hint = hint_for(&error);
         let failure = match &error {
-            PipelineError::PartRows { .. } => Self::usage(error),
+            PipelineError::PartRows { .. } | PipelineError::TooManyParts { .. } => {
+                Self::usage(error)
+            }
             _ if error.is_refusal() => Self::refused(error),
             _ => Self::failed(error),
         };
@@ -87,6 +89,7 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
             "another run is making this package: wait for it, or name another directory"
         }
         PipelineError::PartRows { .. } => "give a smaller --batch-size",
+        PipelineError::TooManyParts { .. } => "give a larger --batch-size",
         PipelineError::Package(PackageError::AlreadyClosed { .. }) => {
             "the package is complete: deliver it, or name another directory"
         }
