@@ -92,6 +92,14 @@ pub enum PipelineError {
         /// The most that fit.
         limit: usize,
     },
+    /// A manifest cannot list as many parts.
+    #[error("the rows make {parts} parts: a package has {limit} at the most")]
+    TooManyParts {
+        /// Parts by the size asked for.
+        parts: usize,
+        /// The most that fit.
+        limit: usize,
+    },
     /// The system does not tell when a file was written.
     #[error("cannot tell when the share file was written")]
     FileTime(#[source] std::io::Error),
@@ -127,6 +135,7 @@ impl PipelineError {
             | Self::Conflict { .. } => true,
             Self::InUse { .. }
             | Self::PartRows { .. }
+            | Self::TooManyParts { .. }
             | Self::FileTime(_)
             | Self::Stopped
             | Self::Thread(_)

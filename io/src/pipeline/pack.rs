@@ -11,7 +11,7 @@ use super::error::PipelineError;
 use super::open_file::open_checked;
 use super::pool::BatchPool;
 use super::progress::Progress;
-use super::sealer::{PackReport, Sealer};
+use super::sealer::{PackReport, Sealer, check_parts};
 use super::sender::SenderKeys;
 use super::workers::Workers;
 use crate::package::Timestamp;
@@ -39,6 +39,7 @@ pub async fn pack(
     };
     let file = open_checked(path, expected, &progress).await?;
     let exported_at = written_at(&file)?;
+    check_parts(file.rows().len().div_ceil(workers.rows_per_part.get()))?;
     let sealer = Sealer::create(session, keys, directory)?;
     progress.begin("pack", file.rows().len() as u64);
     let packing = Arc::new(Packing {

@@ -14,7 +14,8 @@ use super::error::PipelineError;
 use super::sender::SenderKeys;
 use crate::durable;
 use crate::package::{
-    Manifest, ManifestContent, PackageError, PackageWriter, PartEntry, PartName, Timestamp,
+    MAX_PARTS, Manifest, ManifestContent, PackageError, PackageWriter, PartEntry, PartName,
+    Timestamp,
 };
 use crate::session::Session;
 
@@ -126,6 +127,12 @@ impl Sealer {
         let manifest = self.writer.close(&content)?;
         Ok(PackReport::of(session, &manifest))
     }
+}
+
+/// Refuses more parts than a manifest can list, before the work and not after it.
+pub(crate) fn check_parts(parts: usize) -> Result<(), PipelineError> {
+    let limit = MAX_PARTS;
+    if parts > limit { Err(PipelineError::TooManyParts { parts, limit }) } else { Ok(()) }
 }
 
 /// Locks the directory of a package: two runs would replace each other's parts, and the

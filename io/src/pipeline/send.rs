@@ -7,7 +7,7 @@ use super::error::PipelineError;
 use super::progress::Progress;
 use super::read_parts::PartRead;
 use super::rows_wanted::RowIds;
-use super::sealer::{PackReport, Sealer};
+use super::sealer::{PackReport, Sealer, check_parts};
 use super::sender::SenderKeys;
 use super::workers::{Source, Workers};
 use crate::package::Timestamp;
@@ -34,6 +34,7 @@ pub async fn send(
     let sealer = Arc::new(Sealer::create(session, keys, directory)?);
     let mut snapshot = Snapshot::open(&source.database, &source.table).await?;
     let plan = snapshot.plan(&ids.export_ids(), workers.rows_per_part).await?;
+    check_parts(plan.len())?;
     progress.begin("send", plan.iter().map(|part| part.rows).sum());
     let exported_at = Timestamp::from(snapshot.taken_at());
     let read = PartRead {

@@ -9,7 +9,7 @@ use reshare_io::pipeline::merge::merge;
 use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
 use reshare_io::pipeline::send::send;
-use reshare_io::postgres::load::LoadOptions;
+use reshare_io::postgres::load::{LoadOptions, OnConflict};
 use sqlx::postgres::PgConnection;
 use tokio::task::JoinHandle;
 
@@ -243,6 +243,28 @@ async fn what_is_stopped_at_once_leaves_neither_file_nor_package_nor_row() {
     assert!(file_names(&directory).is_empty());
     let target = world.target(LoadOptions::default());
     let rebuilt = rebuild(session, packages, &target, hands, stopped).await;
+    assert!(matches!(rebuilt, Err(PipelineError::Stopped)));
+    world.place.assert_target_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_checks_its_packages_can_be_stopped() {
+    let mut world = hundred_rows().await;
+    let packages = world.send_both([1, 1]).await;
+    let on_conflict = OnConflict::Replace { allow_older: false };
+    let target = world.target(LoadOptions { on_conflict, ..LoadOptions::default() });
+    let progress = Arc::new(Progress::default());
+    let stopper = async {
+        while ["start", "connect"].contains(&progress.snapshot().stage) {
+            tokio::task::yield_now().await;
+        }
+        progress.stop();
+        progress.snapshot().stage
+    };
+    let rebuilt = rebuild(&world.session, packages, &target, workers(2, 20), Arc::clone(&progress));
+    // In one task, as a signal and the work are: a stage that never waits cannot be stopped.
+    let (rebuilt, stage) = tokio::join!(rebuilt, stopper);
+    assert_eq!(stage, "check");
     assert!(matches!(rebuilt, Err(PipelineError::Stopped)));
     world.place.assert_target_untouched().await;
 }
