@@ -9,6 +9,8 @@ use reshare_io::postgres::export::ExportError;
 use reshare_io::postgres::load_error::LoadError;
 use reshare_io::postgres::schema::SchemaError;
 
+use crate::commands::ledger_hint;
+
 /// What the program answers to the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -77,6 +79,7 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
             "one sender used another key or session file: compare `reshare session show` at both"
         }
         PipelineError::OtherIdentity => "give the identity whose recipient `session show` prints",
+        PipelineError::Ledger(error) => ledger_hint(error),
         PipelineError::PartRows { .. } => "give a smaller --batch-size",
         PipelineError::Package(PackageError::AlreadyClosed { .. }) => {
             "the package is complete: deliver it, or name another directory"

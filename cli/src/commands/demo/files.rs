@@ -28,7 +28,7 @@ pub(super) async fn demo(demo: &Demo, stages: &mut Stages) -> Result<bool, Failu
     let generate = async { generate(demo, &parties, &files) };
     stages.run("write three share files", 3, generate).await?;
     for (sender, file) in [lower, higher].into_iter().zip(&files) {
-        let (keys, package) = (demo.parties.keys(sender)?, demo.parties.package(sender));
+        let (keys, package) = (demo.parties.sender(sender)?, demo.parties.package(sender));
         let (workers, progress) = (demo.workers, Arc::clone(&demo.progress));
         stages
             .run(format!("pack party {sender}'s shares"), 1, async {

@@ -29,7 +29,7 @@ pub(super) async fn demo(
     let ids = RowIds::of(&session, None).ok_or_else(|| Failure::failed("the demo has a range"))?;
     for sender in demo.parties.senders() {
         let source = source(demo, sender, databases.of(sender))?;
-        let (keys, package) = (demo.parties.keys(sender)?, demo.parties.package(sender));
+        let (keys, package) = (demo.parties.sender(sender)?, demo.parties.package(sender));
         let (workers, progress) = (demo.workers, Arc::clone(&demo.progress));
         stages
             .run(format!("send from party {sender}"), 1, async {
