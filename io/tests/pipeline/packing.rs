@@ -30,9 +30,9 @@ impl World {
         file: &str,
         directory: &str,
     ) -> Result<PackReport, PipelineError> {
-        let keys = self.cast.sender_keys(&self.session, side);
+        let sender = self.cast.sender(&self.session, side);
         let (file, directory) = (self.cast.path(file), self.cast.path(directory));
-        pack(&self.session, keys, &file, &directory, workers(2, 6), Arc::default()).await
+        pack(&self.session, sender, &file, &directory, workers(2, 6), Arc::default()).await
     }
 }
 
@@ -47,24 +47,24 @@ async fn a_closed_package_is_never_changed() {
     world.export(0, "plain").await;
     let directory = world.cast.path("package");
     let before = contents(&directory);
-    let again = world.try_send(0, "package", 4).await.expect_err("is closed");
-    assert_refusal(&again, "closed");
-    assert!(chain(&again).contains("package"), "{again}");
-    let packed = world.pack(0, "plain", "package").await.expect_err("is closed");
-    assert_refusal(&packed, "closed");
+    let again = world.try_send(0, "package", 4).await.expect("is complete");
+    assert!(again.closed_before && (again.parts, again.rows) == (3, 20), "{again:?}");
+    let packed = world.pack(0, "plain", "package").await.expect("is complete");
+    assert!(packed.closed_before);
     assert!(contents(&directory) == before, "the package was changed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_package_is_made_anew_and_no_stale_part_stays() {
+async fn an_open_package_keeps_its_cut_and_no_stale_part_stays() {
     let world = twenty_rows().await;
     world.try_send(0, SENDERS[0], 2).await.expect("sent");
     let directory = world.cast.path(SENDERS[0]);
     fs::remove_file(directory.join("manifest.json")).expect("removed");
+    let cut = file_names(&directory);
+    fs::write(directory.join("part-000099.age"), b"of nobody").expect("written");
     let report = world.try_send(0, SENDERS[0], 9).await.expect("sent");
-    assert_eq!((report.parts, report.rows), (3, 20));
-    let names = ["manifest.json", "part-000000.age", "part-000001.age", "part-000002.age"];
-    assert_eq!(file_names(&directory), names);
+    assert_eq!((report.parts, report.rows, report.parts_kept), (10, 20, 10));
+    assert_eq!(file_names(&directory)[1..], cut);
     world.try_send(1, SENDERS[1], 7).await.expect("sent");
     world.rebuild(&world.packages().expect("both are good")).await;
     assert_eq!(world.equal_rows().await, 20);
