@@ -9,6 +9,7 @@ use reshare_io::postgres::export::ExportError;
 use reshare_io::postgres::load_error::LoadError;
 use reshare_io::postgres::schema::SchemaError;
 
+use crate::commands::ledger_hint;
 use crate::report::printable;
 
 /// What the program answers to the shell.
@@ -88,6 +89,7 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         PipelineError::InUse { .. } => {
             "another run is making this package: wait for it, or name another directory"
         }
+        PipelineError::Ledger(error) => ledger_hint(error),
         PipelineError::PartRows { .. } => "give a smaller --batch-size",
         PipelineError::TooManyParts { .. } => "give a larger --batch-size",
         PipelineError::Package(PackageError::AlreadyClosed { .. }) => {

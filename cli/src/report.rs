@@ -90,15 +90,33 @@ pub(crate) fn rate(rows: u64, share_bytes: u64, took: Duration) -> String {
 
 /// Tells what a sender packed.
 pub(crate) fn packed(report: &PackReport, to: &Path, took: Duration) -> String {
-    format!(
-        "packed {} rows of sender {} in {} parts ({} bytes) to {}\n{}",
-        report.rows,
-        report.sender,
-        report.parts,
-        report.sealed_bytes,
-        to.display(),
-        rate(report.rows, report.share_bytes, took)
-    )
+    let PackReport { rows, sender, parts, sealed_bytes, .. } = report;
+    let mut text = match report.closed_before {
+        true => format!(
+            "{} is complete already, with what the ledger has recorded: {rows} rows of sender \
+             {sender} in {parts} parts ({sealed_bytes} bytes)",
+            to.display()
+        ),
+        false => format!(
+            "packed {rows} rows of sender {sender} in {parts} parts ({sealed_bytes} bytes) to {}",
+            to.display()
+        ),
+    };
+    if report.parts_kept > 0 && !report.closed_before {
+        let kept = report.parts_kept;
+        text.push_str(&format!("\nkept {kept} parts that an earlier run had sealed"));
+    }
+    if !report.closed_before {
+        text.push_str(&format!("\n{}", rate(report.rows, report.share_bytes, took)));
+    }
+    let kind = "have other shares than when they were blinded, and the same version";
+    text.push_str(&left_over(kind, &report.changed_without_version));
+    text
+}
+
+/// Whether a sender had to leave rows out.
+pub(crate) fn exit_of_pack(report: &PackReport) -> Exit {
+    if report.changed_without_version.is_empty() { Exit::Done } else { Exit::LeftOver }
 }
 
 /// Tells what was written to a table.
@@ -118,17 +136,17 @@ pub(crate) fn leftovers(session: &Session, leftovers: &Leftovers) -> String {
         (format!("only sender {higher} has"), &leftovers.only_higher_sender),
         ("the senders hold in different versions".to_owned(), &leftovers.disagreeing),
     ];
-    let mut text = String::new();
-    for (kind, ids) in kinds.iter().filter(|(_, ids)| !ids.is_empty()) {
-        let shown: Vec<String> = ids.iter().take(IDS_SHOWN).map(i64::to_string).collect();
-        let more = if ids.len() > IDS_SHOWN { ", ..." } else { "" };
-        text.push_str(&format!(
-            "\nleft over: {} rows that {kind}: {}{more}",
-            ids.len(),
-            shown.join(", ")
-        ));
+    kinds.iter().map(|(kind, ids)| left_over(kind, ids)).collect()
+}
+
+/// A line on rows of one kind; nothing when there is none.
+fn left_over(kind: &str, ids: &[i64]) -> String {
+    if ids.is_empty() {
+        return String::new();
     }
-    text
+    let shown: Vec<String> = ids.iter().take(IDS_SHOWN).map(i64::to_string).collect();
+    let more = if ids.len() > IDS_SHOWN { ", ..." } else { "" };
+    format!("\nleft over: {} rows that {kind}: {}{more}", ids.len(), shown.join(", "))
 }
 
 /// Whether rows were left over.

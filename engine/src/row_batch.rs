@@ -215,6 +215,42 @@ impl RowBatch {
         Ok(self.rows_mut())
     }
 
+    /// Keeps the rows whose entry of `keep` is true, in their order, and forgets the others.
+    ///
+    /// # Errors
+    /// [`PushError::KeepLength`] unless there is one entry a row; the batch is then unchanged.
+    pub fn retain(&mut self, keep: &[bool]) -> Result<(), PushError> {
+        let (expected, got) = (self.rows, keep.len());
+        if expected != got {
+            return Err(PushError::KeepLength { expected, got });
+        }
+        let mut kept = 0;
+        for row in (0..expected).filter(|row| keep[*row]) {
+            if row != kept {
+                self.move_row(row, kept);
+            }
+            kept += 1;
+        }
+        self.rows = kept;
+        Ok(())
+    }
+
+    fn move_row(&mut self, from: usize, to: usize) {
+        self.ids[to] = self.ids[from];
+        self.row_checks[to] = self.row_checks[from];
+        for column in &mut self.agree {
+            column.nulls[to] = column.nulls[from];
+            match &mut column.values {
+                AgreeBufferValues::Integer(values) => values[to] = values[from],
+                AgreeBufferValues::Uuid(values) => values[to] = values[from],
+            }
+        }
+        for (column, shares) in self.layout.shares().iter().zip(&mut self.shares) {
+            let start = from * column.len;
+            shares.copy_within(start..start + column.len, to * column.len);
+        }
+    }
+
     /// All columns of the present rows, to be written.
     #[must_use]
     pub fn rows_mut(&mut self) -> RowsMut<'_> {
@@ -273,6 +309,14 @@ pub enum PushError {
     /// The rows have row checks, so they are blinded.
     #[error("the rows of the batch are blinded already")]
     Blinded,
+    /// Not one verdict a row.
+    #[error("{got} verdicts on {expected} rows")]
+    KeepLength {
+        /// The rows.
+        expected: usize,
+        /// The verdicts.
+        got: usize,
+    },
     /// Too many or too few values.
     #[error("row {id} does not have as many values as the layout has columns")]
     ColumnCount {
@@ -382,6 +426,41 @@ mod tests {
         assert_eq!(batch.add_row_checks().map(|rows| rows.row_checks.len()).ok(), Some(1));
         assert_eq!(batch.add_row_checks().err(), Some(PushError::Blinded));
         assert_eq!(batch.extend(1).err(), Some(PushError::Blinded));
+    }
+
+    #[test]
+    fn retained_rows_keep_their_order_and_all_their_columns() {
+        let all = [true; 5];
+        for keep in
+            [all, [false; 5], [true, false, true, false, true], [false, true, true, false, false]]
+        {
+            let mut batch = RowBatch::with_capacity(small().layout().clone(), 5);
+            for id in 0..5_u8 {
+                let agree = [AgreeValue::Integer(id.into()), AgreeValue::Uuid([id; 16])];
+                batch.push_bytes(id.into(), &agree, &[&[id; 16], &[id; 8]]).expect("fits");
+            }
+            let with_checks = batch.add_row_checks().expect("has none");
+            with_checks.row_checks.iter_mut().zip(0..).for_each(|(check, id)| *check = [id; 8]);
+            batch.retain(&keep).expect("one verdict a row");
+            let expected: Vec<u8> = (0..5).filter(|id| keep[usize::from(*id)]).collect();
+            let rows = batch.rows();
+            assert!(rows.is_well_formed());
+            assert_eq!(rows.len(), expected.len());
+            for (row, id) in expected.into_iter().enumerate() {
+                assert_eq!((rows.ids[row], rows.row_checks[row]), (id.into(), [id; 8]));
+                let agree = [AgreeValue::Integer(id.into()), AgreeValue::Uuid([id; 16])];
+                assert_eq!(rows.agree_values(row).collect::<Vec<_>>(), agree);
+                let word = u16::from_le_bytes([id; 2]);
+                assert!(rows.share_row(row).flatten().all(|share| *share == word));
+            }
+        }
+    }
+
+    #[test]
+    fn verdicts_on_other_rows_change_nothing() {
+        let mut batch = small();
+        let refused = batch.retain(&[true]);
+        assert_eq!(refused, Err(PushError::KeepLength { expected: 0, got: 1 }));
     }
 
     #[test]

@@ -95,9 +95,17 @@ impl DurableFile {
     /// # Errors
     /// What the file system says; before the rename nothing has changed at the final name.
     pub fn commit(self) -> io::Result<()> {
+        self.sync()?.rename()
+    }
+
+    /// Makes the content durable, still under the temporary name: what must be known before
+    /// the final name shows can be made durable in between.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn sync(self) -> io::Result<SyncedFile> {
         self.file.sync_all()?;
-        fs::rename(&self.temporary, &self.path)?;
-        self.renamed()
+        Ok(SyncedFile(self))
     }
 
     /// Like [`Self::commit`], but only where no file has the final name yet.
@@ -136,6 +144,91 @@ impl Write for DurableFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+/// A [`DurableFile`] whose content is durable under its temporary name.
+#[derive(Debug)]
+pub struct SyncedFile(DurableFile);
+
+impl SyncedFile {
+    /// Gives the file its final name, durably, in place of whatever lay there.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn rename(self) -> io::Result<()> {
+        fs::rename(&self.0.temporary, &self.0.path)?;
+        self.0.renamed()
+    }
+}
+
+/// A file that grows in place and belongs to one process at a time, until it is dropped.
+#[derive(Debug)]
+pub struct DurableLog {
+    file: File,
+}
+
+impl DurableLog {
+    /// Opens an existing regular file, never through a symbolic link, and locks it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when another process has it,
+    /// [`io::ErrorKind::InvalidInput`] when it is no regular file; what the file system says,
+    /// also where it knows no locks.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        match file.try_lock() {
+            Ok(()) => Ok(Self { file }),
+            Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// The file's length and permission bits.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn size_and_mode(&self) -> io::Result<(u64, u32)> {
+        let metadata = self.file.metadata()?;
+        Ok((metadata.len(), metadata.mode() & 0o7777))
+    }
+
+    /// Reads exactly as many bytes as `bytes` has room for.
+    ///
+    /// # Errors
+    /// What the file system says; [`io::ErrorKind::UnexpectedEof`] behind the end.
+    pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
+    }
+
+    /// Writes at a position; durable after [`Self::sync`].
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    /// Cuts off what lies behind `bytes`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn truncate(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)
+    }
+
+    /// Makes everything that was written durable.
+    ///
+    /// After an error nobody knows what of it is on the disk: the file must be closed.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 }
 

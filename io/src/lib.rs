@@ -5,6 +5,7 @@
 
 pub mod durable;
 pub mod keys;
+pub mod ledger;
 pub mod package;
 pub mod pipeline;
 pub mod postgres;

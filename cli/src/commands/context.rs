@@ -94,7 +94,7 @@ impl Context {
     }
 
     /// Compares the fingerprint the operators read to each other with the file's.
-    fn expect_fingerprint(&self, expected: &str) -> Result<(), Failure> {
+    pub(super) fn expect_fingerprint(&self, expected: &str) -> Result<(), Failure> {
         let expected = parse_fingerprint(expected).map_err(Failure::usage)?;
         self.session.check_fingerprint(expected).map_err(|error| {
             Failure::refused(error)

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::args::OutputArgs;
 use crate::exit::Outcome;
+pub(crate) use ledger::ledger_hint;
 
 mod completions;
 mod context;
@@ -11,6 +12,7 @@ mod demo;
 mod export;
 mod inspect;
 mod keygen;
+mod ledger;
 mod load;
 mod man;
 mod merge;
@@ -48,7 +50,7 @@ Exit codes:
 enum Command {
     /// Make an agreement key (sender) or an age identity (receiver)
     Keygen(keygen::KeygenArgs),
-    /// Make or show a session
+    /// Make, show or approve a session
     Session(session::SessionCommand),
     /// Sender: write the table's shares to a share file
     Export(export::ExportArgs),

@@ -6,8 +6,9 @@ use clap::Args;
 use reshare_io::pipeline::pack::pack;
 
 use super::context::{Context, workers};
+use super::ledger::StateArgs;
 use crate::args::{OutputArgs, SenderKeyArgs, SessionArgs, WorkArgs};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Failure, Outcome};
 use crate::report;
 use crate::run::run;
 
@@ -18,6 +19,9 @@ pub(crate) struct PackArgs {
 
     #[command(flatten)]
     keys: SenderKeyArgs,
+
+    #[command(flatten)]
+    state: StateArgs,
 
     #[command(flatten)]
     work: WorkArgs,
@@ -35,13 +39,14 @@ impl PackArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         let keys = context.sender_keys(&self.session, &self.keys)?;
+        let sender = self.state.ledgered(&context.session, keys)?;
         let workers = workers(1, &self.work);
         let (report, took) = run(output, |progress| async {
             let session = &context.session;
-            let report = pack(session, keys, &self.input, &self.to, workers, progress);
+            let report = pack(session, sender, &self.input, &self.to, workers, progress);
             report.await.map_err(Failure::from)
         })?;
         report::print(output, &report, took, || report::packed(&report, &self.to, took))?;
-        Ok(Exit::Done)
+        Ok(report::exit_of_pack(&report))
     }
 }

@@ -6,8 +6,9 @@ use clap::Args;
 use reshare_io::pipeline::send::send;
 
 use super::context::{Context, workers};
+use super::ledger::StateArgs;
 use crate::args::{DatabaseArgs, OutputArgs, SenderKeyArgs, SessionArgs, WorkArgs};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Failure, Outcome};
 use crate::report;
 use crate::run::run;
 
@@ -18,6 +19,9 @@ pub(crate) struct SendArgs {
 
     #[command(flatten)]
     keys: SenderKeyArgs,
+
+    #[command(flatten)]
+    state: StateArgs,
 
     #[command(flatten)]
     database: DatabaseArgs,
@@ -36,13 +40,14 @@ impl SendArgs {
         let keys = context.sender_keys(&self.session, &self.keys)?;
         let source = context.source(keys.sender(), &self.database)?;
         let ids = context.row_ids()?;
+        let sender = self.state.ledgered(&context.session, keys)?;
         let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, |progress| async {
             let session = &context.session;
-            let report = send(session, &ids, keys, &source, &self.to, workers, progress);
+            let report = send(session, &ids, sender, &source, &self.to, workers, progress);
             report.await.map_err(Failure::from)
         })?;
         report::print(output, &report, took, || report::packed(&report, &self.to, took))?;
-        Ok(Exit::Done)
+        Ok(report::exit_of_pack(&report))
     }
 }

@@ -1,4 +1,4 @@
-//! `reshare session`: make one, show one.
+//! `reshare session`: make one, show one, approve one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use reshare_io::session::{IdList, NewSession, Receiver, Sender, Session, Session
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::context::{database, load_session, read_text};
-use crate::args::OutputArgs;
+use super::context::{Context, database, load_session, read_text};
+use super::ledger::{StateArgs, create_ledger};
+use crate::args::{OutputArgs, SessionArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -36,6 +37,21 @@ enum Action {
         #[arg(long, value_name = "FILE", env = "RESHARE_SESSION")]
         session: PathBuf,
     },
+    /// Sender: approve a session, once, which makes the ledger that `send` and `pack` need
+    Approve(Box<ApproveArgs>),
+}
+
+#[derive(Debug, Args)]
+struct ApproveArgs {
+    #[command(flatten)]
+    session: SessionArgs,
+
+    /// The session's fingerprint, as the operators read it to each other (see `session show`)
+    #[arg(long, value_name = "HEX")]
+    expect_fingerprint: String,
+
+    #[command(flatten)]
+    state: StateArgs,
 }
 
 #[derive(Debug, Args)]
@@ -123,7 +139,35 @@ impl SessionCommand {
                 show(output, &session)?;
                 Ok(Exit::Done)
             }
+            Action::Approve(args) => args.run(output),
         }
+    }
+}
+
+impl ApproveArgs {
+    fn run(&self, output: &OutputArgs) -> Outcome {
+        let context = Context::open(&self.session)?;
+        context.expect_fingerprint(&self.expect_fingerprint)?;
+        let sender = context.sender_named(&self.session)?;
+        let directory = self.state.directory()?;
+        let made = create_ledger(&context.session, sender, &directory)?;
+        if output.json {
+            let value = serde_json::json!({
+                "session_id": context.session.id().as_str(),
+                "fingerprint": context.session.fingerprint().to_string(),
+                "sender": sender.index(),
+                "ledger_made": made,
+            });
+            println!("{value:#}");
+        } else if made {
+            println!("approved: sender {sender} has a ledger in {}", directory.display());
+        } else {
+            println!(
+                "approved before: sender {sender}'s ledger in {} is kept",
+                directory.display()
+            );
+        }
+        Ok(Exit::Done)
     }
 }
 

@@ -26,6 +26,9 @@ pub use manifest::{
 };
 pub use open::{open_part, open_part_prefix};
 pub use part_name::PartName;
-pub use seal::{SealedPart, rows_per_part_at_most, seal_part, seal_part_to, sealed_bytes_at_most};
+pub use seal::{
+    SealedPart, rows_per_part_at_most, seal_part, seal_part_recorded, seal_part_to,
+    sealed_bytes_at_most,
+};
 pub use timestamp::Timestamp;
 pub use writer::PackageWriter;

@@ -40,8 +40,26 @@ pub fn seal_part(
     recipient: &Recipient,
     max_part_bytes: u64,
 ) -> Result<SealedPart, PartError> {
+    seal_part_recorded(directory, spec, rows, recipient, max_part_bytes, |_| Ok(()))
+}
+
+/// Like [`seal_part`], and has the part recorded when it is durable under a temporary name
+/// and before it has its own.
+///
+/// # Errors
+/// As [`seal_part`], and what `record` returns: then no file of the part's name has appeared.
+pub fn seal_part_recorded<E: From<PartError>>(
+    directory: &Path,
+    spec: &ShareFileSpec,
+    rows: &Rows<'_>,
+    recipient: &Recipient,
+    max_part_bytes: u64,
+    record: impl FnOnce(&SealedPart) -> Result<(), E>,
+) -> Result<SealedPart, E> {
     let name = PartName::new(spec.part_index);
     let path = directory.join(name.to_string());
+    let refused =
+        |defect| E::from(PartError { path: path.clone(), name, defect: Box::new(defect) });
     let seal = || {
         let file = DurableFile::create(&path).map_err(PartDefect::Write)?;
         let (file, part) = seal_part_to(file, spec, rows, recipient)?;
@@ -49,10 +67,12 @@ pub fn seal_part(
             let (bytes, max) = (part.sealed_bytes, max_part_bytes);
             return Err(PartDefect::TooLarge { bytes, max });
         }
-        file.commit().map_err(PartDefect::Write)?;
-        Ok(part)
+        Ok((file.sync().map_err(PartDefect::Write)?, part))
     };
-    seal().map_err(|defect| PartError { path: path.clone(), name, defect: Box::new(defect) })
+    let (file, part) = seal().map_err(refused)?;
+    record(&part)?;
+    file.rename().map_err(|error| refused(PartDefect::Write(error)))?;
+    Ok(part)
 }
 
 /// Seals blinded rows to one recipient, into any writer, in pieces of 256 KiB.

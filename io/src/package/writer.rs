@@ -10,8 +10,8 @@ use reshare_engine::rows::Rows;
 
 use super::directory::{check_closed_list, io_error, part_name};
 use super::{
-    MANIFEST_NAME, Manifest, ManifestContent, PackageError, PackageExpectations, PartName,
-    SealedPart, UnverifiedManifest, seal_part,
+    MANIFEST_NAME, Manifest, ManifestContent, PackageError, PackageExpectations, PartError,
+    PartName, SealedPart, UnverifiedManifest, seal_part_recorded,
 };
 use crate::durable::{self, DurableFile};
 
@@ -111,10 +111,30 @@ impl PackageWriter {
         ids: IdRange,
         rows: &Rows<'_>,
     ) -> Result<SealedPart, PackageError> {
+        self.seal_recorded(part_index, ids, rows, |_| Ok::<(), PackageError>(()))
+    }
+
+    /// Like [`Self::seal`], and has the part recorded before it appears: see
+    /// [`seal_part_recorded`].
+    ///
+    /// # Errors
+    /// As [`Self::seal`], and what `record` returns.
+    pub fn seal_recorded<E: From<PackageError>>(
+        &self,
+        part_index: u64,
+        ids: IdRange,
+        rows: &Rows<'_>,
+        record: impl FnOnce(&SealedPart) -> Result<(), E>,
+    ) -> Result<SealedPart, E> {
         self.check_open()?;
         let spec = self.session.spec(part_index, ids, rows.len() as u64);
         let max = self.session.max_part_bytes;
-        Ok(seal_part(&self.directory, &spec, rows, &self.recipient, max)?)
+        let record = |part: &SealedPart| record(part).map_err(SealStop::Record);
+        match seal_part_recorded(&self.directory, &spec, rows, &self.recipient, max, record) {
+            Ok(part) => Ok(part),
+            Err(SealStop::Part(error)) => Err(PackageError::from(error).into()),
+            Err(SealStop::Record(error)) => Err(error),
+        }
     }
 
     /// Removes a part that no longer belongs to the package.
@@ -161,6 +181,18 @@ impl PackageWriter {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(io_error("examine", &self.directory, error)),
         }
+    }
+}
+
+/// What ended a seal: the part itself, or who records it.
+enum SealStop<E> {
+    Part(PartError),
+    Record(E),
+}
+
+impl<E> From<PartError> for SealStop<E> {
+    fn from(error: PartError) -> Self {
+        Self::Part(error)
     }
 }
 

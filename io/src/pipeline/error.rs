@@ -6,6 +6,7 @@ use reshare_engine::blind::BlindError;
 use reshare_engine::merge::MergeError;
 use reshare_engine::party::PartyId;
 
+use crate::ledger::LedgerError;
 use crate::package::{PackageError, PartDefect, PartError};
 use crate::postgres::compare::CompareError;
 use crate::postgres::export::ExportError;
@@ -35,6 +36,9 @@ pub enum PipelineError {
     /// A part is not what it must be.
     #[error(transparent)]
     Part(#[from] PartError),
+    /// The ledger of what was blinded is not what it must be.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// Rows cannot be blinded.
     #[error("the rows cannot be blinded")]
     Blind(#[from] BlindError),
@@ -126,6 +130,7 @@ impl PipelineError {
             Self::ShareFile(error) => share_file_is_refused(&error.defect),
             Self::Package(error) => package_is_refused(error),
             Self::Part(error) => part_is_refused(&error.defect),
+            Self::Ledger(error) => error.is_refusal(),
             Self::Blind(_)
             | Self::Merge(_)
             | Self::NotASender { .. }

@@ -32,6 +32,7 @@ mod open_ahead;
 mod open_file;
 mod pool;
 mod read_parts;
+mod resume;
 mod rows_digest;
 mod sweep;
 

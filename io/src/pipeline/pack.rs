@@ -1,5 +1,6 @@
 //! From a sender's share file to its package.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +12,9 @@ use super::error::PipelineError;
 use super::open_file::open_checked;
 use super::pool::BatchPool;
 use super::progress::Progress;
-use super::sealer::{PackReport, Sealer, check_parts};
-use super::sender::SenderKeys;
+use super::resume::{Resume, closed_before};
+use super::sealer::{PackReport, PartPlace, Sealer, check_parts};
+use super::sender::LedgeredSender;
 use super::workers::Workers;
 use crate::package::Timestamp;
 use crate::session::Session;
@@ -21,10 +23,10 @@ use crate::share_file::{Expected, Kind, ShareFile};
 /// Blinds and seals the plain shares of one file.
 ///
 /// # Errors
-/// A [`PipelineError`]; the package then stays open, and another run makes it anew.
+/// A [`PipelineError`]; the package then stays open, and another run goes on with it.
 pub async fn pack(
     session: &Session,
-    keys: SenderKeys,
+    sender: LedgeredSender,
     path: &Path,
     directory: &Path,
     workers: Workers,
@@ -34,21 +36,26 @@ pub async fn pack(
     let expected = Expected {
         fingerprint: session.fingerprint(),
         kind: Kind::Plain,
-        party: Some(keys.sender()),
+        party: Some(sender.keys().sender()),
         layout: Some(Arc::clone(session.layout())),
     };
+    if let Some(report) = closed_before(session, &sender, directory)? {
+        return Ok(report);
+    }
     let file = open_checked(path, expected, &progress).await?;
     let exported_at = written_at(&file)?;
-    check_parts(file.rows().len().div_ceil(workers.rows_per_part.get()))?;
-    let sealer = Sealer::create(session, keys, directory)?;
-    progress.begin("pack", file.rows().len() as u64);
+    let sealer = Sealer::create(session, sender, directory)?;
+    let resume = tokio::task::block_in_place(|| Resume::begin(&sealer, IdRange::ALL, &progress))?;
+    let cuts = Cutting { session, workers, exported_at, sealer: &sealer }.cut(&file, resume)?;
+    check_parts(cuts.len())?;
+    let part_rows = cuts.iter().map(|cut| cut.rows.len() as u64);
+    progress.begin("pack", part_rows.clone().sum());
     let packing = Arc::new(Packing {
-        pool: workers.pool(session.layout()),
-        rows_per_part: workers.rows_per_part.get(),
+        pool: workers.pool_for(session.layout(), part_rows),
         progress: Arc::clone(&progress),
+        cuts,
         file,
         sealer,
-        exported_at,
         next: AtomicUsize::new(0),
     });
     let mut tasks = JoinSet::new();
@@ -59,6 +66,60 @@ pub async fn pack(
     super::all(tasks, &progress).await?;
     let packing = Arc::into_inner(packing).ok_or(PipelineError::WorkerLost)?;
     tokio::task::block_in_place(|| packing.sealer.close(session))
+}
+
+/// A part and where its rows lie in the file.
+struct Cut {
+    place: PartPlace,
+    rows: Range<usize>,
+}
+
+/// What the cut of the parts depends on.
+struct Cutting<'a> {
+    session: &'a Session,
+    workers: Workers,
+    exported_at: Timestamp,
+    sealer: &'a Sealer,
+}
+
+impl Cutting<'_> {
+    /// Cuts the file's rows into parts: as an earlier run did, and the rest anew.
+    fn cut(&self, file: &ShareFile, resume: Resume) -> Result<Vec<Cut>, PipelineError> {
+        let Resume { anew, mut gaps, mut next_index } = resume;
+        let rows = file.rows();
+        let within = |ids: IdRange| {
+            rows.ids.partition_point(|id| *id < ids.first())
+                ..rows.ids.partition_point(|id| *id <= ids.last())
+        };
+        let exported_at = self.exported_at;
+        let mut cuts = Vec::new();
+        for record in anew {
+            let (rows, ids) = (within(record.ids), record.ids);
+            let place = PartPlace { index: record.index, ids, exported_at };
+            if rows.is_empty() {
+                self.sealer.record_empty(place, vec![])?;
+            } else if rows.len() > self.session.part_rows_limit() {
+                gaps.push(ids);
+            } else {
+                cuts.push(Cut { place, rows });
+            }
+        }
+        for gap in gaps {
+            let gap = within(gap);
+            let rows_per_part = self.workers.rows_per_part.get();
+            for start in gap.clone().step_by(rows_per_part) {
+                let cut = start..start.saturating_add(rows_per_part).min(gap.end);
+                let part = &rows.ids[cut.clone()];
+                let ends = part.first().zip(part.last());
+                let ids = ends.and_then(|(first, last)| IdRange::new(*first, *last));
+                let ids = ids.ok_or(PipelineError::WorkerLost)?;
+                let place = PartPlace { index: next_index, ids, exported_at };
+                cuts.push(Cut { place, rows: cut });
+                next_index += 1;
+            }
+        }
+        Ok(cuts)
+    }
 }
 
 /// When the file was finished: its rows are at least as old.
@@ -73,9 +134,8 @@ struct Packing {
     file: ShareFile,
     sealer: Sealer,
     pool: Arc<BatchPool>,
-    rows_per_part: usize,
+    cuts: Vec<Cut>,
     progress: Arc<Progress>,
-    exported_at: Timestamp,
     next: AtomicUsize,
 }
 
@@ -84,16 +144,10 @@ impl Packing {
         let rows = self.file.rows();
         let mut batch = self.pool.take_blocking();
         while !self.progress.stopped() {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let start = index.saturating_mul(self.rows_per_part);
-            if start >= rows.len() {
-                break;
-            }
-            let part = rows.slice(start..(start + self.rows_per_part).min(rows.len()));
-            let ends = part.ids.first().zip(part.ids.last());
-            let ids = ends.and_then(|(first, last)| IdRange::new(*first, *last));
-            let ids = ids.ok_or(PipelineError::WorkerLost)?;
-            self.sealer.seal_from(index, ids, self.exported_at, &part, &mut batch)?;
+            let next = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(cut) = self.cuts.get(next) else { break };
+            let part = rows.slice(cut.rows.clone());
+            self.sealer.seal_from(cut.place, &part, &mut batch)?;
             let count = part.len() as u64;
             self.progress.add(count, count * part.layout.row_share_bytes() as u64);
         }

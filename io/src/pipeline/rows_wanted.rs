@@ -45,4 +45,16 @@ impl RowIds {
             Self::List(ids) => ExportIds::List(ids),
         }
     }
+
+    /// Those within a range, as the export takes them; `None` when there are none.
+    pub(crate) fn export_ids_within(&self, bounds: IdRange) -> Option<ExportIds<'_>> {
+        match self {
+            Self::Range(range) => range.intersection(bounds).map(ExportIds::Range),
+            Self::List(ids) => {
+                let start = ids.partition_point(|id| *id < bounds.first());
+                let end = ids.partition_point(|id| *id <= bounds.last());
+                (start < end).then(|| ExportIds::List(&ids[start..end]))
+            }
+        }
+    }
 }

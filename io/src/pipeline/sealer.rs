@@ -11,21 +11,28 @@ use reshare_engine::rows::Rows;
 use serde::Serialize;
 
 use super::error::PipelineError;
-use super::sender::SenderKeys;
+use super::sender::LedgeredSender;
 use crate::durable;
+use crate::ledger::PartRecord;
 use crate::package::{
-    MAX_PARTS, Manifest, ManifestContent, PackageError, PackageWriter, PartEntry, PartName,
-    Timestamp,
+    MAX_PARTS, ManifestContent, PackageError, PackageWriter, PartName, SealedPart, Timestamp,
 };
 use crate::session::Session;
 
 /// A package being made.
 pub(crate) struct Sealer {
-    keys: SenderKeys,
+    sender: LedgeredSender,
     writer: PackageWriter,
-    entries: Mutex<Vec<PartEntry>>,
+    packed: Mutex<Packed>,
     /// Keeps other runs out of the directory until it is closed.
     _in_use: File,
+}
+
+/// The parts of the package so far.
+#[derive(Default)]
+struct Packed {
+    parts: Vec<PartRecord>,
+    kept: u64,
 }
 
 /// What a sender packed.
@@ -41,72 +48,141 @@ pub struct PackReport {
     pub share_bytes: u64,
     /// Bytes of the sealed parts.
     pub sealed_bytes: u64,
+    /// Parts that an earlier run had sealed.
+    pub parts_kept: u64,
+    /// Whether an earlier run had closed the package, so that nothing was done.
+    pub closed_before: bool,
+    /// Rows that were blinded before with other shares under the same agree columns, and are
+    /// therefore left out, by ascending ids.
+    pub changed_without_version: Vec<i64>,
+}
+
+/// A part to be sealed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PartPlace {
+    /// Its index.
+    pub(crate) index: u64,
+    /// The range that it is cut to.
+    pub(crate) ids: IdRange,
+    /// When its rows were read.
+    pub(crate) exported_at: Timestamp,
 }
 
 impl Sealer {
-    /// Begins a package, or begins one anew that an earlier run did not close.
+    /// Begins a package, or goes on with one that an earlier run did not close.
     ///
     /// # Errors
     /// When the directory is closed already, in use by another run, or cannot be used.
     pub(crate) fn create(
         session: &Session,
-        keys: SenderKeys,
+        sender: LedgeredSender,
         directory: &Path,
     ) -> Result<Self, PipelineError> {
         let in_use = lock(directory)?;
-        let expectations = super::packages::expectations(session, keys.sender());
+        let expectations = super::packages::expectations(session, sender.keys().sender());
         let recipient = session.receiver().recipient.clone();
         let writer = PackageWriter::create(directory, expectations, recipient)?;
-        Ok(Self { keys, writer, entries: Mutex::default(), _in_use: in_use })
+        Ok(Self { sender, writer, packed: Mutex::default(), _in_use: in_use })
+    }
+
+    pub(crate) fn sender(&self) -> &LedgeredSender {
+        &self.sender
+    }
+
+    pub(crate) fn writer(&self) -> &PackageWriter {
+        &self.writer
+    }
+
+    /// Takes a part as an earlier run has sealed it.
+    pub(crate) fn keep(&self, part: PartRecord) {
+        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        packed.kept += u64::from(part.rows > 0);
+        packed.parts.push(part);
     }
 
     /// Blinds the rows of a batch in place and seals them.
     pub(crate) fn seal_in_place(
         &self,
-        index: usize,
-        ids: IdRange,
-        exported_at: Timestamp,
+        place: PartPlace,
         batch: &mut RowBatch,
     ) -> Result<(), PipelineError> {
         let mut tags = Vec::with_capacity(batch.len());
-        self.keys.blinder().blind_in_place(batch, &mut tags)?;
-        self.seal(index, ids, exported_at, batch, &tags)
+        self.sender.keys().blinder().blind_in_place(batch, &mut tags)?;
+        self.seal(place, batch, tags)
     }
 
     /// Blinds plain rows into a batch and seals that.
     pub(crate) fn seal_from(
         &self,
-        index: usize,
-        ids: IdRange,
-        exported_at: Timestamp,
+        place: PartPlace,
         plain: &Rows<'_>,
         batch: &mut RowBatch,
     ) -> Result<(), PipelineError> {
         let mut tags = Vec::with_capacity(plain.len());
-        self.keys.blinder().blind(plain, batch, &mut tags)?;
-        self.seal(index, ids, exported_at, batch, &tags)
+        self.sender.keys().blinder().blind(plain, batch, &mut tags)?;
+        self.seal(place, batch, tags)
     }
 
+    /// Seals blinded rows, in the order that makes one blinding blind one content whenever
+    /// this process dies: the tags are durable before a blinded byte is written anywhere, and
+    /// the part's record is durable before the part appears under its name.
     fn seal(
         &self,
-        index: usize,
-        ids: IdRange,
-        exported_at: Timestamp,
-        blinded: &RowBatch,
-        tags: &[ContentTag],
+        place: PartPlace,
+        blinded: &mut RowBatch,
+        mut tags: Vec<ContentTag>,
     ) -> Result<(), PipelineError> {
+        let ledger = self.sender.ledger();
+        let admitted = ledger.admit(&blinded.rows(), &tags)?;
+        let mut left_out = Vec::new();
+        if admitted.contains(&false) {
+            let verdicts = blinded.rows().ids.iter().zip(&admitted);
+            left_out.extend(verdicts.filter(|(_, admitted)| !**admitted).map(|(id, _)| *id));
+            blinded.retain(&admitted).map_err(reshare_engine::blind::BlindError::from)?;
+            let mut verdicts = admitted.into_iter();
+            tags.retain(|_| verdicts.next().unwrap_or(false));
+        }
+        let PartPlace { index, ids, exported_at } = place;
+        if blinded.is_empty() {
+            return self.record_empty(place, left_out);
+        }
         let rows = blinded.rows();
-        let part = self.writer.seal(index as u64, ids, &rows)?;
-        let digest = blake3::Hash::from_bytes(content_digest(tags));
-        let entry = PartEntry::new(&part, ids, rows.len() as u64, digest, exported_at);
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        let record = |part: &SealedPart| PartRecord {
+            index,
+            ids,
+            rows: rows.len() as u64,
+            sealed_bytes: part.sealed_bytes,
+            sealed_digest: part.sealed_digest,
+            content_digest: blake3::Hash::from_bytes(content_digest(&tags)),
+            exported_at,
+            left_out: left_out.clone(),
+        };
+        let part = self.writer.seal_recorded(index, ids, &rows, |part| {
+            Ok::<(), PipelineError>(ledger.record_part(record(part))?)
+        })?;
+        self.packed.lock().unwrap_or_else(PoisonError::into_inner).parts.push(record(&part));
         Ok(())
     }
 
-    /// Closes the package over the parts that were sealed, and removes what an earlier run
+    /// Records that nothing is left of a part.
+    pub(crate) fn record_empty(
+        &self,
+        place: PartPlace,
+        left_out: Vec<i64>,
+    ) -> Result<(), PipelineError> {
+        let part = PartRecord::empty(place.index, place.ids, place.exported_at, left_out);
+        self.sender.ledger().record_part(part.clone())?;
+        self.keep(part);
+        Ok(())
+    }
+
+    /// Closes the package over the parts that are there, and removes what an earlier run
     /// with other parts has left behind.
     pub(crate) fn close(self, session: &Session) -> Result<PackReport, PipelineError> {
-        let mut parts = self.entries.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let packed = self.packed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let report = PackReport::of(session, &self.sender, &packed.parts, packed.kept);
+        let parts = packed.parts.iter().filter(|part| part.rows > 0);
+        let mut parts: Vec<_> = parts.map(PartRecord::entry).collect();
         parts.sort_by_key(|part| part.ids);
         let known: std::collections::HashSet<PartName> =
             parts.iter().map(|part| part.name).collect();
@@ -115,17 +191,17 @@ impl Sealer {
                 self.writer.remove_part(name)?;
             }
         }
-        let content = ManifestContent {
+        let keys = self.sender.keys();
+        self.writer.close(&ManifestContent {
             session_id: session.id().to_string(),
             fingerprint: session.fingerprint(),
-            sender: self.keys.sender(),
+            sender: keys.sender(),
             receiver: session.receiver().party,
-            key_check: self.keys.key_check().0,
+            key_check: keys.key_check().0,
             parts,
             signed_at: Timestamp::now(),
-        };
-        let manifest = self.writer.close(&content)?;
-        Ok(PackReport::of(session, &manifest))
+        })?;
+        Ok(report)
     }
 }
 
@@ -159,14 +235,25 @@ fn lock(directory: &Path) -> Result<File, PipelineError> {
 }
 
 impl PackReport {
-    fn of(session: &Session, manifest: &Manifest) -> Self {
-        let totals = manifest.totals();
+    pub(crate) fn of(
+        session: &Session,
+        sender: &LedgeredSender,
+        parts: &[PartRecord],
+        parts_kept: u64,
+    ) -> Self {
+        let rows = parts.iter().map(|part| part.rows).sum();
+        let mut left_out: Vec<i64> =
+            parts.iter().flat_map(|part| part.left_out.iter().copied()).collect();
+        left_out.sort_unstable();
         Self {
-            sender: manifest.content().sender.index(),
-            parts: totals.parts,
-            rows: totals.rows,
-            share_bytes: totals.rows * session.layout().row_share_bytes() as u64,
-            sealed_bytes: totals.sealed_bytes,
+            sender: sender.keys().sender().index(),
+            parts: parts.iter().filter(|part| part.rows > 0).count() as u64,
+            rows,
+            share_bytes: rows * session.layout().row_share_bytes() as u64,
+            sealed_bytes: parts.iter().map(|part| part.sealed_bytes).sum(),
+            parts_kept,
+            closed_before: false,
+            changed_without_version: left_out,
         }
     }
 }

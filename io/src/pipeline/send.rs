@@ -1,55 +1,114 @@
 //! From a sender's database to its package in one pass: no plain share touches a disk.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::error::PipelineError;
 use super::progress::Progress;
 use super::read_parts::PartRead;
+use super::resume::{Resume, closed_before};
 use super::rows_wanted::RowIds;
-use super::sealer::{PackReport, Sealer, check_parts};
-use super::sender::SenderKeys;
+use super::sealer::{PackReport, PartPlace, Sealer, check_parts};
+use super::sender::LedgeredSender;
 use super::workers::{Source, Workers};
 use crate::package::Timestamp;
 use crate::postgres::export::Snapshot;
+use crate::postgres::plan::PlannedPart;
 use crate::session::Session;
 
 /// Exports, blinds and seals the session's rows of one sender, all at the same time.
 ///
-/// All rows are of one snapshot. The manifest comes last: without it there is no package.
+/// All rows that are read are of one snapshot. Parts that an earlier run has sealed are kept;
+/// those that it cut and that are not there are cut in the same way. The manifest comes last:
+/// without it there is no package.
 ///
 /// # Errors
-/// A [`PipelineError`]; the package then stays open, and another run makes it anew.
+/// A [`PipelineError`]; the package then stays open, and another run goes on with it.
 pub async fn send(
     session: &Session,
     ids: &RowIds,
-    keys: SenderKeys,
+    sender: LedgeredSender,
     source: &Source,
     directory: &Path,
     workers: Workers,
     progress: Arc<Progress>,
 ) -> Result<PackReport, PipelineError> {
     workers.check_part(session)?;
+    if let Some(report) = closed_before(session, &sender, directory)? {
+        return Ok(report);
+    }
+    let sealer = Arc::new(Sealer::create(session, sender, directory)?);
+    let resume = tokio::task::block_in_place(|| Resume::begin(&sealer, ids.bounds(), &progress))?;
     progress.begin("plan", 0);
-    let sealer = Arc::new(Sealer::create(session, keys, directory)?);
     let mut snapshot = Snapshot::open(&source.database, &source.table).await?;
-    let plan = snapshot.plan(&ids.export_ids(), workers.rows_per_part).await?;
-    check_parts(plan.len())?;
-    progress.begin("send", plan.iter().map(|part| part.rows).sum());
     let exported_at = Timestamp::from(snapshot.taken_at());
+    let planning = Planning { session, ids, workers, exported_at, sealer: &sealer };
+    let planned = planning.plan(&mut snapshot, resume).await?;
+    check_parts(planned.len())?;
+    let (indices, plan): (Vec<u64>, Vec<PlannedPart>) = planned.into_iter().unzip();
+    progress.begin("send", plan.iter().map(|part| part.rows).sum());
     let read = PartRead {
+        pool: workers.pool_for(session.layout(), plan.iter().map(|part| part.rows)),
         plan,
-        pool: workers.pool(session.layout()),
         progress,
         connections: workers.connections,
         threads: workers.threads,
         work: Box::new({
             let sealer = Arc::clone(&sealer);
-            move |index, part, batch| sealer.seal_in_place(index, part.ids, exported_at, batch)
+            move |place, part, batch| {
+                let (index, ids) = (indices[place], part.ids);
+                sealer.seal_in_place(PartPlace { index, ids, exported_at }, batch)
+            }
         }),
     };
     read.run(&snapshot).await?;
     snapshot.close().await;
     let sealer = Arc::into_inner(sealer).ok_or(PipelineError::WorkerLost)?;
     tokio::task::block_in_place(|| sealer.close(session))
+}
+
+/// What the cut of the parts depends on.
+struct Planning<'a> {
+    session: &'a Session,
+    ids: &'a RowIds,
+    workers: Workers,
+    exported_at: Timestamp,
+    sealer: &'a Sealer,
+}
+
+impl Planning<'_> {
+    /// The parts to be read, each with its index, in id order.
+    async fn plan(
+        &self,
+        snapshot: &mut Snapshot,
+        resume: Resume,
+    ) -> Result<Vec<(u64, PlannedPart)>, PipelineError> {
+        let Resume { anew, mut gaps, mut next_index } = resume;
+        let limit = self.session.part_rows_limit() as u64;
+        let mut plan = Vec::new();
+        for record in anew {
+            let part = snapshot.recut(&self.ids.export_ids(), record.ids).await?;
+            let (index, ids, exported_at) = (record.index, record.ids, self.exported_at);
+            match part.rows {
+                0 => {
+                    let place = PartPlace { index, ids, exported_at };
+                    tokio::task::block_in_place(|| self.sealer.record_empty(place, vec![]))?;
+                }
+                // So many rows came to it that it is no part any more.
+                rows if rows > limit => gaps.push(ids),
+                _ => plan.push((index, part)),
+            }
+        }
+        let rows_per_part: NonZeroUsize = self.workers.rows_per_part;
+        for gap in gaps {
+            let Some(ids) = self.ids.export_ids_within(gap) else { continue };
+            for part in snapshot.plan(&ids, rows_per_part).await? {
+                plan.push((next_index, part));
+                next_index += 1;
+            }
+        }
+        plan.sort_by_key(|(_, part)| part.ids);
+        Ok(plan)
+    }
 }

@@ -8,6 +8,7 @@ use reshare_engine::party::PartyId;
 use reshare_engine::shamir::WeightError;
 
 use crate::keys::{AgreementKey, AgreementKeyError};
+use crate::ledger::{Ledger, LedgerDefect, LedgerError};
 use crate::session::Session;
 
 /// One sender of one session, with what it blinds with.
@@ -60,6 +61,40 @@ impl SenderKeys {
     /// What weights and blinds this sender's shares.
     pub(crate) fn blinder(&self) -> &Blinder {
         &self.blinder
+    }
+}
+
+/// A sender that may blind: its keys, and the ledger of what it has blinded.
+#[derive(Debug)]
+pub struct LedgeredSender {
+    keys: SenderKeys,
+    ledger: Ledger,
+}
+
+impl LedgeredSender {
+    /// Puts a sender's keys and its ledger together.
+    ///
+    /// # Errors
+    /// A [`LedgerError`] when the ledger is another session's or sender's.
+    pub fn new(session: &Session, keys: SenderKeys, ledger: Ledger) -> Result<Self, LedgerError> {
+        let (expected, got) = (session.fingerprint(), ledger.fingerprint());
+        let (sender, of) = (keys.sender(), ledger.sender());
+        let defect = if expected != got {
+            LedgerDefect::OtherSession { expected, got }
+        } else if sender != of {
+            LedgerDefect::OtherSender { expected: sender, got: of }
+        } else {
+            return Ok(Self { keys, ledger });
+        };
+        Err(LedgerError { path: ledger.path().to_owned(), defect })
+    }
+
+    pub(crate) fn keys(&self) -> &SenderKeys {
+        &self.keys
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 }
 

@@ -55,6 +55,17 @@ impl Workers {
         if rows > limit { Err(PipelineError::PartRows { rows, limit }) } else { Ok(()) }
     }
 
+    /// Like [`Self::pool`], with batches that also hold the largest of some parts.
+    pub(crate) fn pool_for(
+        &self,
+        layout: &Arc<RowLayout>,
+        part_rows: impl Iterator<Item = u64>,
+    ) -> Arc<BatchPool> {
+        let largest = part_rows.max().and_then(|rows| usize::try_from(rows).ok());
+        let largest = largest.and_then(NonZeroUsize::new).unwrap_or(self.rows_per_part);
+        Self { rows_per_part: self.rows_per_part.max(largest), ..*self }.pool(layout)
+    }
+
     /// Batches enough for one in every hand and one on its way to each thread: this is what
     /// bounds a pipeline's memory.
     pub(crate) fn pool(&self, layout: &Arc<RowLayout>) -> Arc<BatchPool> {

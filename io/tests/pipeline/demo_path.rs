@@ -94,12 +94,12 @@ impl Job {
     async fn through_packages(&self, rows_per_part: [usize; 2]) -> u64 {
         let paths = ["sent-lower", "sent-higher"].map(|name| self.cast.path(name));
         for side in [0, 1] {
-            let keys = self.cast.sender_keys(&self.session, side);
+            let sender = self.cast.sender(&self.session, side);
             let (source, workers) = (self.sender(side), workers(2, rows_per_part[side]));
             let sent = send(
                 &self.session,
                 &self.ids,
-                keys,
+                sender,
                 &source,
                 &paths[side],
                 workers,
@@ -151,9 +151,9 @@ impl Job {
             export(&self.session, &self.ids, party, &source, plain, hands, Arc::default()).await;
         let exported = exported.expect("exported");
         self.assert_file_equals(plain, Kind::Plain, &source, exported.rows).await;
-        let keys = self.cast.sender_keys(&self.session, side);
+        let sender = self.cast.sender(&self.session, side);
         let hands = workers(2, rows);
-        let packed = pack(&self.session, keys, plain, package, hands, Arc::default()).await;
+        let packed = pack(&self.session, sender, plain, package, hands, Arc::default()).await;
         let packed = packed.expect("packed");
         assert_eq!((packed.rows, packed.share_bytes), (exported.rows, exported.share_bytes));
     }

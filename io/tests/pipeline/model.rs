@@ -166,12 +166,12 @@ impl<'a> Run<'a> {
         let (case, session) = (self.case, &self.session);
         let paths = SENDERS.map(|name| self.cast.path(name));
         for side in [0, 1] {
-            let keys = self.cast.sender_keys(session, side);
+            let sender = self.cast.sender(session, side);
             let (source, ids) =
                 (place.source(SENDERS[side], &self.layout), RowIds::Range(case.bounds));
             let hands = workers(case.hands, case.sizes[side]);
             let report =
-                send(session, &ids, keys, &source, &paths[side], hands, Arc::default()).await;
+                send(session, &ids, sender, &source, &paths[side], hands, Arc::default()).await;
             let report = report.expect("sent");
             let rows = case.in_bounds().filter(|(_, sides)| sides[side].is_some()).count();
             assert_eq!(report.rows, rows as u64);

@@ -236,9 +236,9 @@ async fn what_is_stopped_at_once_leaves_neither_file_nor_package_nor_row() {
         export(session, &world.ids, party, &source, &file, hands, Arc::clone(&stopped)).await;
     assert!(matches!(exported, Err(PipelineError::Stopped)));
     assert_eq!(file_names(world.cast.scratch.path()), before);
-    let keys = world.cast.sender_keys(session, 0);
+    let sender = world.cast.sender(session, 0);
     let stop = Arc::clone(&stopped);
-    let sent = send(session, &world.ids, keys, &source, &directory, hands, stop).await;
+    let sent = send(session, &world.ids, sender, &source, &directory, hands, stop).await;
     assert!(matches!(sent, Err(PipelineError::Stopped)));
     assert!(file_names(&directory).is_empty());
     let target = world.target(LoadOptions::default());

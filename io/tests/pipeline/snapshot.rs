@@ -34,11 +34,11 @@ async fn forty_rows() -> (World, PathBuf) {
 async fn rows_that_change_while_they_are_sent_do_not_tear_the_package() {
     let (mut world, directory) = forty_rows().await;
     let gate = Gate::new(&world.place.url, &directory);
-    let keys = world.cast.sender_keys(&world.session, 0);
+    let sender = world.cast.sender(&world.session, 0);
     let (session, ids) = (world.session.clone(), world.ids.clone());
     let (table, package) = (gate.source(&world, SENDERS[0]), world.cast.path(SENDERS[0]));
     let sending = tokio::spawn(async move {
-        send(&session, &ids, keys, &table, &package, workers(2, 3), Arc::default()).await
+        send(&session, &ids, sender, &table, &package, workers(2, 3), Arc::default()).await
     });
     meanwhile(gate, &mut world, CHANGES).await;
     let report = sending.await.expect("no panic").expect("sent");

@@ -14,6 +14,7 @@ use reshare_engine::rows::{AgreeValue, Rows};
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use reshare_fixtures::synthetic::SyntheticRecords;
 use reshare_io::keys::AgreementKey;
+use reshare_io::ledger::Ledger;
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::packages::Packages;
 use reshare_io::pipeline::progress::Progress;
@@ -21,7 +22,7 @@ use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
 use reshare_io::pipeline::rows_wanted::RowIds;
 use reshare_io::pipeline::sealer::PackReport;
 use reshare_io::pipeline::send::send;
-use reshare_io::pipeline::sender::SenderKeys;
+use reshare_io::pipeline::sender::{LedgeredSender, SenderKeys};
 use reshare_io::pipeline::verify::{verify_file, verify_tables};
 use reshare_io::pipeline::workers::{Source, Target, Workers};
 use reshare_io::postgres::connect::Database;
@@ -214,6 +215,7 @@ pub(crate) struct Cast {
     pub(crate) keys: [AgreementKey; 2],
     pub(crate) identity: Identity,
     pub(crate) scratch: TempDir,
+    state: TempDir,
 }
 
 impl Cast {
@@ -225,6 +227,7 @@ impl Cast {
             keys: [0, 1].map(|_| AgreementKey::generate().expect("made")),
             identity: Identity::generate(),
             scratch: tempfile::tempdir().expect("a directory"),
+            state: tempfile::tempdir().expect("a directory"),
         }
     }
 
@@ -254,8 +257,13 @@ impl Cast {
         Session::create(facts).expect("valid")
     }
 
-    pub(crate) fn sender_keys(&self, session: &Session, side: usize) -> SenderKeys {
-        SenderKeys::agree(session, &self.keys[side]).expect("a sender")
+    /// A sender with its ledger, which is made where the session has none yet.
+    pub(crate) fn sender(&self, session: &Session, side: usize) -> LedgeredSender {
+        let keys = SenderKeys::agree(session, &self.keys[side]).expect("a sender");
+        let (state, fingerprint) = (self.state.path(), session.fingerprint());
+        Ledger::create(state, &fingerprint, keys.sender()).expect("made or there");
+        let ledger = Ledger::open(state, &fingerprint, keys.sender()).expect("sound");
+        LedgeredSender::new(session, keys, ledger).expect("its own")
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -323,10 +331,10 @@ impl World {
         name: &str,
         rows_per_part: usize,
     ) -> Result<PackReport, PipelineError> {
-        let keys = self.cast.sender_keys(&self.session, side);
+        let sender = self.cast.sender(&self.session, side);
         let (source, path) = (self.source(SENDERS[side]), self.cast.path(name));
         let (workers, progress) = (workers(2, rows_per_part), Arc::default());
-        send(&self.session, &self.ids, keys, &source, &path, workers, progress).await
+        send(&self.session, &self.ids, sender, &source, &path, workers, progress).await
     }
 
     /// Sends from both sides, with parts of other sizes.

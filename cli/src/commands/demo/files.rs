@@ -28,11 +28,11 @@ pub(super) async fn demo(demo: &Demo, stages: &mut Stages) -> Result<bool, Failu
     let generate = async { generate(demo, &parties, &files) };
     stages.run("write three share files", 3, generate).await?;
     for (sender, file) in [lower, higher].into_iter().zip(&files) {
-        let (keys, package) = (demo.parties.keys(sender)?, demo.parties.package(sender));
+        let (ledgered, package) = (demo.parties.sender(sender)?, demo.parties.package(sender));
         let (workers, progress) = (demo.workers, Arc::clone(&demo.progress));
         stages
             .run(format!("pack party {sender}'s shares"), 1, async {
-                Ok(pack(&session, keys, file, &package, workers, progress).await?)
+                Ok(pack(&session, ledgered, file, &package, workers, progress).await?)
             })
             .await?;
     }

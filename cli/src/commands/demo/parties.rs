@@ -8,10 +8,11 @@ use reshare_engine::party::PartyId;
 use reshare_io::durable;
 use reshare_io::keys::{AgreementKey, generate_identity, load_identity};
 use reshare_io::pipeline::packages::Packages;
-use reshare_io::pipeline::sender::SenderKeys;
+use reshare_io::pipeline::sender::{LedgeredSender, SenderKeys};
 use reshare_io::session::{NewSession, Receiver, Sender, Session, SessionIds};
 use time::{Duration, OffsetDateTime};
 
+use crate::commands::ledger::{create_ledger, ledgered};
 use crate::exit::Failure;
 
 /// Two senders and a receiver that have agreed on a session.
@@ -72,11 +73,14 @@ impl Parties {
         self.session.senders().map(|sender| sender.party)
     }
 
-    /// What a sender blinds with.
-    pub(super) fn keys(&self, sender: PartyId) -> Result<SenderKeys, Failure> {
+    /// What a sender blinds with: its key, and its ledger in a state directory of its own.
+    pub(super) fn sender(&self, sender: PartyId) -> Result<LedgeredSender, Failure> {
         let key =
             AgreementKey::load(&key_path(&self.directory, sender)).map_err(Failure::failed)?;
-        SenderKeys::agree(&self.session, &key).map_err(Failure::failed)
+        let keys = SenderKeys::agree(&self.session, &key).map_err(Failure::failed)?;
+        let state = self.directory.join(format!("state-{sender}"));
+        create_ledger(&self.session, sender, &state)?;
+        ledgered(&self.session, keys, &state)
     }
 
     /// Where a sender's package lies.

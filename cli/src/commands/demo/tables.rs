@@ -29,11 +29,12 @@ pub(super) async fn demo(
     let ids = RowIds::of(&session, None).ok_or_else(|| Failure::failed("the demo has a range"))?;
     for sender in demo.parties.senders() {
         let source = source(demo, sender, databases.of(sender))?;
-        let (keys, package) = (demo.parties.keys(sender)?, demo.parties.package(sender));
+        let (ledgered, package) = (demo.parties.sender(sender)?, demo.parties.package(sender));
         let (workers, progress) = (demo.workers, Arc::clone(&demo.progress));
         stages
             .run(format!("send from party {sender}"), 1, async {
-                let sent = send(&session, &ids, keys, &source, &package, workers, progress).await?;
+                let sent =
+                    send(&session, &ids, ledgered, &source, &package, workers, progress).await?;
                 Ok(sent)
             })
             .await?;

@@ -1,0 +1,93 @@
+//! A sender's ledger: where it lies, and how it is made and opened.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use reshare_engine::party::PartyId;
+use reshare_io::ledger::{Ledger, LedgerDefect, LedgerError};
+use reshare_io::pipeline::sender::{LedgeredSender, SenderKeys};
+use reshare_io::session::Session;
+
+use crate::exit::Failure;
+
+/// Where a sender keeps its ledgers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Ledger")]
+pub(crate) struct StateArgs {
+    /// Directory of this sender's ledgers, which belong to it alone and are never copied
+    /// [default: $XDG_STATE_HOME/reshare, then ~/.local/state/reshare]
+    #[arg(long, value_name = "DIR", env = "RESHARE_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+impl StateArgs {
+    /// The directory asked for, or the default one.
+    pub(crate) fn directory(&self) -> Result<PathBuf, Failure> {
+        if let Some(directory) = &self.state_dir {
+            return Ok(directory.clone());
+        }
+        // As the XDG specification says: a relative path does not count.
+        let absolute = |name| {
+            std::env::var_os(name).map(PathBuf::from).filter(|directory| directory.is_absolute())
+        };
+        let state = absolute("XDG_STATE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+        state.map(|state| state.join("reshare")).ok_or_else(|| {
+            Failure::usage("there is no home directory for the ledger")
+                .hint("give --state-dir DIR or set RESHARE_STATE_DIR")
+        })
+    }
+
+    /// Opens the ledger of the sender whose keys these are.
+    pub(crate) fn ledgered(
+        &self,
+        session: &Session,
+        keys: SenderKeys,
+    ) -> Result<LedgeredSender, Failure> {
+        ledgered(session, keys, &self.directory()?)
+    }
+}
+
+/// Makes the ledger with which a sender may blind in a session; `false` when it was there.
+///
+/// Called where an operator approves a session, and nowhere else.
+pub(crate) fn create_ledger(
+    session: &Session,
+    sender: PartyId,
+    state_dir: &Path,
+) -> Result<bool, Failure> {
+    Ledger::create(state_dir, &session.fingerprint(), sender).map_err(failure)
+}
+
+/// Opens the ledger of the sender whose keys these are, in a directory.
+pub(crate) fn ledgered(
+    session: &Session,
+    keys: SenderKeys,
+    state_dir: &Path,
+) -> Result<LedgeredSender, Failure> {
+    let ledger = Ledger::open(state_dir, &session.fingerprint(), keys.sender());
+    let ledgered = ledger.and_then(|ledger| LedgeredSender::new(session, keys, ledger));
+    ledgered.map_err(failure)
+}
+
+fn failure(error: LedgerError) -> Failure {
+    let hint = ledger_hint(&error);
+    let failure = if error.is_refusal() { Failure::refused(error) } else { Failure::failed(error) };
+    failure.hint(hint)
+}
+
+/// What to do about a ledger that cannot be used.
+pub(crate) fn ledger_hint(error: &LedgerError) -> &'static str {
+    match &error.defect {
+        LedgerDefect::Missing => {
+            "`reshare session approve` makes it; if this sender has blinded anything in this \
+             session before, find its state directory, or agree on a new session"
+        }
+        LedgerDefect::InUse { .. } => "wait until that process has ended",
+        LedgerDefect::Permissions { .. } => "chmod 600",
+        LedgerDefect::Io(_) | LedgerDefect::FailedBefore => {
+            "check the disk and the permissions of the state directory, and run it again"
+        }
+        _ => "what was blinded is no longer known: agree on a new session",
+    }
+}

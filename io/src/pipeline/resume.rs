@@ -1,0 +1,111 @@
+//! What earlier runs of a sender have done, by its ledger, and what is left to do.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use reshare_engine::ids::IdRange;
+
+use super::error::PipelineError;
+use super::progress::Progress;
+use super::sealer::{PackReport, Sealer};
+use super::sender::LedgeredSender;
+use super::sweep::segments_left;
+use crate::ledger::PartRecord;
+use crate::package::{MANIFEST_NAME, Package, PackageError, PartEntry, PartName};
+use crate::session::Session;
+
+/// What is left of a package to be sealed.
+#[derive(Debug)]
+pub(crate) struct Resume {
+    /// Parts to be sealed anew, within their recorded bounds.
+    pub(crate) anew: Vec<PartRecord>,
+    /// Where no part was cut yet.
+    pub(crate) gaps: Vec<IdRange>,
+    /// The index of the first part that is cut now.
+    pub(crate) next_index: u64,
+}
+
+impl Resume {
+    /// Keeps the parts that are there as they were recorded, byte for byte, and says what is
+    /// left.
+    ///
+    /// # Errors
+    /// What the file system says of the parts that are there.
+    pub(crate) fn begin(
+        sealer: &Sealer,
+        bounds: IdRange,
+        progress: &Progress,
+    ) -> Result<Self, PipelineError> {
+        let ledger = sealer.sender().ledger();
+        let recorded = ledger.parts();
+        let there: HashMap<PartName, u64> = sealer.writer().parts()?.into_iter().collect();
+        let ranges: Vec<IdRange> = recorded.iter().map(|part| part.ids).collect();
+        let maybe = |part: &PartRecord| there.get(&part.name()) == Some(&part.sealed_bytes);
+        let (maybe, mut anew): (Vec<_>, Vec<_>) = recorded.into_iter().partition(maybe);
+        progress.begin("check parts", maybe.iter().map(|part| part.rows).sum());
+        let checked: Vec<(bool, PartRecord)> = maybe
+            .into_par_iter()
+            .map(|part| Ok((is_there(sealer, &part, progress)?, part)))
+            .collect::<Result<_, PipelineError>>()?;
+        for (is_there, part) in checked {
+            if is_there {
+                sealer.keep(part);
+            } else {
+                anew.push(part);
+            }
+        }
+        let gaps = segments_left(bounds, &ranges);
+        Ok(Self { anew, gaps, next_index: ledger.next_part_index() })
+    }
+}
+
+/// Whether the part's file is the one that was recorded.
+fn is_there(
+    sealer: &Sealer,
+    part: &PartRecord,
+    progress: &Progress,
+) -> Result<bool, PipelineError> {
+    if progress.stopped() {
+        return Err(PipelineError::Stopped);
+    }
+    let found = sealer.writer().read_part(part.name())?;
+    progress.add(part.rows, part.sealed_bytes);
+    Ok(found.is_some_and(|found| found.sealed_digest == part.sealed_digest))
+}
+
+/// Reports a package that an earlier run has closed over just the content that the ledger has
+/// recorded; `None` when the package is still open.
+///
+/// # Errors
+/// [`PackageError::AlreadyClosed`] when it is closed over another content.
+pub(crate) fn closed_before(
+    session: &Session,
+    sender: &LedgeredSender,
+    directory: &Path,
+) -> Result<Option<PackReport>, PipelineError> {
+    match std::fs::symlink_metadata(directory.join(MANIFEST_NAME)) {
+        Ok(_) => {}
+        // Whatever else is wrong with the directory, the writer finds out.
+        Err(_) => return Ok(None),
+    }
+    let keys = sender.keys();
+    let package = Package::open(directory, super::packages::expectations(session, keys.sender()))?;
+    let manifest = package.manifest();
+    let recorded = sender.ledger().parts();
+    let there = recorded.iter().filter(|part| part.rows > 0).map(PartRecord::entry);
+    let same = manifest.content().key_check == keys.key_check().0
+        && there.map(|part| content_of(&part)).eq(manifest.parts().iter().map(content_of));
+    if !same {
+        return Err(PackageError::AlreadyClosed { path: directory.to_owned() }.into());
+    }
+    let kept = manifest.parts().len() as u64;
+    let report = PackReport::of(session, sender, &recorded, kept);
+    let sealed_bytes = manifest.totals().sealed_bytes;
+    Ok(Some(PackReport { closed_before: true, sealed_bytes, ..report }))
+}
+
+/// What is the same however often a part is sealed.
+fn content_of(part: &PartEntry) -> (PartName, IdRange, u64, blake3::Hash) {
+    (part.name, part.ids, part.rows, part.content_digest)
+}
