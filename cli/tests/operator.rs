@@ -51,7 +51,9 @@ impl Run {
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reshare"));
-    for name in ["DATABASE_URL", "RESHARE_SESSION", "RESHARE_PARTY_ID", "RUST_LOG"] {
+    for name in
+        ["DATABASE_URL", "RESHARE_SESSION", "RESHARE_PARTY_ID", "RESHARE_STATE_DIR", "RUST_LOG"]
+    {
         command.env_remove(name);
     }
     command
@@ -115,6 +117,16 @@ impl Network {
         ];
         let session = self.run(&new).ends_with(0).report();
         self.fingerprint = session["fingerprint"].as_str().expect("text").to_owned();
+        for sender in ["0", "1"] {
+            let made = self.approve(sender, &format!("state-{sender}")).ends_with(0).report();
+            assert_eq!(made["ledger_made"], true);
+        }
+    }
+
+    fn approve(&self, sender: &str, state: &str) -> Run {
+        let session = ["session", "approve", "--session", "session.toml", "--party-id", sender];
+        let flags = ["--expect-fingerprint", &self.fingerprint, "--state-dir", state, "--json"];
+        self.run(&[&session[..], &flags[..]].concat())
     }
 
     fn seed(&self) {
@@ -147,6 +159,8 @@ impl Network {
             &key,
             "--expect-fingerprint",
             &self.fingerprint,
+            "--state-dir",
+            &format!("state-{sender}"),
             "--db-url",
             &self.databases[sender],
             "--to",
