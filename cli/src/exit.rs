@@ -82,7 +82,7 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         PipelineError::Ledger(error) => ledger_hint(error),
         PipelineError::PartRows { .. } => "give a smaller --batch-size",
         PipelineError::Package(PackageError::AlreadyClosed { .. }) => {
-            "the package is complete: deliver it, or name another directory"
+            "rows were sent anew since it was closed: name another directory"
         }
         PipelineError::Package(PackageError::NotClosed { .. }) => {
             "the sender has not finished, or not everything was copied: manifest.json comes last"
