@@ -93,7 +93,7 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         PipelineError::PartRows { .. } => "give a smaller --batch-size",
         PipelineError::TooManyParts { .. } => "give a larger --batch-size",
         PipelineError::Package(PackageError::AlreadyClosed { .. }) => {
-            "the package is complete: deliver it, or name another directory"
+            "rows were sent anew since it was closed: name another directory"
         }
         PipelineError::Package(PackageError::ExtraFile { .. }) => {
             "nothing but a package's own files may lie in its directory"

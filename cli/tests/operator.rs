@@ -51,7 +51,9 @@ impl Run {
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_reshare"));
-    for name in ["DATABASE_URL", "RESHARE_SESSION", "RESHARE_PARTY_ID", "RUST_LOG"] {
+    for name in
+        ["DATABASE_URL", "RESHARE_SESSION", "RESHARE_PARTY_ID", "RESHARE_STATE_DIR", "RUST_LOG"]
+    {
         command.env_remove(name);
     }
     command
@@ -115,6 +117,16 @@ impl Network {
         ];
         let session = self.run(&new).ends_with(0).report();
         self.fingerprint = session["fingerprint"].as_str().expect("text").to_owned();
+        for sender in ["0", "1"] {
+            let made = self.approve(sender, &format!("state-{sender}")).ends_with(0).report();
+            assert_eq!(made["ledger_made"], true);
+        }
+    }
+
+    fn approve(&self, sender: &str, state: &str) -> Run {
+        let session = ["session", "approve", "--session", "session.toml", "--party-id", sender];
+        let flags = ["--expect-fingerprint", &self.fingerprint, "--state-dir", state, "--json"];
+        self.run(&[&session[..], &flags[..]].concat())
     }
 
     fn seed(&self) {
@@ -147,6 +159,8 @@ impl Network {
             &key,
             "--expect-fingerprint",
             &self.fingerprint,
+            "--state-dir",
+            &format!("state-{sender}"),
             "--db-url",
             &self.databases[sender],
             "--to",
@@ -210,7 +224,9 @@ fn the_way_through_share_files_gives_the_same_table() {
         let (plain, key) = (format!("{name}.rsh"), format!("{name}.key"));
         let source = ["--party-id", name, "--db-url", &network.databases[sender], "--out", &plain];
         network.run(&[&["export", "--session", "session.toml"], &source[..]].concat()).ends_with(0);
-        let keys = ["--agreement-key", &key, "--expect-fingerprint", &network.fingerprint];
+        let state = format!("state-{name}");
+        let expected = ["--expect-fingerprint", &network.fingerprint, "--state-dir", &state];
+        let keys = [&["--agreement-key", &key], &expected[..]].concat();
         let package = format!("p{name}");
         let files = ["--in", &plain, "--to", &package, "--batch-size", "17"];
         network
@@ -257,12 +273,46 @@ fn rows_that_do_not_agree_are_left_over_and_listed() {
 }
 
 #[test]
+fn a_sender_without_its_ledger_sends_nothing() {
+    let network = Network::new();
+    let ledger = network.path("state-0").join(&network.fingerprint).join("ledger-0");
+    let whole = std::fs::read(&ledger).expect("made by the approval");
+    std::fs::remove_file(&ledger).expect("removed");
+    let missing = network.send(0, "p0").ends_with(4);
+    assert!(missing.stderr.contains("session approve"), "{}", missing.stderr);
+    std::fs::write(&ledger, &whole[..100]).expect("written");
+    network.approve("0", "state-0").ends_with(4);
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&ledger, private).expect("changed");
+    let truncated = network.send(0, "p0").ends_with(4);
+    assert!(truncated.stderr.contains("truncated"), "{}", truncated.stderr);
+    assert!(!network.path("p0").exists());
+    let mistaken = Network { fingerprint: "0".repeat(64), ..Network::new() };
+    mistaken.approve("0", "other-state").ends_with(4);
+    assert!(!mistaken.path("other-state").exists());
+}
+
+#[test]
+fn a_row_that_changed_without_its_version_is_left_out_with_exit_code_3() {
+    let network = Network::new();
+    assert_eq!(network.approve("0", "state-0").ends_with(0).report()["ledger_made"], false);
+    network.send(0, "p0").ends_with(0);
+    assert_eq!(network.send(0, "p0").ends_with(0).report()["closed_before"], true);
+    // With its triggers the table would raise the version.
+    let change = "SET session_replication_role = replica; \
+                  UPDATE \"SMPC_dev_0\".irises SET left_mask = right_mask WHERE id = 9";
+    network.sql(&network.databases[0], change);
+    let report = network.send(0, "again").ends_with(3).report();
+    assert_eq!(report["changed_without_version"], serde_json::json!([9]));
+    assert_eq!(report["rows"], ROWS - 1);
+}
+
+#[test]
 fn what_does_not_fit_is_refused_with_exit_code_4() {
     let network = Network::new();
     network.send(0, "p0").ends_with(0);
-    let closed = network.send(0, "p0").ends_with(4);
-    assert!(closed.stderr.contains("hint: the package is complete"), "{}", closed.stderr);
-    let wrong = Network { fingerprint: "0".repeat(64), ..Network::new() };
+    let mut wrong = Network::new();
+    wrong.fingerprint = "0".repeat(64);
     wrong.send(0, "p").ends_with(4);
     assert!(!wrong.path("p").exists());
     network.send(1, "p1").ends_with(0);

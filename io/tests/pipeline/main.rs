@@ -7,6 +7,7 @@ mod leftovers;
 mod model;
 mod packing;
 mod refusals;
+mod resending;
 mod resume;
 mod snapshot;
 mod support;
