@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use reshare_io::postgres::load::{LoadOptions, OnConflict};
 
+use crate::commands::AgreementKeyArgs;
 use crate::exit::Failure;
 
 /// Which session, and the facts that may be repeated to be checked against it.
@@ -106,9 +107,8 @@ pub(crate) struct WorkArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Keys")]
 pub(crate) struct SenderKeyArgs {
-    /// This sender's agreement key: file:PATH, a PKCS#8 PEM file of mode 0600
-    #[arg(long, value_name = "KEY", env = "RESHARE_AGREEMENT_KEY")]
-    pub(crate) agreement_key: String,
+    #[command(flatten)]
+    pub(crate) agreement: AgreementKeyArgs,
 
     /// The session's fingerprint, as the operators read it to each other (see `session show`)
     #[arg(long, value_name = "HEX")]

@@ -4,14 +4,17 @@ use clap::{Parser, Subcommand};
 
 use crate::args::OutputArgs;
 use crate::exit::Outcome;
+pub(crate) use agreement::AgreementKeyArgs;
 pub(crate) use ledger::ledger_hint;
 
+mod agreement;
 mod completions;
 mod context;
 mod demo;
 mod export;
 mod inspect;
 mod keygen;
+mod kms;
 mod ledger;
 mod load;
 mod man;
@@ -50,6 +53,8 @@ Exit codes:
 enum Command {
     /// Make an agreement key (sender) or an age identity (receiver)
     Keygen(keygen::KeygenArgs),
+    /// Make or show a sender's agreement key in AWS KMS
+    Kms(kms::KmsCommand),
     /// Make, show or approve a session
     Session(session::SessionCommand),
     /// Sender: write the table's shares to a share file
@@ -84,6 +89,7 @@ impl Cli {
         let output = &self.output;
         match &self.command {
             Command::Keygen(args) => args.run(output),
+            Command::Kms(command) => command.run(output),
             Command::Session(command) => command.run(output),
             Command::Export(args) => args.run(output),
             Command::Pack(args) => args.run(output),
