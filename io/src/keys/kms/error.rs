@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 
 use super::key_id::KmsKeyId;
 use crate::keys::public_key::PublicKeyError;
@@ -244,6 +244,10 @@ impl KmsError {
         unreachable: bool,
         action: KmsAction,
     ) -> Self {
+        let source = match source.downcast::<ConnectorError>() {
+            Ok(error) => error.into_source(),
+            Err(source) => source,
+        };
         match source.downcast::<CredentialsError>() {
             Ok(error) if matches!(*error, CredentialsError::CredentialsNotLoaded(_)) => {
                 Self::NoCredentials(*error)
