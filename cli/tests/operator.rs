@@ -418,6 +418,9 @@ fn exit_codes_tell_what_is_missing_from_what_is_wrong() {
     std::fs::write(network.path("ids"), "1\n").expect("written");
     let list = run(&[&["load", "--in", "x", "--ids-from", "ids"], &session, &target]).ends_with(4);
     assert!(list.stderr.contains("the session is about the range"), "{}", list.stderr);
+    let sender = ["--party-id", "0"];
+    let sends = run(&[&["load", "--in", "x"], &sender, &session, &target]).ends_with(4);
+    assert!(sends.stderr.contains("the receiving party is 0"), "{}", sends.stderr);
     let large = ["--agreement-key", "0.key", "--batch-size", "100000"];
     run(&[&["send"], &large, &session, &keys]).ends_with(2);
 }
