@@ -337,7 +337,14 @@ fn the_database_is_found_through_the_environment_and_the_password_file() {
     command.args(["export", "--session", "session.toml", "--party-id", "0", "--out", "b.rsh"]);
     command.current_dir(&network.directory).env("PGHOST", value("host=")).env("PGDATABASE", name);
     command.env("PGPORT", value("port=")).env("PGUSER", value("user="));
-    Run::of(command.output().expect("starts")).ends_with(0);
+    let others_may_read = network.path("pgpass");
+    std::fs::write(&others_may_read, "").expect("written");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&others_may_read, open).expect("set");
+    command.env("PGPASSFILE", &others_may_read);
+    let run = Run::of(command.output().expect("starts")).ends_with(0);
+    let warned = run.stderr.contains("others may read the password file");
+    assert!(warned && !run.stderr.contains('\x1b'), "{:?}", run.stderr);
     let same = |name: &str| std::fs::read(network.path(name)).expect("a share file");
     assert_eq!(same("a.rsh"), same("b.rsh"));
 }
