@@ -15,6 +15,7 @@ use reshare_io::session::{IdList, Session, SessionError, parse_fingerprint};
 use secrecy::SecretString;
 use time::OffsetDateTime;
 
+use super::credentials::trust;
 use crate::args::{DatabaseArgs, PackagesArgs, SenderKeyArgs, SessionArgs, WorkArgs};
 use crate::argv::ENV_PREFIX;
 use crate::exit::Failure;
@@ -64,7 +65,8 @@ impl Context {
         args: &SessionArgs,
         keys: &SenderKeyArgs,
     ) -> Result<SenderKeys, Failure> {
-        self.expect_fingerprint(&keys.expect_fingerprint)?;
+        self.expect_fingerprint(keys.expect_fingerprint.as_deref())?;
+        let credentials = &keys.credentials;
         self.session.check_time(OffsetDateTime::now_utc()).map_err(|error| {
             Failure::refused(error).hint("check this machine's clock, or agree on a new session")
         })?;
@@ -79,11 +81,22 @@ impl Context {
                 format!("--party-id is {claimed}, but the agreement key is party {found}'s");
             return Err(Failure::refused(error));
         }
-        Ok(keys)
+        super::credentials::add(&self.session, keys, credentials)
     }
 
     /// Compares the fingerprint the operators read to each other with the file's.
-    fn expect_fingerprint(&self, expected: &str) -> Result<(), Failure> {
+    ///
+    /// Approvals by certificate say the same; without them it cannot be left out.
+    fn expect_fingerprint(&self, expected: Option<&str>) -> Result<(), Failure> {
+        let Some(expected) = expected else {
+            if self.session.ca_sha256().is_some() {
+                return Ok(());
+            }
+            let error = "this session uses no certificates: --expect-fingerprint is needed";
+            return Err(Failure::usage(error).hint(
+                "compare what `session show` prints with the other operators, and give it here",
+            ));
+        };
         let expected = parse_fingerprint(expected).map_err(Failure::usage)?;
         self.session.check_fingerprint(expected).map_err(|error| {
             Failure::refused(error)
@@ -102,7 +115,9 @@ impl Context {
                 Failure::usage(error)
             })?;
         let identity = load_identity(&args.identity).map_err(Failure::refused)?;
-        Ok(Arc::new(Packages::open(&self.session, directories, identity)?))
+        let trust = trust(&self.session, &args.authority)?;
+        let packages = Packages::open_signed(&self.session, trust.as_ref(), directories, identity)?;
+        Ok(Arc::new(packages))
     }
 
     /// The table of one party.

@@ -5,8 +5,10 @@ use clap::{Parser, Subcommand};
 use crate::args::OutputArgs;
 use crate::exit::Outcome;
 
+mod approve;
 mod completions;
 mod context;
+mod credentials;
 mod demo;
 mod export;
 mod inspect;
@@ -15,6 +17,7 @@ mod load;
 mod man;
 mod merge;
 mod pack;
+mod pki;
 mod rebuild;
 mod seed;
 mod send;
@@ -48,7 +51,9 @@ Exit codes:
 enum Command {
     /// Make an agreement key (sender) or an age identity (receiver)
     Keygen(keygen::KeygenArgs),
-    /// Make or show a session
+    /// Make a certificate authority, and certificates for the parties
+    Pki(pki::PkiArgs),
+    /// Make, show or approve a session
     Session(session::SessionCommand),
     /// Sender: write the table's shares to a share file
     Export(export::ExportArgs),
@@ -82,6 +87,7 @@ impl Cli {
         let output = &self.output;
         match &self.command {
             Command::Keygen(args) => args.run(output),
+            Command::Pki(args) => args.run(output),
             Command::Session(command) => command.run(output),
             Command::Export(args) => args.run(output),
             Command::Pack(args) => args.run(output),

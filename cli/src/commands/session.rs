@@ -1,4 +1,4 @@
-//! `reshare session`: make one, show one.
+//! `reshare session`: make one, show one, approve one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,15 +7,19 @@ use clap::{Args, Subcommand};
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_io::durable;
+use reshare_io::keys::certificate::TrustAnchor;
 use reshare_io::keys::{AgreementPublicKey, parse_recipient};
 use reshare_io::postgres::schema::has_rerand_epoch;
 use reshare_io::postgres::table::{RERAND_EPOCH, TableName};
-use reshare_io::session::{IdList, NewSession, Receiver, Sender, Session, SessionIds};
+use reshare_io::session::{
+    CertificateName, IdList, NewSession, Receiver, Sender, Session, SessionIds,
+};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
+use super::approve::ApproveArgs;
 use super::context::{database, load_session, read_text};
-use crate::args::OutputArgs;
+use crate::args::{AuthorityArgs, OutputArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::run::run;
 
@@ -35,6 +39,8 @@ enum Action {
         #[arg(long, value_name = "FILE", env = "RESHARE_SESSION")]
         session: PathBuf,
     },
+    /// Approve a session with this party's certificate: senders blind nothing without it
+    Approve(Box<ApproveArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -58,6 +64,14 @@ struct NewArgs {
     /// The receiver: its party id and its age recipient
     #[arg(long, value_name = "PARTY=age1...")]
     receiver: String,
+
+    /// The one name in a party's certificate, a URI or a DNS name; give it for all three parties,
+    /// or for none
+    #[arg(long = "certificate-name", value_name = "PARTY=NAME", requires = "ca_file")]
+    certificate_names: Vec<String>,
+
+    #[command(flatten)]
+    authority: AuthorityArgs,
 
     /// The first id
     #[arg(long, value_name = "ID", default_value_t = 1, allow_negative_numbers = true)]
@@ -117,6 +131,7 @@ impl SessionCommand {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         match &self.action {
             Action::New(args) => args.run(output),
+            Action::Approve(args) => args.run(output),
             Action::Show { session } => {
                 let session = load_session(session)?;
                 show(output, &session);
@@ -132,7 +147,15 @@ impl NewArgs {
             let error = format!("{} exists already", self.out.display());
             return Err(Failure::usage(error).hint("a session is never reused: name a new file"));
         }
-        let senders = self.senders()?;
+        let mut names = self.certificate_names()?;
+        let senders = self.senders(&mut names)?;
+        let receiver = self.receiver(&mut names)?;
+        if let Some((party, _)) = names.first() {
+            let error = format!(
+                "--certificate-name: party {party} is none of this session, or named twice"
+            );
+            return Err(Failure::usage(error));
+        }
         let layout = Arc::new(self.layout(output, senders[0].party)?);
         let not_before = self.begin()?;
         let facts = NewSession {
@@ -146,8 +169,8 @@ impl NewArgs {
             layout,
             max_part_bytes: self.max_part_bytes,
             senders,
-            receiver: self.receiver()?,
-            ca_sha256: None,
+            receiver,
+            ca_sha256: self.ca_sha256()?,
             server_url: self.server_url.clone(),
         };
         let session = Session::create(facts).map_err(Failure::usage)?;
@@ -156,28 +179,47 @@ impl NewArgs {
         Ok(Exit::Done)
     }
 
-    fn senders(&self) -> Result<[Sender; 2], Failure> {
-        let sender = |text: &String| {
+    /// The SHA-256 of the authority, where there are certificates.
+    fn ca_sha256(&self) -> Result<Option<[u8; 32]>, Failure> {
+        let Some(path) = &self.authority.ca_file else { return Ok(None) };
+        if self.certificate_names.is_empty() {
+            let error = "--ca-file is given, but no --certificate-name";
+            return Err(Failure::usage(error).hint("name the certificates of all three parties"));
+        }
+        let anchor = TrustAnchor::load(path, None).map_err(Failure::refused)?;
+        Ok(Some(*anchor.sha256()))
+    }
+
+    fn certificate_names(&self) -> Result<Vec<(PartyId, CertificateName)>, Failure> {
+        let name = |text: &String| {
+            let (party, name) = split_party(text)?;
+            Ok((party, name.parse().map_err(Failure::usage)?))
+        };
+        self.certificate_names.iter().map(name).collect()
+    }
+
+    fn senders(&self, names: &mut Vec<(PartyId, CertificateName)>) -> Result<[Sender; 2], Failure> {
+        let mut sender = |text: &String| {
             let (party, file) = split_party(text)?;
             let pem = read_text(file.as_ref())?;
             let agreement_key = AgreementPublicKey::from_pem(&pem).map_err(|error| {
                 Failure::refused(error)
                     .hint(format!("{file} must be what `reshare keygen public` prints"))
             })?;
-            Ok(Sender { party, certificate_name: None, agreement_key })
+            Ok(Sender { party, certificate_name: take_name(names, party), agreement_key })
         };
         let senders: Vec<Sender> =
-            self.senders.iter().map(sender).collect::<Result<_, Failure>>()?;
+            self.senders.iter().map(&mut sender).collect::<Result<_, Failure>>()?;
         let count = senders.len();
         senders.try_into().map_err(|_| {
             Failure::usage(format!("--sender was given {count} times: a session has two senders"))
         })
     }
 
-    fn receiver(&self) -> Result<Receiver, Failure> {
+    fn receiver(&self, names: &mut Vec<(PartyId, CertificateName)>) -> Result<Receiver, Failure> {
         let (party, recipient) = split_party(&self.receiver)?;
         let recipient = parse_recipient(recipient).map_err(Failure::usage)?;
-        Ok(Receiver { party, certificate_name: None, recipient })
+        Ok(Receiver { party, certificate_name: take_name(names, party), recipient })
     }
 
     fn ids(&self) -> Result<SessionIds, Failure> {
@@ -237,6 +279,15 @@ impl NewArgs {
     }
 }
 
+/// Takes a party's name out of those that were given.
+fn take_name(
+    names: &mut Vec<(PartyId, CertificateName)>,
+    party: PartyId,
+) -> Option<CertificateName> {
+    let index = names.iter().position(|(named, _)| *named == party)?;
+    Some(names.remove(index).1)
+}
+
 pub(super) fn split_party(text: &str) -> Result<(PartyId, &str), Failure> {
     let bad = || Failure::usage(format!("{text:?} is not of the form PARTY=VALUE"));
     let (party, value) = text.split_once('=').ok_or_else(bad)?;
@@ -264,7 +315,8 @@ fn share_column(text: &str) -> Result<ShareColumn, Failure> {
     Ok(ShareColumn { name: name.to_owned(), len: len.parse().map_err(|_| bad())? })
 }
 
-fn show(output: &OutputArgs, session: &Session) {
+/// Prints a session.
+pub(super) fn show(output: &OutputArgs, session: &Session) {
     let [lower, higher] = session.senders().map(|sender| sender.party);
     let receiver = session.receiver();
     let time = |time: OffsetDateTime| time.format(&Rfc3339).unwrap_or_else(|_| time.to_string());
@@ -275,7 +327,11 @@ fn show(output: &OutputArgs, session: &Session) {
         },
         SessionIds::List { count, .. } => format!("{count} from a list"),
     };
+    let authority = session.ca_sha256().map(hex::encode);
+    let names = certificate_names(session);
     if output.json {
+        let names: serde_json::Map<_, _> =
+            names.into_iter().map(|(party, name)| (party.to_string(), name.into())).collect();
         let value = serde_json::json!({
             "session_id": session.id().as_str(),
             "fingerprint": session.fingerprint().to_string(),
@@ -286,16 +342,23 @@ fn show(output: &OutputArgs, session: &Session) {
             "receiver": receiver.party.index(),
             "recipient": receiver.recipient.to_string(),
             "ids": ids,
+            "certificate_names": names,
+            "ca_sha256": authority,
             "table": session.table(),
         });
         println!("{value:#}");
         return;
     }
+    let authority = authority.as_deref().unwrap_or("none: this session uses no certificates");
     println!("session      {}", session.id());
     println!("environment  {}", session.environment());
     println!("valid        {} to {}", time(session.not_before()), time(session.not_after()));
     println!("senders      party {lower} (adds), party {higher} (subtracts)");
     println!("receiver     party {}, {}", receiver.party, receiver.recipient);
+    for (party, name) in &names {
+        println!("certificate  party {party}: {name}");
+    }
+    println!("authority    {authority}");
     println!("table        {} by {}", session.table(), session.id_column());
     println!("ids          {ids}");
     for column in session.layout().agree() {
@@ -310,4 +373,12 @@ fn show(output: &OutputArgs, session: &Session) {
         session.part_rows_limit()
     );
     println!("fingerprint  {}", session.fingerprint());
+}
+
+/// The name in each party's certificate, where there are certificates.
+fn certificate_names(session: &Session) -> Vec<(PartyId, String)> {
+    let receiver = session.receiver();
+    let senders = session.senders().map(|sender| (sender.party, &sender.certificate_name));
+    let all = senders.into_iter().chain([(receiver.party, &receiver.certificate_name)]);
+    all.filter_map(|(party, name)| Some((party, name.as_ref()?.to_string()))).collect()
 }

@@ -4,6 +4,7 @@
 //! session, an error or a log.
 
 pub mod certificate;
+pub mod pki;
 
 mod agreement;
 mod pem;

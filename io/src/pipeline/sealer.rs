@@ -53,9 +53,17 @@ impl Sealer {
         directory: &Path,
     ) -> Result<Self, PipelineError> {
         let in_use = lock(directory)?;
-        let expectations = super::packages::expectations(session, keys.sender());
+        let credentials = keys.credentials();
+        if session.ca_sha256().is_some() && credentials.is_none() {
+            return Err(PipelineError::NoCredentials);
+        }
+        let trust = credentials.map(|credentials| &credentials.trust);
+        let expectations = super::packages::expectations(session, keys.sender(), trust)?;
         let recipient = session.receiver().recipient.clone();
-        let writer = PackageWriter::create(directory, expectations, recipient)?;
+        let mut writer = PackageWriter::create(directory, expectations, recipient)?;
+        if let Some(credentials) = credentials {
+            writer = writer.signed_by(credentials.certificate.clone());
+        }
         Ok(Self { keys, writer, entries: Mutex::default(), _in_use: in_use })
     }
 

@@ -3,6 +3,8 @@
 //! A [`Session`] is what all three parties have agreed on; there is no way to hold one that
 //! has not been checked. The bytes of the fingerprint are documented in `FORMAT.md`.
 
+mod approval;
+mod approval_error;
 mod cross_check;
 mod error;
 mod facts;
@@ -24,6 +26,8 @@ use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use time::OffsetDateTime;
 
+pub use approval::{Approval, Approvals};
+pub use approval_error::ApprovalError;
 pub use cross_check::Mismatch;
 pub use error::SessionError;
 pub use facts::{NewSession, Receiver, Sender, SessionIds};
