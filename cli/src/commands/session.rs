@@ -70,9 +70,6 @@ struct NewArgs {
     #[arg(long = "certificate-name", value_name = "PARTY=NAME", requires = "ca_file")]
     certificate_names: Vec<String>,
 
-    #[command(flatten)]
-    authority: AuthorityArgs,
-
     /// The first id
     #[arg(long, value_name = "ID", default_value_t = 1, allow_negative_numbers = true)]
     db_start: i64,
@@ -125,6 +122,9 @@ struct NewArgs {
     /// Where the receiver listens; not part of what the parties agree on
     #[arg(long, value_name = "URL")]
     server_url: Option<String>,
+
+    #[command(flatten)]
+    authority: AuthorityArgs,
 }
 
 impl SessionCommand {
