@@ -52,13 +52,13 @@ impl Sealer {
         keys: SenderKeys,
         directory: &Path,
     ) -> Result<Self, PipelineError> {
-        let in_use = lock(directory)?;
         let credentials = keys.credentials();
         if session.ca_sha256().is_some() && credentials.is_none() {
             return Err(PipelineError::NoCredentials);
         }
         let trust = credentials.map(|credentials| &credentials.trust);
         let expectations = super::packages::expectations(session, keys.sender(), trust)?;
+        let in_use = lock(directory)?;
         let recipient = session.receiver().recipient.clone();
         let mut writer = PackageWriter::create(directory, expectations, recipient)?;
         if let Some(credentials) = credentials {

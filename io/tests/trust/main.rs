@@ -4,4 +4,5 @@ mod approvals;
 mod certificates;
 mod openssl;
 mod package;
+mod pipeline;
 mod support;
