@@ -110,9 +110,50 @@ pub(crate) struct SenderKeyArgs {
     #[arg(long, value_name = "KEY", env = "RESHARE_AGREEMENT_KEY")]
     pub(crate) agreement_key: String,
 
-    /// The session's fingerprint, as the operators read it to each other (see `session show`)
+    /// The session's fingerprint, as the operators read it to each other (see `session show`):
+    /// needed where the session uses no certificates
     #[arg(long, value_name = "HEX")]
-    pub(crate) expect_fingerprint: String,
+    pub(crate) expect_fingerprint: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
+}
+
+/// The authority that vouches for all parties' certificates.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Certificates (where the session uses them)")]
+pub(crate) struct AuthorityArgs {
+    /// The certificate of the session's authority, PEM: the session holds its SHA-256
+    #[arg(long, value_name = "FILE", alias = "ca-root-file-path", env = "RESHARE_CA_FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// This party's certificate.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Certificates (where the session uses them)")]
+pub(crate) struct CertificateArgs {
+    /// This party's certificate, PEM, with those of intermediate authorities after it
+    #[arg(long, value_name = "FILE", env = "RESHARE_CERTIFICATE")]
+    pub(crate) certificate: Option<PathBuf>,
+
+    /// Its private key: a PEM file of mode 0600
+    #[arg(long, value_name = "FILE", env = "RESHARE_CERTIFICATE_KEY")]
+    pub(crate) certificate_key: Option<PathBuf>,
+}
+
+/// What a sender needs before it blinds anything, where the session uses certificates.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Certificates (where the session uses them)")]
+pub(crate) struct CredentialArgs {
+    #[command(flatten)]
+    pub(crate) authority: AuthorityArgs,
+
+    #[command(flatten)]
+    pub(crate) certificate: CertificateArgs,
+
+    /// An approval that `session approve` wrote: the receiver's and the other sender's are needed
+    #[arg(long = "approval", value_name = "FILE", num_args = 1)]
+    pub(crate) approvals: Vec<PathBuf>,
 }
 
 /// What a receiver opens packages with.
@@ -126,6 +167,9 @@ pub(crate) struct PackagesArgs {
     /// The receiver's age identity: a file of mode 0600
     #[arg(long, value_name = "FILE", env = "RESHARE_IDENTITY")]
     pub(crate) identity: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) authority: AuthorityArgs,
 }
 
 /// What to do about rows that are in the target already.

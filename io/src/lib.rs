@@ -11,3 +11,4 @@ pub mod pipeline;
 pub mod postgres;
 pub mod session;
 pub mod share_file;
+pub mod timestamp;

@@ -6,8 +6,10 @@ use crate::args::OutputArgs;
 use crate::exit::Outcome;
 pub(crate) use ledger::ledger_hint;
 
+mod approve;
 mod completions;
 mod context;
+mod credentials;
 mod demo;
 mod export;
 mod inspect;
@@ -17,6 +19,7 @@ mod load;
 mod man;
 mod merge;
 mod pack;
+mod pki;
 mod rebuild;
 mod seed;
 mod send;
@@ -50,6 +53,8 @@ Exit codes:
 enum Command {
     /// Make an agreement key (sender) or an age identity (receiver)
     Keygen(keygen::KeygenArgs),
+    /// Make a certificate authority, and certificates for the parties
+    Pki(pki::PkiArgs),
     /// Make, show or approve a session
     Session(session::SessionCommand),
     /// Sender: write the table's shares to a share file
@@ -84,6 +89,7 @@ impl Cli {
         let output = &self.output;
         match &self.command {
             Command::Keygen(args) => args.run(output),
+            Command::Pki(args) => args.run(output),
             Command::Session(command) => command.run(output),
             Command::Export(args) => args.run(output),
             Command::Pack(args) => args.run(output),

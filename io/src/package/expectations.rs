@@ -8,6 +8,7 @@ use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 
 use super::PartEntry;
+use crate::session::SessionTrust;
 use crate::share_file::{Kind, ShareFileSpec};
 
 /// The facts of a session that every package of it must agree with.
@@ -27,6 +28,9 @@ pub struct PackageExpectations {
     pub ids: IdRange,
     /// The largest sealed part.
     pub max_part_bytes: u64,
+    /// What verifies the manifest's signature; nothing where the session uses no certificates,
+    /// and then there is no signature.
+    pub trust: Option<SessionTrust>,
 }
 
 impl PackageExpectations {

@@ -78,10 +78,19 @@ impl Sealer {
         sender: LedgeredSender,
         directory: &Path,
     ) -> Result<Self, PipelineError> {
+        let keys = sender.keys();
+        let credentials = keys.credentials();
+        if session.ca_sha256().is_some() && credentials.is_none() {
+            return Err(PipelineError::NoCredentials);
+        }
+        let trust = credentials.map(|credentials| &credentials.trust);
+        let expectations = super::packages::expectations(session, keys.sender(), trust)?;
         let in_use = lock(directory)?;
-        let expectations = super::packages::expectations(session, sender.keys().sender());
         let recipient = session.receiver().recipient.clone();
-        let writer = PackageWriter::create(directory, expectations, recipient)?;
+        let mut writer = PackageWriter::create(directory, expectations, recipient)?;
+        if let Some(credentials) = credentials {
+            writer = writer.signed_by(credentials.certificate.clone());
+        }
         Ok(Self { sender, writer, packed: Mutex::default(), _in_use: in_use })
     }
 
