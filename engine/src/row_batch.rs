@@ -439,7 +439,7 @@ mod tests {
                 let agree = [AgreeValue::Integer(id.into()), AgreeValue::Uuid([id; 16])];
                 batch.push_bytes(id.into(), &agree, &[&[id; 16], &[id; 8]]).expect("fits");
             }
-            let mut with_checks = batch.add_row_checks().expect("has none");
+            let with_checks = batch.add_row_checks().expect("has none");
             with_checks.row_checks.iter_mut().zip(0..).for_each(|(check, id)| *check = [id; 8]);
             batch.retain(&keep).expect("one verdict a row");
             let expected: Vec<u8> = (0..5).filter(|id| keep[usize::from(*id)]).collect();
