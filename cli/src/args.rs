@@ -77,7 +77,7 @@ pub(crate) struct DatabaseArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ConnectionArgs {
     /// Database connections that work at the same time [default: one a core, at most 4]
-    #[arg(short = 'j', long, value_name = "N")]
+    #[arg(short = 'j', long, value_name = "N", value_parser = hands)]
     connections: Option<NonZeroUsize>,
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct WorkArgs {
     pub(crate) batch_size: NonZeroUsize,
 
     /// Threads that seal and open parts [default: RAYON_NUM_THREADS, then one a core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = hands)]
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
@@ -178,6 +178,15 @@ pub(crate) struct OutputArgs {
     /// Log more: -v for debug, -vv for trace; RUST_LOG is honoured
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// The most connections or threads of one run: more only fill the memory.
+const MAX_HANDS: usize = 1000;
+
+/// Reads how many work at the same time.
+fn hands(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MAX_HANDS);
+    number.ok_or_else(|| format!("a number from 1 to {MAX_HANDS} is expected"))
 }
 
 impl WorkArgs {

@@ -50,17 +50,15 @@ fn move_passwords(arguments: impl Iterator<Item = OsString>) -> Moved {
     moved
 }
 
-/// Splits `[anything=]postgres[ql]://...` before the URL, where the URL may hold a password.
+/// Splits `[anything]postgres[ql]://...` before the URL, where the URL may hold a password.
 fn split_password_url(argument: &OsStr) -> Option<(&OsStr, &OsStr)> {
     let bytes = argument.as_bytes();
     let starts = |prefix: &[u8]| bytes.windows(prefix.len()).position(|part| part == prefix);
     let start = [starts(b"postgres://"), starts(b"postgresql://")].into_iter().flatten().min()?;
-    if start > 0 && bytes[start - 1] != b'=' {
-        return None;
-    }
     let (before, url) = bytes.split_at(start);
-    let authority = url.split(|byte| *byte == b'/').nth(2).unwrap_or_default();
-    let user = authority.iter().rposition(|byte| *byte == b'@').map(|at| &authority[..at]);
+    // A password may hold any character that nobody has encoded: up to the last '@'.
+    let (_, rest) = url.split_at(url.iter().position(|byte| *byte == b'/').unwrap_or(url.len()));
+    let user = rest.iter().rposition(|byte| *byte == b'@').map(|at| &rest[..at]);
     let has_password = user.is_some_and(|user| user.contains(&b':'))
         || url.windows(9).any(|part| part.eq_ignore_ascii_case(b"password="));
     has_password.then(|| (OsStr::from_bytes(before), OsStr::from_bytes(url)))
@@ -96,6 +94,15 @@ mod tests {
     fn a_password_with_an_at_sign_is_moved_too() {
         let result = moved(&["postgres://alice:se@cret@h/db"]);
         assert_eq!(result.variables.len(), 1);
+    }
+
+    #[test]
+    fn a_password_in_a_mistyped_argument_is_moved_too() {
+        for argument in ["postgres://alice:se/cret@h/db", "0:postgres://alice:secret@h/db"] {
+            let result = moved(&[argument]);
+            assert_eq!(result.variables.len(), 1, "{argument}");
+            assert!(!result.arguments[0].to_string_lossy().contains("cret"), "{argument}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use reshare_io::postgres::load_error::LoadError;
 use reshare_io::postgres::schema::SchemaError;
 
 use crate::commands::ledger_hint;
+use crate::report::printable;
 
 /// What the program answers to the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +62,13 @@ pub(crate) struct Failure {
 impl From<PipelineError> for Failure {
     fn from(error: PipelineError) -> Self {
         let hint = hint_for(&error);
-        let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
+        let failure = match &error {
+            PipelineError::PartRows { .. } | PipelineError::TooManyParts { .. } => {
+                Self::usage(error)
+            }
+            _ if error.is_refusal() => Self::refused(error),
+            _ => Self::failed(error),
+        };
         match hint {
             Some(hint) => failure.hint(hint),
             None => failure,
@@ -79,10 +86,17 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
             "one sender used another key or session file: compare `reshare session show` at both"
         }
         PipelineError::OtherIdentity => "give the identity whose recipient `session show` prints",
+        PipelineError::InUse { .. } => {
+            "another run is making this package: wait for it, or name another directory"
+        }
         PipelineError::Ledger(error) => ledger_hint(error),
         PipelineError::PartRows { .. } => "give a smaller --batch-size",
+        PipelineError::TooManyParts { .. } => "give a larger --batch-size",
         PipelineError::Package(PackageError::AlreadyClosed { .. }) => {
             "rows were sent anew since it was closed: name another directory"
+        }
+        PipelineError::Package(PackageError::ExtraFile { .. }) => {
+            "nothing but a package's own files may lie in its directory"
         }
         PipelineError::Package(PackageError::NotClosed { .. }) => {
             "the sender has not finished, or not everything was copied: manifest.json comes last"
@@ -93,11 +107,28 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         PipelineError::Export(ExportError::Schema(error))
         | PipelineError::Load(LoadError::Schema(error)) => return schema_hint(error),
         PipelineError::Load(LoadError::LoadedRowsGone { .. }) => {
-            "rows were deleted after they were loaded: delete this session's rows from the table \
-             reshare_progress beside it to have them loaded again"
+            "rows were deleted after they were loaded: to have all loaded again, delete this \
+             session's rows from the table reshare_progress beside it, and give --on-conflict \
+             replace"
         }
         PipelineError::Load(LoadError::OlderDelivered { .. }) => {
             "--allow-older replaces newer rows, too; nothing of this range was written"
+        }
+        PipelineError::Export(ExportError::Database { source, .. })
+            if source.code() == Some(INSUFFICIENT_PRIVILEGE) =>
+        {
+            "the role needs USAGE on the schema and SELECT on the table"
+        }
+        PipelineError::Load(LoadError::Database { source, .. })
+            if source.code() == Some(INSUFFICIENT_PRIVILEGE) =>
+        {
+            "the role needs USAGE and CREATE on the schema (for the table reshare_progress), and \
+             SELECT and INSERT on both tables; --on-conflict replace needs UPDATE and DELETE, too"
+        }
+        PipelineError::Load(LoadError::Database { source, .. })
+            if source.code() == Some(READ_ONLY_TRANSACTION) =>
+        {
+            "this is a standby, or default_transaction_read_only is set for the role or the server"
         }
         PipelineError::Export(ExportError::Connect(_))
         | PipelineError::Load(LoadError::Connect(_)) => {
@@ -106,6 +137,10 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// SQLSTATEs that have a hint of their own.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+const READ_ONLY_TRANSACTION: &str = "25006";
 
 fn schema_hint(error: &SchemaError) -> Option<&'static str> {
     Some(match error {
@@ -169,6 +204,6 @@ impl Failure {
             message.push_str("\nhint: ");
             message.push_str(hint);
         }
-        eprintln!("{message}");
+        eprintln!("{}", printable(&message));
     }
 }

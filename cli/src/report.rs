@@ -1,5 +1,6 @@
 //! Final reports on standard output: text for people, JSON for programs.
 
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,11 +34,39 @@ pub(crate) fn print(
 ) -> Result<(), Failure> {
     if output.json {
         let timed = Timed { report, seconds: took.as_secs_f64() };
-        println!("{}", serde_json::to_string_pretty(&timed).map_err(Failure::failed)?);
-    } else {
-        println!("{}", text());
+        return line(&serde_json::to_string_pretty(&timed).map_err(Failure::failed)?);
     }
-    Ok(())
+    line(&text())
+}
+
+/// Prints text and a line end on standard output.
+///
+/// A reader that has gone away, such as `head`, has read what it wanted: that is no failure.
+///
+/// # Errors
+/// What the system says, such as that the disk is full.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let printed = writeln!(out, "{text}").and_then(|()| out.flush());
+    match printed {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("cannot print the report: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes text of unknown origin harmless for a terminal: control characters are shown escaped.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => out.push(character),
+            control if control.is_control() => out.extend(control.escape_default()),
+            usual => out.push(usual),
+        }
+    }
+    out
 }
 
 /// Writes a report as JSON to a file that appears whole or not at all.

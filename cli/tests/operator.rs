@@ -412,3 +412,80 @@ fn completions_and_manual_pages_come_from_the_same_definitions() {
     run(&["man", "--out", out]).ends_with(0);
     assert!(directory.path().join("reshare-rebuild.1").exists());
 }
+
+#[test]
+fn standard_output_that_takes_nothing_is_no_crash() {
+    let session = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cmd/session.in/golden.toml");
+    let show = |stdout: std::process::Stdio| {
+        let mut command = program();
+        command.args(["session", "show", "--session", session]).stdout(stdout);
+        Run::of(command.output().expect("starts"))
+    };
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let run = show(full.into()).ends_with(1);
+    assert!(run.stderr.contains("cannot print the report"), "{}", run.stderr);
+    // A reader that has gone away, such as `head`.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    assert_eq!(show(writer.into()).ends_with(0).stderr, "");
+}
+
+#[test]
+fn what_a_stranger_wrote_does_not_command_the_terminal() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let hash = "07".repeat(32);
+    let manifest = format!(
+        "{{\"format\":\"reshare-manifest/1\",\"session_id\":\"\\u001b]0;title\\u0007\",\
+         \"fingerprint\":\"{hash}\",\"sender\":0,\"receiver\":2,\"key_check\":\"{}\",\"parts\":[],\
+         \"totals\":{{\"parts\":0,\"rows\":0,\"sealed_bytes\":0}},\
+         \"signed_at\":\"2026-02-01T00:00:00Z\"}}\n",
+        "ab".repeat(16)
+    );
+    std::fs::write(directory.path().join("manifest.json"), manifest).expect("written");
+    let inspect =
+        |path: &Path| Run::of(program().arg("inspect").arg(path).output().expect("starts"));
+    let shown = inspect(directory.path()).ends_with(0).stdout;
+    assert!(shown.contains("\\u{1b}]0;title\\u{7}"), "{shown:?}");
+    let missing = inspect(&directory.path().join("\x1b[2J")).ends_with(1).stderr;
+    assert!(!missing.contains('\x1b'), "{missing:?}");
+}
+
+#[test]
+fn exit_codes_tell_what_is_missing_from_what_is_wrong() {
+    let network = Network::new();
+    let session = ["--session", "session.toml"];
+    let target = ["--db-url", &network.target];
+    let run = |arguments: &[&[&str]]| network.run(&arguments.concat());
+    // Not there: it may be the next time, when the stick is mounted.
+    let keys = ["--expect-fingerprint", &network.fingerprint, "--to", "p"];
+    run(&[&["send", "--agreement-key", "none"], &session, &keys]).ends_with(1);
+    run(&[&["verify", "--file", "none"], &session, &target]).ends_with(1);
+    let packages = ["--package", "none", "--package", "none"];
+    run(&[&["rebuild", "--identity", "none"], &session, &target, &packages]).ends_with(1);
+    run(&[&["rebuild", "--identity", "r.age"], &session, &target, &packages]).ends_with(1);
+    run(&[&["load", "--in", "x", "--ids-from", "none"], &session, &target]).ends_with(1);
+    // There, and of no use: a list where the session has none.
+    std::fs::write(network.path("ids"), "1\n").expect("written");
+    let list = run(&[&["load", "--in", "x", "--ids-from", "ids"], &session, &target]).ends_with(4);
+    assert!(list.stderr.contains("the session is about the range"), "{}", list.stderr);
+    let large = ["--agreement-key", "0.key", "--batch-size", "100000"];
+    run(&[&["send"], &large, &session, &keys]).ends_with(2);
+}
+
+#[test]
+fn a_role_without_rights_is_told_which_ones_it_needs() {
+    let network = Network::new();
+    for sender in 0..2 {
+        network.send(sender, &format!("p{sender}")).ends_with(0);
+    }
+    let role = format!("{}_role", network.target.split(['/', '?']).nth(3).expect("a name"));
+    network.sql(&network.target, &format!("CREATE ROLE {role} LOGIN"));
+    let parameters = network.target.split_once('?').expect("parameters").1;
+    let others = parameters.split('&').filter(|pair| !pair.starts_with("user="));
+    let others: Vec<&str> = others.collect();
+    let name = network.target.split(['/', '?']).nth(3).expect("a name");
+    let url = format!("postgres:///{name}?user={role}&{}", others.join("&"));
+    let network = Network { target: url, ..network };
+    let denied = network.rebuild(&[]).ends_with(1);
+    assert!(denied.stderr.contains("USAGE and CREATE on the schema"), "{}", denied.stderr);
+}

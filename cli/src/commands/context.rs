@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
-use reshare_io::keys::{AgreementKey, AgreementKeySource, load_identity};
+use reshare_io::keys::{
+    AgreementKey, AgreementKeyError, AgreementKeySource, IdentityError, PrivateFileError,
+    load_identity,
+};
 use reshare_io::pipeline::packages::Packages;
 use reshare_io::pipeline::rows_wanted::RowIds;
 use reshare_io::pipeline::sender::SenderKeys;
 use reshare_io::pipeline::workers::{Source, Workers};
 use reshare_io::postgres::connect::Database;
 use reshare_io::postgres::table::{TableName, TableSpec};
-use reshare_io::session::{IdList, Session, SessionError, parse_fingerprint};
+use reshare_io::session::{IdList, IdListError, Session, SessionError, parse_fingerprint};
 use secrecy::SecretString;
 use time::OffsetDateTime;
 
@@ -22,7 +25,7 @@ use crate::exit::Failure;
 /// A session whose cross-checks hold.
 pub(crate) struct Context {
     pub(crate) session: Session,
-    ids_from: Option<PathBuf>,
+    ids_list: Option<IdList>,
 }
 
 impl Context {
@@ -30,14 +33,19 @@ impl Context {
     pub(crate) fn open(args: &SessionArgs) -> Result<Self, Failure> {
         let session = load_session(&args.session)?;
         check_flags(&session, args)?;
-        Ok(Self { session, ids_from: args.ids_from.clone() })
+        let load = |path| {
+            IdList::load_for(path, &session).map_err(|error| match &error {
+                IdListError::Read { .. } => Failure::failed(error),
+                _ => Failure::refused(error),
+            })
+        };
+        let ids_list = args.ids_from.as_deref().map(load).transpose()?;
+        Ok(Self { session, ids_list })
     }
 
     /// The ids to export: the session's range, or the list that it has the digest of.
     pub(crate) fn row_ids(&self) -> Result<RowIds, Failure> {
-        let load = |path| IdList::load_for(path, &self.session).map_err(Failure::refused);
-        let list = self.ids_from.as_deref().map(load).transpose()?;
-        RowIds::of(&self.session, list.as_ref()).ok_or_else(|| {
+        RowIds::of(&self.session, self.ids_list.as_ref()).ok_or_else(|| {
             Failure::usage("this session is about a list of ids")
                 .hint("give the list with --ids-from FILE")
         })
@@ -69,7 +77,10 @@ impl Context {
             Failure::refused(error).hint("check this machine's clock, or agree on a new session")
         })?;
         let source: AgreementKeySource = keys.agreement_key.parse().map_err(Failure::usage)?;
-        let key = AgreementKey::open(&source).map_err(Failure::refused)?;
+        let key = AgreementKey::open(&source).map_err(|error| match &error {
+            AgreementKeyError::File(PrivateFileError::Read { .. }) => Failure::failed(error),
+            _ => Failure::refused(error),
+        })?;
         let keys = SenderKeys::agree(&self.session, &key).map_err(Failure::refused)?;
         if let Some(claimed) = args.checks.party_id
             && claimed != u64::from(keys.sender().index())
@@ -101,7 +112,10 @@ impl Context {
                 );
                 Failure::usage(error)
             })?;
-        let identity = load_identity(&args.identity).map_err(Failure::refused)?;
+        let identity = load_identity(&args.identity).map_err(|error| match &error {
+            IdentityError::File(PrivateFileError::Read { .. }) => Failure::failed(error),
+            _ => Failure::refused(error),
+        })?;
         Ok(Arc::new(Packages::open(&self.session, directories, identity)?))
     }
 

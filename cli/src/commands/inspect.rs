@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::args::OutputArgs;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::report;
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
@@ -29,18 +30,16 @@ impl InspectArgs {
             _ if is_age_file(&self.path)? => sealed(&self.path)?,
             _ => share_file(&self.path)?,
         };
-        if output.json {
-            println!("{description:#}");
-            return Ok(Exit::Done);
-        }
-        print(&description);
+        let json = || format!("{description:#}");
+        report::line(&if output.json { json() } else { text(&description) })?;
         Ok(Exit::Done)
     }
 }
 
-/// Prints one line a fact, parts in lines of their own.
-fn print(description: &Value) {
-    let Value::Object(facts) = description else { return };
+/// Tells one fact a line, parts in lines of their own.
+fn text(description: &Value) -> String {
+    let Value::Object(facts) = description else { return String::new() };
+    let mut lines = Vec::new();
     for (name, value) in facts {
         match value {
             Value::Array(entries) => {
@@ -50,16 +49,17 @@ fn print(description: &Value) {
                         .iter()
                         .map(|(name, value)| format!("{name} {}", plain(value)))
                         .collect();
-                    println!("{name:<16} {}", fields.join(", "));
+                    lines.push(format!("{name:<16} {}", fields.join(", ")));
                 }
             }
-            value => println!("{name:<16} {}", plain(value)),
+            value => lines.push(format!("{name:<16} {}", plain(value))),
         }
     }
+    lines.join("\n")
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), report::printable)
 }
 
 /// What every age file begins with.

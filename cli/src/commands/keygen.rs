@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::args::OutputArgs;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::report;
 
 #[derive(Debug, Args)]
 pub(crate) struct KeygenArgs {
@@ -42,19 +43,18 @@ impl KeygenArgs {
         match &self.kind {
             Kind::Agreement { out } => {
                 let key = AgreementKey::generate_file(out).map_err(not_made)?;
-                print_public(output, "public_key", key.public_key().to_pem().trim_end());
+                print_public(output, "public_key", key.public_key().to_pem().trim_end())
             }
             Kind::Recipient { out } => {
                 let created = OffsetDateTime::now_utc();
                 let recipient = generate_identity(out, created).map_err(not_made)?;
-                print_public(output, "recipient", &recipient.to_string());
+                print_public(output, "recipient", &recipient.to_string())
             }
             Kind::Public { key } => {
                 let key = AgreementKey::load(key).map_err(Failure::refused)?;
-                print_public(output, "public_key", key.public_key().to_pem().trim_end());
+                print_public(output, "public_key", key.public_key().to_pem().trim_end())
             }
         }
-        Ok(Exit::Done)
     }
 }
 
@@ -62,10 +62,11 @@ fn not_made(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
     Failure::failed(error).hint("a key file is never overwritten: give --out a new path")
 }
 
-fn print_public(output: &OutputArgs, name: &str, value: &str) {
+fn print_public(output: &OutputArgs, name: &str, value: &str) -> Outcome {
     if output.json {
-        println!("{}", serde_json::json!({ name: value }));
+        report::line(&serde_json::json!({ name: value }).to_string())?;
     } else {
-        println!("{value}");
+        report::line(value)?;
     }
+    Ok(Exit::Done)
 }

@@ -18,6 +18,7 @@ use super::context::{Context, database, load_session, read_text};
 use super::ledger::{StateArgs, create_ledger};
 use crate::args::{OutputArgs, SessionArgs};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::report;
 use crate::run::run;
 
 #[derive(Debug, Args)]
@@ -135,7 +136,7 @@ impl SessionCommand {
             Action::New(args) => args.run(output),
             Action::Show { session } => {
                 let session = load_session(session)?;
-                show(output, &session);
+                show(output, &session)?;
                 Ok(Exit::Done)
             }
             Action::Approve(args) => args.run(output),
@@ -196,7 +197,7 @@ impl NewArgs {
         };
         let session = Session::create(facts).map_err(Failure::usage)?;
         durable::write_whole(&self.out, session.to_toml().as_bytes()).map_err(Failure::failed)?;
-        show(output, &session);
+        show(output, &session)?;
         Ok(Exit::Done)
     }
 
@@ -308,7 +309,7 @@ fn share_column(text: &str) -> Result<ShareColumn, Failure> {
     Ok(ShareColumn { name: name.to_owned(), len: len.parse().map_err(|_| bad())? })
 }
 
-fn show(output: &OutputArgs, session: &Session) {
+fn show(output: &OutputArgs, session: &Session) -> Result<(), Failure> {
     let [lower, higher] = session.senders().map(|sender| sender.party);
     let receiver = session.receiver();
     let time = |time: OffsetDateTime| time.format(&Rfc3339).unwrap_or_else(|_| time.to_string());
@@ -332,26 +333,35 @@ fn show(output: &OutputArgs, session: &Session) {
             "ids": ids,
             "table": session.table(),
         });
-        println!("{value:#}");
-        return;
+        return report::line(&format!("{value:#}"));
     }
-    println!("session      {}", session.id());
-    println!("environment  {}", session.environment());
-    println!("valid        {} to {}", time(session.not_before()), time(session.not_after()));
-    println!("senders      party {lower} (adds), party {higher} (subtracts)");
-    println!("receiver     party {}, {}", receiver.party, receiver.recipient);
-    println!("table        {} by {}", session.table(), session.id_column());
-    println!("ids          {ids}");
+    let mut lines = Vec::new();
+    lines.push(format!("session      {}", session.id()));
+    lines.push(format!("environment  {}", session.environment()));
+    lines.push(format!(
+        "valid        {} to {}",
+        time(session.not_before()),
+        time(session.not_after())
+    ));
+    lines.push(format!("senders      party {lower} (adds), party {higher} (subtracts)"));
+    lines.push(format!("receiver     party {}, {}", receiver.party, receiver.recipient));
+    lines.push(format!("table        {} by {}", session.table(), session.id_column()));
+    lines.push(format!("ids          {ids}"));
     for column in session.layout().agree() {
-        println!("agree        {} ({})", column.name, format!("{:?}", column.kind).to_lowercase());
+        lines.push(format!(
+            "agree        {} ({})",
+            column.name,
+            format!("{:?}", column.kind).to_lowercase()
+        ));
     }
     for column in session.layout().shares() {
-        println!("share        {} ({} u16)", column.name, column.len);
+        lines.push(format!("share        {} ({} u16)", column.name, column.len));
     }
-    println!(
+    lines.push(format!(
         "part         at most {} bytes, {} rows",
         session.max_part_bytes(),
         session.part_rows_limit()
-    );
-    println!("fingerprint  {}", session.fingerprint());
+    ));
+    lines.push(format!("fingerprint  {}", session.fingerprint()));
+    report::line(&lines.join("\n"))
 }

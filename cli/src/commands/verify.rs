@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use reshare_engine::ids::IdRange;
+use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::verify::{verify_file, verify_tables};
 use reshare_io::pipeline::workers::Source;
 use reshare_io::postgres::compare::{Comparison, Difference};
@@ -65,7 +66,7 @@ impl VerifyArgs {
         let (comparison, took) = run(output, |progress| async move {
             let compared = match (&self.file, sides.as_slice()) {
                 (Some(file), [table]) => {
-                    let kind = share_file::inspect(file).map_err(Failure::refused)?.spec.kind;
+                    let kind = share_file::inspect(file).map_err(PipelineError::from)?.spec.kind;
                     let session = &context.session;
                     verify_file(session, file, kind, table, workers, &progress).await
                 }

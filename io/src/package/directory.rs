@@ -95,7 +95,8 @@ impl Package {
 /// # Errors
 /// [`PackageError`] when there is none or it is refused.
 pub fn read_manifest(directory: &Path) -> Result<UnverifiedManifest, PackageError> {
-    if !directory.is_dir() {
+    let metadata = fs::metadata(directory).map_err(|error| io_error("open", directory, error))?;
+    if !metadata.is_dir() {
         return Err(PackageError::NotADirectory { path: directory.to_owned() });
     }
     let path = directory.join(MANIFEST_NAME);

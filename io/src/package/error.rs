@@ -282,8 +282,8 @@ pub enum PackageError {
         #[source]
         source: ManifestError,
     },
-    /// Something that the manifest does not list.
-    #[error("{} is not listed in the manifest", path.display())]
+    /// Something that the manifest does not list, or no part where a package is being made.
+    #[error("{} is no part of the package", path.display())]
     ExtraFile {
         /// What lies there.
         path: PathBuf,

@@ -14,6 +14,8 @@ pub const MANIFEST_NAME: &str = "manifest.json";
 pub const MANIFEST_FORMAT: &str = "reshare-manifest/1";
 /// The largest manifest that is read: some 300,000 parts.
 pub const MAX_MANIFEST_BYTES: u64 = 128 << 20;
+/// Parts whose manifest surely is not larger: an entry has 500 bytes at the most.
+pub const MAX_PARTS: usize = 250_000;
 
 /// One part, as the manifest lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]

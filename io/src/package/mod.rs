@@ -21,8 +21,8 @@ pub use directory::{Package, read_manifest};
 pub use error::{ManifestError, PackageError, PartDefect, PartError};
 pub use expectations::PackageExpectations;
 pub use manifest::{
-    MANIFEST_FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, ManifestContent, PartEntry,
-    Totals, UnverifiedManifest,
+    MANIFEST_FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES, MAX_PARTS, Manifest, ManifestContent,
+    PartEntry, Totals, UnverifiedManifest,
 };
 pub use open::{open_part, open_part_prefix};
 pub use part_name::PartName;

@@ -97,16 +97,24 @@ pub fn seal_part_to<W: Write>(
     let mut age = encryptor.wrap_output(digester).map_err(write)?;
     let mut zstd = zstd::Encoder::new(&mut age, PREFIX_LEVEL).map_err(write)?;
     zstd.window_log(WINDOW_LOG).map_err(write)?;
-    share_file::write_prefix(&mut zstd, spec, rows)?;
+    share_file::write_prefix(&mut zstd, spec, rows).map_err(write_defect)?;
     zstd.finish().map_err(write)?;
     let stored = share_file::stored_bytes(spec)?;
     let mut store = StoreWriter::new(&mut age, stored).map_err(write)?;
-    share_file::write_shares(&mut store, spec, rows)?;
+    share_file::write_shares(&mut store, spec, rows).map_err(write_defect)?;
     store.finish().map_err(write)?;
     let (out, sealed_bytes, sealed_digest) =
         age.finish().and_then(DigestWriter::finish).map_err(write)?;
     let name = PartName::new(spec.part_index);
     Ok((out, SealedPart { name, sealed_bytes, sealed_digest }))
+}
+
+/// Tells a disk that refuses from rows that are at fault.
+fn write_defect(defect: ShareFileDefect) -> PartDefect {
+    match defect {
+        ShareFileDefect::Write(error) => PartDefect::Write(error),
+        defect => defect.into(),
+    }
 }
 
 /// The most bytes that a part of so many rows can have; `None` when no file has so many.

@@ -29,7 +29,8 @@ impl PackageWriter {
     /// left unfinished there.
     ///
     /// # Errors
-    /// [`PackageError::AlreadyClosed`] when there is a manifest; what the file system says.
+    /// [`PackageError::AlreadyClosed`] when there is a manifest, [`PackageError::ExtraFile`]
+    /// when something lies there that could not stay; what the file system says.
     pub fn create(
         directory: impl Into<PathBuf>,
         session: PackageExpectations,
@@ -40,6 +41,8 @@ impl PackageWriter {
         durable::create_directory(&directory).map_err(failed)?;
         let writer = Self { directory, session, recipient };
         writer.check_open()?;
+        // Now, and not when the package is to be closed and all the work is done.
+        writer.parts()?;
         durable::remove_leftovers(&writer.directory)
             .map_err(|error| io_error("clean up", &writer.directory, error))?;
         Ok(writer)

@@ -70,6 +70,12 @@ pub enum PipelineError {
     /// The identity does not open what is sealed for the session's recipient.
     #[error("the identity is not that of the session's recipient")]
     OtherIdentity,
+    /// Another run is making this package.
+    #[error("package {}: another run is making it", directory.display())]
+    InUse {
+        /// The package.
+        directory: PathBuf,
+    },
     /// Delivered ids are in the target already.
     #[error(
         "{count} or more delivered ids are in {table} already, loaded by something else: {ids:?}"
@@ -87,6 +93,14 @@ pub enum PipelineError {
     PartRows {
         /// Rows asked for.
         rows: usize,
+        /// The most that fit.
+        limit: usize,
+    },
+    /// A manifest cannot list as many parts.
+    #[error("the rows make {parts} parts: a package has {limit} at the most")]
+    TooManyParts {
+        /// Parts by the size asked for.
+        parts: usize,
         /// The most that fit.
         limit: usize,
     },
@@ -124,7 +138,9 @@ impl PipelineError {
             | Self::KeyCheck { .. }
             | Self::OtherIdentity
             | Self::Conflict { .. } => true,
-            Self::PartRows { .. }
+            Self::InUse { .. }
+            | Self::PartRows { .. }
+            | Self::TooManyParts { .. }
             | Self::FileTime(_)
             | Self::Stopped
             | Self::Thread(_)

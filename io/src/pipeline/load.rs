@@ -43,6 +43,7 @@ pub async fn load(
     workers: Workers,
     progress: Arc<Progress>,
 ) -> Result<LoadReport, PipelineError> {
+    let workers = workers.within_parts_of(session);
     let expected = Expected {
         fingerprint: session.fingerprint(),
         kind: Kind::Rebuilt,

@@ -45,6 +45,7 @@ pub async fn merge(
     workers: Workers,
     progress: Arc<Progress>,
 ) -> Result<MergeReport, PipelineError> {
+    let workers = workers.within_parts_of(session);
     let spec = ShareFileSpec {
         kind: Kind::Rebuilt,
         fingerprint: session.fingerprint(),

@@ -13,7 +13,7 @@ use super::open_file::open_checked;
 use super::pool::BatchPool;
 use super::progress::Progress;
 use super::resume::{Resume, closed_before};
-use super::sealer::{PackReport, PartPlace, Sealer};
+use super::sealer::{PackReport, PartPlace, Sealer, check_parts};
 use super::sender::LedgeredSender;
 use super::workers::Workers;
 use crate::package::Timestamp;
@@ -47,6 +47,7 @@ pub async fn pack(
     let sealer = Sealer::create(session, sender, directory)?;
     let resume = tokio::task::block_in_place(|| Resume::begin(&sealer, IdRange::ALL, &progress))?;
     let cuts = Cutting { session, workers, exported_at, sealer: &sealer }.cut(&file, resume)?;
+    check_parts(cuts.len())?;
     let part_rows = cuts.iter().map(|cut| cut.rows.len() as u64);
     progress.begin("pack", part_rows.clone().sum());
     let packing = Arc::new(Packing {

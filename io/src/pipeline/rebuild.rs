@@ -53,12 +53,14 @@ pub async fn rebuild(
     workers: Workers,
     progress: Arc<Progress>,
 ) -> Result<RebuildReport, PipelineError> {
-    progress.begin("check", 0);
+    let workers = workers.within_parts_of(session);
+    progress.begin("connect", 0);
     let (source, fingerprint) = (&target.source, session.fingerprint());
     let mut loader =
         Loader::open(&source.database, &source.table, fingerprint, target.options).await?;
     let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
     let segments = segments_left(packages.bounds(), &done);
+    progress.begin("check", 0);
     let on_conflict = target.options.on_conflict;
     let rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;
     let mut report = RebuildReport::default();
@@ -109,6 +111,8 @@ async fn check(
         if progress.stopped() {
             return Err(PipelineError::Stopped);
         }
+        // Whoever waits for this and for a signal must hear of the signal between two parts.
+        tokio::task::yield_now().await;
         rows += ids.len() as u64;
         if let Some(conflicts) = &mut conflicts
             && !conflicts.look_for(&ids).await?

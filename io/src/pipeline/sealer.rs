@@ -1,5 +1,6 @@
 //! Blinds and seals a sender's parts from several threads, and closes the package.
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,8 +12,11 @@ use serde::Serialize;
 
 use super::error::PipelineError;
 use super::sender::LedgeredSender;
+use crate::durable;
 use crate::ledger::PartRecord;
-use crate::package::{ManifestContent, PackageWriter, PartName, SealedPart, Timestamp};
+use crate::package::{
+    MAX_PARTS, ManifestContent, PackageError, PackageWriter, PartName, SealedPart, Timestamp,
+};
 use crate::session::Session;
 
 /// A package being made.
@@ -20,6 +24,8 @@ pub(crate) struct Sealer {
     sender: LedgeredSender,
     writer: PackageWriter,
     packed: Mutex<Packed>,
+    /// Keeps other runs out of the directory until it is closed.
+    _in_use: File,
 }
 
 /// The parts of the package so far.
@@ -66,16 +72,17 @@ impl Sealer {
     /// Begins a package, or goes on with one that an earlier run did not close.
     ///
     /// # Errors
-    /// When the directory is closed already or cannot be used.
+    /// When the directory is closed already, in use by another run, or cannot be used.
     pub(crate) fn create(
         session: &Session,
         sender: LedgeredSender,
         directory: &Path,
     ) -> Result<Self, PipelineError> {
+        let in_use = lock(directory)?;
         let expectations = super::packages::expectations(session, sender.keys().sender());
         let recipient = session.receiver().recipient.clone();
         let writer = PackageWriter::create(directory, expectations, recipient)?;
-        Ok(Self { sender, writer, packed: Mutex::default() })
+        Ok(Self { sender, writer, packed: Mutex::default(), _in_use: in_use })
     }
 
     pub(crate) fn sender(&self) -> &LedgeredSender {
@@ -195,6 +202,35 @@ impl Sealer {
             signed_at: Timestamp::now(),
         })?;
         Ok(report)
+    }
+}
+
+/// Refuses more parts than a manifest can list, before the work and not after it.
+pub(crate) fn check_parts(parts: usize) -> Result<(), PipelineError> {
+    let limit = MAX_PARTS;
+    if parts > limit { Err(PipelineError::TooManyParts { parts, limit }) } else { Ok(()) }
+}
+
+/// Locks the directory of a package: two runs would replace each other's parts, and the
+/// manifest of one would list what the other has written.
+fn lock(directory: &Path) -> Result<File, PipelineError> {
+    let failed = |source| {
+        let (action, path) = ("lock", directory.to_owned());
+        PackageError::Io { action, path, source }
+    };
+    durable::create_directory(directory).map_err(failed)?;
+    let file = File::open(directory).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(PipelineError::InUse { directory: directory.to_owned() })
+        }
+        Err(TryLockError::Error(error)) => {
+            // Some network file systems lock no directory: then nothing but care keeps runs
+            // apart.
+            tracing::warn!(directory = %directory.display(), %error, "cannot lock the package");
+            Ok(file)
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::read_parts::PartRead;
 use super::resume::{Resume, closed_before};
 use super::rows_wanted::RowIds;
-use super::sealer::{PackReport, PartPlace, Sealer};
+use super::sealer::{PackReport, PartPlace, Sealer, check_parts};
 use super::sender::LedgeredSender;
 use super::workers::{Source, Workers};
 use crate::package::Timestamp;
@@ -45,6 +45,7 @@ pub async fn send(
     let exported_at = Timestamp::from(snapshot.taken_at());
     let planning = Planning { session, ids, workers, exported_at, sealer: &sealer };
     let planned = planning.plan(&mut snapshot, resume).await?;
+    check_parts(planned.len())?;
     let (indices, plan): (Vec<u64>, Vec<PlannedPart>) = planned.into_iter().unzip();
     progress.begin("send", plan.iter().map(|part| part.rows).sum());
     let read = PartRead {

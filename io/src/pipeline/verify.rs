@@ -14,6 +14,9 @@ use crate::postgres::compare::{Comparison, TableCheck, compare_tables};
 use crate::session::Session;
 use crate::share_file::{Expected, Kind};
 
+/// The most share data of one batch, however many rows are asked for.
+const LARGEST_BATCH_BYTES: usize = 64 << 20;
+
 /// Compares the session's rows of two tables, column by column, bit by bit.
 ///
 /// # Errors
@@ -26,11 +29,14 @@ pub async fn verify_tables(
     progress: &Progress,
 ) -> Result<Comparison, PipelineError> {
     progress.begin("verify", 0);
+    let limit = LARGEST_BATCH_BYTES / left.table.layout().row_share_bytes();
+    let rows_at_once =
+        workers.rows_per_part.min(NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN));
     let left = (&left.database, &left.table);
     let right = (&right.database, &right.table);
     let jobs = NonZeroUsize::new(workers.connections);
     let jobs = jobs.unwrap_or(NonZeroUsize::MIN);
-    Ok(compare_tables(left, right, within, workers.rows_per_part, jobs).await?)
+    Ok(compare_tables(left, right, within, rows_at_once, jobs).await?)
 }
 
 /// Compares a share file of any kind but blinded (the left side) with a table (the right side).
@@ -45,6 +51,7 @@ pub async fn verify_file(
     workers: Workers,
     progress: &Progress,
 ) -> Result<Comparison, PipelineError> {
+    let workers = workers.within_parts_of(session);
     let expected = Expected {
         fingerprint: session.fingerprint(),
         kind,

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_io::package::{
-    Manifest, ManifestContent, ManifestError as M, PackageExpectations, PartEntry, PartName,
-    UnverifiedManifest,
+    MAX_MANIFEST_BYTES, MAX_PARTS, Manifest, ManifestContent, ManifestError as M,
+    PackageExpectations, PartEntry, PartName, UnverifiedManifest,
 };
 
 use crate::common::*;
@@ -180,4 +180,16 @@ proptest! {
             prop_assert_eq!(manifest.claims().to_bytes().unwrap(), bytes);
         }
     }
+}
+
+#[test]
+fn a_manifest_of_as_many_parts_as_a_package_may_have_can_be_read() {
+    let longest = entry(u64::MAX, i64::MIN, i64::MIN);
+    let longest = PartEntry { rows: u64::MAX, sealed_bytes: u64::MAX, ..longest };
+    let length = |parts: Vec<PartEntry>| {
+        let content = ManifestContent { parts, ..content() };
+        content.to_bytes().unwrap().len()
+    };
+    let bytes = length(vec![longest]) - length(vec![]) + ",".len();
+    assert!((bytes * MAX_PARTS) as u64 + 4096 <= MAX_MANIFEST_BYTES, "{bytes} bytes an entry");
 }

@@ -312,8 +312,19 @@ fn a_package_is_not_closed_around_the_wrong_parts() {
     let mut other = content.clone();
     other.parts[0].sealed_bytes += 1;
     assert!(matches!(close(&other), Err(E::PartSize { .. })));
+    let late = writer(directory.path(), &identity);
     fs::rename(directory.path().join("part-000000.age"), directory.path().join("aside")).unwrap();
-    assert!(matches!(close(&content), Err(E::ExtraFile { .. })));
+    assert!(matches!(late.close(&content), Err(E::ExtraFile { .. })));
     fs::rename(directory.path().join("aside"), directory.path().join("part-000000.age")).unwrap();
     close(&content).unwrap();
+}
+
+#[test]
+fn no_package_is_begun_where_other_files_lie() {
+    let directory = tempfile::tempdir().unwrap();
+    let lost_and_found = directory.path().join("lost+found");
+    fs::create_dir(&lost_and_found).unwrap();
+    let recipient = Identity::generate().to_public();
+    let writer = PackageWriter::create(directory.path(), session(&small_layout()), recipient);
+    assert!(matches!(writer, Err(E::ExtraFile { path }) if path == lost_and_found));
 }

@@ -187,6 +187,17 @@ fn the_stock_zstd_command_turns_an_unsealed_part_into_a_share_file() {
 }
 
 #[test]
+fn a_full_disk_is_not_taken_for_refused_rows() {
+    let layout = layout(&[], &[1 << 20]);
+    let bench = Bench::new(&layout);
+    let batch = rows_of(&layout, &[10], true);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+    let recipient = bench.identity.to_public();
+    let defect = seal_part_to(full, &bench.spec(1), &batch.rows(), &recipient).unwrap_err();
+    assert!(matches!(defect, P::Write(_)), "{defect:?}");
+}
+
+#[test]
 fn only_blinded_rows_are_sealed() {
     let bench = Bench::new(&small_layout());
     let recipient = bench.identity.to_public();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use reshare_engine::rows::AgreeValue;
 use reshare_io::pipeline::merge::merge;
 use reshare_io::pipeline::rows_wanted::RowIds;
+use reshare_io::postgres::load::LoadOptions;
 use reshare_io::postgres::progress::Leftovers;
 use reshare_io::session::IdList;
 
@@ -127,6 +128,34 @@ async fn a_list_may_name_rows_that_one_side_or_both_lack() {
     assert_eq!(report.rows, 2);
     assert_eq!(report.leftovers.only_lower_sender, [2]);
     assert_eq!(report.leftovers.len(), 1);
+    assert_eq!(world.equal_rows().await, 2);
+}
+
+/// A range's record stays small, however many rows in a row one side lacks.
+#[tokio::test(flavor = "multi_thread")]
+async fn very_many_left_overs_are_recorded_in_several_ranges() {
+    let mut world = World::new(&[1, 150_000]).await;
+    world
+        .place
+        .run(
+            "INSERT INTO higher.rows SELECT id, version_id, code, mask \
+             FROM (SELECT generate_series(2, 149999) AS id) AS ids, \
+                 (SELECT version_id, code, mask FROM higher.rows LIMIT 1) AS row",
+        )
+        .await;
+    for (side, rows_per_part) in [1, 40_000].into_iter().enumerate() {
+        world.try_send(side, SENDERS[side], rows_per_part).await.expect("sent");
+    }
+    let packages = world.packages().expect("both are good");
+    for expected in [(2, 0), (0, 2)] {
+        let report = world.rebuild_with(&packages, LoadOptions::default(), workers(2, 5_000)).await;
+        let report = report.expect("rebuilt");
+        assert_eq!((report.rows, report.rows_skipped), expected);
+        let missing = &report.leftovers.only_higher_sender;
+        assert!(missing.iter().copied().eq(2..150_000), "{} left-overs", missing.len());
+    }
+    let ranges = "SELECT count(*) FROM target.reshare_progress";
+    assert_eq!(world.place.number(ranges).await, 3);
     assert_eq!(world.equal_rows().await, 2);
 }
 

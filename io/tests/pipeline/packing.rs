@@ -9,10 +9,18 @@ use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::export::export;
 use reshare_io::pipeline::merge::merge;
 use reshare_io::pipeline::pack::pack;
+use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::sealer::PackReport;
+use reshare_io::pipeline::send::send;
+use reshare_io::pipeline::verify::{verify_file, verify_tables};
+use reshare_io::postgres::load::LoadOptions;
 use reshare_io::session::SessionIds;
+use reshare_io::share_file::Kind;
 
-use crate::support::{SENDERS, World, assert_refusal, chain, file_names, workers};
+use crate::gate::Gate;
+use crate::support::{
+    REFERENCE, SENDERS, TARGET, World, assert_refusal, chain, file_names, workers,
+};
 
 impl World {
     async fn export(&self, side: usize, name: &str) -> PathBuf {
@@ -137,6 +145,50 @@ async fn parts_larger_than_the_session_allows_are_not_made() {
     let error = world.try_send(0, "package", too_many).await.expect_err("too many rows");
     assert!(matches!(error, PipelineError::PartRows { rows, .. } if rows == too_many));
     assert!(!error.is_refusal() && !world.cast.path("package").exists());
+}
+
+/// However many rows at once are asked for, memory for all of them is never taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_rows_at_once_than_any_memory_holds_are_just_a_part_at_once() {
+    let world = twenty_rows().await;
+    let packages = world.send_both([7, 11]).await;
+    let hands = workers(2, usize::MAX / 64);
+    let file = world.cast.path("file");
+    let (session, source) = (&world.session, world.source(SENDERS[0]));
+    let party = world.cast.senders[0];
+    let exported = export(session, &world.ids, party, &source, &file, hands, Arc::default()).await;
+    assert_eq!(exported.expect("exported").rows, 20);
+    let rebuilt = world.cast.path("rebuilt");
+    let merged = merge(session, Arc::clone(&packages), &rebuilt, hands, Arc::default()).await;
+    assert_eq!(merged.expect("merged").rows, 20);
+    let report = world.rebuild_with(&packages, LoadOptions::default(), hands).await;
+    assert_eq!(report.expect("rebuilt").rows, 20);
+    let (reference, target) = (world.source(REFERENCE), world.source(TARGET));
+    let progress = Progress::default();
+    let found = verify_tables(&reference, &target, IdRange::ALL, hands, &progress).await;
+    assert!(found.expect("compared").is_equal());
+    let kind = Kind::Rebuilt;
+    let found = verify_file(session, &rebuilt, kind, &reference, hands, &progress).await;
+    assert!(found.expect("compared").is_equal());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_never_make_one_package_together() {
+    let world = twenty_rows().await;
+    let gate = Gate::new(&world.place.url, world.cast.scratch.path());
+    let (keys, directory) = (world.cast.sender(&world.session, 0), world.cast.path("package"));
+    let (session, ids) = (world.session.clone(), world.ids.clone());
+    let table = gate.source(&world, SENDERS[0]);
+    let first = tokio::spawn(async move {
+        send(&session, &ids, keys, &table, &directory, workers(1, 7), Arc::default()).await
+    });
+    let open = gate.knocked().await;
+    // The other sender, by mistake: this one's own second run is kept out by its ledger.
+    let second = world.try_send(1, "package", 4).await.expect_err("the first one is at it");
+    assert!(matches!(second, PipelineError::InUse { .. }) && !second.is_refusal(), "{second}");
+    open.send(()).expect("the gate waits");
+    assert_eq!(first.await.expect("no panic").expect("sent").parts, 3);
+    assert!(world.try_send(0, "package", 4).await.expect("is complete").closed_before);
 }
 
 /// Names and bytes of everything in a directory.

@@ -9,7 +9,7 @@ use reshare_io::pipeline::merge::merge;
 use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
 use reshare_io::pipeline::send::send;
-use reshare_io::postgres::load::LoadOptions;
+use reshare_io::postgres::load::{LoadOptions, OnConflict};
 use sqlx::postgres::PgConnection;
 use tokio::task::JoinHandle;
 
@@ -19,6 +19,9 @@ use crate::support::{SENDERS, TARGET, World, file_names, number, run, workers};
 const HELD_ID: i64 = 50;
 /// An advisory lock that a held row waits for.
 const HOLD: i64 = 4242;
+/// Who waits for it in this database; other tests may use it in theirs.
+const WAITING: &str = "pg_locks WHERE locktype = 'advisory' AND objid = 4242 AND NOT granted \
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 async fn hundred_rows() -> World {
     World::new(&(1..=100).collect::<Vec<_>>()).await
@@ -53,11 +56,7 @@ async fn let_go(holder: &mut PgConnection) {
 
 /// Returns when the held row waits: all rows before it are committed then, with one connection.
 async fn until_held<T>(holder: &mut PgConnection, running: &JoinHandle<T>) {
-    let waiting = format!(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {HOLD} \
-         AND NOT granted AND database = (SELECT oid FROM pg_database \
-             WHERE datname = current_database())"
-    );
+    let waiting = format!("SELECT count(*) FROM {WAITING}");
     while number(holder, &waiting).await == 0 {
         assert!(!running.is_finished(), "the run ended without waiting");
     }
@@ -123,6 +122,33 @@ async fn a_rebuild_whose_connection_breaks_goes_on_where_it_was() {
         nothing_on_insert(&mut world).await;
         assert_goes_on(&mut world, rows).await;
     }
+}
+
+/// Two connections are held at their ranges and then cut off; the third loads all the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn holes_that_broken_connections_leave_are_filled() {
+    let mut world = hundred_rows().await;
+    world.send_both([7, 11]).await;
+    let mut holder = hold(&mut world).await;
+    world
+        .place
+        .run(
+            "CREATE TRIGGER event_too BEFORE INSERT ON target.rows FOR EACH ROW \
+             WHEN (NEW.id = 82) EXECUTE FUNCTION target.event()",
+        )
+        .await;
+    let running = spawn_rebuild(&world, 3, 8, &Arc::default());
+    let waiting = format!("SELECT count(*) FROM {WAITING}");
+    while number(&mut holder, &waiting).await < 2 || world.place.rows_in(TARGET).await < 84 {
+        assert!(!running.is_finished(), "the run ended before");
+    }
+    run(&mut holder, &format!("SELECT pg_terminate_backend(pid) FROM {WAITING}")).await;
+    running.await.expect("no panic").expect_err("connections broke");
+    nothing_on_insert(&mut world).await;
+    world.place.run("DROP TRIGGER event_too ON target.rows").await;
+    assert_goes_on(&mut world, 84).await;
+    let ranges = "SELECT count(*) FROM target.reshare_progress WHERE first_id IN (49, 81)";
+    assert_eq!(world.place.number(ranges).await, 2, "each hole is a range of its own");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,6 +243,28 @@ async fn what_is_stopped_at_once_leaves_neither_file_nor_package_nor_row() {
     assert!(file_names(&directory).is_empty());
     let target = world.target(LoadOptions::default());
     let rebuilt = rebuild(session, packages, &target, hands, stopped).await;
+    assert!(matches!(rebuilt, Err(PipelineError::Stopped)));
+    world.place.assert_target_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_checks_its_packages_can_be_stopped() {
+    let mut world = hundred_rows().await;
+    let packages = world.send_both([1, 1]).await;
+    let on_conflict = OnConflict::Replace { allow_older: false };
+    let target = world.target(LoadOptions { on_conflict, ..LoadOptions::default() });
+    let progress = Arc::new(Progress::default());
+    let stopper = async {
+        while ["start", "connect"].contains(&progress.snapshot().stage) {
+            tokio::task::yield_now().await;
+        }
+        progress.stop();
+        progress.snapshot().stage
+    };
+    let rebuilt = rebuild(&world.session, packages, &target, workers(2, 20), Arc::clone(&progress));
+    // In one task, as a signal and the work are: a stage that never waits cannot be stopped.
+    let (rebuilt, stage) = tokio::join!(rebuilt, stopper);
+    assert_eq!(stage, "check");
     assert!(matches!(rebuilt, Err(PipelineError::Stopped)));
     world.place.assert_target_untouched().await;
 }

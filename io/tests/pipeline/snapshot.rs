@@ -1,81 +1,13 @@
 //! What is written to a sender's table while it is read.
 
-use std::io;
-use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 
 use reshare_io::pipeline::export::export;
 use reshare_io::pipeline::send::send;
-use reshare_io::pipeline::workers::Source;
 
-use crate::support::{SENDERS, World, database, source, workers};
-
-/// A way to the server that lets one connection through and holds the others.
-///
-/// An export plans its parts on its first connection and reads them on further ones: when
-/// the second one knocks, the snapshot has been taken and not a row read.
-struct Gate {
-    url: String,
-    knocked: Receiver<()>,
-    open: Sender<()>,
-}
-
-impl Gate {
-    fn new(url: &str, directory: &Path) -> Self {
-        let server = socket_directory(url);
-        let listener = UnixListener::bind(directory.join(SOCKET)).expect("a socket");
-        let url = url.replace(&server, &directory.display().to_string());
-        let server = Path::new(&server).join(SOCKET);
-        let ((knock, knocked), (open, opened)) = (channel(), channel());
-        thread::spawn(move || {
-            for (number, client) in listener.incoming().enumerate() {
-                // Nobody listens any more when the test has ended.
-                if number == 1 && knock.send(()).is_ok() {
-                    let _ = opened.recv();
-                }
-                let client = client.expect("a connection");
-                pass_on(client, UnixStream::connect(&server).expect("the server"));
-            }
-        });
-        Self { url, knocked, open }
-    }
-
-    fn source(&self, world: &World, schema: &str) -> Source {
-        source(database(&self.url), schema, "rows", &world.layout)
-    }
-
-    /// Runs SQL between the snapshot and the first read.
-    async fn meanwhile(self, world: &mut World, sql: &str) {
-        let Self { knocked, open, .. } = self;
-        let knocked = tokio::task::spawn_blocking(move || knocked.recv());
-        knocked.await.expect("no panic").expect("a second connection");
-        world.place.run(sql).await;
-        open.send(()).expect("the gate waits");
-    }
-}
-
-const SOCKET: &str = ".s.PGSQL.5432";
-
-fn socket_directory(url: &str) -> String {
-    let (_, host) = url.split_once("host=").expect("a socket");
-    host.split('&').next().expect("a directory").to_owned()
-}
-
-fn pass_on(client: UnixStream, server: UnixStream) {
-    let twins = [&client, &server].map(|stream| stream.try_clone().expect("a copy"));
-    let [client_twin, server_twin] = twins;
-    for (mut from, mut to) in [(client, server), (server_twin, client_twin)] {
-        thread::spawn(move || {
-            // A connection that breaks is just over.
-            let _ = io::copy(&mut from, &mut to);
-            let _ = to.shutdown(Shutdown::Write);
-        });
-    }
-}
+use crate::gate::Gate;
+use crate::support::{SENDERS, World, source, workers};
 
 /// Changes every row, removes some and adds others.
 const CHANGES: &str = "\
@@ -83,6 +15,13 @@ const CHANGES: &str = "\
     DELETE FROM lower.rows WHERE id % 5 = 0; \
     INSERT INTO lower.rows SELECT id + 1000, 1, code, mask FROM lower.rows; \
     UPDATE lower.rows SET id = 15 WHERE id = 16";
+
+/// Runs SQL between the snapshot and the first read.
+async fn meanwhile(gate: Gate, world: &mut World, sql: &str) {
+    let open = gate.knocked().await;
+    world.place.run(sql).await;
+    open.send(()).expect("the gate waits");
+}
 
 async fn forty_rows() -> (World, PathBuf) {
     let world = World::new(&(1..=40).collect::<Vec<_>>()).await;
@@ -101,7 +40,7 @@ async fn rows_that_change_while_they_are_sent_do_not_tear_the_package() {
     let sending = tokio::spawn(async move {
         send(&session, &ids, sender, &table, &package, workers(2, 3), Arc::default()).await
     });
-    gate.meanwhile(&mut world, CHANGES).await;
+    meanwhile(gate, &mut world, CHANGES).await;
     let report = sending.await.expect("no panic").expect("sent");
     assert_eq!((report.rows, report.parts), (40, 14));
     world.try_send(1, SENDERS[1], 9).await.expect("sent");
@@ -122,7 +61,7 @@ async fn rows_that_change_while_they_are_exported_do_not_tear_the_file() {
     let exporting = tokio::spawn(async move {
         export(&session, &ids, party, &table, &path, workers(3, 7), Arc::default()).await
     });
-    gate.meanwhile(&mut world, CHANGES).await;
+    meanwhile(gate, &mut world, CHANGES).await;
     assert_eq!(exporting.await.expect("no panic").expect("exported").rows, 40);
     let before = source(world.place.database(), "reference", "before", &world.layout);
     world.assert_plain_file_equals(&file, &before, 40).await;
