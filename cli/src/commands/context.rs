@@ -66,6 +66,15 @@ impl Context {
         }
     }
 
+    /// The receiver, which `--party-id` must be where it is given.
+    pub(crate) fn receiver(&self, args: &SessionArgs) -> Result<PartyId, Failure> {
+        let named = args.checks.party_id.map(PartyId::try_from).transpose();
+        if let Some(party) = named.map_err(Failure::usage)? {
+            self.session.check_receiver(party).map_err(Failure::refused)?;
+        }
+        Ok(self.session.receiver().party)
+    }
+
     /// Opens the agreement key: it says which of the two senders this is.
     pub(crate) fn sender_keys(
         &self,
