@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use reshare_engine::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
-use reshare_engine::row_key::{ContentTag, content_digest};
+use reshare_engine::row_key::ContentTag;
 use reshare_engine::rows::Rows;
 use serde::Serialize;
 
@@ -162,7 +162,7 @@ impl Sealer {
             rows: rows.len() as u64,
             sealed_bytes: part.sealed_bytes,
             sealed_digest: part.sealed_digest,
-            content_digest: blake3::Hash::from_bytes(content_digest(&tags)),
+            content_digest: ledger.content_digest(&tags),
             exported_at,
             left_out: left_out.clone(),
         };
