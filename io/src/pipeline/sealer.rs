@@ -229,7 +229,7 @@ fn lock(directory: &Path) -> Result<File, PipelineError> {
     };
     durable::create_directory(directory).map_err(failed)?;
     let file = File::open(directory).map_err(failed)?;
-    match file.try_lock() {
+    match durable::lock_soon(&file) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             Err(PipelineError::InUse { directory: directory.to_owned() })
