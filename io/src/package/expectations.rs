@@ -8,6 +8,7 @@ use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 
 use super::PartEntry;
+use crate::session::{Session, SessionIds};
 use crate::share_file::{Kind, ShareFileSpec};
 
 /// The facts of a session that every package of it must agree with.
@@ -30,6 +31,23 @@ pub struct PackageExpectations {
 }
 
 impl PackageExpectations {
+    /// What a session says of one sender's package.
+    #[must_use]
+    pub fn of(session: &Session, sender: PartyId) -> Self {
+        Self {
+            session_id: session.id().to_string(),
+            fingerprint: session.fingerprint(),
+            sender,
+            receiver: session.receiver().party,
+            layout: Arc::clone(session.layout()),
+            ids: match session.ids() {
+                SessionIds::Range(range) => *range,
+                SessionIds::List { .. } => IdRange::ALL,
+            },
+            max_part_bytes: session.max_part_bytes(),
+        }
+    }
+
     /// What the header of one part must say.
     #[must_use]
     pub fn part_spec(&self, entry: &PartEntry) -> ShareFileSpec {

@@ -134,15 +134,7 @@ impl HeldRows for PooledBatch {
 
 /// What a session says of one sender's package.
 pub(crate) fn expectations(session: &Session, sender: PartyId) -> PackageExpectations {
-    PackageExpectations {
-        session_id: session.id().to_string(),
-        fingerprint: session.fingerprint(),
-        sender,
-        receiver: session.receiver().party,
-        layout: Arc::clone(session.layout()),
-        ids: bounds(session),
-        max_part_bytes: session.max_part_bytes(),
-    }
+    PackageExpectations::of(session, sender)
 }
 
 /// Opens a package of whichever sender it claims to be; that claim is then verified.
