@@ -6,9 +6,9 @@
 
 mod answer;
 mod body;
-//mod client;
-//mod client_error;
-//mod connection;
+mod client;
+mod client_error;
+mod connection;
 mod digest;
 mod health;
 mod identity;
@@ -19,18 +19,18 @@ mod listing;
 mod metrics;
 mod names;
 mod peer;
-//mod retry;
+mod retry;
 mod routes;
 mod server;
 mod slot;
-//mod upload;
+mod upload;
 
-//pub use client::{Client, ClientOptions, Target};
-//pub use client_error::ClientError;
+pub use client::{Client, ClientOptions, Target};
+pub use client_error::ClientError;
 pub use identity::{IdentityError, TlsFiles, TlsIdentity};
 pub use inbox::Inbox;
 pub use inbox_error::InboxError;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use server::{Endpoint, ServerError, Shutdown};
-//pub use upload::{UploadOptions, UploadReport, upload};
+pub use upload::{UploadOptions, UploadReport, upload};
