@@ -73,9 +73,24 @@ pub(crate) struct DatabaseArgs {
     #[arg(long, value_name = "SCHEMA")]
     pub(crate) db_schema: Option<String>,
 
-    /// Database connections that work at the same time
-    #[arg(short = 'j', long, value_name = "N", default_value_t = default_connections())]
-    pub(crate) connections: usize,
+    #[command(flatten)]
+    pub(crate) connections: ConnectionArgs,
+}
+
+/// How many connections.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionArgs {
+    /// Database connections that work at the same time [default: one a core, at most 4]
+    #[arg(short = 'j', long, value_name = "N")]
+    connections: Option<NonZeroUsize>,
+}
+
+impl ConnectionArgs {
+    /// The number asked for, or the default.
+    pub(crate) fn count(&self) -> usize {
+        let default = || std::thread::available_parallelism().map_or(2, |cores| cores.get().min(4));
+        self.connections.map_or_else(default, NonZeroUsize::get)
+    }
 }
 
 /// The work on rows.
@@ -83,12 +98,12 @@ pub(crate) struct DatabaseArgs {
 #[command(next_help_heading = "Work")]
 pub(crate) struct WorkArgs {
     /// Rows in a part
-    #[arg(long, value_name = "ROWS", default_value_t = 512)]
-    pub(crate) batch_size: usize,
+    #[arg(long, value_name = "ROWS", default_value = "512")]
+    pub(crate) batch_size: NonZeroUsize,
 
     /// Threads that seal and open parts [default: RAYON_NUM_THREADS, then one a core]
     #[arg(long, value_name = "N")]
-    pub(crate) threads: Option<usize>,
+    pub(crate) threads: Option<NonZeroUsize>,
 }
 
 /// What a sender blinds with.
@@ -241,10 +256,6 @@ pub(crate) struct OutputArgs {
 impl WorkArgs {
     /// Threads for sealing and opening.
     pub(crate) fn threads(&self) -> usize {
-        self.threads.unwrap_or_else(reshare_io::pipeline::default_threads).max(1)
+        self.threads.map_or_else(reshare_io::pipeline::default_threads, NonZeroUsize::get)
     }
-}
-
-pub(crate) fn default_connections() -> usize {
-    std::thread::available_parallelism().map_or(2, |cores| cores.get().min(4))
 }

@@ -8,6 +8,7 @@ use reshare_io::package::PackageError;
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::postgres::export::ExportError;
 use reshare_io::postgres::load_error::LoadError;
+use reshare_io::postgres::schema::SchemaError;
 
 /// What the program answers to the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,9 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
             "one sender used another key or session file: compare `reshare session show` at both"
         }
         PipelineError::OtherIdentity => "give the identity whose recipient `session show` prints",
+        PipelineError::InUse { .. } => {
+            "another run is making this package: wait for it, or name another directory"
+        }
         PipelineError::PartRows { .. } => "give a smaller --batch-size",
         PipelineError::Package(PackageError::AlreadyClosed { .. }) => {
             "the package is complete: deliver it, or name another directory"
@@ -105,9 +109,30 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         PipelineError::Package(PackageError::UnfinishedFile { .. }) => {
             "the copy was interrupted: copy the package anew"
         }
+        PipelineError::Export(ExportError::Schema(error))
+        | PipelineError::Load(LoadError::Schema(error)) => return schema_hint(error),
+        PipelineError::Load(LoadError::LoadedRowsGone { .. }) => {
+            "rows were deleted after they were loaded: delete this session's rows from the table \
+             reshare_progress beside it to have them loaded again"
+        }
+        PipelineError::Load(LoadError::OlderDelivered { .. }) => {
+            "--allow-older replaces newer rows, too; nothing of this range was written"
+        }
         PipelineError::Export(ExportError::Connect(_))
         | PipelineError::Load(LoadError::Connect(_)) => {
             "check --db-url, DATABASE_URL or the PG* variables, and whether the server runs"
+        }
+        _ => return None,
+    })
+}
+
+fn schema_hint(error: &SchemaError) -> Option<&'static str> {
+    Some(match error {
+        SchemaError::NoSuchTable { .. } => {
+            "check --db-url and --db-schema; the receiver's table must be there, empty or not"
+        }
+        SchemaError::EpochNotAgreed { .. } => {
+            "make the session with --agree-column version_id --agree-column rerand_epoch"
         }
         _ => return None,
     })

@@ -1,6 +1,5 @@
 //! What the commands have in common: the session, who this party is, its table.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use reshare_io::pipeline::sender::SenderKeys;
 use reshare_io::pipeline::workers::{Source, Workers};
 use reshare_io::postgres::connect::Database;
 use reshare_io::postgres::table::{TableName, TableSpec};
-use reshare_io::session::{IdList, Session, parse_fingerprint};
+use reshare_io::session::{IdList, Session, SessionError, parse_fingerprint};
 use secrecy::SecretString;
 use time::OffsetDateTime;
 
@@ -20,7 +19,7 @@ use crate::args::{DatabaseArgs, PackagesArgs, SenderKeyArgs, SessionArgs, WorkAr
 use crate::argv::ENV_PREFIX;
 use crate::exit::Failure;
 
-/// A session whose cross-checks hold, alive by this machine's clock.
+/// A session whose cross-checks hold.
 pub(crate) struct Context {
     pub(crate) session: Session,
     ids_from: Option<PathBuf>,
@@ -29,11 +28,8 @@ pub(crate) struct Context {
 impl Context {
     /// Reads the session and checks every flag that repeats one of its facts.
     pub(crate) fn open(args: &SessionArgs) -> Result<Self, Failure> {
-        let session = Session::load(&args.session).map_err(Failure::refused)?;
+        let session = load_session(&args.session)?;
         check_flags(&session, args)?;
-        session.check_time(OffsetDateTime::now_utc()).map_err(|error| {
-            Failure::refused(error).hint("check this machine's clock, or agree on a new session")
-        })?;
         Ok(Self { session, ids_from: args.ids_from.clone() })
     }
 
@@ -69,6 +65,9 @@ impl Context {
         keys: &SenderKeyArgs,
     ) -> Result<SenderKeys, Failure> {
         self.expect_fingerprint(&keys.expect_fingerprint)?;
+        self.session.check_time(OffsetDateTime::now_utc()).map_err(|error| {
+            Failure::refused(error).hint("check this machine's clock, or agree on a new session")
+        })?;
         let source: AgreementKeySource = keys.agreement_key.parse().map_err(Failure::usage)?;
         let key = AgreementKey::open(&source).map_err(Failure::refused)?;
         let keys = SenderKeys::agree(&self.session, &key).map_err(Failure::refused)?;
@@ -114,10 +113,16 @@ impl Context {
 }
 
 /// How many of everything work at the same time.
-pub(crate) fn workers(connections: usize, work: &WorkArgs) -> Result<Workers, Failure> {
-    let rows_per_part = NonZeroUsize::new(work.batch_size)
-        .ok_or_else(|| Failure::usage("--batch-size must be at least 1"))?;
-    Ok(Workers { connections: connections.max(1), threads: work.threads(), rows_per_part })
+pub(crate) fn workers(connections: usize, work: &WorkArgs) -> Workers {
+    Workers { connections, threads: work.threads(), rows_per_part: work.batch_size }
+}
+
+/// Reads a session file.
+pub(crate) fn load_session(path: &Path) -> Result<Session, Failure> {
+    Session::load(path).map_err(|error| match error {
+        SessionError::Read { .. } => Failure::failed(error).hint("check --session"),
+        error => Failure::refused(error),
+    })
 }
 
 /// The table of one party, in its own schema or another one.

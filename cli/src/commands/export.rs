@@ -33,7 +33,7 @@ impl ExportArgs {
         let sender = context.sender_named(&self.session)?;
         let source = context.source(sender, &self.database)?;
         let ids = context.row_ids()?;
-        let workers = workers(self.database.connections, &self.work)?;
+        let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, |progress| async {
             let session = &context.session;
             let report = export(session, &ids, sender, &source, &self.out, workers, progress);

@@ -1,9 +1,12 @@
 //! `reshare inspect`.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use reshare_io::package::{MANIFEST_NAME, ManifestContent, Totals, read_manifest};
+use reshare_io::pipeline::error::PipelineError;
 use reshare_io::share_file::{self, ShareFileHeader};
 use serde_json::{Value, json};
 
@@ -12,7 +15,7 @@ use crate::exit::{Exit, Failure, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// A share file, a package's directory, or its manifest
+    /// A share file, a package's directory, its manifest, or a sealed part
     #[arg(value_name = "PATH")]
     path: PathBuf,
 }
@@ -23,6 +26,7 @@ impl InspectArgs {
         let directory = if is_manifest { self.path.parent() } else { Some(self.path.as_path()) };
         let description = match directory {
             Some(directory) if is_manifest || directory.is_dir() => package(directory)?,
+            _ if is_age_file(&self.path)? => sealed(&self.path)?,
             _ => share_file(&self.path)?,
         };
         if output.json {
@@ -58,10 +62,33 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
+/// What every age file begins with.
+const AGE_MAGIC: &[u8] = b"age-encryption.org/v1\n";
+
+fn is_age_file(path: &Path) -> Result<bool, Failure> {
+    let mut begin = Vec::new();
+    let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
+    let mut file = file.take(AGE_MAGIC.len() as u64);
+    file.read_to_end(&mut begin).map_err(|error| cannot_read(path, &error))?;
+    Ok(begin == AGE_MAGIC)
+}
+
+fn sealed(path: &Path) -> Result<Value, Failure> {
+    let metadata = path.metadata().map_err(|error| cannot_read(path, &error))?;
+    Ok(json!({
+        "what": "sealed file (age), such as a part of a package: only its recipient can open it",
+        "bytes": metadata.len(),
+    }))
+}
+
+fn cannot_read(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("cannot read {}: {error}", path.display()))
+}
+
 fn share_file(path: &Path) -> Result<Value, Failure> {
     let header = share_file::inspect(path).map_err(|error| {
-        Failure::refused(error)
-            .hint("inspect knows share files, package directories and manifests; the parts of a package are sealed for the receiver")
+        Failure::from(PipelineError::from(error))
+            .hint("inspect knows share files, packages, manifests and sealed parts")
     })?;
     let ShareFileHeader { spec, producer, digest, .. } = &header;
     let agree = spec.layout.agree().iter().map(|column| {
@@ -83,7 +110,7 @@ fn share_file(path: &Path) -> Result<Value, Failure> {
 }
 
 fn package(directory: &Path) -> Result<Value, Failure> {
-    let manifest = read_manifest(directory).map_err(Failure::refused)?;
+    let manifest = read_manifest(directory).map_err(PipelineError::from)?;
     let ManifestContent { session_id, fingerprint, sender, receiver, parts, signed_at, .. } =
         manifest.claims();
     let Totals { parts: count, rows, sealed_bytes } = manifest.claimed_totals();

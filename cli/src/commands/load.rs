@@ -36,7 +36,7 @@ impl LoadArgs {
         let context = Context::open(&self.session)?;
         let source = context.source(context.session.receiver().party, &self.database)?;
         let target = Target { source, options: self.conflicts.options()? };
-        let workers = workers(self.database.connections, &self.work)?;
+        let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, |progress| async {
             let loaded = load(&context.session, &self.input, &target, workers, progress);
             loaded.await.map_err(Failure::from)

@@ -35,7 +35,7 @@ impl MergeArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         let packages = context.packages(&self.packages)?;
-        let workers = workers(1, &self.work)?;
+        let workers = workers(1, &self.work);
         let (report, took) = run(output, |progress| async {
             let merged = merge(&context.session, packages, &self.out, workers, progress);
             merged.await.map_err(Failure::from)

@@ -35,7 +35,7 @@ impl PackArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         let keys = context.sender_keys(&self.session, &self.keys)?;
-        let workers = workers(1, &self.work)?;
+        let workers = workers(1, &self.work);
         let (report, took) = run(output, |progress| async {
             let session = &context.session;
             let report = pack(session, keys, &self.input, &self.to, workers, progress);

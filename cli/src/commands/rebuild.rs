@@ -41,7 +41,7 @@ impl RebuildArgs {
         let packages = context.packages(&self.packages)?;
         let source = context.source(context.session.receiver().party, &self.database)?;
         let target = Target { source, options: self.conflicts.options()? };
-        let workers = workers(self.database.connections, &self.work)?;
+        let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, |progress| async {
             let rebuilt = rebuild(&context.session, packages, &target, workers, progress);
             rebuilt.await.map_err(Failure::from)

@@ -36,7 +36,7 @@ impl SendArgs {
         let keys = context.sender_keys(&self.session, &self.keys)?;
         let source = context.source(keys.sender(), &self.database)?;
         let ids = context.row_ids()?;
-        let workers = workers(self.database.connections, &self.work)?;
+        let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, |progress| async {
             let session = &context.session;
             let report = send(session, &ids, keys, &source, &self.to, workers, progress);

@@ -14,7 +14,7 @@ use reshare_io::session::{IdList, NewSession, Receiver, Sender, Session, Session
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::context::{database, read_text};
+use super::context::{database, load_session, read_text};
 use crate::args::OutputArgs;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::run::run;
@@ -88,7 +88,7 @@ struct NewArgs {
     #[arg(long = "share-column", value_name = "NAME=LEN")]
     share_columns: Vec<String>,
 
-    /// The largest part, in bytes before it is sealed
+    /// The largest sealed part, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = Session::DEFAULT_MAX_PART_BYTES)]
     max_part_bytes: u64,
 
@@ -118,7 +118,7 @@ impl SessionCommand {
         match &self.action {
             Action::New(args) => args.run(output),
             Action::Show { session } => {
-                let session = Session::load(session).map_err(Failure::refused)?;
+                let session = load_session(session)?;
                 show(output, &session);
                 Ok(Exit::Done)
             }

@@ -12,7 +12,7 @@ use reshare_io::share_file;
 use serde::Serialize;
 
 use super::context::{Context, database, table_of, workers};
-use crate::args::{OutputArgs, SessionArgs, WorkArgs, default_connections};
+use crate::args::{ConnectionArgs, OutputArgs, SessionArgs, WorkArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -35,9 +35,8 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// Database connections that work at the same time, on each side
-    #[arg(short = 'j', long, value_name = "N", default_value_t = default_connections())]
-    connections: usize,
+    #[command(flatten)]
+    connections: ConnectionArgs,
 
     #[command(flatten)]
     work: WorkArgs,
@@ -62,7 +61,7 @@ impl VerifyArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         let sides = self.sides(&context)?;
-        let workers = workers(self.connections, &self.work)?;
+        let workers = workers(self.connections.count(), &self.work);
         let (comparison, took) = run(output, |progress| async move {
             let compared = match (&self.file, sides.as_slice()) {
                 (Some(file), [table]) => {

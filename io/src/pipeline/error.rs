@@ -66,6 +66,12 @@ pub enum PipelineError {
     /// The identity does not open what is sealed for the session's recipient.
     #[error("the identity is not that of the session's recipient")]
     OtherIdentity,
+    /// Another run is making this package.
+    #[error("package {}: another run is making it", directory.display())]
+    InUse {
+        /// The package.
+        directory: PathBuf,
+    },
     /// Delivered ids are in the target already.
     #[error(
         "{count} or more delivered ids are in {table} already, loaded by something else: {ids:?}"
@@ -119,7 +125,8 @@ impl PipelineError {
             | Self::KeyCheck { .. }
             | Self::OtherIdentity
             | Self::Conflict { .. } => true,
-            Self::PartRows { .. }
+            Self::InUse { .. }
+            | Self::PartRows { .. }
             | Self::FileTime(_)
             | Self::Stopped
             | Self::Thread(_)

@@ -43,6 +43,7 @@ pub async fn export(
     workers: Workers,
     progress: Arc<Progress>,
 ) -> Result<ExportReport, PipelineError> {
+    let workers = workers.within_parts_of(session);
     progress.begin("plan", 0);
     let mut snapshot = Snapshot::open(&source.database, &source.table).await?;
     let plan = snapshot.plan(&ids.export_ids(), workers.rows_per_part).await?;

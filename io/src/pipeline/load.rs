@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::conflicts::Conflicts;
 use super::error::PipelineError;
+use super::open_file::open_checked;
 use super::progress::Progress;
 use super::rows_digest::rows_digest;
 use super::sweep::segments_left;
@@ -42,20 +43,14 @@ pub async fn load(
     workers: Workers,
     progress: Arc<Progress>,
 ) -> Result<LoadReport, PipelineError> {
+    let workers = workers.within_parts_of(session);
     let expected = Expected {
         fingerprint: session.fingerprint(),
         kind: Kind::Rebuilt,
         party: Some(session.receiver().party),
         layout: Some(Arc::clone(session.layout())),
     };
-    progress.begin("check", 0);
-    let path = path.to_owned();
-    let file = super::blocking(move || {
-        let file = ShareFile::open(path, &expected)?;
-        file.verify_digest()?;
-        Ok(Arc::new(file))
-    })
-    .await?;
+    let file = Arc::new(open_checked(path, expected, &progress).await?);
     let source = &target.source;
     let fingerprint = session.fingerprint();
     let mut loader =

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::error::PipelineError;
+use super::joined_ids::JoinedIds;
 use super::merged::Merger;
 use super::open_ahead::{LEAST_BATCHES, OpenAhead};
 use super::packages::Packages;
@@ -44,6 +45,7 @@ pub async fn merge(
     workers: Workers,
     progress: Arc<Progress>,
 ) -> Result<MergeReport, PipelineError> {
+    let workers = workers.within_parts_of(session);
     let spec = ShareFileSpec {
         kind: Kind::Rebuilt,
         fingerprint: session.fingerprint(),
@@ -104,15 +106,13 @@ fn merge_to_file(
 
 /// Joins both packages without their shares.
 fn count_pairs(packages: &Packages, progress: &Progress) -> Result<u64, PipelineError> {
-    let mut sweep = Sweep::new(packages.ranges(), vec![packages.bounds()]);
+    let mut joined = JoinedIds::new(packages, vec![packages.bounds()]);
     let mut pairs = 0;
-    while let Some(step) = sweep.step(usize::MAX, |part| packages.open_prefix(part))? {
+    while let Some(ids) = joined.next()? {
         if progress.stopped() {
             return Err(PipelineError::Stopped);
         }
-        if let [Some(first), Some(second)] = &step.rows {
-            pairs += reshare_engine::merge::join(first, second)?.pairs.len() as u64;
-        }
+        pairs += ids.len() as u64;
     }
     Ok(pairs)
 }

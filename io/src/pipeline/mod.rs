@@ -26,8 +26,10 @@ pub mod verify;
 pub mod workers;
 
 mod conflicts;
+mod joined_ids;
 mod merged;
 mod open_ahead;
+mod open_file;
 mod pool;
 mod read_parts;
 mod rows_digest;

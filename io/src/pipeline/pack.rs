@@ -8,6 +8,7 @@ use reshare_engine::ids::IdRange;
 use tokio::task::JoinSet;
 
 use super::error::PipelineError;
+use super::open_file::open_checked;
 use super::pool::BatchPool;
 use super::progress::Progress;
 use super::sealer::{PackReport, Sealer};
@@ -36,14 +37,7 @@ pub async fn pack(
         party: Some(keys.sender()),
         layout: Some(Arc::clone(session.layout())),
     };
-    progress.begin("check", 0);
-    let path = path.to_owned();
-    let file = super::blocking(move || {
-        let file = ShareFile::open(path, &expected)?;
-        file.verify_digest()?;
-        Ok(file)
-    })
-    .await?;
+    let file = open_checked(path, expected, &progress).await?;
     let exported_at = written_at(&file)?;
     let sealer = Sealer::create(session, keys, directory)?;
     progress.begin("pack", file.rows().len() as u64);

@@ -79,12 +79,6 @@ impl Packages {
         parts.map(|part| usize::try_from(part.rows).unwrap_or(usize::MAX)).max().unwrap_or(0)
     }
 
-    /// The most rows that can be rebuilt: those of the package with fewer.
-    pub(crate) fn rows_at_most(&self) -> u64 {
-        let rows = self.packages.each_ref().map(|package| package.manifest().totals().rows);
-        rows[0].min(rows[1])
-    }
-
     /// Opens a part: see [`Package::open_part`].
     pub(crate) fn open_part(
         &self,

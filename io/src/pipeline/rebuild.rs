@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::conflicts::Conflicts;
 use super::error::PipelineError;
+use super::joined_ids::JoinedIds;
 use super::merged::{MergedRange, Merger};
 use super::open_ahead::{LEAST_BATCHES, OpenAhead};
 use super::packages::Packages;
@@ -39,7 +40,9 @@ pub struct RebuildReport {
 /// Opens, merges and loads both packages, all at the same time, each range once.
 ///
 /// Rows that only one side has, or whose agree columns differ, are not written: the report
-/// lists them.
+/// lists them. Before anything is written, ids, agree columns and row checks of both packages
+/// are gone through; shares are read once, and a part with changed ones is found when it is
+/// opened.
 ///
 /// # Errors
 /// A [`PipelineError`]; what was committed before stays, and another run goes on there.
@@ -50,19 +53,21 @@ pub async fn rebuild(
     workers: Workers,
     progress: Arc<Progress>,
 ) -> Result<RebuildReport, PipelineError> {
+    let workers = workers.within_parts_of(session);
     progress.begin("check", 0);
     let (source, fingerprint) = (&target.source, session.fingerprint());
     let mut loader =
         Loader::open(&source.database, &source.table, fingerprint, target.options).await?;
     let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
     let segments = segments_left(packages.bounds(), &done);
-    refuse_conflicts(&mut loader, target.options.on_conflict, &packages, &segments).await?;
+    let on_conflict = target.options.on_conflict;
+    let rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;
     let mut report = RebuildReport::default();
     for range in loader.loaded() {
         report.rows_skipped += range.rows;
         extend(&mut report.leftovers, &range.leftovers);
     }
-    progress.begin("rebuild", packages.rows_at_most());
+    progress.begin("rebuild", rows + report.rows_skipped);
     progress.skip(report.rows_skipped);
     let (sender, receiver) = channel(1);
     let receiver = Arc::new(Mutex::new(receiver));
@@ -89,33 +94,31 @@ pub async fn rebuild(
     Ok(report)
 }
 
-/// Goes through ids and agree columns of both packages, where the target is not empty, before
-/// anything is written.
-async fn refuse_conflicts(
+/// Joins both packages without their shares and looks for conflicts, before anything is
+/// written, and returns how many rows can be rebuilt.
+async fn check(
     loader: &mut Loader,
     on_conflict: OnConflict,
     packages: &Packages,
     segments: &[IdRange],
-) -> Result<(), PipelineError> {
-    let bounds = packages.bounds();
-    let Some(mut conflicts) = Conflicts::begin(loader, on_conflict, bounds).await? else {
-        return Ok(());
-    };
-    let mut sweep = Sweep::new(packages.ranges(), segments.to_vec());
-    loop {
-        let delivered = tokio::task::block_in_place(|| {
-            let step = sweep.step(usize::MAX, |part| packages.open_prefix(part))?;
-            let Some(step) = step else { return Ok::<_, PipelineError>(None) };
-            let [Some(first), Some(second)] = &step.rows else { return Ok(Some(Vec::new())) };
-            let joined = reshare_engine::merge::join(first, second)?;
-            let ids = joined.pairs.iter().map(|(row, _)| first.ids[*row as usize]);
-            Ok(Some(ids.collect()))
-        })?;
-        match delivered {
-            Some(ids) if conflicts.look_for(&ids).await? => {}
-            _ => return conflicts.finish(),
+    progress: &Progress,
+) -> Result<u64, PipelineError> {
+    let mut conflicts = Conflicts::begin(loader, on_conflict, packages.bounds()).await?;
+    let mut joined = JoinedIds::new(packages, segments.to_vec());
+    let mut rows = 0;
+    while let Some(ids) = tokio::task::block_in_place(|| joined.next())? {
+        if progress.stopped() {
+            return Err(PipelineError::Stopped);
+        }
+        rows += ids.len() as u64;
+        if let Some(conflicts) = &mut conflicts
+            && !conflicts.look_for(&ids).await?
+        {
+            break;
         }
     }
+    conflicts.map_or(Ok(()), Conflicts::finish)?;
+    Ok(rows)
 }
 
 /// The stage that opens and merges.

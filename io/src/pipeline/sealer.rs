@@ -1,5 +1,6 @@
 //! Blinds and seals a sender's parts from several threads, and closes the package.
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +12,10 @@ use serde::Serialize;
 
 use super::error::PipelineError;
 use super::sender::SenderKeys;
-use crate::package::{Manifest, ManifestContent, PackageWriter, PartEntry, PartName, Timestamp};
+use crate::durable;
+use crate::package::{
+    Manifest, ManifestContent, PackageError, PackageWriter, PartEntry, PartName, Timestamp,
+};
 use crate::session::Session;
 
 /// A package being made.
@@ -19,6 +23,8 @@ pub(crate) struct Sealer {
     keys: SenderKeys,
     writer: PackageWriter,
     entries: Mutex<Vec<PartEntry>>,
+    /// Keeps other runs out of the directory until it is closed.
+    _in_use: File,
 }
 
 /// What a sender packed.
@@ -40,16 +46,17 @@ impl Sealer {
     /// Begins a package, or begins one anew that an earlier run did not close.
     ///
     /// # Errors
-    /// When the directory is closed already or cannot be used.
+    /// When the directory is closed already, in use by another run, or cannot be used.
     pub(crate) fn create(
         session: &Session,
         keys: SenderKeys,
         directory: &Path,
     ) -> Result<Self, PipelineError> {
+        let in_use = lock(directory)?;
         let expectations = super::packages::expectations(session, keys.sender());
         let recipient = session.receiver().recipient.clone();
         let writer = PackageWriter::create(directory, expectations, recipient)?;
-        Ok(Self { keys, writer, entries: Mutex::default() })
+        Ok(Self { keys, writer, entries: Mutex::default(), _in_use: in_use })
     }
 
     /// Blinds the rows of a batch in place and seals them.
@@ -118,6 +125,29 @@ impl Sealer {
         };
         let manifest = self.writer.close(&content)?;
         Ok(PackReport::of(session, &manifest))
+    }
+}
+
+/// Locks the directory of a package: two runs would replace each other's parts, and the
+/// manifest of one would list what the other has written.
+fn lock(directory: &Path) -> Result<File, PipelineError> {
+    let failed = |source| {
+        let (action, path) = ("lock", directory.to_owned());
+        PackageError::Io { action, path, source }
+    };
+    durable::create_directory(directory).map_err(failed)?;
+    let file = File::open(directory).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(PipelineError::InUse { directory: directory.to_owned() })
+        }
+        Err(TryLockError::Error(error)) => {
+            // Some network file systems lock no directory: then nothing but care keeps runs
+            // apart.
+            tracing::warn!(directory = %directory.display(), %error, "cannot lock the package");
+            Ok(file)
+        }
     }
 }
 

@@ -7,11 +7,15 @@ use std::sync::Arc;
 use reshare_engine::ids::IdRange;
 
 use super::error::PipelineError;
+use super::open_file::open_checked;
 use super::progress::Progress;
 use super::workers::{Source, Workers};
 use crate::postgres::compare::{Comparison, TableCheck, compare_tables};
 use crate::session::Session;
-use crate::share_file::{Expected, Kind, ShareFile};
+use crate::share_file::{Expected, Kind};
+
+/// The most share data of one batch, however many rows are asked for.
+const LARGEST_BATCH_BYTES: usize = 64 << 20;
 
 /// Compares the session's rows of two tables, column by column, bit by bit.
 ///
@@ -25,11 +29,14 @@ pub async fn verify_tables(
     progress: &Progress,
 ) -> Result<Comparison, PipelineError> {
     progress.begin("verify", 0);
+    let limit = LARGEST_BATCH_BYTES / left.table.layout().row_share_bytes();
+    let rows_at_once =
+        workers.rows_per_part.min(NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN));
     let left = (&left.database, &left.table);
     let right = (&right.database, &right.table);
     let jobs = NonZeroUsize::new(workers.connections);
     let jobs = jobs.unwrap_or(NonZeroUsize::MIN);
-    Ok(compare_tables(left, right, within, workers.rows_per_part, jobs).await?)
+    Ok(compare_tables(left, right, within, rows_at_once, jobs).await?)
 }
 
 /// Compares a share file of any kind but blinded (the left side) with a table (the right side).
@@ -44,20 +51,14 @@ pub async fn verify_file(
     workers: Workers,
     progress: &Progress,
 ) -> Result<Comparison, PipelineError> {
+    let workers = workers.within_parts_of(session);
     let expected = Expected {
         fingerprint: session.fingerprint(),
         kind,
         party: None,
         layout: Some(Arc::clone(session.layout())),
     };
-    progress.begin("check", 0);
-    let path = path.to_owned();
-    let file = super::blocking(move || {
-        let file = ShareFile::open(path, &expected)?;
-        file.verify_digest()?;
-        Ok(file)
-    })
-    .await?;
+    let file = open_checked(path, expected, progress).await?;
     let rows = file.rows();
     progress.begin("verify", rows.len() as u64);
     let within = file.header().spec.ids;

@@ -42,6 +42,13 @@ pub struct Workers {
 }
 
 impl Workers {
+    /// The same, with no more rows at once than one part may have: where the size does not
+    /// show in what is made, it is a matter of memory alone.
+    pub(crate) fn within_parts_of(self, session: &Session) -> Self {
+        let limit = NonZeroUsize::new(session.part_rows_limit()).unwrap_or(NonZeroUsize::MIN);
+        Self { rows_per_part: self.rows_per_part.min(limit), ..self }
+    }
+
     /// Checks that the session allows parts of that many rows.
     pub(crate) fn check_part(&self, session: &Session) -> Result<(), PipelineError> {
         let (rows, limit) = (self.rows_per_part.get(), session.part_rows_limit());

@@ -61,7 +61,8 @@ impl Loader {
     /// Checks the table, waits for its turn, and reads what the session has loaded already.
     ///
     /// # Errors
-    /// A [`LoadError`]: no connection, not the table, or [`LoadError::Busy`].
+    /// A [`LoadError`]: no connection, not the table, [`LoadError::Busy`], or rows that were
+    /// loaded and are gone.
     pub async fn open(
         database: &Database,
         spec: &TableSpec,
@@ -75,6 +76,7 @@ impl Loader {
         let failed = |source| LoadError::Database { table: spec.name().clone(), source };
         progress.create(&mut control).await.map_err(failed)?;
         let loaded = progress.loaded(&mut control).await.map_err(failed)?;
+        check_still_there(&mut control, spec, &loaded).await?;
         Ok(Self { database: database.clone(), table, progress, options, control, loaded })
     }
 
@@ -192,6 +194,46 @@ async fn lock(
     }
 }
 
+/// Counts the rows that the session has loaded: where some were deleted since, skipping them
+/// would end well with a table that is not whole.
+async fn check_still_there(
+    control: &mut PgConnection,
+    spec: &TableSpec,
+    loaded: &[LoadedRange],
+) -> Result<(), LoadError> {
+    for (range, recorded) in spans(loaded) {
+        let (table, within) = (spec.name().sql(), spec.within_sql(range));
+        let sql = format!("SELECT count(*) FROM {table} WHERE {within}");
+        let found: Result<i64, _> =
+            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *control).await;
+        let found = found.map_err(|error| LoadError::database(spec.name(), error))?;
+        let found = found.unsigned_abs();
+        if found < recorded {
+            let table = spec.name().clone();
+            return Err(LoadError::LoadedRowsGone { table, range, recorded, found });
+        }
+    }
+    Ok(())
+}
+
+/// Joins loaded ranges without a gap between them, and adds up their rows.
+fn spans(loaded: &[LoadedRange]) -> Vec<(IdRange, u64)> {
+    let mut spans: Vec<(IdRange, u64)> = vec![];
+    for LoadedRange { ids, rows, .. } in loaded {
+        let joined =
+            spans.last_mut().filter(|(span, _)| span.last().checked_add(1) == Some(ids.first()));
+        let joined = joined.and_then(|(span, sum)| {
+            *span = IdRange::new(span.first(), ids.last())?;
+            *sum += rows;
+            Some(())
+        });
+        if joined.is_none() {
+            spans.push((*ids, *rows));
+        }
+    }
+    spans
+}
+
 /// SQLSTATE of a lock that was not to be had in time.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
@@ -245,6 +287,14 @@ mod tests {
         let ends = loaded(&[(i64::MIN, 0), (7, i64::MAX)]);
         assert_eq!(gaps(IdRange::ALL, &ends), [range(1, 6)]);
         assert_eq!(gaps(IdRange::ALL, &[]), [IdRange::ALL]);
+    }
+
+    #[test]
+    fn ranges_without_a_gap_are_counted_at_once() {
+        let done = loaded(&[(i64::MIN, -1), (0, 9), (20, 29), (30, i64::MAX)]);
+        let ends = [range(i64::MIN, 9), range(20, i64::MAX)];
+        assert_eq!(spans(&done), ends.map(|range| (range, 2)));
+        assert_eq!(spans(&[]), []);
     }
 
     #[test]

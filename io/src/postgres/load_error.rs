@@ -125,6 +125,20 @@ pub enum LoadError {
         /// The range that was loaded.
         recorded: IdRange,
     },
+    /// Rows were deleted after they were loaded.
+    #[error(
+        "table {table}: this session has loaded {recorded} rows into ids {range}, but {found} are there"
+    )]
+    LoadedRowsGone {
+        /// The table.
+        table: TableName,
+        /// The ids.
+        range: IdRange,
+        /// Rows by the progress table.
+        recorded: u64,
+        /// Rows there.
+        found: u64,
+    },
     /// The server failed.
     #[error("writing table {table} failed")]
     Database {

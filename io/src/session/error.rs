@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use reshare_engine::layout::LayoutError;
 use reshare_engine::party::{PartyId, PartyOutOfRange};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::names::{CertificateName, NameError};
 use crate::keys::{PublicKeyError, RecipientError};
@@ -78,7 +79,7 @@ pub enum SessionError {
         got: String,
     },
     /// It would end before it begins.
-    #[error("not_after: {not_after} is not later than not_before, {not_before}")]
+    #[error("not_after: {} is not later than not_before, {}", utc(not_after), utc(not_before))]
     Period {
         /// Its first second.
         not_before: OffsetDateTime,
@@ -185,7 +186,7 @@ pub enum SessionError {
     #[error("transport.server_url: expected https:// and a host, in printable ASCII")]
     ServerUrl,
     /// Its time has not come.
-    #[error("the session begins at {not_before}; this machine's clock says {now}")]
+    #[error("the session begins at {}; this machine's clock says {}", utc(not_before), utc(now))]
     NotYetValid {
         /// Its first second.
         not_before: OffsetDateTime,
@@ -193,7 +194,7 @@ pub enum SessionError {
         now: OffsetDateTime,
     },
     /// Its time is over.
-    #[error("the session ended at {not_after}; this machine's clock says {now}")]
+    #[error("the session ended at {}; this machine's clock says {}", utc(not_after), utc(now))]
     Expired {
         /// Its last second.
         not_after: OffsetDateTime,
@@ -203,4 +204,9 @@ pub enum SessionError {
     /// The system gives no random bytes for a nonce.
     #[error("the system gives no random bytes")]
     Random,
+}
+
+/// Writes a time as the session file does.
+fn utc(time: &OffsetDateTime) -> String {
+    time.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
 }

@@ -53,7 +53,7 @@ pub enum ShareFileDefect {
         got: u64,
     },
     /// Other first bytes than a share file has.
-    #[error("it is no share file: it begins with {got:02x?}")]
+    #[error("it is no share file: it begins with {:?}", got.escape_ascii().to_string())]
     Magic {
         /// The first bytes.
         got: [u8; 8],

@@ -243,6 +243,20 @@ fn plan(spec: &ShareFileSpec) -> Result<BlockPlan, ShareFileDefect> {
     Ok(plan)
 }
 
+/// What is wrong with a file that ends within its header: it is truncated, or something else.
+pub(super) fn too_short(begin: &[u8]) -> ShareFileDefect {
+    let there = begin.len().min(MAGIC.len());
+    if begin[..there] == MAGIC[..there] {
+        return ShareFileDefect::Truncated {
+            expected: HEADER_BYTES as u64,
+            got: begin.len() as u64,
+        };
+    }
+    let mut got = [0; MAGIC.len()];
+    got[..there].copy_from_slice(&begin[..there]);
+    ShareFileDefect::Magic { got }
+}
+
 /// Checks what does not depend on the meaning of the other fields.
 fn check_frame(raw: &RawHeader) -> Result<(), ShareFileDefect> {
     if raw.magic != MAGIC {

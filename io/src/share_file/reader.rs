@@ -11,6 +11,7 @@ use reshare_engine::rows::{AgreeSlice, AgreeValues, Rows};
 
 use super::block_plan::Block;
 use super::check::{check_agree, check_ids, check_padding};
+use super::header::too_short;
 use super::map::map;
 use super::{Expected, HEADER_BYTES, ShareFileDefect, ShareFileError, ShareFileHeader};
 
@@ -154,10 +155,12 @@ fn open_header(path: &Path) -> Result<(File, ShareFileHeader), ShareFileDefect> 
     }
     let mut file = File::open(path).map_err(ShareFileDefect::Read)?;
     let got = file.metadata().map_err(ShareFileDefect::Read)?.len();
-    if got < HEADER_BYTES as u64 {
-        return Err(ShareFileDefect::Truncated { expected: HEADER_BYTES as u64, got });
-    }
     let mut bytes = [0; HEADER_BYTES];
+    if got < HEADER_BYTES as u64 {
+        let there = usize::try_from(got).unwrap_or(HEADER_BYTES);
+        file.read_exact(&mut bytes[..there]).map_err(ShareFileDefect::Read)?;
+        return Err(too_short(&bytes[..there]));
+    }
     file.read_exact(&mut bytes).map_err(ShareFileDefect::Read)?;
     let header = ShareFileHeader::decode(&bytes)?;
     check_length(&header, got)?;

@@ -297,7 +297,9 @@ fn a_header_with_lying_row_counts_is_refused_whatever_its_checksum_says() {
         assert!(told, "{rows}: {defect:?}");
     }
     let no_file = victim.open(b"PK\x03\x04, or whatever else people hand over").unwrap_err();
-    assert!(matches!(no_file, D::Truncated { .. }), "{no_file:?}");
+    assert!(matches!(no_file, D::Magic { .. }), "{no_file:?}");
+    let begun = victim.open(b"reshare\0\x01").unwrap_err();
+    assert!(matches!(begun, D::Truncated { expected: 4096, got: 9 }), "{begun:?}");
     let no_file = victim.open(&[b'#'; 5000]).unwrap_err();
     assert!(matches!(no_file, D::Magic { .. }), "{no_file:?}");
 }

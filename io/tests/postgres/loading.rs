@@ -72,6 +72,21 @@ async fn a_second_load_is_a_no_op() {
 }
 
 #[tokio::test]
+async fn rows_that_were_loaded_and_are_gone_are_not_skipped() {
+    let mut place = Place::with_table().await;
+    place.load(&small_rows(&[1, 2, 5])).await;
+    place.run("DELETE FROM \"SMPC_dev_0\".rows WHERE id = 2").await;
+    let options = LoadOptions::default();
+    let opened = Loader::open(&place.database, &small_spec(), SESSION, options).await;
+    let error = opened.err().expect("must be refused");
+    assert!(error.is_refusal());
+    let LoadError::LoadedRowsGone { range: gone, recorded, found, .. } = error else {
+        panic!("another error: {error}")
+    };
+    assert_eq!((gone, recorded, found), (range(1, 5), 3, 2));
+}
+
+#[tokio::test]
 async fn a_range_loaded_with_other_content_or_bounds_is_refused() {
     let place = Place::with_table().await;
     let rows = small_rows(&[3, 4]);

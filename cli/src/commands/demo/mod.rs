@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use self::databases::Databases;
 use self::parties::Parties;
-use crate::args::{OutputArgs, WorkArgs, default_connections};
+use crate::args::{ConnectionArgs, OutputArgs, WorkArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -51,9 +51,8 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "URL", num_args = 1)]
     db_url: Vec<String>,
 
-    /// Database connections that work at the same time
-    #[arg(short = 'j', long, value_name = "N", default_value_t = default_connections())]
-    connections: usize,
+    #[command(flatten)]
+    connections: ConnectionArgs,
 
     #[command(flatten)]
     work: WorkArgs,
@@ -100,7 +99,7 @@ impl DemoArgs {
         let directory = self.directory()?;
         let path = directory.path();
         let parties = Parties::make(&self.senders, self.target, self.rows, path)?;
-        let workers = super::context::workers(self.connections, &self.work)?;
+        let workers = super::context::workers(self.connections.count(), &self.work);
         let databases = self.databases(output)?;
         let with_databases = databases.is_some();
         let ((equal, stages), took) = run(output, |progress| async {

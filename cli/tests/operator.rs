@@ -1,0 +1,364 @@
+//! The program as operators run it: keys, session, send, rebuild, verify, against a real
+//! PostgreSQL.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use reshare_fixtures::postgres::ThrowAwayPostgres;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const ROWS: usize = 60;
+
+static CLUSTER: LazyLock<ThrowAwayPostgres> =
+    LazyLock::new(|| ThrowAwayPostgres::start().expect("a PostgreSQL server: run `make setup`"));
+
+/// Three parties with keys, a session and seeded databases, and an empty target.
+struct Network {
+    directory: TempDir,
+    databases: [String; 3],
+    target: String,
+    fingerprint: String,
+}
+
+/// What a run printed and returned.
+struct Run {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Run {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        let code = output.status.code().expect("not killed");
+        Self { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    #[track_caller]
+    fn ends_with(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    fn report(&self) -> Value {
+        serde_json::from_str(&self.stdout).expect("a JSON report on standard output")
+    }
+}
+
+fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reshare"));
+    for name in ["DATABASE_URL", "RESHARE_SESSION", "RESHARE_PARTY_ID", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+impl Network {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let create = |name: &str| {
+            let name = format!("network_{number}_{name}");
+            runtime.block_on(CLUSTER.create_database(&name)).expect("a database")
+        };
+        let databases = [create("zero"), create("one"), create("two")];
+        let target = create("target");
+        let mut network = Self { directory, databases, target, fingerprint: String::new() };
+        network.agree();
+        network.seed();
+        network
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Runs the program in the network's directory.
+    fn run(&self, arguments: &[&str]) -> Run {
+        let mut command = program();
+        command.args(arguments).current_dir(&self.directory);
+        Run::of(command.output().expect("it starts"))
+    }
+
+    fn agree(&mut self) {
+        for sender in ["0", "1"] {
+            let made = self.run(&["keygen", "agreement", "--out", &format!("{sender}.key")]);
+            let public = made.ends_with(0).stdout;
+            std::fs::write(self.path(&format!("{sender}.pub")), public).expect("written");
+        }
+        let recipient = self.run(&["keygen", "recipient", "--out", "r.age"]).ends_with(0).stdout;
+        let receiver = format!("2={}", recipient.trim());
+        let new = [
+            "session",
+            "new",
+            "--out",
+            "session.toml",
+            "--session-id",
+            "run",
+            "--environment",
+            "dev",
+            "--sender",
+            "0=0.pub",
+            "--sender",
+            "1=1.pub",
+            "--receiver",
+            &receiver,
+            "--db-end",
+            "1000",
+            "--json",
+        ];
+        let session = self.run(&new).ends_with(0).report();
+        self.fingerprint = session["fingerprint"].as_str().expect("text").to_owned();
+    }
+
+    fn seed(&self) {
+        let rows = ROWS.to_string();
+        let mut arguments = vec!["seed".to_owned(), "--rows".to_owned(), rows];
+        for (party, url) in self.databases.iter().enumerate() {
+            arguments.extend(["--db".to_owned(), format!("{party}={url}")]);
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.run(&arguments).ends_with(0);
+        self.sql(&self.target, "CREATE SCHEMA \"SMPC_dev_2\"");
+        let table = reshare_fixtures::iris_table::IrisTable::Triggers;
+        self.sql(&self.target, &table.create_sql("SMPC_dev_2", "irises"));
+    }
+
+    fn sql(&self, url: &str, sql: &str) -> String {
+        let psql = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--command", sql, url];
+        let run =
+            Run::of(Command::new("psql").args(psql).output().expect("psql: run `make setup`"));
+        run.ends_with(0).stdout
+    }
+
+    fn send(&self, sender: usize, to: &str) -> Run {
+        let key = format!("file:{sender}.key");
+        self.run(&[
+            "send",
+            "--session",
+            "session.toml",
+            "--agreement-key",
+            &key,
+            "--expect-fingerprint",
+            &self.fingerprint,
+            "--db-url",
+            &self.databases[sender],
+            "--to",
+            to,
+            "--batch-size",
+            ["7", "11"][sender],
+            "--json",
+        ])
+    }
+
+    fn rebuild(&self, more: &[&str]) -> Run {
+        let mut arguments = vec![
+            "rebuild",
+            "--session",
+            "session.toml",
+            "--identity",
+            "r.age",
+            "--package",
+            "p0",
+            "--package",
+            "p1",
+            "--db-url",
+            &self.target,
+            "--json",
+        ];
+        arguments.extend(more);
+        self.run(&arguments)
+    }
+
+    fn verify(&self) -> Run {
+        let urls = ["--db-url", &self.target, "--db-url", &self.databases[2]];
+        self.run(&[&["verify", "--session", "session.toml", "--json"], &urls[..]].concat())
+    }
+}
+
+#[test]
+fn two_sends_and_a_rebuild_give_the_lost_table_back() {
+    let network = Network::new();
+    for sender in 0..2 {
+        let report = network.send(sender, &format!("p{sender}")).ends_with(0).report();
+        assert_eq!(report["rows"], ROWS);
+        assert_eq!(report["sender"], sender);
+    }
+    let report = network.rebuild(&[]).ends_with(0).report();
+    assert_eq!((&report["rows"], &report["rows_skipped"]), (&ROWS.into(), &0.into()));
+    assert_eq!(network.verify().ends_with(0).report()["rows_equal"], ROWS);
+    let again = network.rebuild(&["--batch-size", "13"]).ends_with(0).report();
+    assert_eq!((&again["rows"], &again["rows_skipped"]), (&0.into(), &ROWS.into()));
+    network.sql(
+        &network.target,
+        "UPDATE \"SMPC_dev_2\".irises SET left_mask = right_mask WHERE id = 9",
+    );
+    let differs = network.verify().ends_with(4).report();
+    assert_eq!(differs["first_differences"][0]["id"], 9);
+}
+
+#[test]
+fn the_way_through_share_files_gives_the_same_table() {
+    let network = Network::new();
+    for (sender, name) in ["0", "1"].into_iter().enumerate() {
+        let (plain, key) = (format!("{name}.rsh"), format!("{name}.key"));
+        let source = ["--party-id", name, "--db-url", &network.databases[sender], "--out", &plain];
+        network.run(&[&["export", "--session", "session.toml"], &source[..]].concat()).ends_with(0);
+        let keys = ["--agreement-key", &key, "--expect-fingerprint", &network.fingerprint];
+        let package = format!("p{name}");
+        let files = ["--in", &plain, "--to", &package, "--batch-size", "17"];
+        network
+            .run(&[&["pack", "--session", "session.toml"], &keys[..], &files[..]].concat())
+            .ends_with(0);
+    }
+    let packages = ["--identity", "r.age", "--package", "p1", "--package", "p0"];
+    let merge = [&["merge", "--session", "session.toml", "--out", "m.rsh"], &packages[..]].concat();
+    network.run(&merge).ends_with(0);
+    let file = ["--session", "session.toml", "--file", "m.rsh", "--db-url", &network.databases[2]];
+    network.run(&[&["verify"], &file[..]].concat()).ends_with(0);
+    let load = ["--session", "session.toml", "--in", "m.rsh", "--db-url", &network.target];
+    let loaded = network.run(&[&["load"], &load[..]].concat()).ends_with(0);
+    assert!(loaded.stdout.contains("loaded 60 rows"), "{}", loaded.stdout);
+    network.verify().ends_with(0);
+    let shown = network.run(&["inspect", "m.rsh"]).ends_with(0).stdout;
+    assert!(shown.contains("share file (rebuilt)"), "{shown}");
+}
+
+#[test]
+fn rows_that_do_not_agree_are_left_over_and_listed() {
+    let network = Network::new();
+    network.sql(&network.databases[0], "DELETE FROM \"SMPC_dev_0\".irises WHERE id IN (5, 60)");
+    network.sql(&network.databases[1], "DELETE FROM \"SMPC_dev_1\".irises WHERE id = 7");
+    network.sql(
+        &network.databases[1],
+        "UPDATE \"SMPC_dev_1\".irises SET version_id = 9999 WHERE id = 8",
+    );
+    for sender in 0..2 {
+        network.send(sender, &format!("p{sender}")).ends_with(0);
+    }
+    let run = network.rebuild(&["--report", "report.json"]).ends_with(3);
+    let leftovers = &run.report()["leftovers"];
+    assert_eq!(leftovers["only_lower_sender"], serde_json::json!([7]));
+    assert_eq!(leftovers["only_higher_sender"], serde_json::json!([5, 60]));
+    assert_eq!(leftovers["disagreeing"], serde_json::json!([8]));
+    let file = std::fs::read(network.path("report.json")).expect("the report");
+    let file: Value = serde_json::from_slice(&file).expect("JSON");
+    assert_eq!(file["leftovers"], *leftovers);
+    let rows = network.sql(&network.target, "SELECT count(*) FROM \"SMPC_dev_2\".irises");
+    assert_eq!(rows.trim(), "56");
+    // The next run lists them all again.
+    assert_eq!(network.rebuild(&[]).ends_with(3).report()["leftovers"], *leftovers);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_exit_code_4() {
+    let network = Network::new();
+    network.send(0, "p0").ends_with(0);
+    let closed = network.send(0, "p0").ends_with(4);
+    assert!(closed.stderr.contains("hint: the package is complete"), "{}", closed.stderr);
+    let wrong = Network { fingerprint: "0".repeat(64), ..Network::new() };
+    wrong.send(0, "p").ends_with(4);
+    assert!(!wrong.path("p").exists());
+    network.send(1, "p1").ends_with(0);
+    let part = network.path("p1").join("part-000002.age");
+    let sealed = std::fs::read(&part).expect("a part");
+    let mut changed = sealed.clone();
+    changed[5000] ^= 1;
+    std::fs::write(&part, changed).expect("written");
+    let refused = network.rebuild(&[]).ends_with(4);
+    assert!(refused.stderr.contains("part-000002.age"), "{}", refused.stderr);
+    std::fs::write(&part, sealed).expect("written");
+    let insert = "INSERT INTO \"SMPC_dev_2\".irises (id, left_code, left_mask, right_code, right_mask) \
+                  VALUES (60, '', '', '', '')";
+    network.sql(&network.target, "TRUNCATE \"SMPC_dev_2\".irises, \"SMPC_dev_2\".reshare_progress");
+    network.sql(&network.target, insert);
+    let conflict = network.rebuild(&[]).ends_with(4);
+    assert!(conflict.stderr.contains("--on-conflict replace"), "{}", conflict.stderr);
+    let rows = network.sql(&network.target, "SELECT count(*) FROM \"SMPC_dev_2\".irises");
+    assert_eq!(rows.trim(), "1");
+}
+
+#[test]
+fn a_password_is_in_no_message_and_not_in_the_process_title() {
+    let network = Network::new();
+    let url = "postgres://alice:hunter2-secret@127.0.0.1:1/db?connect_timeout=1";
+    for given in [url, "env:URL_WITH_PASSWORD"] {
+        let mut command = program();
+        let arguments =
+            ["export", "-vv", "--session", "session.toml", "--party-id", "0", "--out", "x"];
+        command.args(arguments).args(["--db-url", given]).env("URL_WITH_PASSWORD", url);
+        let run = Run::of(command.current_dir(&network.directory).output().expect("starts"));
+        let run = run.ends_with(1);
+        assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
+        assert!(run.stderr.contains("127.0.0.1:1/db as alice"), "{}", run.stderr);
+    }
+    assert!(!arguments_while_running(&network.directory, url).contains("hunter2"));
+}
+
+/// The arguments of a process that waits for a database, as every user of the machine sees them.
+fn arguments_while_running(directory: &TempDir, url: &str) -> String {
+    // A server that accepts and says nothing: the program waits for it.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("bound").port();
+    let url = url.replace(":1/", &format!(":{port}/")).replace("timeout=1", "timeout=60");
+    let mut command = program();
+    let arguments = ["export", "--session", "session.toml", "--party-id", "0", "--out", "x"];
+    command.args(arguments).args(["--db-url", &url]).current_dir(directory);
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().expect("starts");
+    // Connected: it is past its start.
+    let connection = silent.accept().expect("the program connects");
+    let title = std::fs::read(Path::new("/proc").join(child.id().to_string()).join("cmdline"));
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    drop(connection);
+    String::from_utf8_lossy(&title.expect("a process")).into_owned()
+}
+
+#[test]
+fn the_database_is_found_through_the_environment_and_the_password_file() {
+    let network = Network::new();
+    let mut command = program();
+    command.args(["export", "--session", "session.toml", "--party-id", "0", "--out", "a.rsh"]);
+    command.current_dir(&network.directory).env("DATABASE_URL", &network.databases[0]);
+    Run::of(command.output().expect("starts")).ends_with(0);
+    let (_, parameters) = network.databases[0].split_once('?').expect("parameters");
+    let value = |name: &str| {
+        let found = parameters.split('&').find_map(|pair| pair.strip_prefix(name));
+        found.expect("the parameter").to_owned()
+    };
+    let name = network.databases[0].split(['/', '?']).nth(3).expect("a name").to_owned();
+    let mut command = program();
+    command.args(["export", "--session", "session.toml", "--party-id", "0", "--out", "b.rsh"]);
+    command.current_dir(&network.directory).env("PGHOST", value("host=")).env("PGDATABASE", name);
+    command.env("PGPORT", value("port=")).env("PGUSER", value("user="));
+    Run::of(command.output().expect("starts")).ends_with(0);
+    let same = |name: &str| std::fs::read(network.path(name)).expect("a share file");
+    assert_eq!(same("a.rsh"), same("b.rsh"));
+}
+
+#[test]
+fn the_demo_ends_with_an_equal_table_and_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = program();
+    command.args(["demo", "--rows", "300", "--senders", "0,2", "--target", "1", "--quiet"]);
+    let demo = command.env("TMPDIR", directory.path()).output().expect("starts");
+    let run = Run::of(demo).ends_with(0);
+    assert!(run.stdout.contains("equal: every one of the 300 rows"), "{}", run.stdout);
+    assert_eq!(std::fs::read_dir(directory.path()).expect("readable").count(), 0);
+}
+
+#[test]
+fn completions_and_manual_pages_come_from_the_same_definitions() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let run = |arguments: &[&str]| Run::of(program().args(arguments).output().expect("starts"));
+    assert!(run(&["completions", "bash"]).ends_with(0).stdout.contains("rebuild"));
+    let out = directory.path().to_str().expect("UTF-8");
+    run(&["man", "--out", out]).ends_with(0);
+    assert!(directory.path().join("reshare-rebuild.1").exists());
+}
