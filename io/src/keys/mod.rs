@@ -1,7 +1,9 @@
-//! Agreement keys of the senders, age identity of the receiver.
+//! Agreement keys of the senders, age identity of the receiver, certificates of all.
 //!
 //! Private keys lie in files of their own that only the owner can read; they never enter a
 //! session, an error or a log.
+
+pub mod certificate;
 
 mod agreement;
 mod pem;

@@ -12,6 +12,7 @@ mod id_list;
 mod names;
 #[cfg(test)]
 mod samples;
+mod trust;
 mod validate;
 
 use std::fmt;
@@ -29,6 +30,7 @@ pub use facts::{NewSession, Receiver, Sender, SessionIds};
 pub use fingerprint::{FingerprintError, parse_fingerprint};
 pub use id_list::{IdList, IdListError};
 pub use names::{CertificateName, Environment, NameError, SessionId};
+pub use trust::{SessionTrust, TrustError};
 
 /// One agreed resharing run: immutable, checked, with its fingerprint.
 #[derive(Clone, PartialEq, Eq)]
