@@ -151,7 +151,7 @@ impl ReceiveArgs {
         }
         let source = context.source(context.session.receiver().party, &self.database)?;
         let target = Target { source, options: self.conflicts.options()? };
-        let workers = workers(self.database.connections, &self.work)?;
+        let workers = workers(self.database.connections.count(), &self.work);
         Ok(Some(Rebuild { identity, target, workers }))
     }
 

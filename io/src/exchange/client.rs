@@ -16,6 +16,7 @@ use super::identity::TlsIdentity;
 use super::listing::{Listing, RefusalBody};
 use super::peer::client_config;
 use super::retry::Retry;
+use crate::keys::certificate::Purpose;
 use crate::session::Session;
 
 /// Patience of a client.
@@ -62,7 +63,7 @@ impl Target {
     ) -> Result<Self, ClientError> {
         let names = &identity.names.senders;
         if let Some((_, name)) = names.iter().find(|(party, _)| *party == sender) {
-            identity.check_name(name)?;
+            identity.check(name, Purpose::TlsClient)?;
         }
         let bad_url = || ClientError::Url { url: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| bad_url())?;

@@ -1,16 +1,14 @@
 //! A party's certificate, its key and the certificate authority, as files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use time::OffsetDateTime;
 
-use super::names::{PartyNames, is_named, names_of};
-use crate::keys::{PrivateFileError, read_private};
+use super::names::{PartyNames, names_of};
+use crate::keys::certificate::{self, CertificateError, PartyCertificate, Purpose, TrustAnchor};
 use crate::session::{CertificateName, Session};
 
 /// Where a party's TLS files lie.
@@ -30,7 +28,8 @@ pub struct TlsFiles {
 /// Holds the private key: `Debug` prints nothing of it.
 pub struct TlsIdentity {
     pub(super) provider: Arc<CryptoProvider>,
-    pub(super) certified: Arc<CertifiedKey>,
+    pub(super) certificate: PartyCertificate,
+    pub(super) anchor: TrustAnchor,
     pub(super) roots: Arc<RootCertStore>,
     pub(super) names: PartyNames,
 }
@@ -39,46 +38,42 @@ impl TlsIdentity {
     /// Loads the three files and checks them against each other and the session.
     ///
     /// # Errors
-    /// [`IdentityError`] when a file cannot be read, the authority is not the session's, the
+    /// [`IdentityError`] when a file cannot be used, the authority is not the session's, the
     /// key is not that of the certificate, or the session was made without certificates.
     pub fn load(files: &TlsFiles, session: &Session) -> Result<Self, IdentityError> {
         let names = PartyNames::of(session).ok_or(IdentityError::NoNames)?;
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let authority = authority(&files.ca_file, session)?;
+        let anchor = TrustAnchor::load(&files.ca_file, session.ca_sha256())?;
         let mut roots = RootCertStore::empty();
-        roots
-            .add(authority)
-            .map_err(|source| IdentityError::Authority { path: files.ca_file.clone(), source })?;
-        let chain = certificates(&files.certificate)?;
-        let path = &files.certificate_key;
-        let pem = read_private(path)
-            .map_err(|source| IdentityError::Private { path: path.clone(), source })?;
-        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
-            .map_err(|_| IdentityError::NotAKey { path: path.clone() })?;
-        let certified = CertifiedKey::from_der(chain, key, &provider).map_err(|source| {
-            let (certificate, key) = (files.certificate.clone(), path.clone());
-            IdentityError::KeyMismatch { certificate, key, source }
-        })?;
-        let (certified, roots) = (Arc::new(certified), Arc::new(roots));
-        Ok(Self { provider, certified, roots, names })
+        roots.add(anchor.certificate().clone()).map_err(IdentityError::Tls)?;
+        let certificate = PartyCertificate::load(&files.certificate, &files.certificate_key)?;
+        let (provider, roots) = (Arc::new(aws_lc_rs::default_provider()), Arc::new(roots));
+        Ok(Self { provider, certificate, anchor, roots, names })
     }
 
-    /// Checks that the certificate is that of a name.
+    /// Checks that the other end will accept the certificate: name, authority, life, purpose.
     ///
     /// # Errors
-    /// [`IdentityError::OtherName`].
-    pub(super) fn check_name(&self, expected: &CertificateName) -> Result<(), IdentityError> {
-        let own = self.certified.end_entity_cert().map_err(|_| IdentityError::NoNames)?;
-        if is_named(own, expected) {
-            return Ok(());
+    /// [`IdentityError`] that says what it would be refused for.
+    pub(super) fn check(
+        &self,
+        expected: &CertificateName,
+        purpose: Purpose,
+    ) -> Result<(), IdentityError> {
+        let chain = self.certificate.chain();
+        if certificate::matches_name(chain.leaf(), expected).is_err() {
+            let (expected, got) = (expected.to_string(), names_of(chain.leaf()));
+            return Err(IdentityError::OtherName { expected, got });
         }
-        Err(IdentityError::OtherName { expected: expected.to_string(), got: names_of(own) })
+        let now = OffsetDateTime::now_utc();
+        Ok(certificate::verify(chain, &self.anchor, expected, now, purpose)?)
     }
 }
 
 impl std::fmt::Debug for TlsIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsIdentity").finish_non_exhaustive()
+        f.debug_struct("TlsIdentity")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
     }
 }
 
@@ -89,76 +84,11 @@ pub enum IdentityError {
     /// The session has no certificate names.
     #[error("the session names no certificates: nothing can be delivered over the network")]
     NoNames,
-    /// A certificate file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the file system says.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file holds no certificates in PEM.
-    #[error("{}: no certificates in PEM", path.display())]
-    NotCertificates {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The authority's file holds several certificates.
-    #[error("{}: {got} certificates where one authority is expected", path.display())]
-    SeveralAuthorities {
-        /// The file.
-        path: PathBuf,
-        /// How many there are.
-        got: usize,
-    },
-    /// The authority is not the one all parties agreed on.
-    #[error("{}: SHA-256 {got} is not the session's trust.ca_sha256 {expected}", path.display())]
-    OtherAuthority {
-        /// The file.
-        path: PathBuf,
-        /// The session's digest.
-        expected: String,
-        /// The file's digest.
-        got: String,
-    },
-    /// The authority's certificate cannot be used.
-    #[error("{}: not a certificate authority's certificate", path.display())]
-    Authority {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: rustls::Error,
-    },
-    /// The private key's file cannot be used.
-    #[error("cannot use the certificate's key {}", path.display())]
-    Private {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: PrivateFileError,
-    },
-    /// The private key's file holds no key.
-    #[error("{}: no private key in PEM", path.display())]
-    NotAKey {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Certificate and key do not belong together, or are of an unknown sort.
-    #[error("{} is not the key of certificate {}", key.display(), certificate.display())]
-    KeyMismatch {
-        /// The certificate's file.
-        certificate: PathBuf,
-        /// The key's file.
-        key: PathBuf,
-        /// What rustls says.
-        #[source]
-        source: rustls::Error,
-    },
+    /// A certificate, its key or the authority is not what it must be.
+    #[error("this party's certificate, its key or the authority cannot be used")]
+    Certificate(#[from] CertificateError),
     /// The certificate is for another name.
-    #[error("this party's certificate must have the one name {expected}; it has: {got}")]
+    #[error("this party's certificate must have the name {expected}; it has: {got}")]
     OtherName {
         /// The session's name.
         expected: String,
@@ -168,31 +98,4 @@ pub enum IdentityError {
     /// The certificates make no TLS configuration.
     #[error("the certificates cannot be used for TLS")]
     Tls(#[source] rustls::Error),
-}
-
-/// Reads the authority and compares it with the session's digest.
-fn authority(path: &Path, session: &Session) -> Result<CertificateDer<'static>, IdentityError> {
-    let expected = session.ca_sha256().ok_or(IdentityError::NoNames)?;
-    let mut found = certificates(path)?;
-    let got = found.len();
-    let (Some(authority), true) = (found.pop(), got == 1) else {
-        return Err(IdentityError::SeveralAuthorities { path: path.to_owned(), got });
-    };
-    let digest = ::aws_lc_rs::digest::digest(&::aws_lc_rs::digest::SHA256, &authority);
-    if digest.as_ref() != expected {
-        let (expected, got) = (hex::encode(expected), hex::encode(digest));
-        return Err(IdentityError::OtherAuthority { path: path.to_owned(), expected, got });
-    }
-    Ok(authority)
-}
-
-/// Reads all certificates of a PEM file, at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-    let pem = std::fs::read(path)
-        .map_err(|source| IdentityError::Read { path: path.to_owned(), source })?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        _ => Err(IdentityError::NotCertificates { path: path.to_owned() }),
-    }
 }

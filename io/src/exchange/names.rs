@@ -2,8 +2,8 @@
 
 use reshare_engine::party::PartyId;
 use rustls::pki_types::CertificateDer;
-use webpki::EndEntityCert;
 
+use crate::keys::certificate::{matches_name, names_in};
 use crate::session::{CertificateName, Session};
 
 /// The certificate names of a session that has them.
@@ -23,32 +23,29 @@ impl PartyNames {
         Some(Self { senders: [lower, higher], receiver })
     }
 
-    /// The sender whose certificate this is.
+    /// The sender whose certificate this is; none when it has the name of another party too.
     pub(super) fn sender_of(&self, certificate: &CertificateDer<'_>) -> Option<PartyId> {
-        let found = self.senders.iter().find(|(_, name)| is_named(certificate, name));
-        found.map(|(party, _)| *party)
+        let named = |name| matches_name(certificate, name).is_ok();
+        let [lower, higher] =
+            self.senders.each_ref().map(|(party, name)| named(name).then_some(*party));
+        match (lower, higher, named(&self.receiver)) {
+            (Some(party), None, false) | (None, Some(party), false) => Some(party),
+            _ => None,
+        }
+    }
+
+    /// Whether this is the receiver's certificate, and no sender's.
+    pub(super) fn is_receiver(&self, certificate: &CertificateDer<'_>) -> bool {
+        let named = |name| matches_name(certificate, name).is_ok();
+        named(&self.receiver) && !self.senders.iter().any(|(_, name)| named(name))
     }
 }
 
-/// Whether a certificate has exactly one DNS or URI name, and this one.
-///
-/// Compared byte by byte: no wildcard, no common name, no case folding.
-pub(super) fn is_named(certificate: &CertificateDer<'_>, name: &CertificateName) -> bool {
-    let Ok(certificate) = EndEntityCert::try_from(certificate) else { return false };
-    let dns: Vec<&str> = certificate.valid_dns_names().collect();
-    let uris: Vec<&str> = certificate.valid_uri_names().collect();
-    match name {
-        CertificateName::Dns(name) => dns == [name] && uris.is_empty(),
-        CertificateName::Uri(name) => uris == [name] && dns.is_empty(),
-    }
-}
-
-/// All DNS and URI names of a certificate, to be told in a message.
+/// All names of a certificate, to be told in a message.
 pub(super) fn names_of(certificate: &CertificateDer<'_>) -> String {
-    let Ok(certificate) = EndEntityCert::try_from(certificate) else {
-        return "unreadable".to_owned();
-    };
-    let names = certificate.valid_dns_names().chain(certificate.valid_uri_names());
-    let names: Vec<String> = names.map(|name| name.escape_debug().to_string()).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    match names_in(certificate) {
+        Ok(names) if names.is_empty() => "none".to_owned(),
+        Ok(names) => names.join(", "),
+        Err(_) => "unreadable".to_owned(),
+    }
 }

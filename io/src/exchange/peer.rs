@@ -19,15 +19,15 @@ use rustls::{
 };
 
 use super::identity::{IdentityError, TlsIdentity};
-use super::names::{PartyNames, is_named, names_of};
-use crate::session::CertificateName;
+use super::names::{PartyNames, names_of};
+use crate::keys::certificate::Purpose;
 
 const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 /// The receiver's side: lets in the two senders of the session.
 pub(super) fn server_config(identity: &TlsIdentity) -> Result<ServerConfig, IdentityError> {
-    let TlsIdentity { provider, certified, roots, names } = identity;
-    identity.check_name(&names.receiver)?;
+    let TlsIdentity { provider, certificate, roots, names, .. } = identity;
+    identity.check(&names.receiver, Purpose::TlsServer)?;
     let chain = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
     let chain =
         chain.build().map_err(|error| IdentityError::Tls(Error::General(error.to_string())))?;
@@ -37,7 +37,7 @@ pub(super) fn server_config(identity: &TlsIdentity) -> Result<ServerConfig, Iden
         .map_err(IdentityError::Tls)?
         .with_client_cert_verifier(verifier);
     let mut config =
-        builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified.clone())));
+        builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.certified_key())));
     config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -47,19 +47,16 @@ pub(super) fn server_config(identity: &TlsIdentity) -> Result<ServerConfig, Iden
 
 /// A sender's side: believes the receiver of the session, whatever host it runs on.
 pub(super) fn client_config(identity: &TlsIdentity) -> Result<ClientConfig, IdentityError> {
-    let TlsIdentity { provider, certified, roots, names } = identity;
-    let verifier = ReceiverVerifier {
-        provider: provider.clone(),
-        roots: roots.clone(),
-        name: names.receiver.clone(),
-    };
+    let TlsIdentity { provider, certificate, roots, names, .. } = identity;
+    let verifier =
+        ReceiverVerifier { provider: provider.clone(), roots: roots.clone(), names: names.clone() };
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(VERSIONS)
         .map_err(IdentityError::Tls)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier));
-    let mut config =
-        builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified.clone())));
+    let mut config = builder
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.certified_key())));
     config.alpn_protocols = vec![HTTP_1_1.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
@@ -123,7 +120,7 @@ impl ClientCertVerifier for SenderVerifier {
 struct ReceiverVerifier {
     provider: Arc<CryptoProvider>,
     roots: Arc<RootCertStore>,
-    name: CertificateName,
+    names: PartyNames,
 }
 
 impl ServerCertVerifier for ReceiverVerifier {
@@ -144,7 +141,7 @@ impl ServerCertVerifier for ReceiverVerifier {
             now,
             algorithms,
         )?;
-        if !is_named(end_entity, &self.name) {
+        if !self.names.is_receiver(end_entity) {
             tracing::warn!(
                 names = names_of(end_entity),
                 "a certificate that is not the receiver's"
