@@ -100,7 +100,7 @@ impl Refusal {
 
     /// Whether the body is broken off or too slow: then the rest is not worth reading.
     pub(super) fn ends_body(&self) -> bool {
-        matches!(self, Self::Slow | Self::Broken | Self::TooLarge { .. } | Self::Busy)
+        matches!(self, Self::Slow | Self::Broken | Self::OtherLength { .. })
     }
 }
 

@@ -62,8 +62,14 @@ impl BodyReader {
 
     /// Reads what is left and drops it, so that the client has written all when the refusal
     /// comes: a client that meets a closed connection while it writes never reads why.
+    /// After so much of it the client is left to find out.
     pub(super) async fn drain(&mut self) {
-        while let Ok(Some(_)) = self.next().await {}
+        let end = self.got + MAX_DRAINED_BYTES;
+        while let Ok(Some(_)) = self.next().await {
+            if self.got > end {
+                break;
+            }
+        }
     }
 
     fn check_rate(&self) -> Result<(), Refusal> {
@@ -72,3 +78,6 @@ impl BodyReader {
         if self.got < least { Err(Refusal::Slow) } else { Ok(()) }
     }
 }
+
+/// As much as the largest part of most sessions.
+const MAX_DRAINED_BYTES: u64 = 64 << 20;

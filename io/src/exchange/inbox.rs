@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use reshare_engine::party::PartyId;
 
@@ -91,12 +92,8 @@ fn lock(directory: &Path, session: &Session) -> Result<File, InboxError> {
         }
     }
     let file = File::open(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(InboxError::InUse { path: directory.to_owned() });
-        }
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    if !try_lock(&file).map_err(failed)? {
+        return Err(InboxError::InUse { path: directory.to_owned() });
     }
     let mut text = String::new();
     io::Read::read_to_string(&mut io::Read::take(&file, MAX_SESSION_BYTES), &mut text)
@@ -108,5 +105,19 @@ fn lock(directory: &Path, session: &Session) -> Result<File, InboxError> {
     Ok(file)
 }
 
+/// Tries a few times: the lock of a process that has just ended may outlive it by a moment.
+fn try_lock(file: &File) -> io::Result<bool> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+const LOCK_ATTEMPTS: usize = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 const SESSION_FILE: &str = "session";
 const MAX_SESSION_BYTES: u64 = 256;

@@ -98,7 +98,12 @@ async fn bounded(
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = match delivery.requests.try_acquire() {
         Ok(_permit) => next.run(request).await,
-        Err(_) => Refused(Refusal::Busy).into_response(),
+        Err(_) => {
+            let (head, body) = request.into_parts();
+            let mut body = delivery.body(&head.headers, body);
+            let busy = finish(Err(Refusal::Busy), &head.headers, &mut body).await;
+            busy.into_response()
+        }
     };
     let status = response.status().as_u16();
     match response.extensions().get::<Reason>() {

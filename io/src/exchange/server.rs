@@ -319,7 +319,7 @@ where
         >,
 {
     let mut builder = http2::Builder::new(TokioExecutor::new());
-    let streams = u32::try_from(limits.requests).unwrap_or(u32::MAX);
+    let streams = u32::try_from(limits.requests.max(1)).unwrap_or(u32::MAX);
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)

@@ -56,13 +56,18 @@ impl World {
         };
         let senders = [issue(0), issue(1)];
         let receiver = authority.issue("receiver", &format!("DNS:{RECEIVER}"));
-        let session = session(&authority);
+        let session = session(&authority, RECEIVER, &sender_name(0));
         Self { directory, authority, session, senders, receiver }
     }
 
     /// Another session of the same parties, as one that is over.
     pub(crate) fn other_session(&self) -> Session {
-        session(&self.authority)
+        self.session_named(RECEIVER, &sender_name(0))
+    }
+
+    /// A session that knows the receiver and sender 0 by other names.
+    pub(crate) fn session_named(&self, receiver: &str, sender_0: &str) -> Session {
+        session(&self.authority, receiver, sender_0)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -74,12 +79,16 @@ impl World {
     }
 
     pub(crate) fn tls(&self, files: &Files) -> TlsIdentity {
+        self.tls_in(&self.session, files)
+    }
+
+    pub(crate) fn tls_in(&self, session: &Session, files: &Files) -> TlsIdentity {
         let files = TlsFiles {
             certificate: files.certificate.clone(),
             certificate_key: files.key.clone(),
             ca_file: self.authority.pem(),
         };
-        TlsIdentity::load(&files, &self.session).unwrap()
+        TlsIdentity::load(&files, session).unwrap()
     }
 
     pub(crate) fn package(&self, index: u8) -> Package {
@@ -203,12 +212,12 @@ pub(crate) fn assert_same_directory(left: &Path, right: &Path) {
     assert!(list(left) == list(right), "{} is not {}", left.display(), right.display());
 }
 
-fn session(authority: &Authority) -> Session {
+fn session(authority: &Authority, receiver: &str, sender_0: &str) -> Session {
     let agree = AgreeColumn { name: "version_id".to_owned(), kind: AgreeKind::Integer };
     let share = ShareColumn { name: "code".to_owned(), len: 1200 };
-    let sender = |index| Sender {
+    let sender = |index, name: &str| Sender {
         party: party(index),
-        certificate_name: Some(sender_name(index).parse().unwrap()),
+        certificate_name: Some(name.parse().unwrap()),
         agreement_key: *AgreementKey::generate().unwrap().public_key(),
     };
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
@@ -222,10 +231,10 @@ fn session(authority: &Authority) -> Session {
         id_column: "id".to_owned(),
         layout: Arc::new(RowLayout::new(vec![agree], vec![share]).unwrap()),
         max_part_bytes: 1 << 20,
-        senders: [sender(0), sender(1)],
+        senders: [sender(0, sender_0), sender(1, &sender_name(1))],
         receiver: Receiver {
             party: party(2),
-            certificate_name: Some(RECEIVER.parse().unwrap()),
+            certificate_name: Some(receiver.parse().unwrap()),
             recipient: age::x25519::Identity::generate().to_public(),
         },
         ca_sha256: Some(authority.sha256()),
