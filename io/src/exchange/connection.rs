@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -39,8 +40,29 @@ pub(super) enum Failed {
     Never(ClientError),
 }
 
-/// The sending half of a connection.
-pub(super) type Sending = SendRequest<FileBody>;
+/// The sending half of a connection, and the task that drives it.
+#[derive(Debug)]
+pub(super) struct Sending {
+    requests: SendRequest<FileBody>,
+    driver: Option<JoinHandle<hyper::Result<()>>>,
+}
+
+impl Sending {
+    /// Whether the connection has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+
+    /// What ended the connection, where its driver says it: a request that comes too late
+    /// only learns that there is no connection any more.
+    async fn cause(&mut self) -> Option<hyper::Error> {
+        let driver = timeout(DRIVER_END, self.driver.take()?).await;
+        driver.ok()?.ok()?.err()
+    }
+}
+
+/// How long a broken connection's driver may take to say why.
+const DRIVER_END: Duration = Duration::from_secs(1);
 
 impl Dialer {
     /// Connects, proves both names, and leaves the connection to a task of its own.
@@ -57,12 +79,8 @@ impl Dialer {
             Err(_) => return Err(Failed::Again(AttemptError::Timeout(self.timeout))),
         };
         let shaken = http1::handshake(TokioIo::new(stream)).await;
-        let (sending, connection) = shaken.map_err(|error| self.broken(error))?;
-        tokio::spawn(async move {
-            // What breaks the connection is told to the request that waits on it.
-            let _ = connection.await;
-        });
-        Ok(sending)
+        let (requests, connection) = shaken.map_err(|error| self.broken(error))?;
+        Ok(Sending { requests, driver: Some(tokio::spawn(connection)) })
     }
 
     /// Sends one request and reads the whole answer.
@@ -73,9 +91,10 @@ impl Dialer {
         longest: Duration,
         max_answer_bytes: usize,
     ) -> Result<(StatusCode, Bytes), Failed> {
+        let requests = &mut sending.requests;
         let asked = async {
-            sending.ready().await?;
-            let (head, body) = sending.send_request(request).await?.into_parts();
+            requests.ready().await?;
+            let (head, body) = requests.send_request(request).await?.into_parts();
             Ok::<_, hyper::Error>(Response::from_parts(head, Limited::new(body, max_answer_bytes)))
         };
         let answered = async {
@@ -92,8 +111,14 @@ impl Dialer {
                 },
             }
         };
-        let answered = timeout(longest, answered).await;
-        answered.unwrap_or(Err(Failed::Again(AttemptError::Timeout(longest))))
+        match timeout(longest, answered).await {
+            Ok(Err(Failed::Again(error))) => match sending.cause().await {
+                Some(cause) if tls_error(&cause).is_some() => Err(self.broken(cause)),
+                _ => Err(Failed::Again(error)),
+            },
+            Ok(answered) => answered,
+            Err(_) => Err(Failed::Again(AttemptError::Timeout(longest))),
+        }
     }
 
     /// Tells alerts, which stay, from a network that fails.

@@ -61,8 +61,12 @@ pub(super) fn router(delivery: Arc<Delivery>) -> Router {
         .route(parties, get(list))
         .route(&format!("{parties}/parts/{{name}}"), put(put_part))
         .route(&format!("{parties}/manifest"), put(put_manifest))
-        .fallback(async || Refused(Refusal::NoRoute))
-        .method_not_allowed_fallback(async || Refused(Refusal::Method))
+        .fallback(async |State(delivery): Shared, request: Request| {
+            delivery.refuse(Refusal::NoRoute, request).await
+        })
+        .method_not_allowed_fallback(async |State(delivery): Shared, request: Request| {
+            delivery.refuse(Refusal::Method, request).await
+        })
         .layer(middleware::from_fn_with_state(Arc::clone(&delivery), bounded))
         .with_state(delivery)
 }
@@ -98,12 +102,7 @@ async fn bounded(
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = match delivery.requests.try_acquire() {
         Ok(_permit) => next.run(request).await,
-        Err(_) => {
-            let (head, body) = request.into_parts();
-            let mut body = delivery.body(&head.headers, body);
-            let busy = finish(Err(Refusal::Busy), &head.headers, &mut body).await;
-            busy.into_response()
-        }
+        Err(_) => delivery.refuse(Refusal::Busy, request).await,
     };
     let status = response.status().as_u16();
     match response.extensions().get::<Reason>() {
@@ -182,8 +181,16 @@ impl Delivery {
         self.inbox.slot(peer).ok_or(Refusal::OtherParty { peer })
     }
 
+    /// Refuses a request that no handler sees.
+    async fn refuse(&self, refusal: Refusal, request: Request) -> Response {
+        let (head, body) = request.into_parts();
+        let mut body = self.body(&head.headers, body);
+        finish(Err(refusal), &head.headers, &mut body).await.into_response()
+    }
+
     fn body(&self, headers: &HeaderMap, body: Body) -> BodyReader {
-        BodyReader::new(body, content_length(headers).unwrap_or(0), self.limits)
+        // Without a length the request is refused: the body is only read to be dropped.
+        BodyReader::new(body, content_length(headers).unwrap_or(u64::MAX), self.limits)
     }
 }
 

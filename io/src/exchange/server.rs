@@ -12,7 +12,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -176,14 +176,15 @@ impl Gate {
     async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, shutdown: Shutdown) {
         // Small answers go out at once; a socket that cannot be told still works.
         let _ = stream.set_nodelay(true);
-        let handshake = timeout(self.limits.header_timeout, self.acceptor.accept(stream)).await;
+        let accepting = self.acceptor.accept(stream).into_fallible();
+        let handshake = timeout(self.limits.header_timeout, accepting).await;
         let stream = match handshake {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
+            Ok(Err((error, stream))) => {
                 let reason = handshake_reason(&error);
                 self.metrics.refuse(reason);
                 tracing::warn!(%address, reason, "refused: {error}");
-                return;
+                return linger(stream).await;
             }
             Err(_) => {
                 self.metrics.refuse("slow-handshake");
@@ -207,6 +208,19 @@ impl Gate {
     }
 }
 
+/// Lets the other end read the alert: closing with bytes of it unread would reset the
+/// connection, and the alert would be lost.
+async fn linger(mut stream: TcpStream) {
+    let listen = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(MAX_LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    // Whatever comes of it: the connection is over.
+    let _ = timeout(LINGER, listen).await;
+}
+
+const LINGER: Duration = Duration::from_secs(2);
+const MAX_LINGER_BYTES: u64 = 1 << 20;
 /// Connections to `/health` and `/metrics` that are open at the same time.
 const HEALTH_CONNECTIONS: usize = 16;
 /// How long requests in flight may take once the server was asked to end.

@@ -14,6 +14,7 @@ impl Authority {
     pub(crate) fn make(directory: &Path) -> Self {
         fs::create_dir_all(directory).unwrap();
         let authority = Self { directory: directory.to_owned() };
+        let subject = format!("/CN=authority {}", directory.file_name().unwrap().display());
         authority.openssl(&[
             "req",
             "-x509",
@@ -29,7 +30,7 @@ impl Authority {
             "-days",
             "2",
             "-subj",
-            "/CN=test authority",
+            &subject,
             "-addext",
             "basicConstraints=critical,CA:TRUE",
             "-addext",

@@ -5,5 +5,6 @@ mod certificates;
 mod cutting_proxy;
 mod delivering;
 mod http;
+mod nginx;
 mod refusing;
 mod world;

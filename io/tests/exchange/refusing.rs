@@ -303,12 +303,15 @@ async fn talk(world: &World, receiver: &Running, request: &str) -> String {
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
         .spawn()
         .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(request.as_bytes()).await.unwrap();
     stdin.flush().await.unwrap();
-    let out = child.wait_with_output().await.unwrap();
+    let patience = Duration::from_secs(20);
+    let out = tokio::time::timeout(patience, child.wait_with_output()).await;
+    let out = out.expect("the receiver hangs up").unwrap();
     drop(stdin);
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
