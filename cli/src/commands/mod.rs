@@ -21,9 +21,11 @@ mod merge;
 mod pack;
 mod pki;
 mod rebuild;
+mod receive;
 mod seed;
 mod send;
 mod session;
+mod upload;
 mod verify;
 
 /// Moves and rebuilds the secret shares of an MPC network in bulk
@@ -63,6 +65,10 @@ enum Command {
     Pack(pack::PackArgs),
     /// Sender: database to package in one pass, no plain share on disk
     Send(send::SendArgs),
+    /// Sender: deliver a package to the receiver over mutual TLS
+    Upload(upload::UploadArgs),
+    /// Receiver: take both senders' packages in over mutual TLS, and rebuild on request
+    Receive(receive::ReceiveArgs),
     /// Receiver: merge two packages into a share file
     Merge(merge::MergeArgs),
     /// Receiver: load a share file into the database
@@ -94,6 +100,8 @@ impl Cli {
             Command::Export(args) => args.run(output),
             Command::Pack(args) => args.run(output),
             Command::Send(args) => args.run(output),
+            Command::Upload(args) => args.run(output),
+            Command::Receive(args) => args.run(output),
             Command::Merge(args) => args.run(output),
             Command::Load(args) => args.run(output),
             Command::Rebuild(args) => args.run(output),

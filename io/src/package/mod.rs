@@ -19,7 +19,7 @@ mod zstd_store;
 
 pub use directory::{Package, read_manifest};
 pub use error::{ManifestError, PackageError, PartDefect, PartError};
-pub use expectations::PackageExpectations;
+pub use expectations::{NoAuthority, PackageExpectations};
 pub use manifest::{
     MANIFEST_FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES, MAX_PARTS, Manifest, ManifestContent,
     PartEntry, Totals, UnverifiedManifest,
@@ -30,7 +30,7 @@ pub use seal::{
     SealedPart, rows_per_part_at_most, seal_part, seal_part_recorded, seal_part_to,
     sealed_bytes_at_most,
 };
-pub use signature::{CHAIN_NAME, ManifestSignature, SIGNATURE_NAME};
+pub use signature::{CHAIN_NAME, MAX_SIGNATURE_BYTES, ManifestSignature, SIGNATURE_NAME};
 pub use writer::PackageWriter;
 
 pub use crate::timestamp::Timestamp;

@@ -20,7 +20,7 @@ pub const SIGNATURE_NAME: &str = "manifest.sig";
 pub const CHAIN_NAME: &str = "manifest-chain.pem";
 
 /// The longest signature, an RSA key's of 8192 bits.
-const MAX_SIGNATURE_BYTES: u64 = 1024;
+pub const MAX_SIGNATURE_BYTES: u64 = 1024;
 /// How far the sender's clock may be ahead of the receiver's.
 const CLOCK_TOLERANCE: Duration = Duration::minutes(1);
 

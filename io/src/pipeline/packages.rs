@@ -151,23 +151,7 @@ pub fn expectations(
     sender: PartyId,
     trust: Option<&SessionTrust>,
 ) -> Result<PackageExpectations, PipelineError> {
-    let fits = match trust {
-        Some(trust) => trust.fingerprint() == session.fingerprint(),
-        None => session.ca_sha256().is_none(),
-    };
-    if !fits {
-        return Err(PipelineError::NoAuthority);
-    }
-    Ok(PackageExpectations {
-        session_id: session.id().to_string(),
-        fingerprint: session.fingerprint(),
-        sender,
-        receiver: session.receiver().party,
-        layout: Arc::clone(session.layout()),
-        ids: bounds(session),
-        max_part_bytes: session.max_part_bytes(),
-        trust: trust.cloned(),
-    })
+    PackageExpectations::of(session, sender, trust).map_err(|_| PipelineError::NoAuthority)
 }
 
 /// Opens a package of whichever sender it claims to be; that claim is then verified.
