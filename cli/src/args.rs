@@ -2,9 +2,13 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use reshare_engine::party::PartyId;
+use reshare_io::exchange::{ClientOptions, Target, TlsFiles, TlsIdentity, UploadOptions};
 use reshare_io::postgres::load::{LoadOptions, OnConflict};
+use reshare_io::session::Session;
 
 use crate::commands::AgreementKeyArgs;
 use crate::exit::Failure;
@@ -110,9 +114,119 @@ pub(crate) struct SenderKeyArgs {
     #[command(flatten)]
     pub(crate) agreement: AgreementKeyArgs,
 
-    /// The session's fingerprint, as the operators read it to each other (see `session show`)
+    /// The session's fingerprint, as the operators read it to each other (see `session show`):
+    /// needed where the session uses no certificates
     #[arg(long, value_name = "HEX")]
-    pub(crate) expect_fingerprint: String,
+    pub(crate) expect_fingerprint: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
+}
+
+/// The authority that vouches for all parties' certificates.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Certificates (where the session uses them)")]
+pub(crate) struct AuthorityArgs {
+    /// The certificate of the session's authority, PEM: the session holds its SHA-256
+    #[arg(long, value_name = "FILE", alias = "ca-root-file-path", env = "RESHARE_CA_FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// This party's certificate.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Certificates (where the session uses them)")]
+pub(crate) struct CertificateArgs {
+    /// This party's certificate, PEM, with those of intermediate authorities after it
+    #[arg(long, value_name = "FILE", env = "RESHARE_CERTIFICATE")]
+    pub(crate) certificate: Option<PathBuf>,
+
+    /// Its private key: a PEM file of mode 0600
+    #[arg(long, value_name = "FILE", env = "RESHARE_CERTIFICATE_KEY")]
+    pub(crate) certificate_key: Option<PathBuf>,
+}
+
+/// What a sender needs before it blinds anything, where the session uses certificates.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Certificates (where the session uses them)")]
+pub(crate) struct CredentialArgs {
+    #[command(flatten)]
+    pub(crate) authority: AuthorityArgs,
+
+    #[command(flatten)]
+    pub(crate) certificate: CertificateArgs,
+
+    /// An approval that `session approve` wrote: the receiver's and the other sender's are needed
+    #[arg(long = "approval", value_name = "FILE", num_args = 1)]
+    pub(crate) approvals: Vec<PathBuf>,
+}
+
+/// What a party proves its name with, and whom it believes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Certificates")]
+pub(crate) struct TlsArgs {
+    /// This party's certificate in PEM, with the intermediate ones after it
+    #[arg(long, value_name = "FILE", env = "RESHARE_CERTIFICATE")]
+    pub(crate) certificate: PathBuf,
+
+    /// Its private key: PKCS#8 PEM of mode 0600
+    #[arg(long, value_name = "FILE", env = "RESHARE_CERTIFICATE_KEY")]
+    pub(crate) certificate_key: PathBuf,
+
+    /// The session's certificate authority in PEM
+    #[arg(long, value_name = "FILE", env = "RESHARE_CA_FILE")]
+    pub(crate) ca_file: PathBuf,
+}
+
+impl TlsArgs {
+    /// Loads the files and checks them against the session.
+    pub(crate) fn identity(&self, session: &Session) -> Result<TlsIdentity, Failure> {
+        let files = TlsFiles {
+            certificate: self.certificate.clone(),
+            certificate_key: self.certificate_key.clone(),
+            ca_file: self.ca_file.clone(),
+        };
+        TlsIdentity::load(&files, session).map_err(Failure::refused)
+    }
+}
+
+/// Where and how patiently a sender delivers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Delivery")]
+pub(crate) struct DeliveryArgs {
+    /// The receiver's URL [default: the session's transport.server_url]
+    #[arg(long, value_name = "URL", env = "RESHARE_SERVER_URL")]
+    pub(crate) server_url: Option<String>,
+
+    /// Parts on their way at the same time
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub(crate) uploads: NonZeroUsize,
+
+    /// Seconds for which a request is tried again before the delivery ends
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) retry_for: u64,
+}
+
+impl DeliveryArgs {
+    /// One sender's place at the receiver.
+    pub(crate) fn target(
+        &self,
+        session: &Session,
+        sender: PartyId,
+        identity: &TlsIdentity,
+    ) -> Result<Target, Failure> {
+        let url = self.server_url.as_deref().or(session.server_url()).ok_or_else(|| {
+            Failure::usage("the session names no server_url")
+                .hint("give the receiver's URL with --server-url")
+        })?;
+        let give_up_after = Duration::from_secs(self.retry_for);
+        let options = ClientOptions { give_up_after, ..ClientOptions::default() };
+        Ok(Target::new(session, sender, url, identity, options)?)
+    }
+
+    /// How parts are uploaded.
+    pub(crate) fn options(&self) -> UploadOptions {
+        UploadOptions { parts_at_once: self.uploads }
+    }
 }
 
 /// What a receiver opens packages with.
@@ -126,6 +240,9 @@ pub(crate) struct PackagesArgs {
     /// The receiver's age identity: a file of mode 0600
     #[arg(long, value_name = "FILE", env = "RESHARE_IDENTITY")]
     pub(crate) identity: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) authority: AuthorityArgs,
 }
 
 /// What to do about rows that are in the target already.

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use reshare_io::exchange::ClientError;
 use reshare_io::package::PackageError;
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::postgres::export::ExportError;
@@ -73,6 +74,24 @@ impl From<PipelineError> for Failure {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let hint = match &error {
+            ClientError::GaveUp { .. } => "run the same command again: it goes on where it broke",
+            ClientError::NotTheReceiver { .. } => {
+                "check --server-url, and that the receiver's certificate has its session name"
+            }
+            ClientError::CertificateRefused { .. } => {
+                "give this sender's certificate, made by the session's authority and not expired"
+            }
+            ClientError::ClosedOtherwise => "what was delivered first stands: use a new session",
+            _ => "",
+        };
+        let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
+        if hint.is_empty() { failure } else { failure.hint(hint) }
     }
 }
 

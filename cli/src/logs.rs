@@ -1,5 +1,7 @@
 //! Logs go to standard error: data and reports have standard output to themselves.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// What is logged of AWS, HTTP and TLS: little even where we log all, since what passes
@@ -15,5 +17,7 @@ pub(crate) fn start(verbose: u8) {
         _ => format!("info,reshare=trace,reshare_io=trace,reshare_fixtures=trace,{QUIET}"),
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    logs.with_ansi(std::io::stderr().is_terminal() && !plain).init();
 }

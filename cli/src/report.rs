@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reshare_io::durable;
+use reshare_io::exchange::UploadReport;
 use reshare_io::pipeline::sealer::PackReport;
 use reshare_io::pipeline::workers::Source;
 use reshare_io::postgres::progress::Leftovers;
@@ -117,6 +118,23 @@ pub(crate) fn packed(report: &PackReport, to: &Path, took: Duration) -> String {
 /// Whether a sender had to leave rows out.
 pub(crate) fn exit_of_pack(report: &PackReport) -> Exit {
     if report.changed_without_version.is_empty() { Exit::Done } else { Exit::LeftOver }
+}
+
+/// Tells what was delivered.
+pub(crate) fn uploaded(report: &UploadReport, took: Duration) -> String {
+    let (seconds, megabytes) = (took.as_secs_f64().max(1e-9), report.sealed_bytes as f64 / 1e6);
+    let mut text = format!(
+        "delivered the package of sender {}: {} rows, {} parts ({megabytes:.1} MB) in {seconds:.2} s, \
+         {:.1} MB/s",
+        report.sender,
+        report.rows,
+        report.parts,
+        megabytes / seconds
+    );
+    if report.parts_skipped > 0 {
+        text.push_str(&format!("; {} parts had arrived before", report.parts_skipped));
+    }
+    text
 }
 
 /// Tells what was written to a table.

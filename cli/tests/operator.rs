@@ -387,7 +387,14 @@ fn the_database_is_found_through_the_environment_and_the_password_file() {
     command.args(["export", "--session", "session.toml", "--party-id", "0", "--out", "b.rsh"]);
     command.current_dir(&network.directory).env("PGHOST", value("host=")).env("PGDATABASE", name);
     command.env("PGPORT", value("port=")).env("PGUSER", value("user="));
-    Run::of(command.output().expect("starts")).ends_with(0);
+    let others_may_read = network.path("pgpass");
+    std::fs::write(&others_may_read, "").expect("written");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&others_may_read, open).expect("set");
+    command.env("PGPASSFILE", &others_may_read);
+    let run = Run::of(command.output().expect("starts")).ends_with(0);
+    let warned = run.stderr.contains("others may read the password file");
+    assert!(warned && !run.stderr.contains('\x1b'), "{:?}", run.stderr);
     let same = |name: &str| std::fs::read(network.path(name)).expect("a share file");
     assert_eq!(same("a.rsh"), same("b.rsh"));
 }
@@ -468,7 +475,10 @@ fn exit_codes_tell_what_is_missing_from_what_is_wrong() {
     std::fs::write(network.path("ids"), "1\n").expect("written");
     let list = run(&[&["load", "--in", "x", "--ids-from", "ids"], &session, &target]).ends_with(4);
     assert!(list.stderr.contains("the session is about the range"), "{}", list.stderr);
-    let large = ["--agreement-key", "0.key", "--batch-size", "100000"];
+    let sender = ["--party-id", "0"];
+    let sends = run(&[&["load", "--in", "x"], &sender, &session, &target]).ends_with(4);
+    assert!(sends.stderr.contains("the receiving party is 0"), "{}", sends.stderr);
+    let large = ["--agreement-key", "0.key", "--batch-size", "100000", "--state-dir", "state-0"];
     run(&[&["send"], &large, &session, &keys]).ends_with(2);
 }
 

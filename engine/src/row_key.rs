@@ -27,10 +27,14 @@ pub struct RowKey([u8; 32]);
 #[repr(transparent)]
 pub struct ContentTag(pub [u8; 16]);
 
-/// Digests the tags of a part: BLAKE3 over the tags in order.
+/// Digests the tags of a part: BLAKE3, keyed, over the tags in order.
+///
+/// # Secrecy
+/// `key` is the sender's alone. Under a key that both senders have, the other one could try
+/// out what a record might be.
 #[must_use]
-pub fn content_digest(tags: &[ContentTag]) -> [u8; 32] {
-    *blake3::hash(bytemuck::cast_slice(tags)).as_bytes()
+pub fn content_digest(key: &[u8; 32], tags: &[ContentTag]) -> [u8; 32] {
+    *blake3::keyed_hash(key, bytemuck::cast_slice(tags)).as_bytes()
 }
 
 /// Which row and which content of it: `id (i64 LE) || per agree column tag || value`.
@@ -285,10 +289,12 @@ mod tests {
     #[test]
     fn a_content_digest_depends_on_every_tag_and_on_their_order() {
         let (a, b) = (ContentTag([1; 16]), ContentTag([2; 16]));
-        let digest = content_digest(&[a, b]);
-        assert_eq!(digest, *blake3::hash(&[[1; 16], [2; 16]].concat()).as_bytes());
-        assert_ne!(digest, content_digest(&[b, a]));
-        assert_ne!(digest, content_digest(&[a]));
+        let digest = content_digest(&[1; 32], &[a, b]);
+        assert_ne!(digest, content_digest(&[2; 32], &[a, b]));
+        let keyed = blake3::keyed_hash(&[1; 32], &[[1; 16], [2; 16]].concat());
+        assert_eq!(digest, *keyed.as_bytes());
+        assert_ne!(digest, content_digest(&[1; 32], &[b, a]));
+        assert_ne!(digest, content_digest(&[1; 32], &[a]));
     }
 
     #[test]

@@ -5,10 +5,11 @@
 //! returned for is on the disk, its name included.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -181,10 +182,10 @@ impl DurableLog {
         if !file.metadata()?.is_file() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        match file.try_lock() {
+        match lock_soon(&file) {
             Ok(()) => Ok(Self { file }),
-            Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(fs::TryLockError::Error(error)) => Err(error),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 
@@ -283,6 +284,29 @@ pub fn is_temporary(name: &OsStr) -> bool {
         && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
+/// How long a lock is waited for, and how often it is tried.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_PERIOD: Duration = Duration::from_millis(10);
+
+/// Locks a file for this process alone, waiting for a moment where it is locked.
+///
+/// A child that another process has just forked holds that one's locks until it executes a
+/// program of its own: a lock that is gone in a moment is nobody's.
+///
+/// # Errors
+/// [`TryLockError::WouldBlock`] when it stays locked; what the file system says.
+pub fn lock_soon(file: &File) -> Result<(), TryLockError> {
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PERIOD);
+            }
+            result => return result,
+        }
+    }
+}
+
 /// Removes the unfinished files that a crash left in a directory; returns how many.
 ///
 /// Files that another process is still writing are left alone: they are locked.
@@ -297,7 +321,7 @@ pub fn remove_leftovers(directory: &Path) -> io::Result<usize> {
             continue;
         }
         let Some(file) = open_regular(&entry.path())? else { continue };
-        if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
             continue;
         }
         match fs::remove_file(entry.path()) {

@@ -1,9 +1,10 @@
 //! Everything of reshare that lies outside the process: files, keys, databases.
 //!
-//! Arrows: [`pipeline`] uses all the rest; [`package`] uses [`share_file`] and [`durable`];
+//! Arrows: [`pipeline`] uses all the rest; [`exchange`] uses [`session`], [`keys`] and [`package`]; [`package`] uses [`share_file`] and [`durable`];
 //! [`postgres`] knows nothing of files; nothing here knows a terminal.
 
 pub mod durable;
+pub mod exchange;
 pub mod keys;
 pub mod ledger;
 pub mod package;
@@ -11,3 +12,4 @@ pub mod pipeline;
 pub mod postgres;
 pub mod session;
 pub mod share_file;
+pub mod timestamp;

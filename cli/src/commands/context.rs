@@ -15,6 +15,7 @@ use reshare_io::session::{IdList, IdListError, Session, SessionError, parse_fing
 use secrecy::SecretString;
 use time::OffsetDateTime;
 
+use super::credentials::trust;
 use crate::args::{DatabaseArgs, PackagesArgs, SenderKeyArgs, SessionArgs, WorkArgs};
 use crate::argv::ENV_PREFIX;
 use crate::exit::Failure;
@@ -63,13 +64,23 @@ impl Context {
         }
     }
 
+    /// The receiver, which `--party-id` must be where it is given.
+    pub(crate) fn receiver(&self, args: &SessionArgs) -> Result<PartyId, Failure> {
+        let named = args.checks.party_id.map(PartyId::try_from).transpose();
+        if let Some(party) = named.map_err(Failure::usage)? {
+            self.session.check_receiver(party).map_err(Failure::refused)?;
+        }
+        Ok(self.session.receiver().party)
+    }
+
     /// Opens the agreement key: it says which of the two senders this is.
     pub(crate) fn sender_keys(
         &self,
         args: &SessionArgs,
         keys: &SenderKeyArgs,
     ) -> Result<SenderKeys, Failure> {
-        self.expect_fingerprint(&keys.expect_fingerprint)?;
+        check_fingerprint(&self.session, keys.expect_fingerprint.as_deref())?;
+        let credentials = &keys.credentials;
         self.session.check_time(OffsetDateTime::now_utc()).map_err(|error| {
             Failure::refused(error).hint("check this machine's clock, or agree on a new session")
         })?;
@@ -82,16 +93,7 @@ impl Context {
                 format!("--party-id is {claimed}, but the agreement key is party {found}'s");
             return Err(Failure::refused(error));
         }
-        Ok(keys)
-    }
-
-    /// Compares the fingerprint the operators read to each other with the file's.
-    pub(super) fn expect_fingerprint(&self, expected: &str) -> Result<(), Failure> {
-        let expected = parse_fingerprint(expected).map_err(Failure::usage)?;
-        self.session.check_fingerprint(expected).map_err(|error| {
-            Failure::refused(error)
-                .hint("this is not the session file the operators agreed on: get it from them anew")
-        })
+        super::credentials::add(&self.session, keys, credentials)
     }
 
     /// Opens both senders' packages.
@@ -108,7 +110,9 @@ impl Context {
             IdentityError::File(PrivateFileError::Read { .. }) => Failure::failed(error),
             _ => Failure::refused(error),
         })?;
-        Ok(Arc::new(Packages::open(&self.session, directories, identity)?))
+        let trust = trust(&self.session, &args.authority)?;
+        let packages = Packages::open_signed(&self.session, trust.as_ref(), directories, identity)?;
+        Ok(Arc::new(packages))
     }
 
     /// The table of one party.
@@ -128,6 +132,26 @@ pub(crate) fn load_session(path: &Path) -> Result<Session, Failure> {
     Session::load(path).map_err(|error| match error {
         SessionError::Read { .. } => Failure::failed(error).hint("check --session"),
         error => Failure::refused(error),
+    })
+}
+
+/// Compares the fingerprint the operators read to each other with the file's.
+///
+/// Approvals by certificate say the same; without them it cannot be left out.
+pub(super) fn check_fingerprint(session: &Session, expected: Option<&str>) -> Result<(), Failure> {
+    let Some(expected) = expected else {
+        if session.ca_sha256().is_some() {
+            return Ok(());
+        }
+        let error = "this session uses no certificates: --expect-fingerprint is needed";
+        return Err(Failure::usage(error).hint(
+            "compare what `session show` prints with the other operators, and give it here",
+        ));
+    };
+    let expected = parse_fingerprint(expected).map_err(Failure::usage)?;
+    session.check_fingerprint(expected).map_err(|error| {
+        Failure::refused(error)
+            .hint("this is not the session file the operators agreed on: get it from them anew")
     })
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct LoadArgs {
 impl LoadArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
-        let source = context.source(context.session.receiver().party, &self.database)?;
+        let source = context.source(context.receiver(&self.session)?, &self.database)?;
         let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, |progress| async {

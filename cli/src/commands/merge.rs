@@ -34,6 +34,7 @@ pub(crate) struct MergeArgs {
 impl MergeArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
+        context.receiver(&self.session)?;
         let packages = context.packages(&self.packages)?;
         let workers = workers(1, &self.work);
         let (report, took) = run(output, |progress| async {

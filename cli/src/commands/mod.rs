@@ -8,8 +8,10 @@ pub(crate) use agreement::AgreementKeyArgs;
 pub(crate) use ledger::ledger_hint;
 
 mod agreement;
+mod approve;
 mod completions;
 mod context;
+mod credentials;
 mod demo;
 mod export;
 mod inspect;
@@ -20,10 +22,13 @@ mod load;
 mod man;
 mod merge;
 mod pack;
+mod pki;
 mod rebuild;
+mod receive;
 mod seed;
 mod send;
 mod session;
+mod upload;
 mod verify;
 
 /// Moves and rebuilds the secret shares of an MPC network in bulk
@@ -55,6 +60,8 @@ enum Command {
     Keygen(keygen::KeygenArgs),
     /// Make or show a sender's agreement key in AWS KMS
     Kms(kms::KmsCommand),
+    /// Make a certificate authority, and certificates for the parties
+    Pki(pki::PkiArgs),
     /// Make, show or approve a session
     Session(session::SessionCommand),
     /// Sender: write the table's shares to a share file
@@ -63,6 +70,10 @@ enum Command {
     Pack(pack::PackArgs),
     /// Sender: database to package in one pass, no plain share on disk
     Send(send::SendArgs),
+    /// Sender: deliver a package to the receiver over mutual TLS
+    Upload(upload::UploadArgs),
+    /// Receiver: take both senders' packages in over mutual TLS, and rebuild on request
+    Receive(receive::ReceiveArgs),
     /// Receiver: merge two packages into a share file
     Merge(merge::MergeArgs),
     /// Receiver: load a share file into the database
@@ -90,10 +101,13 @@ impl Cli {
         match &self.command {
             Command::Keygen(args) => args.run(output),
             Command::Kms(command) => command.run(output),
+            Command::Pki(args) => args.run(output),
             Command::Session(command) => command.run(output),
             Command::Export(args) => args.run(output),
             Command::Pack(args) => args.run(output),
             Command::Send(args) => args.run(output),
+            Command::Upload(args) => args.run(output),
+            Command::Receive(args) => args.run(output),
             Command::Merge(args) => args.run(output),
             Command::Load(args) => args.run(output),
             Command::Rebuild(args) => args.run(output),

@@ -1,9 +1,10 @@
 //! `reshare rebuild`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
-use reshare_io::pipeline::rebuild::rebuild;
+use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
 use reshare_io::pipeline::workers::Target;
 
 use super::context::{Context, workers};
@@ -38,7 +39,7 @@ impl RebuildArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         let packages = context.packages(&self.packages)?;
-        let source = context.source(context.session.receiver().party, &self.database)?;
+        let source = context.source(context.receiver(&self.session)?, &self.database)?;
         let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, |progress| async {
@@ -46,12 +47,23 @@ impl RebuildArgs {
             rebuilt.await.map_err(Failure::from)
         })?;
         report::write(self.report.as_deref(), &report)?;
-        report::print(output, &report, took, || {
-            let rate = report::rate(report.rows, report.share_bytes, took);
-            let loaded = report::loaded(report.rows, report.rows_skipped, &target.source, &rate);
-            let leftovers = report::leftovers(&context.session, &report.leftovers);
-            format!("{loaded}{leftovers}")
-        })?;
-        Ok(report::exit_of(&report.leftovers))
+        print_report(output, &context, &target, &report, took)
     }
+}
+
+/// Prints what was rebuilt, and answers with the exit code that follows from it.
+pub(super) fn print_report(
+    output: &OutputArgs,
+    context: &Context,
+    target: &Target,
+    report: &RebuildReport,
+    took: Duration,
+) -> Outcome {
+    report::print(output, report, took, || {
+        let rate = report::rate(report.rows, report.share_bytes, took);
+        let loaded = report::loaded(report.rows, report.rows_skipped, &target.source, &rate);
+        let leftovers = report::leftovers(&context.session, &report.leftovers);
+        format!("{loaded}{leftovers}")
+    })?;
+    Ok(report::exit_of(&report.leftovers))
 }

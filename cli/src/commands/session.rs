@@ -7,16 +7,19 @@ use clap::{Args, Subcommand};
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_io::durable;
+use reshare_io::keys::certificate::TrustAnchor;
 use reshare_io::keys::{AgreementPublicKey, parse_recipient};
 use reshare_io::postgres::schema::has_rerand_epoch;
 use reshare_io::postgres::table::{RERAND_EPOCH, TableName};
-use reshare_io::session::{IdList, NewSession, Receiver, Sender, Session, SessionIds};
+use reshare_io::session::{
+    CertificateName, IdList, NewSession, Receiver, Sender, Session, SessionIds,
+};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::context::{Context, database, load_session, read_text};
-use super::ledger::{StateArgs, create_ledger};
-use crate::args::{OutputArgs, SessionArgs};
+use super::approve::ApproveArgs;
+use super::context::{database, load_session, read_text};
+use crate::args::{AuthorityArgs, OutputArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -37,21 +40,9 @@ enum Action {
         #[arg(long, value_name = "FILE", env = "RESHARE_SESSION")]
         session: PathBuf,
     },
-    /// Sender: approve a session, once, which makes the ledger that `send` and `pack` need
+    /// Approve a session with this party's certificate, and make a sender's ledger: senders
+    /// blind nothing without it
     Approve(Box<ApproveArgs>),
-}
-
-#[derive(Debug, Args)]
-struct ApproveArgs {
-    #[command(flatten)]
-    session: SessionArgs,
-
-    /// The session's fingerprint, as the operators read it to each other (see `session show`)
-    #[arg(long, value_name = "HEX")]
-    expect_fingerprint: String,
-
-    #[command(flatten)]
-    state: StateArgs,
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +66,11 @@ struct NewArgs {
     /// The receiver: its party id and its age recipient
     #[arg(long, value_name = "PARTY=age1...")]
     receiver: String,
+
+    /// The one name in a party's certificate, a URI or a DNS name; give it for all three parties,
+    /// or for none
+    #[arg(long = "certificate-name", value_name = "PARTY=NAME", requires = "ca_file")]
+    certificate_names: Vec<String>,
 
     /// The first id
     #[arg(long, value_name = "ID", default_value_t = 1, allow_negative_numbers = true)]
@@ -128,46 +124,22 @@ struct NewArgs {
     /// Where the receiver listens; not part of what the parties agree on
     #[arg(long, value_name = "URL")]
     server_url: Option<String>,
+
+    #[command(flatten)]
+    authority: AuthorityArgs,
 }
 
 impl SessionCommand {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         match &self.action {
             Action::New(args) => args.run(output),
+            Action::Approve(args) => args.run(output),
             Action::Show { session } => {
                 let session = load_session(session)?;
                 show(output, &session)?;
                 Ok(Exit::Done)
             }
-            Action::Approve(args) => args.run(output),
         }
-    }
-}
-
-impl ApproveArgs {
-    fn run(&self, output: &OutputArgs) -> Outcome {
-        let context = Context::open(&self.session)?;
-        context.expect_fingerprint(&self.expect_fingerprint)?;
-        let sender = context.sender_named(&self.session)?;
-        let directory = self.state.directory()?;
-        let made = create_ledger(&context.session, sender, &directory)?;
-        if output.json {
-            let value = serde_json::json!({
-                "session_id": context.session.id().as_str(),
-                "fingerprint": context.session.fingerprint().to_string(),
-                "sender": sender.index(),
-                "ledger_made": made,
-            });
-            println!("{value:#}");
-        } else if made {
-            println!("approved: sender {sender} has a ledger in {}", directory.display());
-        } else {
-            println!(
-                "approved before: sender {sender}'s ledger in {} is kept",
-                directory.display()
-            );
-        }
-        Ok(Exit::Done)
     }
 }
 
@@ -177,7 +149,15 @@ impl NewArgs {
             let error = format!("{} exists already", self.out.display());
             return Err(Failure::usage(error).hint("a session is never reused: name a new file"));
         }
-        let senders = self.senders()?;
+        let mut names = self.certificate_names()?;
+        let senders = self.senders(&mut names)?;
+        let receiver = self.receiver(&mut names)?;
+        if let Some((party, _)) = names.first() {
+            let error = format!(
+                "--certificate-name: party {party} is none of this session, or named twice"
+            );
+            return Err(Failure::usage(error));
+        }
         let layout = Arc::new(self.layout(output, senders[0].party)?);
         let not_before = self.begin()?;
         let facts = NewSession {
@@ -191,8 +171,8 @@ impl NewArgs {
             layout,
             max_part_bytes: self.max_part_bytes,
             senders,
-            receiver: self.receiver()?,
-            ca_sha256: None,
+            receiver,
+            ca_sha256: self.ca_sha256()?,
             server_url: self.server_url.clone(),
         };
         let session = Session::create(facts).map_err(Failure::usage)?;
@@ -201,28 +181,47 @@ impl NewArgs {
         Ok(Exit::Done)
     }
 
-    fn senders(&self) -> Result<[Sender; 2], Failure> {
-        let sender = |text: &String| {
+    /// The SHA-256 of the authority, where there are certificates.
+    fn ca_sha256(&self) -> Result<Option<[u8; 32]>, Failure> {
+        let Some(path) = &self.authority.ca_file else { return Ok(None) };
+        if self.certificate_names.is_empty() {
+            let error = "--ca-file is given, but no --certificate-name";
+            return Err(Failure::usage(error).hint("name the certificates of all three parties"));
+        }
+        let anchor = TrustAnchor::load(path, None).map_err(Failure::refused)?;
+        Ok(Some(*anchor.sha256()))
+    }
+
+    fn certificate_names(&self) -> Result<Vec<(PartyId, CertificateName)>, Failure> {
+        let name = |text: &String| {
+            let (party, name) = split_party(text)?;
+            Ok((party, name.parse().map_err(Failure::usage)?))
+        };
+        self.certificate_names.iter().map(name).collect()
+    }
+
+    fn senders(&self, names: &mut Vec<(PartyId, CertificateName)>) -> Result<[Sender; 2], Failure> {
+        let mut sender = |text: &String| {
             let (party, file) = split_party(text)?;
             let pem = read_text(file.as_ref())?;
             let agreement_key = AgreementPublicKey::from_pem(&pem).map_err(|error| {
                 Failure::refused(error)
                     .hint(format!("{file} must be what `reshare keygen public` prints"))
             })?;
-            Ok(Sender { party, certificate_name: None, agreement_key })
+            Ok(Sender { party, certificate_name: take_name(names, party), agreement_key })
         };
         let senders: Vec<Sender> =
-            self.senders.iter().map(sender).collect::<Result<_, Failure>>()?;
+            self.senders.iter().map(&mut sender).collect::<Result<_, Failure>>()?;
         let count = senders.len();
         senders.try_into().map_err(|_| {
             Failure::usage(format!("--sender was given {count} times: a session has two senders"))
         })
     }
 
-    fn receiver(&self) -> Result<Receiver, Failure> {
+    fn receiver(&self, names: &mut Vec<(PartyId, CertificateName)>) -> Result<Receiver, Failure> {
         let (party, recipient) = split_party(&self.receiver)?;
         let recipient = parse_recipient(recipient).map_err(Failure::usage)?;
-        Ok(Receiver { party, certificate_name: None, recipient })
+        Ok(Receiver { party, certificate_name: take_name(names, party), recipient })
     }
 
     fn ids(&self) -> Result<SessionIds, Failure> {
@@ -282,6 +281,15 @@ impl NewArgs {
     }
 }
 
+/// Takes a party's name out of those that were given.
+fn take_name(
+    names: &mut Vec<(PartyId, CertificateName)>,
+    party: PartyId,
+) -> Option<CertificateName> {
+    let index = names.iter().position(|(named, _)| *named == party)?;
+    Some(names.remove(index).1)
+}
+
 pub(super) fn split_party(text: &str) -> Result<(PartyId, &str), Failure> {
     let bad = || Failure::usage(format!("{text:?} is not of the form PARTY=VALUE"));
     let (party, value) = text.split_once('=').ok_or_else(bad)?;
@@ -309,7 +317,8 @@ fn share_column(text: &str) -> Result<ShareColumn, Failure> {
     Ok(ShareColumn { name: name.to_owned(), len: len.parse().map_err(|_| bad())? })
 }
 
-fn show(output: &OutputArgs, session: &Session) -> Result<(), Failure> {
+/// Prints a session.
+pub(super) fn show(output: &OutputArgs, session: &Session) -> Result<(), Failure> {
     let [lower, higher] = session.senders().map(|sender| sender.party);
     let receiver = session.receiver();
     let time = |time: OffsetDateTime| time.format(&Rfc3339).unwrap_or_else(|_| time.to_string());
@@ -320,7 +329,11 @@ fn show(output: &OutputArgs, session: &Session) -> Result<(), Failure> {
         },
         SessionIds::List { count, .. } => format!("{count} from a list"),
     };
+    let authority = session.ca_sha256().map(hex::encode);
+    let names = certificate_names(session);
     if output.json {
+        let names: serde_json::Map<_, _> =
+            names.into_iter().map(|(party, name)| (party.to_string(), name.into())).collect();
         let value = serde_json::json!({
             "session_id": session.id().as_str(),
             "fingerprint": session.fingerprint().to_string(),
@@ -331,6 +344,8 @@ fn show(output: &OutputArgs, session: &Session) -> Result<(), Failure> {
             "receiver": receiver.party.index(),
             "recipient": receiver.recipient.to_string(),
             "ids": ids,
+            "certificate_names": names,
+            "ca_sha256": authority,
             "table": session.table(),
         });
         return report::line(&format!("{value:#}"));
@@ -345,6 +360,11 @@ fn show(output: &OutputArgs, session: &Session) -> Result<(), Failure> {
     ));
     lines.push(format!("senders      party {lower} (adds), party {higher} (subtracts)"));
     lines.push(format!("receiver     party {}, {}", receiver.party, receiver.recipient));
+    for (party, name) in &names {
+        lines.push(format!("certificate  party {party}: {name}"));
+    }
+    let authority = authority.as_deref().unwrap_or("none: this session uses no certificates");
+    lines.push(format!("authority    {authority}"));
     lines.push(format!("table        {} by {}", session.table(), session.id_column()));
     lines.push(format!("ids          {ids}"));
     for column in session.layout().agree() {
@@ -364,4 +384,12 @@ fn show(output: &OutputArgs, session: &Session) -> Result<(), Failure> {
     ));
     lines.push(format!("fingerprint  {}", session.fingerprint()));
     report::line(&lines.join("\n"))
+}
+
+/// The name in each party's certificate, where there are certificates.
+fn certificate_names(session: &Session) -> Vec<(PartyId, String)> {
+    let receiver = session.receiver();
+    let senders = session.senders().map(|sender| (sender.party, &sender.certificate_name));
+    let all = senders.into_iter().chain([(receiver.party, &receiver.certificate_name)]);
+    all.filter_map(|(party, name)| Some((party, name.as_ref()?.to_string()))).collect()
 }

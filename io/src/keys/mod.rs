@@ -1,7 +1,10 @@
-//! Agreement keys of the senders, age identity of the receiver.
+//! Agreement keys of the senders, age identity of the receiver, certificates of all.
 //!
 //! Private keys lie in AWS KMS, or in files of their own that only the owner can read; they
 //! never enter a session, an error or a log.
+
+pub mod certificate;
+pub mod pki;
 
 mod agreement;
 mod kms;

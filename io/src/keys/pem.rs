@@ -50,6 +50,20 @@ pub(super) fn decode(text: &str, label: &'static str) -> Result<Zeroizing<Vec<u8
     Ok(der)
 }
 
+/// Decodes the one block of a PEM text that may have any of the given labels.
+///
+/// # Errors
+/// As [`decode`], by the first label.
+pub(super) fn decode_one_of<const N: usize>(
+    text: &str,
+    labels: [&'static str; N],
+) -> Result<(&'static str, Zeroizing<Vec<u8>>), PemError> {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let got = first.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(DASHES));
+    let label = labels.into_iter().find(|label| got == Some(label)).unwrap_or(labels[0]);
+    Ok((label, decode(text, label)?))
+}
+
 /// Encodes bytes as one PEM block that ends with a new line.
 ///
 /// # Secrecy

@@ -25,6 +25,9 @@ const FORMAT_VERSION: u32 = 1;
 /// Each in a sector of its own, so that a crash while one is written spares the other.
 const SLOT_OFFSETS: [usize; 2] = [1024, 2048];
 
+/// Random bytes of one ledger, under which it digests the content of parts.
+pub(super) type DigestKey = [u8; 32];
+
 /// Where a chain of entries ends: BLAKE3 of the chain value in front and the entry.
 pub(super) type Chain = [u8; 32];
 
@@ -39,6 +42,7 @@ struct RawHeader {
     party: u32,
     reserved: u32,
     reserved_end: [u8; 8],
+    digest_key: DigestKey,
     checksum: Chain,
 }
 
@@ -88,8 +92,9 @@ pub(super) struct RawPart {
 }
 
 const _: () = {
-    assert!(size_of::<RawHeader>() == 96 && offset_of!(RawHeader, fingerprint) == 16);
-    assert!(offset_of!(RawHeader, party) == 48 && offset_of!(RawHeader, checksum) == 64);
+    assert!(size_of::<RawHeader>() == 128 && offset_of!(RawHeader, fingerprint) == 16);
+    assert!(offset_of!(RawHeader, party) == 48 && offset_of!(RawHeader, digest_key) == 64);
+    assert!(offset_of!(RawHeader, checksum) == 96);
     assert!(size_of::<RawSlot>() == 96 && offset_of!(RawSlot, file_bytes) == 8);
     assert!(offset_of!(RawSlot, entries) == 16 && offset_of!(RawSlot, chain) == 32);
     assert!(offset_of!(RawSlot, checksum) == 64);
@@ -116,7 +121,11 @@ pub(super) struct Committed {
 }
 
 /// Makes the header block of a new ledger.
-pub(super) fn new_header(fingerprint: &Fingerprint, party: PartyId) -> Vec<u8> {
+pub(super) fn new_header(
+    fingerprint: &Fingerprint,
+    party: PartyId,
+    digest_key: DigestKey,
+) -> Vec<u8> {
     let mut header = RawHeader {
         magic: MAGIC,
         format_version: FORMAT_VERSION,
@@ -125,6 +134,7 @@ pub(super) fn new_header(fingerprint: &Fingerprint, party: PartyId) -> Vec<u8> {
         party: party.index().into(),
         reserved: 0,
         reserved_end: [0; 8],
+        digest_key,
         checksum: [0; 32],
     };
     header.checksum = checksum_of(&header);
@@ -150,12 +160,12 @@ pub(super) fn slot(committed: &Committed, header_checksum: &Chain) -> (Vec<u8>, 
 
 /// Checks a header block to its last bit, and that it is of this session and party.
 ///
-/// Returns the checksum that the chain begins with, and the newer of the two slots.
+/// Returns the checksum that the chain begins with, the newer of the two slots, and the key.
 pub(super) fn read_header(
     block: &[u8],
     fingerprint: &Fingerprint,
     party: PartyId,
-) -> Result<(Chain, Committed), LedgerDefect> {
+) -> Result<(Chain, Committed, DigestKey), LedgerDefect> {
     let corrupt = |what| LedgerDefect::Corrupt { what, offset: 0 };
     let header: RawHeader = read_at(block, 0).ok_or(corrupt("header"))?;
     if header.magic != MAGIC {
@@ -192,7 +202,7 @@ pub(super) fn read_header(
         && HEADER_BYTES <= older.file_bytes
         && older.file_bytes <= newer.file_bytes
         && older.entries <= newer.entries;
-    if follows { Ok((header.checksum, newer)) } else { Err(corrupt("slots")) }
+    if follows { Ok((header.checksum, newer, header.digest_key)) } else { Err(corrupt("slots")) }
 }
 
 fn read_slot(block: &[u8], place: usize, header: &Chain) -> Result<Committed, LedgerDefect> {

@@ -9,8 +9,8 @@ use reshare_engine::party::PartyId;
 
 use super::LedgerDefect;
 use super::format::{
-    CHAIN_BYTES, Chain, Committed, ENTRY_BYTES, HEADER_BYTES, RawEntry, chain_of, read_at,
-    read_header, slot,
+    CHAIN_BYTES, Chain, Committed, DigestKey, ENTRY_BYTES, HEADER_BYTES, RawEntry, chain_of,
+    read_at, read_header, slot,
 };
 use crate::durable::DurableLog;
 
@@ -22,6 +22,7 @@ use crate::durable::DurableLog;
 pub(super) struct Log {
     file: DurableLog,
     header: Chain,
+    digest_key: DigestKey,
     committed: Mutex<Committed>,
     failed: AtomicBool,
 }
@@ -50,6 +51,11 @@ impl Entry {
 }
 
 impl Log {
+    /// The key of this ledger's content digests.
+    pub(super) fn digest_key(&self) -> &DigestKey {
+        &self.digest_key
+    }
+
     /// Checks the whole file and gives every entry to `each`, in order.
     ///
     /// An entry that is whole but was not yet committed when its process died is kept: to know
@@ -66,7 +72,7 @@ impl Log {
         }
         let mut block = vec![0; HEADER_BYTES as usize];
         file.read_exact_at(&mut block, 0)?;
-        let (header, committed) = read_header(&block, fingerprint, party)?;
+        let (header, committed, digest_key) = read_header(&block, fingerprint, party)?;
         if size < committed.file_bytes {
             return Err(LedgerDefect::Truncated { expected: committed.file_bytes, got: size });
         }
@@ -82,7 +88,8 @@ impl Log {
             return Err(LedgerDefect::Corrupt { what: "chain", offset: tail.file_bytes });
         }
         let failed = AtomicBool::new(false);
-        let log = Self { file, header, committed: Mutex::new(committed), failed };
+        let committed = Mutex::new(committed);
+        let log = Self { file, header, digest_key, committed, failed };
         let tail = log.adopt(tail, size, each)?;
         Ok((log, tail))
     }

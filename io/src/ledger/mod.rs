@@ -12,10 +12,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use aws_lc_rs::rand;
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::ids::IdRange;
 use reshare_engine::party::PartyId;
-use reshare_engine::row_key::{ContentTag, RowIdentity};
+use reshare_engine::row_key::{ContentTag, RowIdentity, content_digest};
 use reshare_engine::rows::Rows;
 
 use crate::durable::{self, DurableFile, DurableLog};
@@ -73,9 +74,11 @@ impl Ledger {
     ) -> Result<bool, LedgerError> {
         let path = Self::path_in(state, fingerprint, sender);
         let make = || {
+            let mut digest_key = [0; 32];
+            rand::fill(&mut digest_key).map_err(|_| io::Error::other("no random bytes"))?;
             durable::create_directory(&state.join(fingerprint.to_string()))?;
             let mut file = DurableFile::create(&path)?;
-            file.write_all(&format::new_header(fingerprint, sender))?;
+            file.write_all(&format::new_header(fingerprint, sender, digest_key))?;
             file.commit_new()
         };
         match make() {
@@ -128,6 +131,15 @@ impl Ledger {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Digests the content of a part for its manifest: the same for the same rows.
+    ///
+    /// Under a key that only this ledger has: a manifest is legible, and the other sender, who
+    /// has every key of the session, could otherwise try out what a record might be.
+    #[must_use]
+    pub fn content_digest(&self, tags: &[ContentTag]) -> blake3::Hash {
+        blake3::Hash::from_bytes(content_digest(self.log.digest_key(), tags))
     }
 
     /// The parts that were sealed last, ascending and without overlaps.

@@ -10,8 +10,9 @@ use age::x25519::Identity;
 use reshare_engine::row_batch::RowBatch;
 
 use super::{
-    MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, ManifestError, PackageError, PackageExpectations,
-    PartEntry, PartError, PartName, UnverifiedManifest, open_part, open_part_prefix,
+    CHAIN_NAME, MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestSignature,
+    PackageError, PackageExpectations, PartEntry, PartError, PartName, SIGNATURE_NAME,
+    UnverifiedManifest, open_part, open_part_prefix,
 };
 use crate::durable::{is_temporary, open_regular};
 use crate::share_file::RowPrefix;
@@ -27,7 +28,7 @@ pub struct Package {
 }
 
 impl Package {
-    /// Reads and verifies the manifest, then compares the directory with it.
+    /// Reads and verifies the manifest and its signature, then compares the directory with it.
     ///
     /// # Errors
     /// [`PackageError`] for a refused manifest, and for anything missing, extra, of another
@@ -38,11 +39,14 @@ impl Package {
     ) -> Result<Self, PackageError> {
         let directory = directory.into();
         let unverified = read_manifest(&directory)?;
-        let manifest = unverified.verify(&session).map_err(|source| PackageError::Manifest {
+        let is_signed = session.trust.is_some();
+        let signature = if is_signed { ManifestSignature::load(&directory)? } else { None };
+        let verified = unverified.verify(&session, signature.as_ref());
+        let manifest = verified.map_err(|source| PackageError::Manifest {
             path: directory.join(MANIFEST_NAME),
             source,
         })?;
-        check_closed_list(&directory, manifest.parts())?;
+        check_closed_list(&directory, manifest.parts(), is_signed)?;
         Ok(Self { directory, session, manifest })
     }
 
@@ -117,8 +121,13 @@ pub fn read_manifest(directory: &Path) -> Result<UnverifiedManifest, PackageErro
 
 /// Compares what lies in a directory with the parts that may and must lie there.
 ///
-/// The manifest itself may be there and need not: it is written last.
-pub(super) fn check_closed_list(directory: &Path, parts: &[PartEntry]) -> Result<(), PackageError> {
+/// The manifest itself may be there and need not: it is written last. So may its signature,
+/// where packages are signed.
+pub(super) fn check_closed_list(
+    directory: &Path,
+    parts: &[PartEntry],
+    is_signed: bool,
+) -> Result<(), PackageError> {
     let mut missing: HashMap<PartName, u64> =
         parts.iter().map(|part| (part.name, part.sealed_bytes)).collect();
     let read = |error| io_error("list", directory, error);
@@ -130,7 +139,7 @@ pub(super) fn check_closed_list(directory: &Path, parts: &[PartEntry]) -> Result
         }
         let expected = match part_name(&name).and_then(|part| missing.remove(&part)) {
             Some(bytes) => Some(bytes),
-            None if name == MANIFEST_NAME => None,
+            None if name == MANIFEST_NAME || is_signed && is_of_signature(&name) => None,
             None => return Err(PackageError::ExtraFile { path }),
         };
         let metadata =
@@ -147,6 +156,11 @@ pub(super) fn check_closed_list(directory: &Path, parts: &[PartEntry]) -> Result
         Some(name) => Err(PackageError::MissingPart { path: directory.join(name.to_string()) }),
         None => Ok(()),
     }
+}
+
+/// Whether a file belongs to the manifest's signature.
+pub(super) fn is_of_signature(name: &OsStr) -> bool {
+    name == SIGNATURE_NAME || name == CHAIN_NAME
 }
 
 pub(super) fn part_name(name: &OsStr) -> Option<PartName> {

@@ -8,7 +8,9 @@ use reshare_engine::ids::IdRange;
 use reshare_engine::party::{PartyId, PartyOutOfRange};
 
 use super::PartName;
+use crate::keys::certificate::CertificateError;
 use crate::share_file::ShareFileDefect;
+use crate::timestamp::Timestamp;
 
 /// A part that cannot be sealed or opened, and why.
 #[derive(Debug, thiserror::Error)]
@@ -238,6 +240,41 @@ pub enum ManifestError {
         /// Its size.
         bytes: u64,
     },
+    /// A manifest without the signature that the session demands.
+    #[error(
+        "it is not signed: the session uses certificates, so manifest.sig and manifest-chain.pem belong to it"
+    )]
+    NotSigned,
+    /// A signature where the session has nothing to verify it with.
+    #[error("it is signed, but the session uses no certificates")]
+    UnexpectedSignature,
+    /// A signature that its sender's certificate does not bear out.
+    #[error("its signature is not accepted as sender {sender}'s")]
+    Signature {
+        /// The sender.
+        sender: PartyId,
+        /// Why.
+        #[source]
+        source: CertificateError,
+    },
+    /// A signature from the future.
+    #[error("it was signed at {signed_at}, which has not come yet: here it is {now}")]
+    SignedInFuture {
+        /// By the manifest.
+        signed_at: Timestamp,
+        /// By this machine's clock.
+        now: Timestamp,
+    },
+    /// A signature made before or after the session's life.
+    #[error("it was signed at {signed_at}, the session lives from {not_before} to {not_after}")]
+    SignedOutsideSession {
+        /// By the manifest.
+        signed_at: Timestamp,
+        /// The session's first second.
+        not_before: Timestamp,
+        /// The session's last second.
+        not_after: Timestamp,
+    },
 }
 
 /// Why a package is refused or cannot be written.
@@ -281,6 +318,15 @@ pub enum PackageError {
         /// Why.
         #[source]
         source: ManifestError,
+    },
+    /// The files of the manifest's signature are refused, or it cannot be made.
+    #[error("{}", path.display())]
+    Signature {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: CertificateError,
     },
     /// Something that the manifest does not list, or no part where a package is being made.
     #[error("{} is no part of the package", path.display())]

@@ -8,6 +8,7 @@ use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 
 use super::PartEntry;
+use crate::session::{Session, SessionIds, SessionTrust};
 use crate::share_file::{Kind, ShareFileSpec};
 
 /// The facts of a session that every package of it must agree with.
@@ -27,9 +28,44 @@ pub struct PackageExpectations {
     pub ids: IdRange,
     /// The largest sealed part.
     pub max_part_bytes: u64,
+    /// What verifies the manifest's signature; nothing where the session uses no certificates,
+    /// and then there is no signature.
+    pub trust: Option<SessionTrust>,
 }
 
 impl PackageExpectations {
+    /// What a session says of one sender's package.
+    ///
+    /// # Errors
+    /// [`NoAuthority`] when the session uses certificates and there is no authority to verify
+    /// them, or one of another session.
+    pub fn of(
+        session: &Session,
+        sender: PartyId,
+        trust: Option<&SessionTrust>,
+    ) -> Result<Self, NoAuthority> {
+        let fits = match trust {
+            Some(trust) => trust.fingerprint() == session.fingerprint(),
+            None => session.ca_sha256().is_none(),
+        };
+        if !fits {
+            return Err(NoAuthority);
+        }
+        Ok(Self {
+            session_id: session.id().to_string(),
+            fingerprint: session.fingerprint(),
+            sender,
+            receiver: session.receiver().party,
+            layout: Arc::clone(session.layout()),
+            ids: match session.ids() {
+                SessionIds::Range(range) => *range,
+                SessionIds::List { .. } => IdRange::ALL,
+            },
+            max_part_bytes: session.max_part_bytes(),
+            trust: trust.cloned(),
+        })
+    }
+
     /// What the header of one part must say.
     #[must_use]
     pub fn part_spec(&self, entry: &PartEntry) -> ShareFileSpec {
@@ -48,3 +84,8 @@ impl PackageExpectations {
         }
     }
 }
+
+/// A session with certificates, and no authority of it to verify them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the session uses certificates, and there is no authority of it to verify them")]
+pub struct NoAuthority;

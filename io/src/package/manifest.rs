@@ -6,7 +6,11 @@ use reshare_engine::party::PartyId;
 use serde::{Deserialize, Serialize};
 
 use super::manifest_check::{check_against, check_totals, into_content};
-use super::{ManifestError, PackageExpectations, PartName, SealedPart, Timestamp, hex_bytes};
+use super::signature::check_signature;
+use super::{
+    ManifestError, ManifestSignature, PackageExpectations, PartName, SealedPart, Timestamp,
+    hex_bytes,
+};
 
 /// The manifest's file name.
 pub const MANIFEST_NAME: &str = "manifest.json";
@@ -149,18 +153,24 @@ impl UnverifiedManifest {
         self.totals
     }
 
-    /// Checks the manifest against the session.
+    /// Checks the manifest against the session, and its signature where the session uses
+    /// certificates.
     ///
     /// # Errors
     /// [`ManifestError`] with the first thing that differs.
-    pub fn verify(self, expected: &PackageExpectations) -> Result<Manifest, ManifestError> {
+    pub fn verify(
+        self,
+        expected: &PackageExpectations,
+        signature: Option<&ManifestSignature>,
+    ) -> Result<Manifest, ManifestError> {
         check_against(&self.content, expected)?;
+        check_signature(&self.bytes, &self.content, expected, signature)?;
         let Self { bytes, content, totals } = self;
         Ok(Manifest { bytes, content, totals })
     }
 }
 
-/// A manifest that fits its session.
+/// A manifest that fits its session, signed by its sender where the session uses certificates.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     bytes: Vec<u8>,

@@ -1,7 +1,7 @@
 //! Parts, sealed and opened, and the manifest that closes a package.
 //!
 //! A part is `blinded share file -> zstd -> age`. A package is a directory of parts with a
-//! manifest that is a closed list: nothing else may lie there. The bytes are defined in
+//! manifest that is a closed list: nothing else may lie there but its signature. The bytes are defined in
 //! `io/FORMAT.md`.
 
 mod directory;
@@ -13,13 +13,13 @@ mod manifest_check;
 mod open;
 mod part_name;
 mod seal;
-mod timestamp;
+mod signature;
 mod writer;
 mod zstd_store;
 
 pub use directory::{Package, read_manifest};
 pub use error::{ManifestError, PackageError, PartDefect, PartError};
-pub use expectations::PackageExpectations;
+pub use expectations::{NoAuthority, PackageExpectations};
 pub use manifest::{
     MANIFEST_FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES, MAX_PARTS, Manifest, ManifestContent,
     PartEntry, Totals, UnverifiedManifest,
@@ -30,5 +30,7 @@ pub use seal::{
     SealedPart, rows_per_part_at_most, seal_part, seal_part_recorded, seal_part_to,
     sealed_bytes_at_most,
 };
-pub use timestamp::Timestamp;
+pub use signature::{CHAIN_NAME, MAX_SIGNATURE_BYTES, ManifestSignature, SIGNATURE_NAME};
 pub use writer::PackageWriter;
+
+pub use crate::timestamp::Timestamp;

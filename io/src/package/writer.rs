@@ -8,12 +8,14 @@ use age::x25519::Recipient;
 use reshare_engine::ids::IdRange;
 use reshare_engine::rows::Rows;
 
-use super::directory::{check_closed_list, io_error, part_name};
+use super::directory::{check_closed_list, io_error, is_of_signature, part_name};
 use super::{
-    MANIFEST_NAME, Manifest, ManifestContent, PackageError, PackageExpectations, PartError,
-    PartName, SealedPart, UnverifiedManifest, seal_part_recorded,
+    CHAIN_NAME, MANIFEST_NAME, Manifest, ManifestContent, ManifestSignature, PackageError,
+    PackageExpectations, PartError, PartName, SIGNATURE_NAME, SealedPart, UnverifiedManifest,
+    seal_part_recorded,
 };
 use crate::durable::{self, DurableFile};
+use crate::keys::certificate::{CertificateError, PartyCertificate};
 
 /// The directory of a package that is still open.
 ///
@@ -22,6 +24,7 @@ pub struct PackageWriter {
     directory: PathBuf,
     session: PackageExpectations,
     recipient: Recipient,
+    certificate: Option<PartyCertificate>,
 }
 
 impl PackageWriter {
@@ -39,13 +42,20 @@ impl PackageWriter {
         let directory = directory.into();
         let failed = |error| io_error("create", &directory, error);
         durable::create_directory(&directory).map_err(failed)?;
-        let writer = Self { directory, session, recipient };
+        let writer = Self { directory, session, recipient, certificate: None };
         writer.check_open()?;
         // Now, and not when the package is to be closed and all the work is done.
         writer.parts()?;
         durable::remove_leftovers(&writer.directory)
             .map_err(|error| io_error("clean up", &writer.directory, error))?;
         Ok(writer)
+    }
+
+    /// Signs the manifest with a certificate: a package of a session with certificates cannot
+    /// be closed otherwise.
+    #[must_use]
+    pub fn signed_by(self, certificate: PartyCertificate) -> Self {
+        Self { certificate: Some(certificate), ..self }
     }
 
     /// The directory.
@@ -64,7 +74,8 @@ impl PackageWriter {
         for entry in fs::read_dir(&self.directory).map_err(read)? {
             let entry = entry.map_err(read)?;
             let name = entry.file_name();
-            if durable::is_temporary(&name) {
+            let left_signature = self.session.trust.is_some() && is_of_signature(&name);
+            if durable::is_temporary(&name) || left_signature {
                 continue;
             }
             let path = entry.path();
@@ -147,20 +158,31 @@ impl PackageWriter {
         durable::remove_file(&path).map_err(|error| io_error("remove", &path, error))
     }
 
-    /// Closes the package: checks the manifest against session and directory, and writes it
-    /// last. From then on nothing of the package may change.
+    /// Closes the package: signs the manifest, checks it against session and directory, and
+    /// writes chain, signature and manifest, in this order. From then on nothing of the package may change.
     ///
     /// # Errors
     /// [`PackageError`] when the manifest does not fit; the package then stays open.
     pub fn close(self, content: &ManifestContent) -> Result<Manifest, PackageError> {
         self.check_open()?;
         let path = self.directory.join(MANIFEST_NAME);
-        let manifest = content
-            .to_bytes()
-            .and_then(UnverifiedManifest::read)
-            .and_then(|manifest| manifest.verify(&self.session))
-            .map_err(|source| PackageError::Manifest { path: path.clone(), source })?;
-        check_closed_list(&self.directory, manifest.parts())?;
+        let refused = |source| PackageError::Manifest { path: path.clone(), source };
+        let bytes = content.to_bytes().map_err(refused)?;
+        let signature = match &self.certificate {
+            Some(certificate) => {
+                let signature = ManifestSignature::sign(certificate, &bytes);
+                Some(signature.map_err(|source| self.signature_error(source))?)
+            }
+            None => None,
+        };
+        let manifest = UnverifiedManifest::read(bytes)
+            .and_then(|manifest| manifest.verify(&self.session, signature.as_ref()))
+            .map_err(refused)?;
+        check_closed_list(&self.directory, manifest.parts(), self.session.trust.is_some())?;
+        if let Some(signature) = &signature {
+            self.write(CHAIN_NAME, signature.chain().to_pem().as_bytes())?;
+            self.write(SIGNATURE_NAME, signature.bytes())?;
+        }
         let write = || {
             let mut file = DurableFile::create(&path)?;
             file.write_all(manifest.bytes())?;
@@ -173,6 +195,15 @@ impl PackageWriter {
             }
             Err(error) => Err(io_error("write", &path, error)),
         }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), PackageError> {
+        let path = self.directory.join(name);
+        durable::write_whole(&path, bytes).map_err(|error| io_error("write", &path, error))
+    }
+
+    fn signature_error(&self, source: CertificateError) -> PackageError {
+        PackageError::Signature { path: self.directory.join(SIGNATURE_NAME), source }
     }
 
     fn check_open(&self) -> Result<(), PackageError> {

@@ -67,6 +67,14 @@ pub enum PipelineError {
         /// The sender with the higher party id.
         higher: PartyId,
     },
+    /// Certificates are needed and there is nothing to verify them with.
+    #[error("this session uses certificates: its authority's certificate is needed")]
+    NoAuthority,
+    /// A sender of a session with certificates needs its own, and approvals by the others.
+    #[error(
+        "this session uses certificates: nothing is blinded without this sender's certificate and the others' approvals"
+    )]
+    NoCredentials,
     /// The identity does not open what is sealed for the session's recipient.
     #[error("the identity is not that of the session's recipient")]
     OtherIdentity,
@@ -136,6 +144,8 @@ impl PipelineError {
             | Self::NotASender { .. }
             | Self::SameSender { .. }
             | Self::KeyCheck { .. }
+            | Self::NoAuthority
+            | Self::NoCredentials
             | Self::OtherIdentity
             | Self::Conflict { .. } => true,
             Self::InUse { .. }

@@ -14,7 +14,7 @@ use super::error::PipelineError;
 use super::pool::PooledBatch;
 use super::sweep::{HeldRows, PartRef};
 use crate::package::{Package, PackageExpectations, PartEntry, read_manifest};
-use crate::session::{Session, SessionIds};
+use crate::session::{Session, SessionIds, SessionTrust};
 use crate::share_file::RowPrefix;
 
 /// Both senders' packages: closed, of this session, made with the same keys.
@@ -28,13 +28,27 @@ pub struct Packages {
 }
 
 impl Packages {
-    /// Opens two packages given in any order.
+    /// Opens two packages, given in any order, of a session without certificates.
     ///
     /// # Errors
-    /// A [`PipelineError`] when one is not closed, not of this session, or both are of the same
-    /// sender or made with different keys.
+    /// As [`Self::open_signed`], and [`PipelineError::NoAuthority`] for any other session.
     pub fn open(
         session: &Session,
+        directories: [PathBuf; 2],
+        identity: Identity,
+    ) -> Result<Self, PipelineError> {
+        Self::open_signed(session, None, directories, identity)
+    }
+
+    /// Opens two packages, given in any order, and verifies their signatures where the session
+    /// uses certificates. No part is opened before both signatures are verified.
+    ///
+    /// # Errors
+    /// A [`PipelineError`] when one is not closed, not of this session, not signed by its sender,
+    /// or both are of the same sender or made with different keys.
+    pub fn open_signed(
+        session: &Session,
+        trust: Option<&SessionTrust>,
         directories: [PathBuf; 2],
         identity: Identity,
     ) -> Result<Self, PipelineError> {
@@ -42,7 +56,8 @@ impl Packages {
             return Err(PipelineError::OtherIdentity);
         }
         let [first, second] = directories;
-        let mut packages = [open_package(session, first)?, open_package(session, second)?];
+        let open = |directory| open_package(session, trust, directory);
+        let mut packages = [open(first)?, open(second)?];
         packages.sort_by_key(|package| package.manifest().content().sender);
         let [lower, higher] = packages.each_ref().map(|package| package.manifest().content());
         if lower.sender == higher.sender {
@@ -127,25 +142,29 @@ impl HeldRows for PooledBatch {
 }
 
 /// What a session says of one sender's package.
-pub(crate) fn expectations(session: &Session, sender: PartyId) -> PackageExpectations {
-    PackageExpectations {
-        session_id: session.id().to_string(),
-        fingerprint: session.fingerprint(),
-        sender,
-        receiver: session.receiver().party,
-        layout: Arc::clone(session.layout()),
-        ids: bounds(session),
-        max_part_bytes: session.max_part_bytes(),
-    }
+///
+/// # Errors
+/// [`PipelineError::NoAuthority`] when the session uses certificates and there is no authority to
+/// verify them, or one of another session.
+pub fn expectations(
+    session: &Session,
+    sender: PartyId,
+    trust: Option<&SessionTrust>,
+) -> Result<PackageExpectations, PipelineError> {
+    PackageExpectations::of(session, sender, trust).map_err(|_| PipelineError::NoAuthority)
 }
 
 /// Opens a package of whichever sender it claims to be; that claim is then verified.
-fn open_package(session: &Session, directory: PathBuf) -> Result<Package, PipelineError> {
+fn open_package(
+    session: &Session,
+    trust: Option<&SessionTrust>,
+    directory: PathBuf,
+) -> Result<Package, PipelineError> {
     let claimed = read_manifest(&directory)?.claims().sender;
     if session.sender(claimed).is_none() {
         return Err(PipelineError::NotASender { directory, claimed });
     }
-    Ok(Package::open(directory, expectations(session, claimed))?)
+    Ok(Package::open(directory, expectations(session, claimed, trust)?)?)
 }
 
 fn bounds(session: &Session) -> IdRange {

@@ -90,7 +90,9 @@ pub(crate) fn closed_before(
         Err(_) => return Ok(None),
     }
     let keys = sender.keys();
-    let package = Package::open(directory, super::packages::expectations(session, keys.sender()))?;
+    let trust = keys.credentials().map(|credentials| &credentials.trust);
+    let expectations = super::packages::expectations(session, keys.sender(), trust)?;
+    let package = Package::open(directory, expectations)?;
     let manifest = package.manifest();
     let recorded = sender.ledger().parts();
     let there = recorded.iter().filter(|part| part.rows > 0).map(PartRecord::entry);

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use reshare_engine::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
-use reshare_engine::row_key::{ContentTag, content_digest};
+use reshare_engine::row_key::ContentTag;
 use reshare_engine::rows::Rows;
 use serde::Serialize;
 
@@ -78,10 +78,19 @@ impl Sealer {
         sender: LedgeredSender,
         directory: &Path,
     ) -> Result<Self, PipelineError> {
+        let keys = sender.keys();
+        let credentials = keys.credentials();
+        if session.ca_sha256().is_some() && credentials.is_none() {
+            return Err(PipelineError::NoCredentials);
+        }
+        let trust = credentials.map(|credentials| &credentials.trust);
+        let expectations = super::packages::expectations(session, keys.sender(), trust)?;
         let in_use = lock(directory)?;
-        let expectations = super::packages::expectations(session, sender.keys().sender());
         let recipient = session.receiver().recipient.clone();
-        let writer = PackageWriter::create(directory, expectations, recipient)?;
+        let mut writer = PackageWriter::create(directory, expectations, recipient)?;
+        if let Some(credentials) = credentials {
+            writer = writer.signed_by(credentials.certificate.clone());
+        }
         Ok(Self { sender, writer, packed: Mutex::default(), _in_use: in_use })
     }
 
@@ -153,7 +162,7 @@ impl Sealer {
             rows: rows.len() as u64,
             sealed_bytes: part.sealed_bytes,
             sealed_digest: part.sealed_digest,
-            content_digest: blake3::Hash::from_bytes(content_digest(&tags)),
+            content_digest: ledger.content_digest(&tags),
             exported_at,
             left_out: left_out.clone(),
         };
@@ -220,7 +229,7 @@ fn lock(directory: &Path) -> Result<File, PipelineError> {
     };
     durable::create_directory(directory).map_err(failed)?;
     let file = File::open(directory).map_err(failed)?;
-    match file.try_lock() {
+    match durable::lock_soon(&file) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
             Err(PipelineError::InUse { directory: directory.to_owned() })

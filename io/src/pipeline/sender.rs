@@ -6,12 +6,14 @@ use reshare_engine::blind::Blinder;
 use reshare_engine::key_schedule::{KeyCheck, KeySchedule, SharedSecret};
 use reshare_engine::party::PartyId;
 use reshare_engine::shamir::WeightError;
+use time::OffsetDateTime;
 
+use crate::keys::certificate::{CertificateError, PartyCertificate, Purpose};
 use crate::keys::{
     AgreementKey, AgreementKeyError, AgreementPublicKey, KmsKey, KmsKeyId, SenderKey,
 };
 use crate::ledger::{Ledger, LedgerDefect, LedgerError};
-use crate::session::{Sender, Session};
+use crate::session::{Approvals, Sender, Session, SessionTrust};
 
 /// One sender of one session, with what it blinds with.
 ///
@@ -22,6 +24,18 @@ pub struct SenderKeys {
     other: PartyId,
     key_check: KeyCheck,
     blinder: Blinder,
+    credentials: Option<SenderCredentials>,
+}
+
+/// What a sender of a session with certificates needs, beside its keys.
+#[derive(Debug, Clone)]
+pub struct SenderCredentials {
+    /// The authority and the names of the session.
+    pub trust: SessionTrust,
+    /// This sender's certificate, which signs the manifest.
+    pub certificate: PartyCertificate,
+    /// Proof that the receiver and the other sender approved the session.
+    pub approvals: Approvals,
 }
 
 impl SenderKeys {
@@ -66,7 +80,39 @@ impl SenderKeys {
         let receiver = session.receiver().party;
         let blinder = Blinder::new(&schedule, &fingerprint, me.party, other.party, receiver)?;
         let key_check = schedule.key_check();
-        Ok(Self { sender: me.party, other: other.party, key_check, blinder })
+        let (sender, other) = (me.party, other.party);
+        Ok(Self { sender, other, key_check, blinder, credentials: None })
+    }
+
+    /// Adds what a session with certificates demands of a sender before it blinds anything.
+    ///
+    /// # Errors
+    /// [`SenderKeysError::OtherCredentials`] when they are of another session or sender;
+    /// [`SenderKeysError::Certificate`] when the certificate is not this sender's, or may not
+    /// sign at this moment.
+    pub fn with_credentials(
+        mut self,
+        session: &Session,
+        credentials: SenderCredentials,
+        now: OffsetDateTime,
+    ) -> Result<Self, SenderKeysError> {
+        let SenderCredentials { trust, certificate, approvals } = &credentials;
+        let fingerprint = session.fingerprint();
+        let fits = approvals.fingerprint() == fingerprint
+            && trust.fingerprint() == fingerprint
+            && approvals.own() == self.sender;
+        if !fits {
+            return Err(SenderKeysError::OtherCredentials);
+        }
+        trust.verify(certificate.chain(), self.sender, now, Purpose::Signature)?;
+        self.credentials = Some(credentials);
+        Ok(self)
+    }
+
+    /// The certificate, the authority and the approvals, where the session uses certificates.
+    #[must_use]
+    pub fn credentials(&self) -> Option<&SenderCredentials> {
+        self.credentials.as_ref()
     }
 
     /// This sender.
@@ -164,6 +210,12 @@ pub enum SenderKeysError {
     /// The two keys do not agree.
     #[error("the two senders' keys do not agree on a secret")]
     Agreement(#[from] AgreementKeyError),
+    /// Approvals, or an authority, of another session or for another sender.
+    #[error("the approvals or the authority are not those of this sender and session")]
+    OtherCredentials,
+    /// The certificate is not this sender's, or may not sign now.
+    #[error("this sender's certificate is not accepted")]
+    Certificate(#[from] CertificateError),
     /// The parties have no weights.
     #[error(transparent)]
     Weight(#[from] WeightError),

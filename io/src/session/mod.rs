@@ -3,6 +3,8 @@
 //! A [`Session`] is what all three parties have agreed on; there is no way to hold one that
 //! has not been checked. The bytes of the fingerprint are documented in `FORMAT.md`.
 
+mod approval;
+mod approval_error;
 mod cross_check;
 mod error;
 mod facts;
@@ -12,6 +14,7 @@ mod id_list;
 mod names;
 #[cfg(test)]
 mod samples;
+mod trust;
 mod validate;
 
 use std::fmt;
@@ -23,12 +26,15 @@ use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use time::OffsetDateTime;
 
+pub use approval::{Approval, Approvals};
+pub use approval_error::ApprovalError;
 pub use cross_check::Mismatch;
 pub use error::SessionError;
 pub use facts::{NewSession, Receiver, Sender, SessionIds};
 pub use fingerprint::{FingerprintError, parse_fingerprint};
 pub use id_list::{IdList, IdListError};
 pub use names::{CertificateName, Environment, NameError, SessionId};
+pub use trust::{SessionTrust, TrustError};
 
 /// One agreed resharing run: immutable, checked, with its fingerprint.
 #[derive(Clone, PartialEq, Eq)]

@@ -87,6 +87,7 @@ pub(crate) fn session(layout: &Arc<RowLayout>) -> PackageExpectations {
         layout: Arc::clone(layout),
         ids: range(-1000, 1_000_000),
         max_part_bytes: 64 << 20,
+        trust: None,
     }
 }
 

@@ -34,7 +34,7 @@ fn content() -> ManifestContent {
 }
 
 fn verify(content: &ManifestContent, session: &PackageExpectations) -> Result<Manifest, M> {
-    UnverifiedManifest::read(content.to_bytes()?)?.verify(session)
+    UnverifiedManifest::read(content.to_bytes()?)?.verify(session, None)
 }
 
 /// The error for a manifest with one thing changed.

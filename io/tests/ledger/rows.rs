@@ -3,6 +3,7 @@
 use std::sync::Barrier;
 
 use proptest::prelude::*;
+use reshare_engine::row_key::ContentTag;
 use reshare_io::ledger::LedgerDefect;
 
 use crate::support::{Model, Row, State, admit, part, try_admit};
@@ -16,6 +17,18 @@ fn a_row_is_admitted_with_one_content_and_no_other() {
     // Not even when it changes once more, and the first content stays admitted.
     assert_eq!(admit(&ledger, &[(2, 5, 9)]), [false]);
     assert_eq!(admit(&ledger, &[(2, 5, 7)]), [true]);
+}
+
+#[test]
+fn content_digests_stay_the_same_in_one_ledger_and_differ_in_another() {
+    let (state, other) = (State::new(), State::new());
+    let tags = [ContentTag([1; 16]), ContentTag([2; 16])];
+    let digest = state.open().content_digest(&tags);
+    assert_eq!(digest, state.open().content_digest(&tags));
+    assert_ne!(digest, state.open().content_digest(&tags[..1]));
+    assert_ne!(digest, other.open().content_digest(&tags));
+    // Not what anybody could compute from the tags.
+    assert_ne!(digest, blake3::hash(&[[1; 16], [2; 16]].concat()));
 }
 
 #[test]

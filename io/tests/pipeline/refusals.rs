@@ -49,6 +49,7 @@ fn expectations(world: &World, side: usize) -> PackageExpectations {
         layout: Arc::clone(session.layout()),
         ids: session.ids().range(),
         max_part_bytes: session.max_part_bytes(),
+        trust: None,
     }
 }
 

@@ -182,3 +182,31 @@ async fn a_send_that_breaks_goes_on_with_the_parts_it_had() {
     let after = files(&world.cast.path(SENDERS[0]));
     assert!(sealed.iter().all(|(name, bytes)| after[name] == *bytes));
 }
+
+/// Derives the keys once more from FORMAT.md, with another library, and looks for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_is_in_the_state_directory() {
+    let world = twenty_rows().await;
+    world.try_send(0, "package", 3).await.expect("sent");
+    let manifest = read_manifest(&world.cast.path("package")).expect("closed");
+    let secrets = world.cast.secrets(&world.session, &manifest.claims().key_check);
+    let mut directories = vec![world.cast.state().to_owned()];
+    let mut files = vec![];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).expect("listed") {
+            let path = entry.expect("an entry").path();
+            let list = if path.is_dir() { &mut directories } else { &mut files };
+            list.push(path);
+        }
+    }
+    assert!(files.iter().any(|file| file.ends_with("ledger-0")));
+    for file in files {
+        let bytes = fs::read(&file).expect("read");
+        for secret in &secrets {
+            for wanted in [secret[..16].to_vec(), hex::encode(&secret[..8]).into_bytes()] {
+                let found = bytes.windows(wanted.len()).any(|window| window == wanted);
+                assert!(!found, "{} holds a key", file.display());
+            }
+        }
+    }
+}

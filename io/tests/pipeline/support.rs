@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use age::x25519::Identity;
+use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use reshare_engine::ids::IdRange;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
@@ -216,18 +219,22 @@ pub(crate) struct Cast {
     pub(crate) identity: Identity,
     pub(crate) scratch: TempDir,
     state: TempDir,
+    key_files: TempDir,
 }
 
 impl Cast {
     /// Takes the senders, the lower party first, and the receiver.
     pub(crate) fn new(senders: [u8; 2], receiver: u8) -> Self {
+        let key_files = tempfile::tempdir().expect("a directory");
+        let key = |name| AgreementKey::generate_file(&key_files.path().join(name));
         Self {
             senders: senders.map(party),
             receiver: party(receiver),
-            keys: [0, 1].map(|_| AgreementKey::generate().expect("made")),
+            keys: ["0", "1"].map(|name| key(name).expect("made")),
             identity: Identity::generate(),
             scratch: tempfile::tempdir().expect("a directory"),
             state: tempfile::tempdir().expect("a directory"),
+            key_files,
         }
     }
 
@@ -255,6 +262,36 @@ impl Cast {
             server_url: None,
         };
         Session::create(facts).expect("valid")
+    }
+
+    pub(crate) fn state(&self) -> &Path {
+        self.state.path()
+    }
+
+    /// Shared secret, blinding key and content tag key, derived by the page alone: the key
+    /// check proves that they are the right ones.
+    pub(crate) fn secrets(&self, session: &Session, key_check: &[u8; 16]) -> [[u8; 32]; 3] {
+        let pem = std::fs::read_to_string(self.key_files.path().join("0")).expect("a key");
+        let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let der = BASE64_STANDARD.decode(body).expect("PEM");
+        let private = PrivateKey::from_private_key_der(&ECDH_P256, &der).expect("a key");
+        let peer = UnparsedPublicKey::new(&ECDH_P256, self.keys[1].public_key().as_der());
+        let secret = agree(&private, peer, (), |secret| Ok(secret.try_into().expect("32 bytes")));
+        let secret: [u8; 32] = secret.expect("agreed");
+        let label = |purpose| session.fingerprint().label(purpose);
+        let expand = |prk: &Prk, purpose| {
+            let mut key = [0; 32];
+            let info = label(purpose);
+            let info = [&info[..]];
+            let okm = prk.expand(&info, HKDF_SHA256.hmac_algorithm()).expect("short");
+            okm.fill(&mut key).expect("32 bytes");
+            key
+        };
+        let prk = Salt::new(HKDF_SHA256, session.id().as_str().as_bytes()).extract(&secret);
+        let blinding = expand(&prk, "blinding-key");
+        assert_eq!(expand(&prk, "key-check")[..16], key_check[..]);
+        let tags = expand(&Prk::new_less_safe(HKDF_SHA256, &blinding), "content-tag-key");
+        [secret, blinding, tags]
     }
 
     /// A sender with its ledger, which is made where the session has none yet.

@@ -1,4 +1,4 @@
-//! Moments, as manifests write them.
+//! Moments, as manifests and approvals write them.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,0 +1,148 @@
+//! `reshare session approve`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use reshare_engine::party::PartyId;
+use reshare_io::durable;
+use reshare_io::session::{Approval, Session, SessionTrust};
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::context::{check_fingerprint, load_session};
+use super::credentials::{certificate, trust};
+use super::ledger::{StateArgs, create_ledger};
+use super::session::show;
+use crate::args::{AuthorityArgs, CertificateArgs, OutputArgs};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::report;
+
+#[derive(Debug, Args)]
+pub(super) struct ApproveArgs {
+    /// The session file
+    #[arg(long, value_name = "FILE", env = "RESHARE_SESSION")]
+    session: PathBuf,
+
+    /// The fingerprint that was agreed on, to be compared
+    #[arg(long, value_name = "HEX")]
+    expect_fingerprint: Option<String>,
+
+    /// This party, to be compared with the certificate's
+    #[arg(long, value_name = "PARTY", env = "RESHARE_PARTY_ID")]
+    party_id: Option<u64>,
+
+    #[command(flatten)]
+    authority: AuthorityArgs,
+
+    #[command(flatten)]
+    certificate: CertificateArgs,
+
+    #[command(flatten)]
+    state: StateArgs,
+
+    /// Write the approval to this file, for the senders [default: approval-PARTY.json]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// What an approval did.
+#[derive(Debug, Serialize)]
+struct ApproveReport {
+    party: u8,
+    fingerprint: String,
+    /// The file with the signature, where the session uses certificates.
+    approval: Option<String>,
+    /// At a sender: whether the ledger was made now; it is kept where it was there.
+    ledger_made: Option<bool>,
+}
+
+impl ApproveArgs {
+    pub(super) fn run(&self, output: &OutputArgs) -> Outcome {
+        let session = load_session(&self.session)?;
+        check_fingerprint(&session, self.expect_fingerprint.as_deref())?;
+        let (party, approval) = match trust(&session, &self.authority)? {
+            Some(trust) => {
+                let (party, path) = self.sign(&session, &trust)?;
+                (party, Some(path))
+            }
+            None => (self.sender(&session)?, None),
+        };
+        let ledger_made = match session.sender(party) {
+            Some(_) => Some(create_ledger(&session, party, &self.state.directory()?)?),
+            None => None,
+        };
+        let report = ApproveReport {
+            party: party.index(),
+            fingerprint: session.fingerprint().to_string(),
+            approval: approval.map(|path| path.display().to_string()),
+            ledger_made,
+        };
+        self.print(output, &session, &report)?;
+        Ok(Exit::Done)
+    }
+
+    /// Signs the fingerprint, and says by whom and where the signature is.
+    fn sign(&self, session: &Session, trust: &SessionTrust) -> Result<(PartyId, PathBuf), Failure> {
+        let certificate = certificate(&self.certificate)?;
+        let now = OffsetDateTime::now_utc();
+        // It may be approved before its life begins.
+        session.check_time(now.max(session.not_before())).map_err(Failure::refused)?;
+        let approval =
+            Approval::sign(session, trust, &certificate, now).map_err(Failure::refused)?;
+        let party = approval.party();
+        if let Some(claimed) = self.party_id.filter(|id| *id != u64::from(party.index())) {
+            let error = format!("--party-id is {claimed}, but the certificate is party {party}'s");
+            return Err(Failure::refused(error));
+        }
+        let path = self.out.clone().unwrap_or_else(|| Approval::file_name(party).into());
+        let bytes = approval.to_bytes().map_err(Failure::failed)?;
+        durable::write_whole(&path, &bytes).map_err(|error| {
+            Failure::failed(format!("cannot write {}: {error}", path.display()))
+        })?;
+        Ok((party, path))
+    }
+
+    /// The sender of a session without certificates: only its ledger is to be made.
+    fn sender(&self, session: &Session) -> Result<PartyId, Failure> {
+        let [lower, higher] = session.senders().map(|sender| sender.party);
+        let hint = format!(
+            "the senders {lower} and {higher} approve a session without certificates: give --party-id"
+        );
+        let Some(party) = self.party_id else {
+            return Err(Failure::usage("which sender is this?").hint(hint));
+        };
+        let party = PartyId::try_from(party).map_err(Failure::usage)?;
+        session.check_sender(party).map_err(|error| Failure::refused(error).hint(hint))?;
+        Ok(party)
+    }
+
+    fn print(
+        &self,
+        output: &OutputArgs,
+        session: &Session,
+        report: &ApproveReport,
+    ) -> Result<(), Failure> {
+        if output.json {
+            let value = serde_json::to_string_pretty(report).map_err(Failure::failed)?;
+            return report::line(&value);
+        }
+        show(output, session)?;
+        let party = report.party;
+        if let Some(path) = &report.approval {
+            report::line(&format!("approved     by party {party}, for the senders: {path}"))?;
+        }
+        match report.ledger_made {
+            Some(true) => {
+                let directory = self.state.directory()?;
+                report::line(&format!(
+                    "ledger       of sender {party} made in {}",
+                    directory.display()
+                ))
+            }
+            Some(false) => {
+                report::line(&format!("ledger       of sender {party} was there and is kept"))
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Certificates, approvals and the authority, from flags.
+
+use reshare_io::keys::certificate::PartyCertificate;
+use reshare_io::pipeline::sender::{SenderCredentials, SenderKeys};
+use reshare_io::session::{Approvals, Session, SessionTrust};
+use time::OffsetDateTime;
+
+use crate::args::{AuthorityArgs, CertificateArgs, CredentialArgs};
+use crate::exit::Failure;
+
+/// The session's authority, where it names one: the flag must then be there, and else not.
+pub(super) fn trust(
+    session: &Session,
+    args: &AuthorityArgs,
+) -> Result<Option<SessionTrust>, Failure> {
+    match (session.ca_sha256(), &args.ca_file) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => {
+            let error = "--ca-file is given, but this session uses no certificates";
+            Err(Failure::usage(error).hint("drop it, or make a session with --certificate-name"))
+        }
+        (Some(sha256), None) => {
+            let error = "this session uses certificates: --ca-file is needed";
+            let hint = format!("the authority's certificate has SHA-256 {}", hex::encode(sha256));
+            Err(Failure::usage(error).hint(hint))
+        }
+        (Some(_), Some(path)) => {
+            let trust = SessionTrust::load(session, path).map_err(|error| {
+                Failure::refused(error)
+                    .hint("give the certificate of the authority that the session was made with")
+            })?;
+            Ok(Some(trust))
+        }
+    }
+}
+
+/// This party's certificate and key.
+pub(super) fn certificate(args: &CertificateArgs) -> Result<PartyCertificate, Failure> {
+    let (Some(certificate), Some(key)) = (&args.certificate, &args.certificate_key) else {
+        let error =
+            "this session uses certificates: --certificate and --certificate-key are needed";
+        return Err(Failure::usage(error));
+    };
+    PartyCertificate::load(certificate, key).map_err(Failure::refused)
+}
+
+/// Adds certificate and verified approvals to a sender's keys, where the session uses
+/// certificates.
+pub(super) fn add(
+    session: &Session,
+    keys: SenderKeys,
+    args: &CredentialArgs,
+) -> Result<SenderKeys, Failure> {
+    let Some(trust) = trust(session, &args.authority)? else {
+        if !args.approvals.is_empty() {
+            let error = "--approval is given, but this session uses no certificates";
+            return Err(Failure::usage(error));
+        }
+        return Ok(keys);
+    };
+    let certificate = certificate(&args.certificate)?;
+    let now = OffsetDateTime::now_utc();
+    let approvals = Approvals::load(session, &trust, keys.sender(), &args.approvals, now);
+    let approvals = approvals.map_err(|error| {
+        Failure::refused(error).hint(
+            "the receiver and the other sender run `reshare session approve` on the session file \
+             they agreed to; give what it writes with --approval FILE",
+        )
+    })?;
+    let credentials = SenderCredentials { trust, certificate, approvals };
+    keys.with_credentials(session, credentials, now).map_err(Failure::refused)
+}

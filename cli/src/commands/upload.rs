@@ -1,0 +1,60 @@
+//! `reshare upload`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use reshare_io::exchange::upload;
+use reshare_io::package::{Package, PackageExpectations, read_manifest};
+use reshare_io::session::SessionTrust;
+
+use super::context::Context;
+use crate::args::{DeliveryArgs, OutputArgs, SessionArgs, TlsArgs};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::report;
+use crate::run::run;
+
+#[derive(Debug, Args)]
+pub(crate) struct UploadArgs {
+    /// The package's directory
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+
+    #[command(flatten)]
+    session: SessionArgs,
+
+    #[command(flatten)]
+    tls: TlsArgs,
+
+    #[command(flatten)]
+    delivery: DeliveryArgs,
+}
+
+impl UploadArgs {
+    pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        let context = Context::open(&self.session)?;
+        let session = &context.session;
+        let identity = self.tls.identity(session)?;
+        let trust = identity.trust(session).map_err(Failure::refused)?;
+        let package = self.package(&context, &trust)?;
+        let sender = package.manifest().content().sender;
+        let target = self.delivery.target(session, sender, &identity)?;
+        let (report, took) = run(output, |progress| async move {
+            let uploaded = upload(&package, &target, self.delivery.options(), &progress).await;
+            uploaded.map_err(Failure::from)
+        })?;
+        report::print(output, &report, took, || report::uploaded(&report, took))?;
+        Ok(Exit::Done)
+    }
+
+    /// Opens the package of whichever sender it claims to be; that claim is then verified.
+    fn package(&self, context: &Context, trust: &SessionTrust) -> Result<Package, Failure> {
+        let claimed = read_manifest(&self.directory).map_err(Failure::refused)?.claims().sender;
+        if context.session.sender(claimed).is_none() {
+            let error = format!("the package is of party {claimed}: no sender of this session");
+            return Err(Failure::refused(error));
+        }
+        let expected = PackageExpectations::of(&context.session, claimed, Some(trust));
+        let expected = expected.map_err(Failure::refused)?;
+        Package::open(&self.directory, expected).map_err(Failure::refused)
+    }
+}

@@ -1,0 +1,211 @@
+//! A sender's end: requests to the receiver, tried again where that may help.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use hyper::{Method, Request, StatusCode, Uri, header};
+use reshare_engine::party::PartyId;
+use rustls::pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+
+use super::client_error::{AttemptError, ClientError};
+use super::connection::{Dialer, Failed, FileBody, Sending, Upload};
+use super::digest::{REPR_DIGEST, ReprDigest};
+use super::identity::TlsIdentity;
+use super::listing::{Listing, RefusalBody};
+use super::peer::client_config;
+use super::retry::Retry;
+use crate::keys::certificate::Purpose;
+use crate::session::Session;
+
+/// Patience of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// For how long a request is tried again before the delivery ends.
+    pub give_up_after: Duration,
+    /// How long it may take to connect, and to be answered once all is sent.
+    pub timeout: Duration,
+    /// The least bytes in a second at which a body must go out.
+    pub bytes_per_second: u64,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            give_up_after: Duration::from_secs(600),
+            timeout: Duration::from_secs(60),
+            bytes_per_second: 16 << 10,
+        }
+    }
+}
+
+/// Where a package is delivered to: one sender's place at the receiver of one session.
+#[derive(Clone)]
+pub struct Target {
+    dialer: Dialer,
+    /// Path of the package.
+    path: Arc<str>,
+    options: ClientOptions,
+}
+
+impl Target {
+    /// Takes the receiver's URL apart and gets ready to prove who this sender is.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the URL is none, or the certificate is not that of the sender.
+    pub fn new(
+        session: &Session,
+        sender: PartyId,
+        url: &str,
+        identity: &TlsIdentity,
+        options: ClientOptions,
+    ) -> Result<Self, ClientError> {
+        let names = &identity.names.senders;
+        if let Some((_, name)) = names.iter().find(|(party, _)| *party == sender) {
+            identity.check(name, Purpose::TlsClient)?;
+        }
+        let bad_url = || ClientError::Url { url: url.to_owned() };
+        let uri: Uri = url.parse().map_err(|_| bad_url())?;
+        let authority = uri.authority().ok_or_else(bad_url)?;
+        let plain = uri.scheme_str() == Some("https")
+            && uri.query().is_none()
+            && !authority.as_str().contains('@');
+        if !plain {
+            return Err(bad_url());
+        }
+        // An IPv6 address stands in brackets.
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let server_name = ServerName::try_from(host.clone()).map_err(|_| bad_url())?;
+        let connector = TlsConnector::from(Arc::new(client_config(identity)?));
+        let base = uri.path().trim_end_matches('/');
+        let path = format!("{base}/v1/sessions/{}/parties/{sender}", session.id());
+        let port = authority.port_u16().unwrap_or(HTTPS_PORT);
+        let timeout = options.timeout;
+        let dialer = Dialer { host, port, server_name, connector, timeout };
+        Ok(Self { dialer, path: path.into(), options })
+    }
+
+    /// A client with a connection of its own.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client { target: self.clone(), sending: None }
+    }
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Dialer { host, port, .. } = &self.dialer;
+        f.debug_struct("Target").field("host", host).field("port", port).finish_non_exhaustive()
+    }
+}
+
+const HTTPS_PORT: u16 = 443;
+/// The largest listing: 300,000 parts and some.
+const MAX_ANSWER_BYTES: usize = 128 << 20;
+
+/// One connection to the receiver, made when it is needed.
+#[derive(Debug)]
+pub struct Client {
+    target: Target,
+    sending: Option<Sending>,
+}
+
+impl Client {
+    /// What the receiver has of the package.
+    pub(super) async fn list(&mut self) -> Result<Listing, ClientError> {
+        let answer = self.request(Method::GET, "", None).await?;
+        let what = || ClientError::Answer { what: "the list of parts".to_owned() };
+        serde_json::from_slice(&answer).map_err(|_| what())
+    }
+
+    /// Delivers a part or a closing file; on return it is durable at the receiver.
+    pub(super) async fn put(
+        &mut self,
+        place: &str,
+        upload: &Upload,
+        blake3: blake3::Hash,
+    ) -> Result<(), ClientError> {
+        self.request(Method::PUT, place, Some((upload, blake3))).await.map(drop)
+    }
+
+    /// Tries a request until it is answered well, refused, or patience ends.
+    async fn request(
+        &mut self,
+        method: Method,
+        place: &str,
+        body: Option<(&Upload, blake3::Hash)>,
+    ) -> Result<Bytes, ClientError> {
+        let what = || format!("{method} {}{place}", self.target.path);
+        let what = what();
+        let mut retry = Retry::new(self.target.options.give_up_after);
+        loop {
+            let failed = match self.attempt(&method, place, body).await {
+                Ok((status, answer)) if status.is_success() => return Ok(answer),
+                Ok((status, answer)) => judge(status, &answer, &what)?,
+                Err(Failed::Never(error)) => return Err(error),
+                Err(Failed::Again(error)) => error,
+            };
+            // Whatever state the connection is in: the next attempt makes another one.
+            self.sending = None;
+            tracing::debug!(%what, "attempt failed: {failed}");
+            if !retry.wait().await {
+                let (attempts, tried) = retry.so_far();
+                let source = Box::new(failed);
+                return Err(ClientError::GaveUp { what, tried, attempts, source });
+            }
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        method: &Method,
+        place: &str,
+        body: Option<(&Upload, blake3::Hash)>,
+    ) -> Result<(StatusCode, Bytes), Failed> {
+        let Target { dialer, path, options } = &self.target;
+        let sending = match &mut self.sending {
+            Some(sending) if !sending.is_closed() => sending,
+            none => none.insert(dialer.connect().await?),
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{path}{place}"))
+            .header(header::HOST, format!("{}:{}", host_header(&dialer.host), dialer.port));
+        let mut longest = options.timeout;
+        let body = match body {
+            None => FileBody::empty(),
+            Some((upload, blake3)) => {
+                let digest = ReprDigest::Blake3(*blake3.as_bytes());
+                request = request.header(REPR_DIGEST, digest.to_string());
+                let seconds = upload.bytes / options.bytes_per_second.max(1);
+                longest += Duration::from_secs(seconds);
+                FileBody::read(upload)
+            }
+        };
+        let never = |_| Failed::Never(ClientError::Url { url: format!("{path}{place}") });
+        let request = request.body(body).map_err(never)?;
+        dialer.ask(sending, request, longest, MAX_ANSWER_BYTES).await
+    }
+}
+
+/// An IPv6 address stands in brackets.
+fn host_header(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// Tells answers that may change from those that stay.
+fn judge(status: StatusCode, answer: &[u8], what: &str) -> Result<AttemptError, ClientError> {
+    let told = serde_json::from_slice(answer).unwrap_or_else(|_| RefusalBody {
+        error: "unknown".to_owned(),
+        message: "no reason that is understood".to_owned(),
+    });
+    let RefusalBody { error: reason, message } = told;
+    let later = status.is_server_error()
+        || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+    let (status, what) = (status.as_u16(), what.to_owned());
+    if later {
+        return Ok(AttemptError::Later { status, message });
+    }
+    Err(ClientError::Refused { what, status, reason, message })
+}

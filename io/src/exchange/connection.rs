@@ -1,0 +1,270 @@
+//! One connection to the receiver, and one attempt at a request on it.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::client_error::{AttemptError, ClientError};
+
+/// Where the receiver is, and how its name is proved.
+#[derive(Clone)]
+pub(super) struct Dialer {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) server_name: ServerName<'static>,
+    pub(super) connector: TlsConnector,
+    pub(super) timeout: Duration,
+}
+
+/// What one attempt came to, if not to an answer.
+pub(super) enum Failed {
+    /// Another attempt may succeed.
+    Again(AttemptError),
+    /// No attempt will.
+    Never(ClientError),
+}
+
+/// The sending half of a connection, and the task that drives it.
+#[derive(Debug)]
+pub(super) struct Sending {
+    requests: SendRequest<FileBody>,
+    driver: Option<JoinHandle<hyper::Result<()>>>,
+}
+
+impl Sending {
+    /// Whether the connection has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+
+    /// What ended the connection, where its driver says it: a request that comes too late
+    /// only learns that there is no connection any more.
+    async fn cause(&mut self) -> Option<hyper::Error> {
+        let driver = timeout(DRIVER_END, self.driver.take()?).await;
+        driver.ok()?.ok()?.err()
+    }
+}
+
+/// How long a broken connection's driver may take to say why.
+const DRIVER_END: Duration = Duration::from_secs(1);
+
+impl Dialer {
+    /// Connects, proves both names, and leaves the connection to a task of its own.
+    pub(super) async fn connect(&self) -> Result<Sending, Failed> {
+        let dial = async {
+            let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+            // Small requests go out at once; a socket that cannot be told still works.
+            let _ = stream.set_nodelay(true);
+            self.connector.connect(self.server_name.clone(), stream).await
+        };
+        let stream = match timeout(self.timeout, dial).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(self.failed(error)),
+            Err(_) => return Err(Failed::Again(AttemptError::Timeout(self.timeout))),
+        };
+        let shaken = http1::handshake(TokioIo::new(stream)).await;
+        let (requests, connection) = shaken.map_err(|error| self.broken(error))?;
+        Ok(Sending { requests, driver: Some(tokio::spawn(connection)) })
+    }
+
+    /// Sends one request and reads the whole answer.
+    pub(super) async fn ask(
+        &self,
+        sending: &mut Sending,
+        request: Request<FileBody>,
+        longest: Duration,
+        max_answer_bytes: usize,
+    ) -> Result<(StatusCode, Bytes), Failed> {
+        let requests = &mut sending.requests;
+        let asked = async {
+            requests.ready().await?;
+            let (head, body) = requests.send_request(request).await?.into_parts();
+            Ok::<_, hyper::Error>(Response::from_parts(head, Limited::new(body, max_answer_bytes)))
+        };
+        let answered = async {
+            let answer = asked.await.map_err(|error| self.broken(error))?;
+            let status = answer.status();
+            match answer.into_body().collect().await {
+                Ok(body) => Ok((status, body.to_bytes())),
+                Err(error) => match error.downcast::<hyper::Error>() {
+                    Ok(error) => Err(self.broken(*error)),
+                    Err(_) => {
+                        let what = "a request, larger than any".to_owned();
+                        Err(Failed::Never(ClientError::Answer { what }))
+                    }
+                },
+            }
+        };
+        match timeout(longest, answered).await {
+            Ok(Err(Failed::Again(error))) => match sending.cause().await {
+                Some(cause) if tls_error(&cause).is_some() => Err(self.broken(cause)),
+                _ => Err(Failed::Again(error)),
+            },
+            Ok(answered) => answered,
+            Err(_) => Err(Failed::Again(AttemptError::Timeout(longest))),
+        }
+    }
+
+    /// Tells alerts, which stay, from a network that fails.
+    ///
+    /// In TLS 1.3 the receiver's judgement of a certificate arrives after the handshake, so
+    /// it may come out of any read or write.
+    fn broken(&self, error: hyper::Error) -> Failed {
+        if error.is_user() {
+            return Failed::Never(ClientError::Read(error));
+        }
+        match tls_error(&error) {
+            Some(tls) => self.judged(tls.clone(), || AttemptError::Http(error)),
+            None => Failed::Again(AttemptError::Http(error)),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> Failed {
+        let tls = source.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>()).cloned();
+        let again = || AttemptError::Connect { host: self.host.clone(), source };
+        match tls {
+            Some(tls) => self.judged(tls, again),
+            None => Failed::Again(again()),
+        }
+    }
+
+    fn judged(&self, tls: rustls::Error, again: impl FnOnce() -> AttemptError) -> Failed {
+        use rustls::{AlertDescription as Alert, Error};
+        let host = self.host.clone();
+        let why = match tls {
+            Error::InvalidCertificate(_) => {
+                return Failed::Never(ClientError::NotTheReceiver { host, source: tls });
+            }
+            Error::AlertReceived(Alert::AccessDenied) => {
+                "it is not that of a sender of the session"
+            }
+            Error::AlertReceived(Alert::UnknownCA) => "another certificate authority made it",
+            Error::AlertReceived(Alert::CertificateExpired) => {
+                "it has expired, or is not valid yet"
+            }
+            Error::AlertReceived(Alert::CertificateRequired) => "it asks for one",
+            Error::AlertReceived(
+                Alert::BadCertificate
+                | Alert::CertificateUnknown
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::DecryptError,
+            ) => "it is not fit for its purpose",
+            _ => return Failed::Again(again()),
+        };
+        Failed::Never(ClientError::CertificateRefused { host, why })
+    }
+}
+
+/// Looks for a TLS error among the causes of a connection's failure.
+fn tls_error(error: &hyper::Error) -> Option<&rustls::Error> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        // The source of an I/O error skips the error that it was made of.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            return Some(tls);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// A request's body: nothing, or a file that is read while it is sent.
+pub(super) struct FileBody {
+    left: u64,
+    pieces: Option<mpsc::Receiver<io::Result<Bytes>>>,
+}
+
+/// What a request carries.
+#[derive(Debug, Clone)]
+pub(super) struct Upload {
+    pub(super) path: Arc<PathBuf>,
+    pub(super) bytes: u64,
+}
+
+impl FileBody {
+    pub(super) fn empty() -> Self {
+        Self { left: 0, pieces: None }
+    }
+
+    /// Starts to read a file, from a thread that may wait for the disk.
+    pub(super) fn read(upload: &Upload) -> Self {
+        let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+        let path = Arc::clone(&upload.path);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = send_pieces(&path, &sender) {
+                // Nobody reads any more: the request was answered before its end.
+                let _ = sender.blocking_send(Err(error));
+            }
+        });
+        Self { left: upload.bytes, pieces: Some(pieces) }
+    }
+}
+
+const PIECES_AHEAD: usize = 2;
+const PIECE_BYTES: usize = 256 << 10;
+
+fn send_pieces(path: &std::path::Path, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+    let mut file = std::fs::File::open(path)?;
+    loop {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        io::Read::read_to_end(&mut io::Read::take(&mut file, PIECE_BYTES as u64), &mut piece)?;
+        if piece.is_empty() || sender.blocking_send(Ok(piece.into())).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+impl Body for FileBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
+        let piece = std::task::ready!(pieces.poll_recv(context));
+        Poll::Ready(match piece {
+            None if self.left > 0 => Some(Err(io::ErrorKind::UnexpectedEof.into())),
+            None => None,
+            Some(Err(error)) => Some(Err(error)),
+            Some(Ok(piece)) => match self.left.checked_sub(piece.len() as u64) {
+                Some(left) => {
+                    self.left = left;
+                    Some(Ok(Frame::data(piece)))
+                }
+                // The file has grown since its size was listed.
+                None => Some(Err(io::ErrorKind::InvalidData.into())),
+            },
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}

@@ -1,0 +1,128 @@
+//! The directory that deliveries arrive in: one package a sender.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reshare_engine::party::PartyId;
+
+use super::inbox_error::InboxError;
+use super::limits::Limits;
+use super::slot::Slot;
+use crate::durable;
+use crate::package::PackageExpectations;
+use crate::session::{Session, SessionTrust};
+
+/// An inbox of one session, held by this process alone.
+///
+/// `INBOX/sender-0` is the package of party 0, byte for byte what a sender's directory is;
+/// `INBOX/session` holds the fingerprint of the session, so that no two share an inbox.
+pub struct Inbox {
+    slots: [(PartyId, Arc<Slot>); 2],
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+impl Inbox {
+    /// Opens an inbox, or makes one. Reads all parts of packages that are not closed yet.
+    ///
+    /// # Errors
+    /// [`InboxError`] when it is another session's, in use, damaged, or the disk refuses.
+    pub fn open(
+        directory: &Path,
+        session: &Session,
+        trust: &SessionTrust,
+        limits: Limits,
+    ) -> Result<Self, InboxError> {
+        durable::create_directory(directory)
+            .map_err(|source| InboxError::Io { path: directory.to_owned(), source })?;
+        let lock = lock(directory, session)?;
+        let open = |party| {
+            let expected = PackageExpectations::of(session, party, Some(trust))?;
+            let slot = Slot::open(Self::package_path(directory, party), expected, limits)?;
+            Ok::<_, InboxError>((party, Arc::new(slot)))
+        };
+        let [lower, higher] = session.senders().map(|sender| sender.party);
+        Ok(Self { slots: [open(lower)?, open(higher)?], _lock: lock })
+    }
+
+    /// Where a sender's package lies.
+    #[must_use]
+    pub fn package_path(directory: &Path, sender: PartyId) -> PathBuf {
+        directory.join(format!("sender-{sender}"))
+    }
+
+    /// The directories of both packages.
+    #[must_use]
+    pub fn packages(&self) -> [PathBuf; 2] {
+        self.slots.each_ref().map(|(_, slot)| slot.directory().to_owned())
+    }
+
+    /// Waits until both packages are closed.
+    pub async fn both_closed(&self) {
+        for (_, slot) in &self.slots {
+            // The slot holds the sender of this channel: it cannot end first.
+            let _ = slot.closed().wait_for(|closed| *closed).await;
+        }
+    }
+
+    pub(super) fn slots(&self) -> &[(PartyId, Arc<Slot>); 2] {
+        &self.slots
+    }
+
+    pub(super) fn slot(&self, party: PartyId) -> Option<&Arc<Slot>> {
+        self.slots.iter().find(|(sender, _)| *sender == party).map(|(_, slot)| slot)
+    }
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").field("packages", &self.packages()).finish_non_exhaustive()
+    }
+}
+
+/// Locks the inbox and compares the session it was made for.
+fn lock(directory: &Path, session: &Session) -> Result<File, InboxError> {
+    let path = directory.join(SESSION_FILE);
+    let failed = |source| InboxError::Io { path: path.clone(), source };
+    let expected = session.fingerprint().to_string();
+    if !path.try_exists().map_err(failed)? {
+        let mut file = durable::DurableFile::create(&path).map_err(failed)?;
+        io::Write::write_all(&mut file, format!("{expected}\n").as_bytes()).map_err(failed)?;
+        match file.commit_new() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.map_err(failed)?,
+        }
+    }
+    let file = File::open(&path).map_err(failed)?;
+    if !try_lock(&file).map_err(failed)? {
+        return Err(InboxError::InUse { path: directory.to_owned() });
+    }
+    let mut text = String::new();
+    io::Read::read_to_string(&mut io::Read::take(&file, MAX_SESSION_BYTES), &mut text)
+        .map_err(failed)?;
+    let got = text.trim_end().to_owned();
+    if got != expected {
+        return Err(InboxError::OtherSession { path: directory.to_owned(), expected, got });
+    }
+    Ok(file)
+}
+
+/// Tries a few times: the lock of a process that has just ended may outlive it by a moment.
+fn try_lock(file: &File) -> io::Result<bool> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+const LOCK_ATTEMPTS: usize = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+const SESSION_FILE: &str = "session";
+const MAX_SESSION_BYTES: u64 = 256;

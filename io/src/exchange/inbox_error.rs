@@ -1,0 +1,55 @@
+//! What can be wrong with an inbox.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::package::{NoAuthority, PackageError};
+
+/// Why an inbox cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InboxError {
+    /// The session's authority is missing.
+    #[error(transparent)]
+    NoAuthority(#[from] NoAuthority),
+    /// The disk refuses.
+    #[error("cannot use the inbox at {}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the file system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Something lies in a package that is no part.
+    #[error("{} is no part: an inbox holds what was delivered and nothing else", path.display())]
+    Extra {
+        /// What it is.
+        path: PathBuf,
+    },
+    /// A closed package is not what its manifest says.
+    #[error("the package {} in the inbox is damaged", path.display())]
+    Package {
+        /// The package.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<PackageError>,
+    },
+    /// The inbox was made for another session.
+    #[error("{} is the inbox of session {got}, this is {expected}", path.display())]
+    OtherSession {
+        /// The inbox.
+        path: PathBuf,
+        /// The fingerprint of the session.
+        expected: String,
+        /// The fingerprint in the inbox.
+        got: String,
+    },
+    /// Another process uses it.
+    #[error("another receiver uses {}", path.display())]
+    InUse {
+        /// The inbox.
+        path: PathBuf,
+    },
+}

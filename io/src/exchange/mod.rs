@@ -1,0 +1,36 @@
+//! Delivery over the network: the receiver's server, the senders' client.
+//!
+//! Both ends prove who they are with the certificates that the session names; the routes,
+//! headers and answers are defined in `io/PROTOCOL.md`. The server writes into an inbox, one
+//! package directory a sender, exactly like those that travel by hand.
+
+mod answer;
+mod body;
+mod client;
+mod client_error;
+mod connection;
+mod digest;
+mod health;
+mod identity;
+mod inbox;
+mod inbox_error;
+mod limits;
+mod listing;
+mod metrics;
+mod names;
+mod peer;
+mod retry;
+mod routes;
+mod server;
+mod slot;
+mod upload;
+
+pub use client::{Client, ClientOptions, Target};
+pub use client_error::ClientError;
+pub use identity::{IdentityError, TlsFiles, TlsIdentity};
+pub use inbox::Inbox;
+pub use inbox_error::InboxError;
+pub use limits::Limits;
+pub use metrics::Metrics;
+pub use server::{Endpoint, ServerError, Shutdown};
+pub use upload::{UploadOptions, UploadReport, upload};

@@ -1,0 +1,64 @@
+//! When to try again: exponential back-off with jitter, and an end.
+
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::rand;
+
+/// The attempts at one request.
+pub(super) struct Retry {
+    start: Instant,
+    attempts: u32,
+    give_up_after: Duration,
+}
+
+impl Retry {
+    pub(super) fn new(give_up_after: Duration) -> Self {
+        Self { start: Instant::now(), attempts: 0, give_up_after }
+    }
+
+    /// How often it was tried, and for how long.
+    pub(super) fn so_far(&self) -> (u32, Duration) {
+        (self.attempts, self.start.elapsed())
+    }
+
+    /// Waits before the next attempt; false when it is time to give up.
+    pub(super) async fn wait(&mut self) -> bool {
+        let pause = pause_after(self.attempts, random());
+        self.attempts += 1;
+        if self.start.elapsed() + pause > self.give_up_after {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+        true
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Half of the doubled pause is certain, the other half random: senders that broke off at
+/// the same moment do not come back at the same moment.
+fn pause_after(attempts: u32, random: u8) -> Duration {
+    let full = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_PAUSE);
+    full / 2 + full / 2 * u32::from(random) / 255
+}
+
+fn random() -> u8 {
+    let mut byte = [0];
+    // Jitter is a courtesy: without random bytes the pause is the shortest.
+    let _ = rand::fill(&mut byte);
+    byte[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_bound_and_half_of_each_is_random() {
+        let millis = |attempts, random| pause_after(attempts, random).as_millis();
+        assert_eq!((millis(0, 0), millis(0, 255)), (100, 200));
+        assert_eq!((millis(3, 0), millis(3, 255)), (800, 1600));
+        assert_eq!((millis(60, 0), millis(60, 255)), (7_500, 15_000));
+    }
+}

@@ -1,0 +1,20 @@
+//! Certificates of the parties: the chain, its key, the authority that vouches for it, and
+//! what is signed with it.
+//!
+//! A certificate is verified against one authority, one exact name, one moment and one
+//! purpose at a time. `FORMAT.md` says which algorithm signs, and how to check a signature
+//! with other programs.
+
+mod anchor;
+mod chain;
+mod error;
+mod extensions;
+mod party;
+mod verify;
+
+pub use anchor::TrustAnchor;
+pub use chain::CertificateChain;
+pub use error::CertificateError;
+pub use extensions::{matches_name, names_in};
+pub use party::PartyCertificate;
+pub use verify::{Purpose, SignatureContext, verify, verify_signature};

@@ -1,0 +1,10 @@
+//! Deliveries over mutual TLS on loopback: what is let in, what is refused, what survives.
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps in vain")]
+
+mod certificates;
+mod cutting_proxy;
+mod delivering;
+mod http;
+mod nginx;
+mod refusing;
+mod world;

@@ -1,0 +1,8 @@
+//! Certificates, signatures and approvals, with certificates made by stock `openssl`.
+
+mod approvals;
+mod certificates;
+mod openssl;
+mod package;
+mod pipeline;
+mod support;
