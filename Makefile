@@ -7,22 +7,26 @@ ROWS ?= 10000
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint bench clean
+.PHONY: help setup tools build demo test lint bench clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-8s%s\n", $$1, $$2 }'
 
-setup: ## Install what is missing beside Rust (PostgreSQL server, age, zstd ...)
+setup: tools ## Install all that is missing beside Rust (PostgreSQL server, age, LocalStack ...)
+	@scripts/python-env
+	@scripts/localstack-env
+
+# What the program itself is shown with: the environments of the tests take longer.
+tools:
 	@scripts/setup
 
 build: ## Build target/release/reshare
 	$(CARGO) build --release --locked --package reshare-cli
 
-demo: setup build ## Do the whole job on 10,000 synthetic rows (ROWS: how many, ARGS: more flags)
+demo: tools build ## Do the whole job on 10,000 synthetic rows (ROWS: how many, ARGS: more flags)
 	target/release/reshare demo --rows $(ROWS) $(ARGS)
 
-test: setup ## Run every test, those against a real PostgreSQL too (ARGS: more flags)
-	@scripts/python-env
+test: setup ## Run every test, those against a real PostgreSQL and KMS too (ARGS: more flags)
 	$(CARGO) test --workspace --locked $(ARGS)
 
 lint: ## Check the format, clippy and the TLS dependencies

@@ -10,6 +10,7 @@ use reshare_io::exchange::{ClientOptions, Target, TlsFiles, TlsIdentity, UploadO
 use reshare_io::postgres::load::{LoadOptions, OnConflict};
 use reshare_io::session::Session;
 
+use crate::commands::AgreementKeyArgs;
 use crate::exit::Failure;
 
 /// Which session, and the facts that may be repeated to be checked against it.
@@ -110,9 +111,8 @@ pub(crate) struct WorkArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Keys")]
 pub(crate) struct SenderKeyArgs {
-    /// This sender's agreement key: file:PATH, a PKCS#8 PEM file of mode 0600
-    #[arg(long, value_name = "KEY", env = "RESHARE_AGREEMENT_KEY")]
-    pub(crate) agreement_key: String,
+    #[command(flatten)]
+    pub(crate) agreement: AgreementKeyArgs,
 
     /// The session's fingerprint, as the operators read it to each other (see `session show`):
     /// needed where the session uses no certificates

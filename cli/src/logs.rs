@@ -4,12 +4,17 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+/// What is logged of AWS, HTTP and TLS: little even where we log all, since what passes
+/// through them is not ours to show.
+const QUIET: &str = "aws=warn,h2=warn,hyper=warn,rustls=warn,tower=warn";
+
 /// Starts logging: warnings, or more with `-v`; `RUST_LOG` overrides both.
 pub(crate) fn start(verbose: u8) {
     let level = match verbose {
-        0 => "warn",
-        1 => "warn,reshare=debug,reshare_io=debug,reshare_fixtures=debug",
-        _ => "info,reshare=trace,reshare_io=trace,reshare_fixtures=trace",
+        // Warnings of AWS name each place without credentials: the error says it once.
+        0 => "warn,aws=error".to_owned(),
+        1 => format!("warn,reshare=debug,reshare_io=debug,reshare_fixtures=debug,{QUIET}"),
+        _ => format!("info,reshare=trace,reshare_io=trace,reshare_fixtures=trace,{QUIET}"),
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

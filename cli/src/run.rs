@@ -40,6 +40,12 @@ where
     result.map(|done| (done, start.elapsed()))
 }
 
+/// Runs a short work without progress: a signal ends it, and the program with it.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Failure::failed)?.block_on(work)
+}
+
 async fn until_signal<T>(
     progress: Arc<Progress>,
     work: impl Future<Output = Result<T, Failure>>,

@@ -197,7 +197,7 @@ fn debug_and_errors_show_nothing_of_a_private_key() {
 }
 
 #[test]
-fn a_key_is_named_by_file_or_by_a_bare_path() {
+fn a_key_is_named_by_file_or_kms_or_by_a_bare_path() {
     let file = |path: &str| Ok(AgreementKeySource::File(path.into()));
     let parse = |text: &str| text.parse::<AgreementKeySource>();
     assert_eq!(parse("file:/keys/a.pem"), file("/keys/a.pem"));
@@ -207,8 +207,13 @@ fn a_key_is_named_by_file_or_by_a_bare_path() {
     assert_eq!(parse("file:"), Err(SourceError::Empty));
     assert_eq!(parse(""), Err(SourceError::Empty));
     assert_eq!(parse("vault:x"), Err(SourceError::Scheme { scheme: "vault".into() }));
-    let source = parse("keys/a.pem").expect("a path");
-    assert_eq!(source.to_string().parse(), Ok(source));
+    let arn = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+    let kms = parse(&format!("kms:{arn}")).expect("an ARN");
+    assert_eq!(kms, AgreementKeySource::Kms(arn.parse().expect("an ARN")));
+    assert!(matches!(parse("kms:keys/a.pem"), Err(SourceError::Kms(_))));
+    for source in [parse("keys/a.pem").expect("a path"), kms] {
+        assert_eq!(source.to_string().parse(), Ok(source));
+    }
 }
 
 #[test]

@@ -4,10 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
-use reshare_io::keys::{
-    AgreementKey, AgreementKeyError, AgreementKeySource, IdentityError, PrivateFileError,
-    load_identity,
-};
+use reshare_io::keys::{IdentityError, PrivateFileError, load_identity};
 use reshare_io::pipeline::packages::Packages;
 use reshare_io::pipeline::rows_wanted::RowIds;
 use reshare_io::pipeline::sender::SenderKeys;
@@ -87,12 +84,7 @@ impl Context {
         self.session.check_time(OffsetDateTime::now_utc()).map_err(|error| {
             Failure::refused(error).hint("check this machine's clock, or agree on a new session")
         })?;
-        let source: AgreementKeySource = keys.agreement_key.parse().map_err(Failure::usage)?;
-        let key = AgreementKey::open(&source).map_err(|error| match &error {
-            AgreementKeyError::File(PrivateFileError::Read { .. }) => Failure::failed(error),
-            _ => Failure::refused(error),
-        })?;
-        let keys = SenderKeys::agree(&self.session, &key).map_err(Failure::refused)?;
+        let keys = keys.agreement.agree(&self.session)?;
         if let Some(claimed) = args.checks.party_id
             && claimed != u64::from(keys.sender().index())
         {

@@ -4,8 +4,10 @@ use clap::{Parser, Subcommand};
 
 use crate::args::OutputArgs;
 use crate::exit::Outcome;
+pub(crate) use agreement::AgreementKeyArgs;
 pub(crate) use ledger::ledger_hint;
 
+mod agreement;
 mod approve;
 mod completions;
 mod context;
@@ -14,6 +16,7 @@ mod demo;
 mod export;
 mod inspect;
 mod keygen;
+mod kms;
 mod ledger;
 mod load;
 mod man;
@@ -55,6 +58,8 @@ Exit codes:
 enum Command {
     /// Make an agreement key (sender) or an age identity (receiver)
     Keygen(keygen::KeygenArgs),
+    /// Make or show a sender's agreement key in AWS KMS
+    Kms(kms::KmsCommand),
     /// Make a certificate authority, and certificates for the parties
     Pki(pki::PkiArgs),
     /// Make, show or approve a session
@@ -95,6 +100,7 @@ impl Cli {
         let output = &self.output;
         match &self.command {
             Command::Keygen(args) => args.run(output),
+            Command::Kms(command) => command.run(output),
             Command::Pki(args) => args.run(output),
             Command::Session(command) => command.run(output),
             Command::Export(args) => args.run(output),

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use reshare_engine::key_schedule::SharedSecret;
 use zeroize::Zeroizing;
 
+use super::kms::KmsError;
 use super::pem::{self, PemError};
 use super::permissions::{self, PrivateFileError};
 use super::public_key::AgreementPublicKey;
@@ -46,16 +46,6 @@ impl AgreementKey {
         let key = Self::generate()?;
         permissions::write_private(path, &key.to_pem()?)?;
         Ok(key)
-    }
-
-    /// Opens the key that a source names.
-    ///
-    /// # Errors
-    /// As [`AgreementKey::load`].
-    pub fn open(source: &AgreementKeySource) -> Result<Self, AgreementKeyError> {
-        match source {
-            AgreementKeySource::File(path) => Self::load(path),
-        }
     }
 
     /// Reads a key from an unencrypted PKCS#8 PEM file that is its owner's alone.
@@ -139,56 +129,6 @@ impl fmt::Debug for AgreementKey {
     }
 }
 
-/// Where a sender's private agreement key is: `file:PATH`, or a bare path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AgreementKeySource {
-    /// A PKCS#8 PEM file.
-    File(PathBuf),
-}
-
-impl FromStr for AgreementKeySource {
-    type Err = SourceError;
-
-    fn from_str(text: &str) -> Result<Self, SourceError> {
-        let path = match text.split_once(':') {
-            Some(("file", path)) => path,
-            // A scheme is letters alone; a path with a colon can always be said with `file:`.
-            Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
-                return Err(SourceError::Scheme { scheme: scheme.to_owned() });
-            }
-            _ => text,
-        };
-        if path.is_empty() {
-            return Err(SourceError::Empty);
-        }
-        Ok(Self::File(path.into()))
-    }
-}
-
-impl fmt::Display for AgreementKeySource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "file:{}", path.display()),
-        }
-    }
-}
-
-/// Why a text names no place of a key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SourceError {
-    /// Nothing, or nothing after `file:`.
-    #[error("an agreement key is named by file:PATH, and the path is missing")]
-    Empty,
-    /// Another scheme.
-    #[error("an agreement key is named by file:PATH, not by {scheme}:")]
-    Scheme {
-        /// The scheme.
-        scheme: String,
-    },
-}
-
 /// Why there is no agreement key or no shared secret. Never holds any of the key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -221,7 +161,22 @@ pub enum AgreementKeyError {
     /// The other side's key is one's own.
     #[error("the other sender's agreement key is this sender's own: each sender needs its own key")]
     OwnKey,
+    /// KMS gave no key or no secret.
+    #[error(transparent)]
+    Kms(#[from] KmsError),
     /// The cryptographic library gave no result.
     #[error("the cryptographic library refused a key operation")]
     Library,
+}
+
+impl AgreementKeyError {
+    /// Whether the key is at fault: running again with the same does not help.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::File(PrivateFileError::Read { .. }) => false,
+            Self::Kms(error) => error.is_refusal(),
+            _ => true,
+        }
+    }
 }

@@ -3,15 +3,17 @@
 use std::fmt;
 
 use reshare_engine::blind::Blinder;
-use reshare_engine::key_schedule::{KeyCheck, KeySchedule};
+use reshare_engine::key_schedule::{KeyCheck, KeySchedule, SharedSecret};
 use reshare_engine::party::PartyId;
 use reshare_engine::shamir::WeightError;
 use time::OffsetDateTime;
 
 use crate::keys::certificate::{CertificateError, PartyCertificate, Purpose};
-use crate::keys::{AgreementKey, AgreementKeyError};
+use crate::keys::{
+    AgreementKey, AgreementKeyError, AgreementPublicKey, KmsKey, KmsKeyId, SenderKey,
+};
 use crate::ledger::{Ledger, LedgerDefect, LedgerError};
-use crate::session::{Approvals, Session, SessionTrust};
+use crate::session::{Approvals, Sender, Session, SessionTrust};
 
 /// One sender of one session, with what it blinds with.
 ///
@@ -42,18 +44,39 @@ impl SenderKeys {
     /// # Errors
     /// [`SenderKeysError::NotASender`] when the key is neither sender's.
     pub fn agree(session: &Session, key: &AgreementKey) -> Result<Self, SenderKeysError> {
-        let senders = session.senders();
-        let [me, other] = match senders.map(|sender| sender.agreement_key == *key.public_key()) {
-            [true, _] => senders,
-            [_, true] => [senders[1], senders[0]],
-            _ => {
-                let [lower, higher] = senders.map(|sender| sender.party);
-                return Err(SenderKeysError::NotASender { lower, higher });
-            }
-        };
+        let [me, other] = owner_first(session, key.public_key())?;
         let secret = key.shared_secret(&other.agreement_key)?;
+        Self::derive(session, [me, other], &secret)
+    }
+
+    /// As [`SenderKeys::agree`], for a key that may be in KMS; `other_in_kms`, where it is
+    /// known, must be the other sender's.
+    ///
+    /// # Errors
+    /// [`SenderKeysError::NotASender`] when the key is neither sender's, and
+    /// [`SenderKeysError::NotTheOther`] when the other key is not the session's. Both before a
+    /// secret is asked for.
+    pub async fn agree_with(
+        session: &Session,
+        key: &SenderKey,
+        other_in_kms: Option<&KmsKey>,
+    ) -> Result<Self, SenderKeysError> {
+        let [me, other] = owner_first(session, key.public_key())?;
+        if let Some(named) = other_in_kms.filter(|key| *key.public_key() != other.agreement_key) {
+            let arn = named.arn().clone();
+            return Err(SenderKeysError::NotTheOther { arn, other: other.party });
+        }
+        let secret = key.shared_secret(&other.agreement_key).await?;
+        Self::derive(session, [me, other], &secret)
+    }
+
+    fn derive(
+        session: &Session,
+        [me, other]: [&Sender; 2],
+        secret: &SharedSecret,
+    ) -> Result<Self, SenderKeysError> {
         let fingerprint = session.fingerprint();
-        let schedule = KeySchedule::derive(&secret, session.id().as_str(), &fingerprint);
+        let schedule = KeySchedule::derive(secret, session.id().as_str(), &fingerprint);
         let receiver = session.receiver().party;
         let blinder = Blinder::new(&schedule, &fingerprint, me.party, other.party, receiver)?;
         let key_check = schedule.key_check();
@@ -144,6 +167,19 @@ impl LedgeredSender {
     }
 }
 
+/// Both senders of a session, the owner of a key first.
+fn owner_first<'a>(
+    session: &'a Session,
+    key: &AgreementPublicKey,
+) -> Result<[&'a Sender; 2], SenderKeysError> {
+    let [lower, higher] = session.senders();
+    match [lower, higher].map(|sender| sender.agreement_key == *key) {
+        [true, _] => Ok([lower, higher]),
+        [_, true] => Ok([higher, lower]),
+        _ => Err(SenderKeysError::NotASender { lower: lower.party, higher: higher.party }),
+    }
+}
+
 impl fmt::Debug for SenderKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("SenderKeys");
@@ -162,6 +198,14 @@ pub enum SenderKeysError {
         lower: PartyId,
         /// The sender with the higher party id.
         higher: PartyId,
+    },
+    /// KMS has another key under the other sender's ARN.
+    #[error("{arn} is not the agreement key of sender {other} in the session")]
+    NotTheOther {
+        /// The key that was named.
+        arn: KmsKeyId,
+        /// The other sender.
+        other: PartyId,
     },
     /// The two keys do not agree.
     #[error("the two senders' keys do not agree on a secret")]
