@@ -1,8 +1,9 @@
 //! The program as operators run it: keys, session, send, rebuild, verify, against a real
 //! PostgreSQL.
 
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -46,6 +47,17 @@ impl Run {
     #[track_caller]
     fn report(&self) -> Value {
         serde_json::from_str(&self.stdout).expect("a JSON report on standard output")
+    }
+}
+
+/// A receiver that does not outlive its test.
+struct Receiver(Child);
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // It has ended by itself where all went well.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -127,6 +139,90 @@ impl Network {
         let session = ["session", "approve", "--session", "session.toml", "--party-id", sender];
         let flags = ["--expect-fingerprint", &self.fingerprint, "--state-dir", state, "--json"];
         self.run(&[&session[..], &flags[..]].concat())
+    }
+
+    /// Makes an authority, a certificate for each party, a session that names them, and the
+    /// approvals of all three.
+    fn certify(&self) {
+        self.run(&["pki", "ca", "--out", "ca"]).ends_with(0);
+        let recipient = std::fs::read_to_string(self.path("r.age")).expect("an identity");
+        let recipient = recipient.split("public key: ").nth(1).expect("a comment");
+        let receiver = format!("2={}", recipient.lines().next().expect("a line"));
+        let mut new = vec![
+            "session",
+            "new",
+            "--out",
+            "certified.toml",
+            "--session-id",
+            "certified",
+            "--environment",
+            "dev",
+            "--sender",
+            "0=0.pub",
+            "--sender",
+            "1=1.pub",
+            "--receiver",
+            &receiver,
+            "--db-end",
+            "1000",
+            "--ca-file",
+            "ca/ca.pem",
+        ];
+        let names = ["0", "1", "2"].map(|party| format!("{party}=spiffe://mpc.example/{party}"));
+        for name in &names {
+            let (party, name_alone) = name.split_once('=').expect("both");
+            let out = format!("certificate-{party}");
+            let issue = ["pki", "issue", "--ca", "ca", "--name", name_alone, "--out", &out];
+            self.run(&issue).ends_with(0);
+            new.extend(["--certificate-name", name]);
+        }
+        self.run(&new).ends_with(0);
+        for party in ["0", "1", "2"] {
+            self.run_as(party, &["session", "approve", "--session", "certified.toml"]).ends_with(0);
+        }
+    }
+
+    /// The program with one party's certificate, the authority and a state directory.
+    fn program_as(&self, party: &str, arguments: &[&str]) -> Command {
+        let mut command = program();
+        command.args(arguments).current_dir(&self.directory);
+        command.env("RESHARE_CA_FILE", "ca/ca.pem").env("RESHARE_STATE_DIR", format!("s-{party}"));
+        command.env("RESHARE_CERTIFICATE", format!("certificate-{party}/certificate.pem"));
+        command.env("RESHARE_CERTIFICATE_KEY", format!("certificate-{party}/certificate.key"));
+        command
+    }
+
+    fn run_as(&self, party: &str, arguments: &[&str]) -> Run {
+        Run::of(self.program_as(party, arguments).output().expect("it starts"))
+    }
+
+    /// Starts the receiver of the session with certificates, and says where it listens.
+    fn receive(&self) -> (Receiver, String) {
+        let arguments = [
+            "receive",
+            "--session",
+            "certified.toml",
+            "--listen",
+            "127.0.0.1:0",
+            "--health-listen",
+            "127.0.0.1:0",
+            "--inbox",
+            "inbox",
+            "--rebuild",
+            "--identity",
+            "r.age",
+            "--db-url",
+            &self.target,
+        ];
+        let mut command = self.program_as("2", &arguments);
+        let mut child = command.stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+        let mut lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
+        let first = lines.next().expect("a line").expect("text");
+        // The rest is read, so that the program never waits for a reader.
+        std::thread::spawn(move || lines.for_each(drop));
+        let address = first.strip_prefix("receiving on ").and_then(|rest| rest.split_once(','));
+        let address = address.map(|(address, _)| address.to_owned());
+        (Receiver(child), address.expect("it says where it listens"))
     }
 
     fn seed(&self) {
@@ -498,4 +594,46 @@ fn a_role_without_rights_is_told_which_ones_it_needs() {
     let network = Network { target: url, ..network };
     let denied = network.rebuild(&[]).ends_with(1);
     assert!(denied.stderr.contains("USAGE and CREATE on the schema"), "{}", denied.stderr);
+}
+
+#[test]
+fn packages_that_arrive_over_mutual_tls_are_rebuilt_at_once() {
+    let network = Network::new();
+    network.certify();
+    for (sender, other) in [("0", "1"), ("1", "0")] {
+        let other = format!("approval-{other}.json");
+        let key = format!("{sender}.key");
+        let send = [
+            "send",
+            "--session",
+            "certified.toml",
+            "--agreement-key",
+            &key,
+            "--approval",
+            "approval-2.json",
+            "--approval",
+            &other,
+            "--db-url",
+            &network.databases[sender.parse::<usize>().expect("a number")],
+            "--batch-size",
+            "16",
+            "--to",
+            &format!("signed-{sender}"),
+        ];
+        network.run_as(sender, &send).ends_with(0);
+    }
+    let (mut receiver, address) = network.receive();
+    let server = format!("https://{address}");
+    for sender in ["0", "1"] {
+        let package = format!("signed-{sender}");
+        let upload = ["upload", &package, "--session", "certified.toml", "--server-url", &server];
+        // Another party's certificate opens no door.
+        let thief = if sender == "0" { "1" } else { "2" };
+        let refused = network.run_as(thief, &upload).ends_with(4);
+        assert!(!refused.stderr.is_empty());
+        network.run_as(sender, &upload).ends_with(0);
+    }
+    let status = receiver.0.wait().expect("it ends");
+    assert_eq!(status.code(), Some(0));
+    network.verify().ends_with(0);
 }

@@ -12,6 +12,7 @@ use reshare_io::pipeline::pack::pack;
 use reshare_io::pipeline::rows_wanted::RowIds;
 use reshare_io::share_file::{Expected, Kind, ShareFile, ShareFileSpec, ShareFileWriter};
 
+use super::delivery::deliver;
 use super::{Demo, Stages};
 use crate::exit::Failure;
 
@@ -36,6 +37,7 @@ pub(super) async fn demo(demo: &Demo, stages: &mut Stages) -> Result<bool, Failu
             })
             .await?;
     }
+    deliver(demo, stages).await?;
     let receiver = demo.receiver();
     let rebuilt = demo.directory.join("rebuilt.rsh");
     let (workers, progress) = (demo.workers, Arc::clone(&demo.progress));

@@ -20,6 +20,7 @@ use crate::report;
 use crate::run::run;
 
 mod databases;
+mod delivery;
 mod files;
 mod parties;
 mod tables;

@@ -1,4 +1,5 @@
-//! The demo's three parties: keys in files, as operators have them, and their session.
+//! The demo's three parties: keys and certificates in files, as operators have them, and their
+//! session with its approvals.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,10 +7,18 @@ use std::sync::Arc;
 use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use reshare_io::durable;
+use reshare_io::exchange::{Inbox, TlsFiles, TlsIdentity};
+use reshare_io::keys::certificate::PartyCertificate;
+use reshare_io::keys::pki::{
+    CA_CERTIFICATE_NAME, CERTIFICATE_KEY_NAME, CERTIFICATE_NAME, CertificateAuthority, KeyKind,
+};
 use reshare_io::keys::{AgreementKey, generate_identity, load_identity};
 use reshare_io::pipeline::packages::Packages;
-use reshare_io::pipeline::sender::{LedgeredSender, SenderKeys};
-use reshare_io::session::{NewSession, Receiver, Sender, Session, SessionIds};
+use reshare_io::pipeline::sender::{LedgeredSender, SenderCredentials, SenderKeys};
+use reshare_io::session::{
+    Approval, Approvals, CertificateName, NewSession, Receiver, Sender, Session, SessionIds,
+    SessionTrust,
+};
 use time::{Duration, OffsetDateTime};
 
 use crate::commands::ledger::{create_ledger, ledgered};
@@ -36,14 +45,31 @@ impl Parties {
         let &[first, second] = senders else {
             return Err(Failure::usage("--senders names two parties, as in 0,2"));
         };
-        let sender = |party: PartyId| {
-            let key = AgreementKey::generate_file(&key_path(directory, party));
-            let agreement_key = *key.map_err(Failure::failed)?.public_key();
-            Ok::<_, Failure>(Sender { party, certificate_name: None, agreement_key })
-        };
         let now = OffsetDateTime::now_utc().replace_nanosecond(0).map_err(Failure::failed)?;
         let recipient =
             generate_identity(&directory.join(IDENTITY), now).map_err(Failure::failed)?;
+        let year = Duration::days(365);
+        let authority = CertificateAuthority::create(
+            &directory.join("ca"),
+            "demo",
+            KeyKind::EcdsaP256,
+            year,
+            now,
+        )
+        .map_err(Failure::failed)?;
+        let certified = |party: PartyId| {
+            let name: CertificateName =
+                format!("spiffe://demo/{party}").parse().map_err(Failure::failed)?;
+            let out = certificate_path(directory, party);
+            authority.issue(&out, &name, KeyKind::EcdsaP256, year, now).map_err(Failure::failed)?;
+            Ok::<_, Failure>(Some(name))
+        };
+        let sender = |party: PartyId| {
+            let key = AgreementKey::generate_file(&key_path(directory, party));
+            let agreement_key = *key.map_err(Failure::failed)?.public_key();
+            Ok::<_, Failure>(Sender { party, certificate_name: certified(party)?, agreement_key })
+        };
+        let receiver = party(target)?;
         let end = i64::try_from(rows).ok().and_then(|rows| rows.checked_add(1));
         let ids = SessionIds::from_start_end(1, end)
             .ok_or_else(|| Failure::usage("--rows must be at least 1"))?;
@@ -58,8 +84,12 @@ impl Parties {
             layout: Arc::new(RowLayout::iris()),
             max_part_bytes: Session::DEFAULT_MAX_PART_BYTES,
             senders: [sender(party(first)?)?, sender(party(second)?)?],
-            receiver: Receiver { party: party(target)?, certificate_name: None, recipient },
-            ca_sha256: None,
+            receiver: Receiver {
+                party: receiver,
+                certificate_name: certified(receiver)?,
+                recipient,
+            },
+            ca_sha256: Some(*authority.anchor().sha256()),
             server_url: None,
         })
         .map_err(Failure::usage)?;
@@ -78,6 +108,9 @@ impl Parties {
         let key =
             AgreementKey::load(&key_path(&self.directory, sender)).map_err(Failure::failed)?;
         let keys = SenderKeys::agree(&self.session, &key).map_err(Failure::failed)?;
+        let keys = keys
+            .with_credentials(&self.session, self.credentials(sender)?, OffsetDateTime::now_utc())
+            .map_err(Failure::refused)?;
         let state = self.directory.join(format!("state-{sender}"));
         create_ledger(&self.session, sender, &state)?;
         ledgered(&self.session, keys, &state)
@@ -88,11 +121,56 @@ impl Parties {
         self.directory.join(format!("package-{sender}"))
     }
 
-    /// Both packages, as the receiver opens them.
+    /// Both packages in the receiver's inbox, as it opens them.
     pub(super) fn packages(&self) -> Result<Arc<Packages>, Failure> {
         let identity = load_identity(&self.directory.join(IDENTITY)).map_err(Failure::failed)?;
-        let directories = self.senders().map(|sender| self.package(sender));
-        Ok(Arc::new(Packages::open(&self.session, directories, identity)?))
+        let inbox = self.inbox();
+        let directories = self.senders().map(|sender| Inbox::package_path(&inbox, sender));
+        let trust = self.trust()?;
+        let packages = Packages::open_signed(&self.session, Some(&trust), directories, identity)?;
+        Ok(Arc::new(packages))
+    }
+
+    /// Where the receiver takes deliveries.
+    pub(super) fn inbox(&self) -> PathBuf {
+        self.directory.join("inbox")
+    }
+
+    /// The authority that all three trust.
+    pub(super) fn trust(&self) -> Result<SessionTrust, Failure> {
+        let authority = self.directory.join("ca").join(CA_CERTIFICATE_NAME);
+        SessionTrust::load(&self.session, &authority).map_err(Failure::refused)
+    }
+
+    /// What a party proves its name with on either end of a connection.
+    pub(super) fn tls(&self, party: PartyId) -> Result<TlsIdentity, Failure> {
+        let certificates = certificate_path(&self.directory, party);
+        let files = TlsFiles {
+            certificate: certificates.join(CERTIFICATE_NAME),
+            certificate_key: certificates.join(CERTIFICATE_KEY_NAME),
+            ca_file: self.directory.join("ca").join(CA_CERTIFICATE_NAME),
+        };
+        TlsIdentity::load(&files, &self.session).map_err(Failure::refused)
+    }
+
+    /// A sender's certificate, and the approvals of the two others.
+    fn credentials(&self, sender: PartyId) -> Result<SenderCredentials, Failure> {
+        let (trust, now) = (self.trust()?, OffsetDateTime::now_utc());
+        let mut approvals = Vec::new();
+        for party in self.senders().into_iter().chain([self.session.receiver().party]) {
+            let certificate = self.certificate(party)?;
+            let approval = Approval::sign(&self.session, &trust, &certificate, now);
+            approvals.push(approval.map_err(Failure::refused)?);
+        }
+        let approvals = Approvals::verify(&self.session, &trust, sender, &approvals, now);
+        let approvals = approvals.map_err(Failure::refused)?;
+        Ok(SenderCredentials { trust, certificate: self.certificate(sender)?, approvals })
+    }
+
+    fn certificate(&self, party: PartyId) -> Result<PartyCertificate, Failure> {
+        let certificates = certificate_path(&self.directory, party);
+        let key = certificates.join(CERTIFICATE_KEY_NAME);
+        PartyCertificate::load(&certificates.join(CERTIFICATE_NAME), &key).map_err(Failure::failed)
     }
 }
 
@@ -100,4 +178,8 @@ const IDENTITY: &str = "receiver.age";
 
 fn key_path(directory: &Path, sender: PartyId) -> PathBuf {
     directory.join(format!("sender-{sender}.key"))
+}
+
+fn certificate_path(directory: &Path, party: PartyId) -> PathBuf {
+    directory.join(format!("certificate-{party}"))
 }

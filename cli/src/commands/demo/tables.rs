@@ -13,6 +13,7 @@ use reshare_io::postgres::connect::Database;
 use reshare_io::postgres::load::LoadOptions;
 
 use super::databases::Databases;
+use super::delivery::deliver;
 use super::{Demo, Stages};
 use crate::commands::context::table_of;
 use crate::exit::Failure;
@@ -39,6 +40,7 @@ pub(super) async fn demo(
             })
             .await?;
     }
+    deliver(demo, stages).await?;
     let receiver = demo.receiver();
     let rebuilt = source(demo, receiver, databases.target())?;
     let target = Target { source: rebuilt.clone(), options: LoadOptions::default() };
