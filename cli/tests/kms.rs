@@ -279,6 +279,8 @@ fn the_shared_secret_is_in_no_log() {
     let [own, other] = [(), ()].map(|()| AgreementKey::generate().expect("made"));
     let stub = stub_with_key(own.public_key().as_der(), secret);
     let mut desk = Desk::stub(&stub);
+    desk.set("AWS_SECRET_ACCESS_KEY", Some("hunter2-access"));
+    desk.set("AWS_SESSION_TOKEN", Some("hunter2-session"));
     std::fs::write(desk.path("0.pub"), own.public_key().to_pem()).expect("written");
     std::fs::write(desk.path("1.pub"), other.public_key().to_pem()).expect("written");
     let fingerprint = desk.session();
@@ -290,8 +292,8 @@ fn the_shared_secret_is_in_no_log() {
         let run = desk.run(&[&pack[..], &rest, &key].concat()).ends_with(1).says(&["none.share"]);
         let everything = filter.is_some();
         assert_eq!(run.stderr.contains("DeriveSharedSecret"), everything, "{}", run.stderr);
-        // As Base64, hexadecimal, list of bytes.
-        for trace in ["paSnpq", "a5a4a7a6", "165, 164, 167", "\\xa5\\xa4"] {
+        // As Base64, hexadecimal, list of bytes; and the credentials.
+        for trace in ["paSnpq", "a5a4a7a6", "165, 164, 167", "\\xa5\\xa4", "hunter2"] {
             assert!(!run.stderr.contains(trace), "{trace} in: {}", run.stderr);
         }
     }
