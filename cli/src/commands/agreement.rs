@@ -1,6 +1,6 @@
 //! A sender's agreement key: the flags that name it, and the session's keys from it.
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use reshare_io::keys::{AgreementKeyError, AgreementKeySource, KmsKey, KmsKeyId, SenderKey};
 use reshare_io::pipeline::sender::{SenderKeys, SenderKeysError};
 use reshare_io::session::Session;
@@ -11,20 +11,15 @@ use crate::run::block_on;
 
 /// Where the agreement key is.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Keys")]
+#[command(next_help_heading = "Keys", group = ArgGroup::new("own_key").required(true))]
 pub(crate) struct AgreementKeyArgs {
     /// This sender's agreement key: file:PATH, a PKCS#8 PEM file of mode 0600, or kms:ARN, a key
     /// in AWS KMS
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "RESHARE_AGREEMENT_KEY",
-        required_unless_present = "my_kms_key_arn"
-    )]
+    #[arg(long, value_name = "KEY", env = "RESHARE_AGREEMENT_KEY", group = "own_key")]
     agreement_key: Option<AgreementKeySource>,
 
     /// The same as --agreement-key kms:ARN
-    #[arg(long, value_name = "ARN", conflicts_with = "agreement_key")]
+    #[arg(long, value_name = "ARN", group = "own_key")]
     my_kms_key_arn: Option<KmsKeyId>,
 
     /// The other sender's key in AWS KMS: refused unless it is the one in the session
