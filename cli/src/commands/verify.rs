@@ -3,12 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use reshare_engine::ids::IdRange;
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::verify::{verify_file, verify_tables};
 use reshare_io::pipeline::workers::Source;
 use reshare_io::postgres::compare::{Comparison, Difference};
-use reshare_io::session::SessionIds;
 use reshare_io::share_file;
 use serde::Serialize;
 
@@ -71,10 +69,7 @@ impl VerifyArgs {
                     verify_file(session, file, kind, table, workers, &progress).await
                 }
                 (None, [left, right]) => {
-                    let within = match context.session.ids() {
-                        SessionIds::Range(range) => *range,
-                        SessionIds::List { .. } => IdRange::ALL,
-                    };
+                    let within = context.session.ids().range();
                     verify_tables(left, right, within, workers, &progress).await
                 }
                 _ => {

@@ -8,7 +8,7 @@ use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 
 use super::PartEntry;
-use crate::session::{Session, SessionIds, SessionTrust};
+use crate::session::{Session, SessionTrust};
 use crate::share_file::{Kind, ShareFileSpec};
 
 /// The facts of a session that every package of it must agree with.
@@ -57,10 +57,7 @@ impl PackageExpectations {
             sender,
             receiver: session.receiver().party,
             layout: Arc::clone(session.layout()),
-            ids: match session.ids() {
-                SessionIds::Range(range) => *range,
-                SessionIds::List { .. } => IdRange::ALL,
-            },
+            ids: session.ids().range(),
             max_part_bytes: session.max_part_bytes(),
             trust: trust.cloned(),
         })

@@ -94,9 +94,7 @@ fn merge_to_file(
         writer.write_rows(written, &range.rows.rows())?;
         let count = range.rows.len() as u64;
         written += count;
-        leftovers.only_lower_sender.extend(range.leftovers.only_lower_sender);
-        leftovers.only_higher_sender.extend(range.leftovers.only_higher_sender);
-        leftovers.disagreeing.extend(range.leftovers.disagreeing);
+        leftovers.extend(&range.leftovers);
         progress.add(count, count * layout.row_share_bytes() as u64);
     }
     let digest = writer.finish()?.to_string();

@@ -14,7 +14,7 @@ use super::error::PipelineError;
 use super::pool::PooledBatch;
 use super::sweep::{HeldRows, PartRef};
 use crate::package::{Package, PackageExpectations, PartEntry, read_manifest};
-use crate::session::{Session, SessionIds, SessionTrust};
+use crate::session::{Session, SessionTrust};
 use crate::share_file::RowPrefix;
 
 /// Both senders' packages: closed, of this session, made with the same keys.
@@ -70,7 +70,7 @@ impl Packages {
             .each_ref()
             .map(|package| package.manifest().parts().iter().map(|part| part.ids).collect());
         let layout = Arc::clone(session.layout());
-        Ok(Self { packages, ranges, identity, layout, bounds: bounds(session) })
+        Ok(Self { packages, ranges, identity, layout, bounds: session.ids().range() })
     }
 
     /// The ranges of both packages' parts, the lower party's first.
@@ -165,11 +165,4 @@ fn open_package(
         return Err(PipelineError::NotASender { directory, claimed });
     }
     Ok(Package::open(directory, expectations(session, claimed, trust)?)?)
-}
-
-fn bounds(session: &Session) -> IdRange {
-    match session.ids() {
-        SessionIds::Range(range) => *range,
-        SessionIds::List { .. } => IdRange::ALL,
-    }
 }

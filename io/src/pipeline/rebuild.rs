@@ -66,7 +66,7 @@ pub async fn rebuild(
     let mut report = RebuildReport::default();
     for range in loader.loaded() {
         report.rows_skipped += range.rows;
-        extend(&mut report.leftovers, &range.leftovers);
+        report.leftovers.extend(&range.leftovers);
     }
     progress.begin("rebuild", rows + report.rows_skipped);
     progress.skip(report.rows_skipped);
@@ -196,7 +196,7 @@ impl Loading {
         let count = rows.len() as u64;
         let share_bytes = count * rows.layout.row_share_bytes() as u64;
         let mut totals = self.totals.lock().await;
-        extend(&mut totals.leftovers, &merged.leftovers);
+        totals.leftovers.extend(&merged.leftovers);
         match written {
             Written::Now => {
                 totals.rows += count;
@@ -210,10 +210,4 @@ impl Loading {
         }
         Ok(())
     }
-}
-
-fn extend(all: &mut Leftovers, more: &Leftovers) {
-    all.only_lower_sender.extend(&more.only_lower_sender);
-    all.only_higher_sender.extend(&more.only_higher_sender);
-    all.disagreeing.extend(&more.disagreeing);
 }

@@ -1,6 +1,7 @@
 //! The digest of some rows, as the progress table keeps it.
 
-use reshare_engine::rows::{AgreeValue, Rows};
+use reshare_engine::row_key::RowIdentity;
+use reshare_engine::rows::Rows;
 
 /// Hashes rows one after the other, so that a table can be checked in a stream.
 ///
@@ -12,14 +13,7 @@ use reshare_engine::rows::{AgreeValue, Rows};
 pub(crate) fn rows_digest(rows: &Rows<'_>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     for row in 0..rows.len() {
-        hasher.update(&rows.ids[row].to_le_bytes());
-        for value in rows.agree_values(row) {
-            match value {
-                AgreeValue::Null => hasher.update(&[0]),
-                AgreeValue::Integer(value) => hasher.update(&[1]).update(&value.to_le_bytes()),
-                AgreeValue::Uuid(value) => hasher.update(&[2]).update(&value),
-            };
-        }
+        hasher.update(RowIdentity::new(rows.ids[row], rows.agree_values(row)).as_bytes());
         for shares in rows.share_row(row) {
             hasher.update(bytemuck::cast_slice(shares));
         }
@@ -33,6 +27,7 @@ mod tests {
 
     use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
     use reshare_engine::row_batch::RowBatch;
+    use reshare_engine::rows::AgreeValue;
 
     use super::*;
 

@@ -34,6 +34,13 @@ impl Leftovers {
         self.only_lower_sender.len() + self.only_higher_sender.len() + self.disagreeing.len()
     }
 
+    /// Adds the rows of another range.
+    pub fn extend(&mut self, more: &Self) {
+        self.only_lower_sender.extend(&more.only_lower_sender);
+        self.only_higher_sender.extend(&more.only_higher_sender);
+        self.disagreeing.extend(&more.disagreeing);
+    }
+
     /// Whether every row was rebuilt.
     #[must_use]
     pub fn is_empty(&self) -> bool {
