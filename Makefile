@@ -3,11 +3,13 @@
 CARGO ?= cargo
 # Rows of the demo: make demo ROWS=1000
 ROWS ?= 10000
+# How long each fuzz target runs: make fuzz SECONDS_EACH=600
+SECONDS_EACH ?= 60
 # More arguments of the demo, the tests or the benches: make demo ARGS='--senders 0,2 --target 1'
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools build demo test lint bench clean
+.PHONY: help setup tools build demo test lint deny fuzz bench clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-8s%s\n", $$1, $$2 }'
@@ -33,6 +35,12 @@ lint: ## Check the format, clippy and the TLS dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	@scripts/one-tls
+
+deny: ## Check licences, duplicate versions and sources of the dependencies
+	@scripts/deny
+
+fuzz: ## Fuzz every reader of foreign input (SECONDS_EACH: for how long)
+	@scripts/fuzz $(SECONDS_EACH)
 
 bench: ## Run the benches
 	$(CARGO) bench --locked --package reshare-benches $(ARGS)

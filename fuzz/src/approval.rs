@@ -1,0 +1,15 @@
+//! Approvals of the other parties.
+
+use reshare_io::session::Approval;
+
+/// What is read is written as it was.
+///
+/// # Panics
+/// When it is not.
+pub fn check(data: &[u8]) {
+    let Ok(approval) = Approval::parse(data) else { return };
+    let written = approval.to_bytes().expect("writes what it read");
+    let again = Approval::parse(&written).expect("reads what it wrote");
+    assert_eq!(again.party(), approval.party(), "another party");
+    assert_eq!(again.to_bytes().expect("writes"), written, "two ways to write one approval");
+}

@@ -1,0 +1,15 @@
+//! `session.toml`, which another party may have made.
+
+use reshare_io::session::Session;
+
+/// What is read is the same after it was written and read again.
+///
+/// # Panics
+/// When it is not.
+pub fn check(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(session) = Session::parse(text) else { return };
+    let again = Session::parse(&session.to_toml()).expect("reads what it wrote");
+    assert_eq!(session.fingerprint(), again.fingerprint(), "the fingerprint has changed");
+    assert_eq!(session.to_toml(), again.to_toml(), "two ways to write one session");
+}

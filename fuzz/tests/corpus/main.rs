@@ -1,0 +1,58 @@
+//! Every input of the corpus, whole and damaged, through the reader it is meant for.
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps in vain")]
+
+mod allocations;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use reshare_fuzz::{Check, TARGETS};
+
+/// The readers may allocate this much whatever they read: batches of fixed size, buffers of
+/// age and zstd.
+const ALWAYS: usize = 1 << 20;
+/// And so much for a byte that they read: parsed documents take more room than their text.
+const FOR_A_BYTE: usize = 64;
+
+fn inputs(target: &str) -> Vec<PathBuf> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let entries = fs::read_dir(&corpus).unwrap();
+    let mut inputs: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    inputs.sort();
+    inputs
+}
+
+/// Runs a check, and looks at the largest single allocation it asked for.
+fn checked(check: Check, input: &[u8], of: &Path) {
+    let largest = allocations::largest_during(|| check(input));
+    let most = ALWAYS + FOR_A_BYTE * input.len();
+    assert!(largest <= most, "{}: {largest} bytes for {}", of.display(), input.len());
+}
+
+#[test]
+fn every_input_is_read_without_a_broken_promise() {
+    for (target, check) in TARGETS {
+        let inputs = inputs(target);
+        assert!(inputs.len() >= 2, "no corpus for {target}");
+        for path in inputs {
+            checked(check, &fs::read(&path).unwrap(), &path);
+        }
+    }
+}
+
+#[test]
+fn neither_is_an_input_that_ends_early_or_has_a_byte_changed() {
+    for (target, check) in TARGETS {
+        for path in inputs(target) {
+            let input = fs::read(&path).unwrap();
+            // All of a small input, some dozens of places of a large one.
+            let step = input.len() / 50 + 1;
+            for at in (0..input.len()).step_by(step) {
+                checked(check, &input[..at], &path);
+                let mut changed = input.clone();
+                changed[at] ^= 1 << (at % 8);
+                checked(check, &changed, &path);
+            }
+        }
+    }
+}
