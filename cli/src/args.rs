@@ -197,16 +197,30 @@ pub(crate) struct DeliveryArgs {
     #[arg(long, value_name = "URL", env = "RESHARE_SERVER_URL")]
     pub(crate) server_url: Option<String>,
 
-    /// Parts on their way at the same time
-    #[arg(long, value_name = "N", default_value = "4")]
-    pub(crate) uploads: NonZeroUsize,
+    /// Parts on their way at the same time [default: 4]
+    #[arg(long, value_name = "N", alias = "parts-at-once", value_parser = hands)]
+    pub(crate) uploads: Option<NonZeroUsize>,
 
-    /// Seconds for which a request is tried again before the delivery ends
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-    pub(crate) retry_for: u64,
+    /// Seconds for which a request is tried again before the delivery ends [default: 600]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) retry_for: Option<u64>,
 }
 
+/// Unless `--uploads` says otherwise.
+const UPLOADS: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
+
 impl DeliveryArgs {
+    /// A flag of these that is on the command line: the URL may just be in the environment.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let from_environment = std::env::var("RESHARE_SERVER_URL").ok();
+        if self.server_url.is_some() && self.server_url != from_environment {
+            return Some("--server-url");
+        }
+        let others =
+            [(self.uploads.is_some(), "--uploads"), (self.retry_for.is_some(), "--retry-for")];
+        others.into_iter().find_map(|(is_given, flag)| is_given.then_some(flag))
+    }
+
     /// One sender's place at the receiver.
     pub(crate) fn target(
         &self,
@@ -218,14 +232,16 @@ impl DeliveryArgs {
             Failure::usage("the session names no server_url")
                 .hint("give the receiver's URL with --server-url")
         })?;
-        let give_up_after = Duration::from_secs(self.retry_for);
-        let options = ClientOptions { give_up_after, ..ClientOptions::default() };
+        let mut options = ClientOptions::default();
+        if let Some(seconds) = self.retry_for {
+            options.give_up_after = Duration::from_secs(seconds);
+        }
         Ok(Target::new(session, sender, url, identity, options)?)
     }
 
     /// How parts are uploaded.
     pub(crate) fn options(&self) -> UploadOptions {
-        UploadOptions { parts_at_once: self.uploads }
+        UploadOptions { parts_at_once: self.uploads.unwrap_or(UPLOADS) }
     }
 }
 

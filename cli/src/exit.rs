@@ -62,6 +62,10 @@ pub(crate) struct Failure {
 
 impl From<PipelineError> for Failure {
     fn from(error: PipelineError) -> Self {
+        let error = match error {
+            PipelineError::Delivery(error) => return error.into(),
+            error => error,
+        };
         let hint = hint_for(&error);
         let failure = match &error {
             PipelineError::PartRows { .. } | PipelineError::TooManyParts { .. } => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reshare_io::durable;
 use reshare_io::exchange::UploadReport;
+use reshare_io::pipeline::deliver::DeliveryReport;
 use reshare_io::pipeline::sealer::PackReport;
 use reshare_io::pipeline::workers::Source;
 use reshare_io::postgres::progress::Leftovers;
@@ -110,8 +111,36 @@ pub(crate) fn packed(report: &PackReport, to: &Path, took: Duration) -> String {
     if !report.closed_before {
         text.push_str(&format!("\n{}", rate(report.rows, report.share_bytes, took)));
     }
+    text.push_str(&changed_without_version(report));
+    text
+}
+
+fn changed_without_version(report: &PackReport) -> String {
     let kind = "have other shares than when they were blinded, and the same version";
-    text.push_str(&left_over(kind, &report.changed_without_version));
+    left_over(kind, &report.changed_without_version)
+}
+
+/// Tells what a sender packed and delivered in one pass.
+pub(crate) fn delivered(report: &DeliveryReport, took: Duration) -> String {
+    let DeliveryReport { package, parts_delivered, rows_delivered, bytes_delivered } = report;
+    let PackReport { sender, rows, parts, parts_kept, .. } = package;
+    let mut text = match package.closed_before {
+        true => format!(
+            "the receiver has the package of sender {sender} already, with what the ledger has \
+             recorded: {rows} rows in {parts} parts"
+        ),
+        false => format!(
+            "delivered the package of sender {sender}: {rows} rows in {parts} parts; \
+             {parts_delivered} parts with {rows_delivered} rows ({bytes_delivered} bytes) in this run"
+        ),
+    };
+    if *parts_kept > 0 && !package.closed_before {
+        text.push_str(&format!(", {parts_kept} parts had arrived before"));
+    }
+    if !package.closed_before {
+        text.push_str(&format!("\n{}", rate(*rows_delivered, package.share_bytes, took)));
+    }
+    text.push_str(&changed_without_version(package));
     text
 }
 

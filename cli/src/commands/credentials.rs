@@ -1,5 +1,6 @@
 //! Certificates, approvals and the authority, from flags.
 
+use reshare_io::exchange::{TlsFiles, TlsIdentity};
 use reshare_io::keys::certificate::PartyCertificate;
 use reshare_io::pipeline::sender::{SenderCredentials, SenderKeys};
 use reshare_io::session::{Approvals, Session, SessionTrust};
@@ -42,6 +43,20 @@ pub(super) fn certificate(args: &CertificateArgs) -> Result<PartyCertificate, Fa
         return Err(Failure::usage(error));
     };
     PartyCertificate::load(certificate, key).map_err(Failure::refused)
+}
+
+/// What this party proves its name with over the network, from the same flags.
+pub(super) fn identity(session: &Session, args: &CredentialArgs) -> Result<TlsIdentity, Failure> {
+    let CredentialArgs { authority, certificate, .. } = args;
+    let files = (&certificate.certificate, &certificate.certificate_key, &authority.ca_file);
+    let (Some(certificate), Some(certificate_key), Some(ca_file)) = files else {
+        let error = "a delivery needs --certificate, --certificate-key and --ca-file";
+        return Err(Failure::usage(error));
+    };
+    let [certificate, certificate_key, ca_file] =
+        [certificate, certificate_key, ca_file].map(Clone::clone);
+    let files = TlsFiles { certificate, certificate_key, ca_file };
+    TlsIdentity::load(&files, session).map_err(Failure::refused)
 }
 
 /// Adds certificate and verified approvals to a sender's keys, where the session uses

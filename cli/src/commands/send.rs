@@ -1,13 +1,19 @@
 //! `reshare send`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use reshare_io::pipeline::deliver::{Delivery, deliver};
+use reshare_io::pipeline::rows_wanted::RowIds;
 use reshare_io::pipeline::send::send;
+use reshare_io::pipeline::sender::{LedgeredSender, SenderKeys};
+use reshare_io::pipeline::workers::{Source, Workers};
+use reshare_io::session::Session;
 
 use super::context::{Context, workers};
+use super::credentials::identity;
 use super::ledger::StateArgs;
-use crate::args::{DatabaseArgs, OutputArgs, SenderKeyArgs, SessionArgs, WorkArgs};
+use crate::args::{DatabaseArgs, DeliveryArgs, OutputArgs, SenderKeyArgs, SessionArgs, WorkArgs};
 use crate::exit::{Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -29,25 +35,88 @@ pub(crate) struct SendArgs {
     #[command(flatten)]
     work: WorkArgs,
 
-    /// Make the package in this directory
+    /// Make the package in this directory, to be carried or uploaded later [default: deliver each
+    /// part to the receiver as soon as it is sealed, which needs a session with certificates]
     #[arg(long, value_name = "DIR")]
-    to: PathBuf,
+    to: Option<PathBuf>,
+
+    #[command(flatten)]
+    delivery: DeliveryArgs,
 }
 
 impl SendArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
+        self.check_destination(&context.session)?;
         let keys = context.sender_keys(&self.session, &self.keys)?;
-        let source = context.source(keys.sender(), &self.database)?;
-        let ids = context.row_ids()?;
-        let sender = self.state.ledgered(&context.session, keys)?;
-        let workers = workers(self.database.connections.count(), &self.work);
+        match &self.to {
+            Some(directory) => self.job(&context, keys)?.send(directory, output),
+            None => {
+                let identity = identity(&context.session, &self.keys.credentials)?;
+                let target = self.delivery.target(&context.session, keys.sender(), &identity)?;
+                let delivery = Delivery { target, options: self.delivery.options() };
+                self.job(&context, keys)?.deliver(delivery, output)
+            }
+        }
+    }
+
+    fn job<'a>(&self, context: &'a Context, keys: SenderKeys) -> Result<Job<'a>, Failure> {
+        Ok(Job {
+            session: &context.session,
+            source: context.source(keys.sender(), &self.database)?,
+            ids: context.row_ids()?,
+            sender: self.state.ledgered(&context.session, keys)?,
+            workers: workers(self.database.connections.count(), &self.work),
+        })
+    }
+
+    /// Checks, before a key or a database is asked for, that there is one place to send to.
+    fn check_destination(&self, session: &Session) -> Result<(), Failure> {
+        match (&self.to, self.delivery.given()) {
+            (Some(_), Some(flag)) => {
+                let error = format!("{flag} is about a delivery, and --to makes a package on disk");
+                Err(Failure::usage(error).hint("drop one of them; `reshare upload` takes both"))
+            }
+            (None, _) if session.ca_sha256().is_none() => {
+                let error =
+                    "this session uses no certificates: nothing can be delivered over the network";
+                Err(Failure::usage(error).hint(
+                    "make a package with --to DIR and carry it, or make a session with \
+                     --certificate-name",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is sent, wherever it goes.
+struct Job<'a> {
+    session: &'a Session,
+    source: Source,
+    ids: RowIds,
+    sender: LedgeredSender,
+    workers: Workers,
+}
+
+impl Job<'_> {
+    fn send(self, to: &Path, output: &OutputArgs) -> Outcome {
+        let Self { session, source, ids, sender, workers } = self;
         let (report, took) = run(output, |progress| async {
-            let session = &context.session;
-            let report = send(session, &ids, sender, &source, &self.to, workers, progress);
+            let report = send(session, &ids, sender, &source, to, workers, progress);
             report.await.map_err(Failure::from)
         })?;
-        report::print(output, &report, took, || report::packed(&report, &self.to, took))?;
+        report::print(output, &report, took, || report::packed(&report, to, took))?;
         Ok(report::exit_of_pack(&report))
+    }
+
+    fn deliver(self, delivery: Delivery, output: &OutputArgs) -> Outcome {
+        let Self { session, source, ids, sender, workers } = self;
+        let (report, took) = run(output, |progress| async {
+            let report = deliver(session, &ids, sender, &source, delivery, workers, progress);
+            report.await.map_err(Failure::from)
+        })?;
+        report::print(output, &report, took, || report::delivered(&report, took))?;
+        Ok(report::exit_of_pack(&report.package))
     }
 }

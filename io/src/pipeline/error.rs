@@ -6,6 +6,7 @@ use reshare_engine::blind::BlindError;
 use reshare_engine::merge::MergeError;
 use reshare_engine::party::PartyId;
 
+use crate::exchange::ClientError;
 use crate::ledger::LedgerError;
 use crate::package::{PackageError, PartDefect, PartError};
 use crate::postgres::compare::CompareError;
@@ -39,6 +40,9 @@ pub enum PipelineError {
     /// The ledger of what was blinded is not what it must be.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The receiver did not take what was sent.
+    #[error(transparent)]
+    Delivery(#[from] ClientError),
     /// Rows cannot be blinded.
     #[error("the rows cannot be blinded")]
     Blind(#[from] BlindError),
@@ -139,6 +143,7 @@ impl PipelineError {
             Self::Package(error) => package_is_refused(error),
             Self::Part(error) => part_is_refused(&error.defect),
             Self::Ledger(error) => error.is_refusal(),
+            Self::Delivery(error) => error.is_refusal(),
             Self::Blind(_)
             | Self::Merge(_)
             | Self::NotASender { .. }

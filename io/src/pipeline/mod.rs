@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use error::PipelineError;
 use progress::Progress;
 
+pub mod deliver;
 pub mod error;
 pub mod export;
 pub mod load;
