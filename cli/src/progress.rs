@@ -80,6 +80,7 @@ struct Rate {
     rows_per_second: f64,
     bytes_per_second: f64,
     left: Option<Duration>,
+    parts_delivered: u64,
 }
 
 impl Rate {
@@ -89,16 +90,20 @@ impl Rate {
         let to_do = now.rows_total.saturating_sub(now.rows_done + now.rows_skipped);
         let left = (rows_per_second > 0.0)
             .then(|| Duration::from_secs_f64((to_do as f64 / rows_per_second).min(1e9)));
-        Self { rows_per_second, bytes_per_second: now.bytes_done as f64 / seconds, left }
+        let bytes_per_second = now.bytes_done as f64 / seconds;
+        Self { rows_per_second, bytes_per_second, left, parts_delivered: now.parts_delivered }
     }
 }
 
 impl std::fmt::Display for Rate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.0} rows/s, {:.1} MB/s", self.rows_per_second, self.bytes_per_second / 1e6)?;
-        match self.left {
-            Some(left) => write!(f, ", {} left", human_duration(left)),
-            None => Ok(()),
+        if let Some(left) = self.left {
+            write!(f, ", {} left", human_duration(left))?;
+        }
+        match self.parts_delivered {
+            0 => Ok(()),
+            parts => write!(f, ", {parts} parts delivered"),
         }
     }
 }
@@ -126,6 +131,18 @@ mod tests {
         let mut now = progress.snapshot();
         now.elapsed = Duration::from_secs(2);
         assert_eq!(Rate::of(now).to_string(), "5 rows/s, 0.0 MB/s, 8 s left");
+    }
+
+    #[test]
+    fn parts_that_are_delivered_meanwhile_are_counted_too() {
+        let progress = Progress::default();
+        progress.begin("send", 4);
+        progress.add(4, 2_000_000);
+        progress.deliver_part();
+        let mut now = progress.snapshot();
+        now.elapsed = Duration::from_secs(2);
+        let shown = Rate::of(now).to_string();
+        assert_eq!(shown, "2 rows/s, 1.0 MB/s, 0 s left, 1 parts delivered");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) struct SendArgs {
 
     /// Make the package in this directory, to be carried or uploaded later [default: deliver each
     /// part to the receiver as soon as it is sealed, which needs a session with certificates]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Delivery")]
     to: Option<PathBuf>,
 
     #[command(flatten)]
@@ -75,7 +75,9 @@ impl SendArgs {
         match (&self.to, self.delivery.given()) {
             (Some(_), Some(flag)) => {
                 let error = format!("{flag} is about a delivery, and --to makes a package on disk");
-                Err(Failure::usage(error).hint("drop one of them; `reshare upload` takes both"))
+                Err(Failure::usage(error).hint(
+                    "leave --to out to deliver now, or deliver that package with `reshare upload`",
+                ))
             }
             (None, _) if session.ca_sha256().is_none() => {
                 let error =

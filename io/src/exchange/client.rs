@@ -10,12 +10,13 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use super::client_error::{AttemptError, ClientError};
-use super::connection::{Dialer, Failed, FileBody, Sending, Upload};
+use super::connection::{Dialer, Failed, Sending};
 use super::digest::{REPR_DIGEST, ReprDigest};
 use super::identity::TlsIdentity;
 use super::listing::{Listing, RefusalBody};
 use super::peer::client_config;
 use super::retry::Retry;
+use super::upload_body::{Content, UploadBody};
 use crate::keys::certificate::Purpose;
 use crate::session::Session;
 
@@ -86,6 +87,11 @@ impl Target {
         Ok(Self { dialer, path: path.into(), options })
     }
 
+    /// What the receiver has of the package.
+    pub(crate) async fn list(&self) -> Result<Listing, ClientError> {
+        self.client().list().await
+    }
+
     /// A client with a connection of its own.
     #[must_use]
     pub fn client(&self) -> Client {
@@ -112,8 +118,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// What the receiver has of the package.
-    pub(super) async fn list(&mut self) -> Result<Listing, ClientError> {
+    async fn list(&mut self) -> Result<Listing, ClientError> {
         let answer = self.request(Method::GET, "", None).await?;
         let what = || ClientError::Answer { what: "the list of parts".to_owned() };
         serde_json::from_slice(&answer).map_err(|_| what())
@@ -123,10 +128,10 @@ impl Client {
     pub(super) async fn put(
         &mut self,
         place: &str,
-        upload: &Upload,
+        content: &Content,
         blake3: blake3::Hash,
     ) -> Result<(), ClientError> {
-        self.request(Method::PUT, place, Some((upload, blake3))).await.map(drop)
+        self.request(Method::PUT, place, Some((content, blake3))).await.map(drop)
     }
 
     /// Tries a request until it is answered well, refused, or patience ends.
@@ -134,7 +139,7 @@ impl Client {
         &mut self,
         method: Method,
         place: &str,
-        body: Option<(&Upload, blake3::Hash)>,
+        body: Option<(&Content, blake3::Hash)>,
     ) -> Result<Bytes, ClientError> {
         let what = || format!("{method} {}{place}", self.target.path);
         let what = what();
@@ -161,7 +166,7 @@ impl Client {
         &mut self,
         method: &Method,
         place: &str,
-        body: Option<(&Upload, blake3::Hash)>,
+        body: Option<(&Content, blake3::Hash)>,
     ) -> Result<(StatusCode, Bytes), Failed> {
         let Target { dialer, path, options } = &self.target;
         let sending = match &mut self.sending {
@@ -174,13 +179,13 @@ impl Client {
             .header(header::HOST, format!("{}:{}", host_header(&dialer.host), dialer.port));
         let mut longest = options.timeout;
         let body = match body {
-            None => FileBody::empty(),
-            Some((upload, blake3)) => {
+            None => UploadBody::empty(),
+            Some((content, blake3)) => {
                 let digest = ReprDigest::Blake3(*blake3.as_bytes());
                 request = request.header(REPR_DIGEST, digest.to_string());
-                let seconds = upload.bytes / options.bytes_per_second.max(1);
+                let seconds = content.bytes() / options.bytes_per_second.max(1);
                 longest += Duration::from_secs(seconds);
-                FileBody::read(upload)
+                UploadBody::of(content)
             }
         };
         let never = |_| Failed::Never(ClientError::Url { url: format!("{path}{place}") });

@@ -1,26 +1,21 @@
 //! One connection to the receiver, and one attempt at a request on it.
 
 use std::io;
-use std::path::PathBuf;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Frame, SizeHint};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::client_error::{AttemptError, ClientError};
+use super::upload_body::UploadBody;
 
 /// Where the receiver is, and how its name is proved.
 #[derive(Clone)]
@@ -43,7 +38,7 @@ pub(super) enum Failed {
 /// The sending half of a connection, and the task that drives it.
 #[derive(Debug)]
 pub(super) struct Sending {
-    requests: SendRequest<FileBody>,
+    requests: SendRequest<UploadBody>,
     driver: Option<JoinHandle<hyper::Result<()>>>,
 }
 
@@ -87,7 +82,7 @@ impl Dialer {
     pub(super) async fn ask(
         &self,
         sending: &mut Sending,
-        request: Request<FileBody>,
+        request: Request<UploadBody>,
         longest: Duration,
         max_answer_bytes: usize,
     ) -> Result<(StatusCode, Bytes), Failed> {
@@ -187,84 +182,4 @@ fn tls_error(error: &hyper::Error) -> Option<&rustls::Error> {
         cause = error.source();
     }
     None
-}
-
-/// A request's body: nothing, or a file that is read while it is sent.
-pub(super) struct FileBody {
-    left: u64,
-    pieces: Option<mpsc::Receiver<io::Result<Bytes>>>,
-}
-
-/// What a request carries.
-#[derive(Debug, Clone)]
-pub(super) struct Upload {
-    pub(super) path: Arc<PathBuf>,
-    pub(super) bytes: u64,
-}
-
-impl FileBody {
-    pub(super) fn empty() -> Self {
-        Self { left: 0, pieces: None }
-    }
-
-    /// Starts to read a file, from a thread that may wait for the disk.
-    pub(super) fn read(upload: &Upload) -> Self {
-        let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
-        let path = Arc::clone(&upload.path);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = send_pieces(&path, &sender) {
-                // Nobody reads any more: the request was answered before its end.
-                let _ = sender.blocking_send(Err(error));
-            }
-        });
-        Self { left: upload.bytes, pieces: Some(pieces) }
-    }
-}
-
-const PIECES_AHEAD: usize = 2;
-const PIECE_BYTES: usize = 256 << 10;
-
-fn send_pieces(path: &std::path::Path, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
-    let mut file = std::fs::File::open(path)?;
-    loop {
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        io::Read::read_to_end(&mut io::Read::take(&mut file, PIECE_BYTES as u64), &mut piece)?;
-        if piece.is_empty() || sender.blocking_send(Ok(piece.into())).is_err() {
-            return Ok(());
-        }
-    }
-}
-
-impl Body for FileBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
-        let piece = std::task::ready!(pieces.poll_recv(context));
-        Poll::Ready(match piece {
-            None if self.left > 0 => Some(Err(io::ErrorKind::UnexpectedEof.into())),
-            None => None,
-            Some(Err(error)) => Some(Err(error)),
-            Some(Ok(piece)) => match self.left.checked_sub(piece.len() as u64) {
-                Some(left) => {
-                    self.left = left;
-                    Some(Ok(Frame::data(piece)))
-                }
-                // The file has grown since its size was listed.
-                None => Some(Err(io::ErrorKind::InvalidData.into())),
-            },
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
 }

@@ -1,16 +1,27 @@
 //! What the receiver has of a package, as both sides speak of it.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::package::PartName;
 
 /// The answer to a `GET` of a package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Listing {
+pub(crate) struct Listing {
     /// Whether the manifest is there: nothing changes any more.
-    pub(super) closed: bool,
+    pub(crate) closed: bool,
     /// The parts that are durable at the receiver, in the order of their names.
     pub(super) parts: Vec<ListedPart>,
+}
+
+impl Listing {
+    /// The digest of each part; one that is none is no part's.
+    pub(crate) fn digests(&self) -> HashMap<PartName, blake3::Hash> {
+        let digest =
+            |part: &ListedPart| Some((part.name, blake3::Hash::from_hex(&part.blake3).ok()?));
+        self.parts.iter().filter_map(digest).collect()
+    }
 }
 
 /// One part of a listing.

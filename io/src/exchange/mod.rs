@@ -18,12 +18,14 @@ mod limits;
 mod listing;
 mod metrics;
 mod names;
+mod part_uploads;
 mod peer;
 mod retry;
 mod routes;
 mod server;
 mod slot;
 mod upload;
+mod upload_body;
 
 pub use client::{Client, ClientOptions, Target};
 pub use client_error::ClientError;
@@ -34,3 +36,8 @@ pub use limits::Limits;
 pub use metrics::Metrics;
 pub use server::{Endpoint, ServerError, Shutdown};
 pub use upload::{UploadOptions, UploadReport, upload};
+
+pub(crate) use listing::Listing;
+pub(crate) use part_uploads::{Delivered, PartUpload, PartUploads};
+pub(crate) use upload::close;
+pub(crate) use upload_body::Content;

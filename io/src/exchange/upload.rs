@@ -1,20 +1,15 @@
 //! Delivers a package that lies in a directory: what is missing, then what closes it.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
-use tokio::task::JoinSet;
 
-use super::client::{Client, Target};
+use super::client::Target;
 use super::client_error::ClientError;
-use super::connection::Upload;
-use crate::package::{
-    CHAIN_NAME, MANIFEST_NAME, ManifestSignature, Package, PartEntry, SIGNATURE_NAME,
-};
+use super::part_uploads::{PartUpload, PartUploads};
+use super::upload_body::Content;
+use crate::package::{CHAIN_NAME, Manifest, ManifestSignature, Package, PartEntry, SIGNATURE_NAME};
 use crate::pipeline::progress::Progress;
 
 /// How a package is uploaded.
@@ -51,13 +46,9 @@ pub async fn upload(
 ) -> Result<UploadReport, ClientError> {
     let manifest = package.manifest();
     progress.begin("list", 0);
-    let mut client = target.client();
-    let listing = client.list().await?;
-    let there: HashMap<_, _> =
-        listing.parts.iter().map(|part| (part.name, part.blake3.as_str())).collect();
-    let delivered = |part: &&PartEntry| {
-        there.get(&part.name).is_some_and(|digest| *part.sealed_digest.to_hex() == **digest)
-    };
+    let listing = target.list().await?;
+    let there = listing.digests();
+    let delivered = |part: &&PartEntry| there.get(&part.name) == Some(&part.sealed_digest);
     let (skipped, missing): (Vec<_>, Vec<_>) = manifest.parts().iter().partition(delivered);
     if listing.closed && !missing.is_empty() {
         return Err(ClientError::ClosedOtherwise);
@@ -72,66 +63,55 @@ pub async fn upload(
         sealed_bytes: missing.iter().map(|part| part.sealed_bytes).sum(),
         rows: totals.rows,
     };
-    let missing = missing.into_iter().cloned().collect();
-    upload_parts(missing, package.directory(), target, options, progress).await?;
+    upload_parts(missing, package, target, options, progress).await?;
     if progress.stopped() {
         return Err(ClientError::Stopped);
     }
-    if let Some(signature) = ManifestSignature::load(package.directory())? {
-        let chain = signature.chain().to_pem();
-        for (name, bytes) in [(CHAIN_NAME, chain.as_bytes()), (SIGNATURE_NAME, signature.bytes())] {
-            put_file(&mut client, package, name, &format!("/{name}"), bytes).await?;
-        }
-    }
-    put_file(&mut client, package, MANIFEST_NAME, "/manifest", manifest.bytes()).await?;
+    let signature = ManifestSignature::load(package.directory())?;
+    close(target, manifest, signature.as_ref()).await?;
     Ok(report)
 }
 
-/// Uploads a small file of the package, of which the bytes are known.
-async fn put_file(
-    client: &mut Client,
-    package: &Package,
-    name: &str,
-    place: &str,
-    bytes: &[u8],
-) -> Result<(), ClientError> {
-    let path = Arc::new(package.directory().join(name));
-    let file = Upload { path, bytes: bytes.len() as u64 };
-    client.put(place, &file, blake3::hash(bytes)).await
-}
-
-/// Uploads parts from a directory, each client taking the next one.
+/// Uploads parts from a directory.
 async fn upload_parts(
-    parts: Vec<PartEntry>,
-    directory: &Path,
+    parts: Vec<&PartEntry>,
+    package: &Package,
     target: &Target,
     options: UploadOptions,
     progress: &Arc<Progress>,
 ) -> Result<(), ClientError> {
-    let clients = options.parts_at_once.get().min(parts.len());
-    let shared = Arc::new((parts, AtomicUsize::new(0)));
-    let mut tasks = JoinSet::new();
-    for _ in 0..clients {
-        let (shared, progress) = (Arc::clone(&shared), Arc::clone(progress));
-        let (mut client, directory) = (target.client(), directory.to_owned());
-        tasks.spawn(async move {
-            let (parts, next) = &*shared;
-            while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if progress.stopped() {
-                    break;
-                }
-                let path = Arc::new(directory.join(part.name.to_string()));
-                let upload = Upload { path, bytes: part.sealed_bytes };
-                let place = format!("/parts/{}", part.name);
-                client.put(&place, &upload, part.sealed_digest).await?;
-                progress.add(part.rows, part.sealed_bytes);
-            }
-            Ok(())
-        });
+    let Some(clients) = NonZeroUsize::new(options.parts_at_once.get().min(parts.len())) else {
+        return Ok(());
+    };
+    let mut uploads = PartUploads::start(target, clients, progress, Progress::add);
+    for part in parts {
+        let path = Arc::new(package.part_path(part.name));
+        let content = Content::File { path, bytes: part.sealed_bytes };
+        let (name, rows, blake3) = (part.name, part.rows, part.sealed_digest);
+        if uploads.put(PartUpload { name, rows, content, blake3 }).await.is_err() {
+            break;
+        }
     }
-    // The first failure ends the others: dropping the set stops them.
-    while let Some(task) = tasks.join_next().await {
-        task.unwrap_or(Err(ClientError::WorkerLost))?;
+    uploads.finish().await.map(drop)
+}
+
+/// Closes a package over the parts that are there: the signature comes before what it signs.
+pub(crate) async fn close(
+    target: &Target,
+    manifest: &Manifest,
+    signature: Option<&ManifestSignature>,
+) -> Result<(), ClientError> {
+    // A connection of its own: one that was idle all the while may be gone unnoticed.
+    let mut client = target.client();
+    let mut files = Vec::with_capacity(3);
+    if let Some(signature) = signature {
+        files.push((CHAIN_NAME, signature.chain().to_pem().into_bytes()));
+        files.push((SIGNATURE_NAME, signature.bytes().to_vec()));
+    }
+    files.push(("manifest", manifest.bytes().to_vec()));
+    for (place, bytes) in files {
+        let blake3 = blake3::hash(&bytes);
+        client.put(&format!("/{place}"), &Content::Memory(bytes.into()), blake3).await?;
     }
     Ok(())
 }

@@ -69,7 +69,8 @@ impl PackageExpectations {
         self.spec(entry.name.index(), entry.ids, entry.rows)
     }
 
-    pub(super) fn spec(&self, part_index: u64, ids: IdRange, rows: u64) -> ShareFileSpec {
+    /// What the header of a part that is made must say.
+    pub(crate) fn spec(&self, part_index: u64, ids: IdRange, rows: u64) -> ShareFileSpec {
         ShareFileSpec {
             kind: Kind::Blinded,
             fingerprint: self.fingerprint,

@@ -14,6 +14,7 @@ mod open;
 mod part_name;
 mod seal;
 mod signature;
+mod signed_manifest;
 mod writer;
 mod zstd_store;
 
@@ -32,5 +33,7 @@ pub use seal::{
 };
 pub use signature::{CHAIN_NAME, MAX_SIGNATURE_BYTES, ManifestSignature, SIGNATURE_NAME};
 pub use writer::PackageWriter;
+
+pub(crate) use signed_manifest::SignedManifest;
 
 pub use crate::timestamp::Timestamp;

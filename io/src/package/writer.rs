@@ -10,12 +10,11 @@ use reshare_engine::rows::Rows;
 
 use super::directory::{check_closed_list, io_error, is_of_signature, part_name};
 use super::{
-    CHAIN_NAME, MANIFEST_NAME, Manifest, ManifestContent, ManifestSignature, PackageError,
-    PackageExpectations, PartError, PartName, SIGNATURE_NAME, SealedPart, UnverifiedManifest,
-    seal_part_recorded,
+    CHAIN_NAME, MANIFEST_NAME, Manifest, ManifestContent, PackageError, PackageExpectations,
+    PartError, PartName, SIGNATURE_NAME, SealedPart, SignedManifest, seal_part_recorded,
 };
 use crate::durable::{self, DurableFile};
-use crate::keys::certificate::{CertificateError, PartyCertificate};
+use crate::keys::certificate::PartyCertificate;
 
 /// The directory of a package that is still open.
 ///
@@ -165,24 +164,15 @@ impl PackageWriter {
     /// [`PackageError`] when the manifest does not fit; the package then stays open.
     pub fn close(self, content: &ManifestContent) -> Result<Manifest, PackageError> {
         self.check_open()?;
-        let path = self.directory.join(MANIFEST_NAME);
-        let refused = |source| PackageError::Manifest { path: path.clone(), source };
-        let bytes = content.to_bytes().map_err(refused)?;
-        let signature = match &self.certificate {
-            Some(certificate) => {
-                let signature = ManifestSignature::sign(certificate, &bytes);
-                Some(signature.map_err(|source| self.signature_error(source))?)
-            }
-            None => None,
-        };
-        let manifest = UnverifiedManifest::read(bytes)
-            .and_then(|manifest| manifest.verify(&self.session, signature.as_ref()))
-            .map_err(refused)?;
+        let certificate = self.certificate.as_ref();
+        let signed = SignedManifest::make(content, &self.session, certificate, &self.directory)?;
+        let SignedManifest { manifest, signature } = signed;
         check_closed_list(&self.directory, manifest.parts(), self.session.trust.is_some())?;
         if let Some(signature) = &signature {
             self.write(CHAIN_NAME, signature.chain().to_pem().as_bytes())?;
             self.write(SIGNATURE_NAME, signature.bytes())?;
         }
+        let path = self.directory.join(MANIFEST_NAME);
         let write = || {
             let mut file = DurableFile::create(&path)?;
             file.write_all(manifest.bytes())?;
@@ -200,10 +190,6 @@ impl PackageWriter {
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), PackageError> {
         let path = self.directory.join(name);
         durable::write_whole(&path, bytes).map_err(|error| io_error("write", &path, error))
-    }
-
-    fn signature_error(&self, source: CertificateError) -> PackageError {
-        PackageError::Signature { path: self.directory.join(SIGNATURE_NAME), source }
     }
 
     fn check_open(&self) -> Result<(), PackageError> {

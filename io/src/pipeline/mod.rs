@@ -27,14 +27,18 @@ pub mod verify;
 pub mod workers;
 
 mod conflicts;
+mod destination;
+mod directory_package;
 mod joined_ids;
 mod merged;
 mod open_ahead;
 mod open_file;
 mod pool;
 mod read_parts;
+mod receiver_package;
 mod resume;
 mod rows_digest;
+mod sealed_buffer;
 mod sweep;
 
 /// Threads for work on parts: `RAYON_NUM_THREADS` where it is set, else one a core.

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use reshare_engine::ids::IdRange;
 use tokio::task::JoinSet;
 
+use super::destination::Destination;
+use super::directory_package::DirectoryPackage;
 use super::error::PipelineError;
 use super::open_file::open_checked;
 use super::pool::BatchPool;
@@ -44,7 +46,8 @@ pub async fn pack(
     }
     let file = open_checked(path, expected, &progress).await?;
     let exported_at = written_at(&file)?;
-    let sealer = Sealer::create(session, sender, directory)?;
+    let package = DirectoryPackage::create(session, &sender, directory)?;
+    let sealer = Sealer::new(sender, Destination::Directory(package));
     let resume = tokio::task::block_in_place(|| Resume::begin(&sealer, IdRange::ALL, &progress))?;
     let cuts = Cutting { session, workers, exported_at, sealer: &sealer }.cut(&file, resume)?;
     check_parts(cuts.len())?;
@@ -65,7 +68,7 @@ pub async fn pack(
     }
     super::all(tasks, &progress).await?;
     let packing = Arc::into_inner(packing).ok_or(PipelineError::WorkerLost)?;
-    tokio::task::block_in_place(|| packing.sealer.close(session))
+    packing.sealer.close(session).await
 }
 
 /// A part and where its rows lie in the file.

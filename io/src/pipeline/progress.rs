@@ -1,8 +1,10 @@
 //! What a running pipeline tells whoever watches it, and how it is told to stop.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
 
 /// Counters of one run, shared by its stages and whoever shows them.
 ///
@@ -13,8 +15,9 @@ pub struct Progress {
     rows_done: AtomicU64,
     rows_skipped: AtomicU64,
     bytes_done: AtomicU64,
+    parts_delivered: AtomicU64,
     stage: Mutex<(&'static str, Instant)>,
-    stop: AtomicBool,
+    stop: watch::Sender<bool>,
 }
 
 /// The counters at one moment.
@@ -32,6 +35,8 @@ pub struct ProgressSnapshot {
     pub rows_skipped: u64,
     /// Bytes of share data gone through in this run.
     pub bytes_done: u64,
+    /// Parts that this run has delivered while it made others.
+    pub parts_delivered: u64,
 }
 
 impl Default for Progress {
@@ -41,8 +46,9 @@ impl Default for Progress {
             rows_done: AtomicU64::new(0),
             rows_skipped: AtomicU64::new(0),
             bytes_done: AtomicU64::new(0),
+            parts_delivered: AtomicU64::new(0),
             stage: Mutex::new(("start", Instant::now())),
-            stop: AtomicBool::new(false),
+            stop: watch::Sender::new(false),
         }
     }
 }
@@ -55,6 +61,7 @@ impl Progress {
         self.rows_done.store(0, Ordering::Relaxed);
         self.rows_skipped.store(0, Ordering::Relaxed);
         self.bytes_done.store(0, Ordering::Relaxed);
+        self.parts_delivered.store(0, Ordering::Relaxed);
         self.rows_total.store(rows_total, Ordering::Relaxed);
     }
 
@@ -62,6 +69,11 @@ impl Progress {
     pub fn add(&self, rows: u64, share_bytes: u64) {
         self.rows_done.fetch_add(rows, Ordering::Relaxed);
         self.bytes_done.fetch_add(share_bytes, Ordering::Relaxed);
+    }
+
+    /// Counts a part as delivered, beside the rows that are made into parts.
+    pub fn deliver_part(&self) {
+        self.parts_delivered.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts rows that need no work, since an earlier run did them.
@@ -80,18 +92,25 @@ impl Progress {
             rows_done: self.rows_done.load(Ordering::Relaxed),
             rows_skipped: self.rows_skipped.load(Ordering::Relaxed),
             bytes_done: self.bytes_done.load(Ordering::Relaxed),
+            parts_delivered: self.parts_delivered.load(Ordering::Relaxed),
         }
     }
 
     /// Asks every stage to stop after the part in hand.
     pub fn stop(&self) {
-        self.stop.store(true, Ordering::SeqCst);
+        self.stop.send_replace(true);
     }
 
     /// Whether the run was asked to stop.
     #[must_use]
     pub fn stopped(&self) -> bool {
-        self.stop.load(Ordering::SeqCst)
+        *self.stop.borrow()
+    }
+
+    /// Waits until the run is asked to stop.
+    pub async fn until_stopped(&self) {
+        // It cannot fail: the sender is there as long as `self`.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 }
 

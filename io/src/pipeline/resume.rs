@@ -1,11 +1,10 @@
 //! What earlier runs of a sender have done, by its ledger, and what is left to do.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use reshare_engine::ids::IdRange;
 
+use super::destination::Found;
 use super::error::PipelineError;
 use super::progress::Progress;
 use super::sealer::{PackReport, Sealer};
@@ -39,39 +38,14 @@ impl Resume {
     ) -> Result<Self, PipelineError> {
         let ledger = sealer.sender().ledger();
         let recorded = ledger.parts();
-        let there: HashMap<PartName, u64> = sealer.writer().parts()?.into_iter().collect();
         let ranges: Vec<IdRange> = recorded.iter().map(|part| part.ids).collect();
-        let maybe = |part: &PartRecord| there.get(&part.name()) == Some(&part.sealed_bytes);
-        let (maybe, mut anew): (Vec<_>, Vec<_>) = recorded.into_iter().partition(maybe);
-        progress.begin("check parts", maybe.iter().map(|part| part.rows).sum());
-        let checked: Vec<(bool, PartRecord)> = maybe
-            .into_par_iter()
-            .map(|part| Ok((is_there(sealer, &part, progress)?, part)))
-            .collect::<Result<_, PipelineError>>()?;
-        for (is_there, part) in checked {
-            if is_there {
-                sealer.keep(part);
-            } else {
-                anew.push(part);
-            }
+        let Found { kept, anew } = sealer.destination().find(recorded, progress)?;
+        for part in kept {
+            sealer.keep(part);
         }
         let gaps = segments_left(bounds, &ranges);
         Ok(Self { anew, gaps, next_index: ledger.next_part_index() })
     }
-}
-
-/// Whether the part's file is the one that was recorded.
-fn is_there(
-    sealer: &Sealer,
-    part: &PartRecord,
-    progress: &Progress,
-) -> Result<bool, PipelineError> {
-    if progress.stopped() {
-        return Err(PipelineError::Stopped);
-    }
-    let found = sealer.writer().read_part(part.name())?;
-    progress.add(part.rows, part.sealed_bytes);
-    Ok(found.is_some_and(|found| found.sealed_digest == part.sealed_digest))
 }
 
 /// Reports a package that an earlier run has closed over just the content that the ledger has

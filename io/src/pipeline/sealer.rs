@@ -1,7 +1,5 @@
 //! Blinds and seals a sender's parts from several threads, and closes the package.
 
-use std::fs::{File, TryLockError};
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use reshare_engine::ids::IdRange;
@@ -10,22 +8,19 @@ use reshare_engine::row_key::ContentTag;
 use reshare_engine::rows::Rows;
 use serde::Serialize;
 
+use super::destination::Destination;
 use super::error::PipelineError;
 use super::sender::LedgeredSender;
-use crate::durable;
+use crate::exchange::Delivered;
 use crate::ledger::PartRecord;
-use crate::package::{
-    MAX_PARTS, ManifestContent, PackageError, PackageWriter, PartName, SealedPart, Timestamp,
-};
+use crate::package::{MAX_PARTS, ManifestContent, SealedPart, Timestamp};
 use crate::session::Session;
 
 /// A package being made.
 pub(crate) struct Sealer {
     sender: LedgeredSender,
-    writer: PackageWriter,
+    destination: Destination,
     packed: Mutex<Packed>,
-    /// Keeps other runs out of the directory until it is closed.
-    _in_use: File,
 }
 
 /// The parts of the package so far.
@@ -69,37 +64,17 @@ pub(crate) struct PartPlace {
 }
 
 impl Sealer {
-    /// Begins a package, or goes on with one that an earlier run did not close.
-    ///
-    /// # Errors
-    /// When the directory is closed already, in use by another run, or cannot be used.
-    pub(crate) fn create(
-        session: &Session,
-        sender: LedgeredSender,
-        directory: &Path,
-    ) -> Result<Self, PipelineError> {
-        let keys = sender.keys();
-        let credentials = keys.credentials();
-        if session.ca_sha256().is_some() && credentials.is_none() {
-            return Err(PipelineError::NoCredentials);
-        }
-        let trust = credentials.map(|credentials| &credentials.trust);
-        let expectations = super::packages::expectations(session, keys.sender(), trust)?;
-        let in_use = lock(directory)?;
-        let recipient = session.receiver().recipient.clone();
-        let mut writer = PackageWriter::create(directory, expectations, recipient)?;
-        if let Some(credentials) = credentials {
-            writer = writer.signed_by(credentials.certificate.clone());
-        }
-        Ok(Self { sender, writer, packed: Mutex::default(), _in_use: in_use })
+    /// Makes a sender's package in some place.
+    pub(crate) fn new(sender: LedgeredSender, destination: Destination) -> Self {
+        Self { sender, destination, packed: Mutex::default() }
     }
 
     pub(crate) fn sender(&self) -> &LedgeredSender {
         &self.sender
     }
 
-    pub(crate) fn writer(&self) -> &PackageWriter {
-        &self.writer
+    pub(crate) fn destination(&self) -> &Destination {
+        &self.destination
     }
 
     /// Takes a part as an earlier run has sealed it.
@@ -134,7 +109,7 @@ impl Sealer {
 
     /// Seals blinded rows, in the order that makes one blinding blind one content whenever
     /// this process dies: the tags are durable before a blinded byte is written anywhere, and
-    /// the part's record is durable before the part appears under its name.
+    /// the part's record is durable before the part appears under its name or leaves.
     fn seal(
         &self,
         place: PartPlace,
@@ -166,9 +141,9 @@ impl Sealer {
             exported_at,
             left_out: left_out.clone(),
         };
-        let part = self.writer.seal_recorded(index, ids, &rows, |part| {
-            Ok::<(), PipelineError>(ledger.record_part(record(part))?)
-        })?;
+        let part = self
+            .destination
+            .put(index, ids, &rows, |part| Ok(ledger.record_part(record(part))?))?;
         self.packed.lock().unwrap_or_else(PoisonError::into_inner).parts.push(record(&part));
         Ok(())
     }
@@ -185,23 +160,24 @@ impl Sealer {
         Ok(())
     }
 
+    /// Waits for what is on its way: see [`Destination::settle`].
+    pub(crate) async fn settle(
+        &mut self,
+        sealed: Result<(), PipelineError>,
+    ) -> Result<Delivered, PipelineError> {
+        self.destination.settle(sealed).await
+    }
+
     /// Closes the package over the parts that are there, and removes what an earlier run
     /// with other parts has left behind.
-    pub(crate) fn close(self, session: &Session) -> Result<PackReport, PipelineError> {
+    pub(crate) async fn close(self, session: &Session) -> Result<PackReport, PipelineError> {
         let packed = self.packed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let report = PackReport::of(session, &self.sender, &packed.parts, packed.kept);
         let parts = packed.parts.iter().filter(|part| part.rows > 0);
         let mut parts: Vec<_> = parts.map(PartRecord::entry).collect();
         parts.sort_by_key(|part| part.ids);
-        let known: std::collections::HashSet<PartName> =
-            parts.iter().map(|part| part.name).collect();
-        for (name, _) in self.writer.parts()? {
-            if !known.contains(&name) {
-                self.writer.remove_part(name)?;
-            }
-        }
         let keys = self.sender.keys();
-        self.writer.close(&ManifestContent {
+        let content = ManifestContent {
             session_id: session.id().to_string(),
             fingerprint: session.fingerprint(),
             sender: keys.sender(),
@@ -209,7 +185,8 @@ impl Sealer {
             key_check: keys.key_check().0,
             parts,
             signed_at: Timestamp::now(),
-        })?;
+        };
+        self.destination.close(&content).await?;
         Ok(report)
     }
 }
@@ -218,29 +195,6 @@ impl Sealer {
 pub(crate) fn check_parts(parts: usize) -> Result<(), PipelineError> {
     let limit = MAX_PARTS;
     if parts > limit { Err(PipelineError::TooManyParts { parts, limit }) } else { Ok(()) }
-}
-
-/// Locks the directory of a package: two runs would replace each other's parts, and the
-/// manifest of one would list what the other has written.
-fn lock(directory: &Path) -> Result<File, PipelineError> {
-    let failed = |source| {
-        let (action, path) = ("lock", directory.to_owned());
-        PackageError::Io { action, path, source }
-    };
-    durable::create_directory(directory).map_err(failed)?;
-    let file = File::open(directory).map_err(failed)?;
-    match durable::lock_soon(&file) {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(PipelineError::InUse { directory: directory.to_owned() })
-        }
-        Err(TryLockError::Error(error)) => {
-            // Some network file systems lock no directory: then nothing but care keeps runs
-            // apart.
-            tracing::warn!(directory = %directory.display(), %error, "cannot lock the package");
-            Ok(file)
-        }
-    }
 }
 
 impl PackReport {

@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::destination::Destination;
+use super::directory_package::DirectoryPackage;
 use super::error::PipelineError;
 use super::progress::Progress;
 use super::read_parts::PartRead;
@@ -12,6 +14,7 @@ use super::rows_wanted::RowIds;
 use super::sealer::{PackReport, PartPlace, Sealer, check_parts};
 use super::sender::LedgeredSender;
 use super::workers::{Source, Workers};
+use crate::exchange::Delivered;
 use crate::package::Timestamp;
 use crate::postgres::export::Snapshot;
 use crate::postgres::plan::PlannedPart;
@@ -38,7 +41,25 @@ pub async fn send(
     if let Some(report) = closed_before(session, &sender, directory)? {
         return Ok(report);
     }
-    let sealer = Arc::new(Sealer::create(session, sender, directory)?);
+    let package = DirectoryPackage::create(session, &sender, directory)?;
+    let sealer = Sealer::new(sender, Destination::Directory(package));
+    let (report, _) = send_with(sealer, session, ids, source, workers, progress).await?;
+    Ok(report)
+}
+
+/// Exports, blinds and seals what is left of a package, and closes it.
+///
+/// # Errors
+/// A [`PipelineError`]; the package then stays open.
+pub(super) async fn send_with(
+    sealer: Sealer,
+    session: &Session,
+    ids: &RowIds,
+    source: &Source,
+    workers: Workers,
+    progress: Arc<Progress>,
+) -> Result<(PackReport, Delivered), PipelineError> {
+    let sealer = Arc::new(sealer);
     let resume = tokio::task::block_in_place(|| Resume::begin(&sealer, ids.bounds(), &progress))?;
     progress.begin("plan", 0);
     let mut snapshot = Snapshot::open(&source.database, &source.table).await?;
@@ -62,10 +83,14 @@ pub async fn send(
             }
         }),
     };
-    read.run(&snapshot).await?;
-    snapshot.close().await;
-    let sealer = Arc::into_inner(sealer).ok_or(PipelineError::WorkerLost)?;
-    tokio::task::block_in_place(|| sealer.close(session))
+    let sealed = read.run(&snapshot).await;
+    // The rows are read: the database need not wait for the last parts to arrive.
+    if sealed.is_ok() {
+        snapshot.close().await;
+    }
+    let mut sealer = Arc::into_inner(sealer).ok_or(PipelineError::WorkerLost)?;
+    let delivered = sealer.settle(sealed).await?;
+    Ok((sealer.close(session).await?, delivered))
 }
 
 /// What the cut of the parts depends on.

@@ -8,11 +8,13 @@ use reshare_engine::party::PartyId;
 use reshare_engine::shamir::WeightError;
 use time::OffsetDateTime;
 
+use super::error::PipelineError;
 use crate::keys::certificate::{CertificateError, PartyCertificate, Purpose};
 use crate::keys::{
     AgreementKey, AgreementKeyError, AgreementPublicKey, KmsKey, KmsKeyId, SenderKey,
 };
 use crate::ledger::{Ledger, LedgerDefect, LedgerError};
+use crate::package::PackageExpectations;
 use crate::session::{Approvals, Sender, Session, SessionTrust};
 
 /// One sender of one session, with what it blinds with.
@@ -125,6 +127,21 @@ impl SenderKeys {
     #[must_use]
     pub fn key_check(&self) -> KeyCheck {
         self.key_check
+    }
+
+    /// What the session says of this sender's package.
+    ///
+    /// # Errors
+    /// [`PipelineError::NoCredentials`] when the session uses certificates and there are none.
+    pub(crate) fn expectations(
+        &self,
+        session: &Session,
+    ) -> Result<PackageExpectations, PipelineError> {
+        if session.ca_sha256().is_some() && self.credentials.is_none() {
+            return Err(PipelineError::NoCredentials);
+        }
+        let trust = self.credentials().map(|credentials| &credentials.trust);
+        super::packages::expectations(session, self.sender, trust)
     }
 
     /// What weights and blinds this sender's shares.
