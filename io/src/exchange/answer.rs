@@ -56,6 +56,8 @@ pub(super) enum Refusal {
     Signature(#[source] PackageError),
     #[error("the receiver is busy")]
     Busy,
+    #[error("{parts} parts of this package are still on their way: they end or time out first")]
+    Underway { parts: usize },
     #[error("the receiver cannot write")]
     Disk(#[source] io::Error),
     #[error("the receiver failed")]
@@ -96,6 +98,7 @@ impl Refusal {
             Self::Manifest(_) => (StatusCode::UNPROCESSABLE_ENTITY, "manifest"),
             Self::Signature(_) => (StatusCode::UNPROCESSABLE_ENTITY, "signature"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Underway { .. } => (StatusCode::SERVICE_UNAVAILABLE, "underway"),
             Self::Disk(_) => (StatusCode::INTERNAL_SERVER_ERROR, "disk"),
             Self::Lost => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
         }

@@ -150,6 +150,9 @@ impl Slot {
     /// Makes room for a part: under the limits of the package and of the disk.
     pub(super) fn reserve(self: &Arc<Self>, name: PartName, bytes: u64) -> Result<Room, Refusal> {
         let mut state = self.lock();
+        if state.manifest.is_some() {
+            return Err(Refusal::Closed);
+        }
         let others = state.parts.iter().filter(|(other, _)| **other != name);
         let (count, held) =
             others.fold((0, 0), |(count, held), (_, part)| (count + 1, held + part.bytes));
@@ -215,6 +218,10 @@ impl Slot {
                 }
                 Some(_) => {}
             }
+        }
+        // What a sender that died has begun lies in the directory until its connection ends.
+        if state.pending_parts > 0 {
+            return Err(Refusal::Underway { parts: state.pending_parts });
         }
         self.remove_unlisted(&mut state, &manifest)?;
         let mut file =

@@ -1,9 +1,10 @@
-//! A proxy that cuts its first connection after so many bytes from the client.
+//! Proxies that cut their first connection after so many bytes from the client, or stall.
 
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 /// Starts a proxy before `target`; connections after the first one are left alone.
 pub(crate) async fn start(target: SocketAddr, cut_after_bytes: u64) -> SocketAddr {
@@ -20,6 +21,33 @@ pub(crate) async fn start(target: SocketAddr, cut_after_bytes: u64) -> SocketAdd
         }
     });
     address
+}
+
+/// Starts a proxy that keeps its connections, and forwards just so many bytes on each.
+pub(crate) async fn start_stalling(
+    target: SocketAddr,
+    stall_after_bytes: u64,
+) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let mut kept = tokio::task::JoinSet::new();
+        while let Ok((client, _)) = listener.accept().await {
+            kept.spawn(async move {
+                let (mut from_client, mut to_client) = client.into_split();
+                let (mut from_server, mut to_server) =
+                    TcpStream::connect(target).await.unwrap().into_split();
+                let up = async {
+                    copy(&mut (&mut from_client).take(stall_after_bytes), &mut to_server).await
+                };
+                let down = copy(&mut from_server, &mut to_client);
+                // What becomes of the two does not matter: the connection is kept.
+                let _ = tokio::join!(up, down);
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    (address, task)
 }
 
 async fn forward(

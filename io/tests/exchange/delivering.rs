@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use reshare_io::exchange::{ClientError, ClientOptions};
+use reshare_io::exchange::{ClientError, ClientOptions, Limits};
 use reshare_io::package::{Package, PackageExpectations};
 
 use crate::cutting_proxy;
@@ -103,11 +103,32 @@ async fn a_receiver_may_be_started_again_in_the_middle() {
     // The sender starts while nobody listens, and waits for the receiver.
     let target = world.target(0, address);
     let uploading = tokio::spawn(async move { upload_to(&package, &target).await });
-    let limits = reshare_io::exchange::Limits { keep_free_bytes: 0, ..Default::default() };
+    let limits = Limits { keep_free_bytes: 0, ..Default::default() };
     let receiver = world.receiver_at(address, limits).await;
     let report = uploading.await.unwrap().unwrap();
     assert_eq!((report.parts, report.parts_skipped), (3, 3));
     assert_same_directory(world.package(0).directory(), &receiver.package(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_is_not_closed_over_a_part_that_is_still_on_its_way() {
+    let world = World::new();
+    let body_timeout = Duration::from_secs(1);
+    let limits = Limits { body_timeout, keep_free_bytes: 0, ..Limits::default() };
+    let receiver = world.receiver_with(limits).await;
+    let (way, stalling) = cutting_proxy::start_stalling(receiver.address, 100_000).await;
+    // A sender that dies without a word: to the receiver its connection is there and silent.
+    let (package, target) = (world.package(0), world.target(0, way));
+    let dying = tokio::spawn(async move { upload_to(&package, &target).await });
+    while receiver.files().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    dying.abort();
+    world.upload(0, receiver.address).await.unwrap();
+    assert_same_directory(world.package(0).directory(), &receiver.package(0));
+    stalling.abort();
+    let metrics = plain(format!("http://{}/metrics", receiver.health)).await;
+    assert!(metrics.contains("reason=\"underway\""), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
