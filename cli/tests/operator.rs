@@ -1,11 +1,13 @@
 //! The program as operators run it: keys, session, send, rebuild, verify, against a real
 //! PostgreSQL.
 
-use std::io::BufRead;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use serde_json::Value;
@@ -636,4 +638,191 @@ fn packages_that_arrive_over_mutual_tls_are_rebuilt_at_once() {
     let status = receiver.0.wait().expect("it ends");
     assert_eq!(status.code(), Some(0));
     network.verify().ends_with(0);
+}
+
+impl Network {
+    /// The flags with which a sender of the session with certificates delivers in one pass.
+    fn deliver<'a>(&'a self, sender: &'a str, server: &'a str) -> Vec<&'a str> {
+        let (key, other) = match sender {
+            "0" => ("0.key", "approval-1.json"),
+            _ => ("1.key", "approval-0.json"),
+        };
+        let index: usize = sender.parse().expect("a number");
+        vec![
+            "send",
+            "--session",
+            "certified.toml",
+            "--agreement-key",
+            key,
+            "--approval",
+            "approval-2.json",
+            "--approval",
+            other,
+            "--db-url",
+            &self.databases[index],
+            "--server-url",
+            server,
+            "--batch-size",
+            "4",
+            "--json",
+        ]
+    }
+
+    /// Every file in the network's directory but what the receiver has.
+    fn files(&self) -> BTreeSet<PathBuf> {
+        let (mut directories, mut files) = (vec![self.directory.path().to_owned()], vec![]);
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).expect("a directory") {
+                let path = entry.expect("an entry").path();
+                let list = if path.is_dir() { &mut directories } else { &mut files };
+                list.push(path);
+            }
+        }
+        files.into_iter().filter(|file| !file.starts_with(self.path("inbox"))).collect()
+    }
+
+    /// The parts of sender 0 that have arrived.
+    fn arrived(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let entries = std::fs::read_dir(self.path("inbox/sender-0")).expect("the inbox");
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let is_part = |path: &PathBuf| path.extension().is_some_and(|end| end == "age");
+        // One that is replaced or on its way may be gone by now.
+        let read = |path: PathBuf| Some((path.clone(), std::fs::read(&path).ok()?));
+        paths.filter(is_part).filter_map(read).collect()
+    }
+
+    /// Starts sender 0 on a way that ends after so many bytes, and returns when they have gone.
+    fn stuck_sender(&self, receiver: &str, bytes: i64) -> (Child, StallingProxy) {
+        let proxy = StallingProxy::start(receiver, bytes);
+        let server = format!("https://{}", proxy.address);
+        let mut command = self.program_as("0", &self.deliver("0", &server));
+        command.env("HOME", self.path("home")).env("TMPDIR", self.path("home"));
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        while !proxy.is_stalled() {
+            assert_eq!(child.try_wait().expect("a child"), None, "it ended");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        (child, proxy)
+    }
+}
+
+/// A way to the receiver on which bytes stop to go on.
+struct StallingProxy {
+    address: SocketAddr,
+    left: Arc<AtomicI64>,
+}
+
+impl StallingProxy {
+    /// Lets so many bytes through to the receiver, on all connections together.
+    fn start(receiver: &str, bytes: i64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (left, receiver) = (Arc::new(AtomicI64::new(bytes)), receiver.to_owned());
+        let shared = Arc::clone(&left);
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (Ok(from), Ok(to)) = (client, TcpStream::connect(&receiver)) else { break };
+                let (Ok(back_from), Ok(back_to)) = (to.try_clone(), from.try_clone()) else {
+                    break;
+                };
+                let left = Arc::clone(&shared);
+                std::thread::spawn(move || {
+                    forward(&from, &to, &left);
+                    // The receiver sees the end of its sender. It may have left first.
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+                std::thread::spawn(move || std::io::copy(&mut &back_from, &mut &back_to));
+            }
+        });
+        Self { address, left }
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.left.load(Ordering::SeqCst) <= 0
+    }
+}
+
+fn forward(mut from: &TcpStream, mut to: &TcpStream, left: &AtomicI64) {
+    let mut piece = [0; 4096];
+    while let Ok(count @ 1..) = from.read(&mut piece) {
+        if left.fetch_sub(4096, Ordering::SeqCst) <= 0 {
+            // Lost without a word, until the sender has ended.
+            while let Ok(1..) = from.read(&mut piece) {}
+            return;
+        }
+        if to.write_all(&piece[..count]).is_err() {
+            return;
+        }
+    }
+}
+
+/// The files that a process has open for writing.
+fn written_by(process: u32) -> Vec<PathBuf> {
+    let proc = Path::new("/proc").join(process.to_string());
+    let entries = std::fs::read_dir(proc.join("fd")).expect("a process");
+    let written = entries.filter_map(|entry| {
+        let name = entry.expect("an entry").file_name();
+        let file = std::fs::read_link(proc.join("fd").join(&name)).ok()?;
+        let info = std::fs::read_to_string(proc.join("fdinfo").join(&name)).ok()?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?.trim();
+        let writable = i64::from_str_radix(flags, 8).expect("octal digits") & 3 != 0;
+        (writable && file.is_absolute() && !file.starts_with("/dev")).then_some(file)
+    });
+    written.collect()
+}
+
+#[test]
+fn a_delivery_in_one_pass_that_is_stopped_and_killed_goes_on_and_leaves_only_its_ledger() {
+    let network = Network::new();
+    network.certify();
+    let (mut receiver, address) = network.receive();
+    std::fs::create_dir(network.path("home")).expect("made");
+    let before = network.files();
+    let (child, _way) = network.stuck_sender(&address, 700_000);
+    let process = child.id().to_string();
+    Command::new("kill").args(["-TERM", &process]).status().expect("procps: kill");
+    let stopped = Run::of(child.wait_with_output().expect("it ends")).ends_with(143);
+    assert!(stopped.stderr.contains("run the same command again"), "{}", stopped.stderr);
+    let (mut child, _way) = network.stuck_sender(&address, 2_000_000);
+    let written = written_by(child.id());
+    assert!(written.iter().all(|file| file.ends_with("ledger-0")), "{written:?}");
+    assert_eq!(written.len(), 1);
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    let arrived = network.arrived();
+    assert!((1..15).contains(&arrived.len()), "{} of 15", arrived.len());
+    let server = format!("https://{address}");
+    let report = network.run_as("0", &network.deliver("0", &server)).ends_with(0).report();
+    let [kept, delivered] = ["parts_kept", "parts_delivered"].map(|name| report[name].as_u64());
+    assert_eq!((&report["parts"], &report["rows"]), (&15.into(), &ROWS.into()));
+    assert_eq!(kept.zip(delivered).map(|(kept, delivered)| kept + delivered), Some(15));
+    assert!(kept >= Some(arrived.len() as u64), "{report}");
+    let now = network.arrived();
+    assert!(arrived.iter().all(|(path, bytes)| now[path] == *bytes));
+    let new: Vec<PathBuf> = network.files().difference(&before).cloned().collect();
+    assert!(new.iter().all(|file| file.ends_with("ledger-0.pid")), "{new:?}");
+    let again = network.run_as("0", &network.deliver("0", &server)).ends_with(0).report();
+    assert_eq!((&again["closed_before"], &again["parts_delivered"]), (&true.into(), &0.into()));
+    network.run_as("1", &network.deliver("1", &server)).ends_with(0);
+    assert_eq!(receiver.0.wait().expect("it ends").code(), Some(0));
+    network.verify().ends_with(0);
+}
+
+#[test]
+fn a_session_without_certificates_sends_to_a_directory_only() {
+    let network = Network::new();
+    let send = ["send", "--session", "session.toml", "--agreement-key", "0.key"];
+    let refused = network.run(&send).ends_with(2);
+    assert!(refused.stderr.contains("no certificates"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--to DIR"), "{}", refused.stderr);
+    let mut both = program();
+    both.args(send).args(["--to", "p"]).current_dir(&network.directory);
+    both.args(["--expect-fingerprint", &network.fingerprint, "--state-dir", "state-0"]);
+    both.args(["--db-url", &network.databases[0]]);
+    // The URL may lie in the environment for `upload`; on the command line it contradicts --to.
+    both.env("RESHARE_SERVER_URL", "https://receiver.mpc.example");
+    Run::of(both.output().expect("it starts")).ends_with(0);
+    let run = network.run(&[&send[..], &["--to", "q", "--server-url", "https://a"]].concat());
+    assert!(run.ends_with(2).stderr.contains("--server-url is about a delivery"));
 }

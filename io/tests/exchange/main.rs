@@ -6,5 +6,7 @@ mod cutting_proxy;
 mod delivering;
 mod http;
 mod nginx;
+mod one_pass;
 mod refusing;
+mod sending;
 mod world;

@@ -36,8 +36,15 @@ pub(crate) struct World {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) authority: Authority,
     pub(crate) session: Session,
+    pub(crate) secrets: Secrets,
     senders: [Files; 2],
-    receiver: Files,
+    pub(crate) receiver: Files,
+}
+
+/// The senders' agreement keys and the receiver's identity.
+pub(crate) struct Secrets {
+    pub(crate) agreement: [AgreementKey; 2],
+    pub(crate) identity: age::x25519::Identity,
 }
 
 pub(crate) fn party(index: u8) -> PartyId {
@@ -57,8 +64,10 @@ impl World {
         };
         let senders = [issue(0), issue(1)];
         let receiver = authority.issue("receiver", &format!("DNS:{RECEIVER}"));
-        let session = session(&authority, RECEIVER, &sender_name(0));
-        Self { directory, authority, session, senders, receiver }
+        let agreement = [(); 2].map(|()| AgreementKey::generate().unwrap());
+        let secrets = Secrets { agreement, identity: age::x25519::Identity::generate() };
+        let session = session(&authority, RECEIVER, &sender_name(0), &secrets);
+        Self { directory, authority, session, secrets, senders, receiver }
     }
 
     /// Another session of the same parties, as one that is over.
@@ -68,7 +77,7 @@ impl World {
 
     /// A session that knows the receiver and sender 0 by other names.
     pub(crate) fn session_named(&self, receiver: &str, sender_0: &str) -> Session {
-        session(&self.authority, receiver, sender_0)
+        session(&self.authority, receiver, sender_0, &self.secrets)
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -222,13 +231,13 @@ pub(crate) fn assert_same_directory(left: &Path, right: &Path) {
     assert!(list(left) == list(right), "{} is not {}", left.display(), right.display());
 }
 
-fn session(authority: &Authority, receiver: &str, sender_0: &str) -> Session {
+fn session(authority: &Authority, receiver: &str, sender_0: &str, secrets: &Secrets) -> Session {
     let agree = AgreeColumn { name: "version_id".to_owned(), kind: AgreeKind::Integer };
     let share = ShareColumn { name: "code".to_owned(), len: 1200 };
     let sender = |index, name: &str| Sender {
         party: party(index),
         certificate_name: Some(name.parse().unwrap()),
-        agreement_key: *AgreementKey::generate().unwrap().public_key(),
+        agreement_key: *secrets.agreement[usize::from(index)].public_key(),
     };
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
     Session::create(NewSession {
@@ -245,7 +254,7 @@ fn session(authority: &Authority, receiver: &str, sender_0: &str) -> Session {
         receiver: Receiver {
             party: party(2),
             certificate_name: Some(receiver.parse().unwrap()),
-            recipient: age::x25519::Identity::generate().to_public(),
+            recipient: secrets.identity.to_public(),
         },
         ca_sha256: Some(authority.sha256()),
         server_url: None,
