@@ -68,7 +68,7 @@ enum Command {
     Export(export::ExportArgs),
     /// Sender: blind and seal a share file into a package
     Pack(pack::PackArgs),
-    /// Sender: database to the receiver, or to a package, in one pass: no plain share on disk
+    /// Sender: database to receiver (or package) in one pass, no plain share on disk
     Send(send::SendArgs),
     /// Sender: deliver a package to the receiver over mutual TLS
     Upload(upload::UploadArgs),

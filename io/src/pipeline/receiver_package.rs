@@ -86,7 +86,8 @@ impl ReceiverPackage {
             content: Content::Memory(sealed),
             blake3: part.sealed_digest,
         };
-        self.uploads.put_blocking(upload)?;
+        // Why no more parts are taken is said by `settle`.
+        self.uploads.put_blocking(upload).map_err(|_| PipelineError::Stopped)?;
         Ok(part)
     }
 

@@ -173,3 +173,24 @@ async fn a_run_that_waits_for_the_receiver_can_be_stopped() {
     let (ended, _connection) = tokio::time::timeout(FOR_EVER, both).await.unwrap();
     assert!(matches!(ended, Err(PipelineError::Stopped)), "{ended:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_parts_are_stuck_can_be_stopped() {
+    let (senders, receiver) = sixty_rows().await;
+    let (way, stalling) = cutting_proxy::start_stalling(receiver.address, 30_000).await;
+    let options = ClientOptions { timeout: 2 * FOR_EVER, ..ClientOptions::default() };
+    let target = senders.world.target_with(0, way, options);
+    let progress = Arc::new(Progress::default());
+    let stopping = async {
+        // Two parts are stuck, one is in the queue and one waits for it.
+        while progress.snapshot().stage != "send" || receiver.files().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        progress.stop();
+    };
+    let running = senders.deliver_to(0, target, [5, 2], &progress);
+    let both = async { tokio::join!(running, stopping) };
+    let (ended, ()) = tokio::time::timeout(FOR_EVER, both).await.unwrap();
+    assert!(matches!(ended, Err(PipelineError::Stopped)), "{ended:?}");
+    stalling.abort();
+}
