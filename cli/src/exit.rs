@@ -91,6 +91,11 @@ impl From<ClientError> for Failure {
             ClientError::CertificateRefused { .. } => {
                 "give this sender's certificate, made by the session's authority and not expired"
             }
+            ClientError::Refused { reason, .. }
+                if ["part-missing", "other-part"].contains(&reason.as_str()) =>
+            {
+                "another run delivered at the same time: run the same command again, alone"
+            }
             ClientError::ClosedOtherwise => "what was delivered first stands: use a new session",
             _ => "",
         };
