@@ -1,7 +1,7 @@
 # The usual errands. `make` alone lists them.
 
 CARGO ?= cargo
-# Rows of the demo: make demo ROWS=1000
+# Rows of the demos: make demo ROWS=1000
 ROWS ?= 10000
 # How long each fuzz target runs: make fuzz SECONDS_EACH=600
 SECONDS_EACH ?= 60
@@ -9,10 +9,10 @@ SECONDS_EACH ?= 60
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools build demo test lint deny fuzz bench clean
+.PHONY: help setup tools build demo demo-deployed test lint deny fuzz bench clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-8s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-15s%s\n", $$1, $$2 }'
 
 setup: tools ## Install all that is missing beside Rust (PostgreSQL server, age, LocalStack ...)
 	@scripts/python-env
@@ -27,6 +27,10 @@ build: ## Build target/release/reshare
 
 demo: tools build ## Do the whole job on 10,000 synthetic rows (ROWS: how many, ARGS: more flags)
 	target/release/reshare demo --rows $(ROWS) $(ARGS)
+
+demo-deployed: tools build ## The same as deployed: separate processes, certificates, KMS, nginx (ROWS, KEEP=1)
+	@scripts/localstack-env
+	@ROWS=$(ROWS) scripts/demo-deployed
 
 test: setup ## Run every test, those against a real PostgreSQL and KMS too (ARGS: more flags)
 	$(CARGO) test --workspace --locked $(ARGS)

@@ -16,17 +16,17 @@ background() {
     ending[$!]=$signal
 }
 
-# end_all: ends what still runs, and waits for it.
+# end_all: ends what still runs, and waits for it. Nothing is said about who was killed.
 end_all() {
     local pid turns=0
-    for pid in $(jobs -pr); do kill -s "${ending[$pid]:-TERM}" "$pid" 2>/dev/null || true; done
+    for pid in $(jobs -pr); do kill -s "${ending[$pid]:-TERM}" "$pid" || true; done
     while [ -n "$(jobs -pr)" ]; do
-        if [ $((turns += 1)) -gt 100 ]; then
-            for pid in $(jobs -pr); do kill -s KILL "$pid" 2>/dev/null || true; done
-        fi
         sleep 0.1
+        [ $((turns += 1)) -gt 100 ] || continue
+        for pid in $(jobs -pr); do kill -s KILL "$pid" || true; done
     done
-}
+    wait || true
+} 2>/dev/null
 
 # until_ready PID WHAT COMMAND...: waits for a command to succeed; fails if the process ends.
 until_ready() {
