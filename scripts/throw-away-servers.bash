@@ -113,6 +113,6 @@ start_nginx() {
     changed=$(diff "$root/deploy/nginx-passthrough.conf" "$config" | grep -c '^>' || true)
     [ "$changed" -eq 2 ] || { echo "deploy/nginx-passthrough.conf has other lines (1) to (3)" >&2; return 1; }
     PATH=$PATH:/usr/sbin background TERM nginx nginx -e stderr -c "$config" \
-        -g "daemon off; pid $work/nginx/pid;"
+        -g "daemon off; pid \"$work/nginx/pid\";"
     until_ready $! nginx test -s "$work/nginx/pid" && nginx_port=$3
 }
