@@ -4,13 +4,23 @@
 use std::fs::File;
 use std::io;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 
 /// Maps a whole file for reading.
 ///
 /// # Errors
 /// What the operating system says.
 pub(super) fn map(file: &File) -> io::Result<Mmap> {
+    map_range(file, 0, file.metadata()?.len())
+}
+
+/// Maps `bytes` of a file from `offset` on, a multiple of the page size, for reading.
+///
+/// # Errors
+/// What the operating system says.
+pub(super) fn map_range(file: &File, offset: u64, bytes: u64) -> io::Result<Mmap> {
+    let length = usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let options = MmapOptions::new().offset(offset).len(length).clone();
     // SAFETY: a process that writes to the mapped file changes bytes under shared slices,
     // and one that truncates it makes a later access end this process with SIGBUS. What
     // follows from changed bytes is bounded: the columns are plain integers, for which every
@@ -19,5 +29,5 @@ pub(super) fn map(file: &File) -> io::Result<Mmap> {
     // the map. Who can write the file can also replace it: it is a local file of mode 0600 in
     // a directory of mode 0700 that this program or its operator made. Packages, which come
     // from others, are never mapped.
-    unsafe { Mmap::map(file) }
+    unsafe { options.map(file) }
 }

@@ -6,6 +6,7 @@
 
 pub mod block_plan;
 mod check;
+mod digest;
 mod error;
 mod header;
 mod map;

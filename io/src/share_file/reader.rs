@@ -11,6 +11,7 @@ use reshare_engine::rows::{AgreeSlice, AgreeValues, Rows};
 
 use super::block_plan::Block;
 use super::check::{check_agree, check_ids, check_padding};
+use super::digest::digest_of;
 use super::header::too_short;
 use super::map::map;
 use super::{Expected, HEADER_BYTES, ShareFileDefect, ShareFileError, ShareFileHeader};
@@ -19,6 +20,7 @@ use super::{Expected, HEADER_BYTES, ShareFileDefect, ShareFileError, ShareFileHe
 pub struct ShareFile {
     path: PathBuf,
     header: ShareFileHeader,
+    file: File,
     map: Mmap,
 }
 
@@ -37,11 +39,11 @@ impl ShareFile {
             header.check(expected)?;
             let map = map(&file).map_err(ShareFileDefect::Read)?;
             check_length(&header, map.len() as u64)?;
-            Ok((header, map))
+            Ok((header, file, map))
         };
         match open() {
-            Ok((header, map)) => {
-                let file = Self { path, header, map };
+            Ok((header, file, map)) => {
+                let file = Self { path, header, file, map };
                 match file.check_columns() {
                     Ok(()) => Ok(file),
                     Err(defect) => Err(file.error(defect)),
@@ -89,7 +91,8 @@ impl ShareFile {
     /// # Errors
     /// [`ShareFileDefect::Digest`] when a byte was changed.
     pub fn verify_digest(&self) -> Result<(), ShareFileError> {
-        let got = digest_of(&self.map);
+        let got = digest_of(&self.file, self.header.file_bytes)
+            .map_err(|error| self.error(ShareFileDefect::Read(error)))?;
         let expected = self.header.digest;
         if got == expected {
             return Ok(());
@@ -141,11 +144,6 @@ pub fn inspect(path: impl Into<PathBuf>) -> Result<ShareFileHeader, ShareFileErr
         Ok((_, header)) => Ok(header),
         Err(defect) => Err(ShareFileError { path, defect }),
     }
-}
-
-/// BLAKE3 of all bytes after the header.
-pub(super) fn digest_of(file: &[u8]) -> blake3::Hash {
-    blake3::Hasher::new().update_rayon(&file[HEADER_BYTES..]).finalize()
 }
 
 fn open_header(path: &Path) -> Result<(File, ShareFileHeader), ShareFileDefect> {
