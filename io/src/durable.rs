@@ -4,6 +4,9 @@
 //! this file: a final name never shows half a file, and what [`DurableFile::commit`] has
 //! returned for is on the disk, its name included.
 
+#[doc(hidden)]
+pub mod faults;
+
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
@@ -14,6 +17,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FallocateFlags, OFlags, RenameFlags};
 use rustix::io::Errno;
 use tempfile::TempPath;
+
+use self::faults::{Call, meet};
 
 /// A file being written under a temporary name in the directory it is meant for.
 ///
@@ -34,6 +39,7 @@ impl DurableFile {
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        meet(Call::Create, &path)?;
         let mut prefix = OsStr::new(".").to_owned();
         prefix.push(name);
         prefix.push(TEMPORARY_MARK);
@@ -76,6 +82,7 @@ impl DurableFile {
         if bytes == 0 {
             return Ok(());
         }
+        meet(Call::Allocate, &self.path)?;
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes) {
             Ok(()) => Ok(()),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.file.set_len(bytes),
@@ -88,6 +95,7 @@ impl DurableFile {
     /// # Errors
     /// What the file system says.
     pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        meet(Call::Write, &self.path)?;
         self.file.write_all_at(bytes, offset)
     }
 
@@ -105,6 +113,7 @@ impl DurableFile {
     /// # Errors
     /// What the file system says.
     pub fn sync(self) -> io::Result<SyncedFile> {
+        meet(Call::Sync, &self.path)?;
         self.file.sync_all()?;
         Ok(SyncedFile(self))
     }
@@ -114,7 +123,9 @@ impl DurableFile {
     /// # Errors
     /// [`io::ErrorKind::AlreadyExists`] when one has; what the file system says.
     pub fn commit_new(self) -> io::Result<()> {
+        meet(Call::Sync, &self.path)?;
         self.file.sync_all()?;
+        meet(Call::Rename, &self.path)?;
         let cwd = rustix::fs::CWD;
         let temporary: &Path = &self.temporary;
         match rustix::fs::renameat_with(cwd, temporary, cwd, &self.path, RenameFlags::NOREPLACE) {
@@ -140,6 +151,7 @@ impl DurableFile {
 
 impl Write for DurableFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        meet(Call::Write, &self.path)?;
         self.file.write(bytes)
     }
 
@@ -158,6 +170,7 @@ impl SyncedFile {
     /// # Errors
     /// What the file system says.
     pub fn rename(self) -> io::Result<()> {
+        meet(Call::Rename, &self.0.path)?;
         fs::rename(&self.0.temporary, &self.0.path)?;
         self.0.renamed()
     }
@@ -167,6 +180,7 @@ impl SyncedFile {
 #[derive(Debug)]
 pub struct DurableLog {
     file: File,
+    path: PathBuf,
 }
 
 impl DurableLog {
@@ -183,7 +197,7 @@ impl DurableLog {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         match lock_soon(&file) {
-            Ok(()) => Ok(Self { file }),
+            Ok(()) => Ok(Self { file, path: path.to_owned() }),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -211,6 +225,7 @@ impl DurableLog {
     /// # Errors
     /// What the file system says.
     pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        meet(Call::Write, &self.path)?;
         self.file.write_all_at(bytes, offset)
     }
 
@@ -219,6 +234,7 @@ impl DurableLog {
     /// # Errors
     /// What the file system says.
     pub fn truncate(&self, bytes: u64) -> io::Result<()> {
+        meet(Call::Write, &self.path)?;
         self.file.set_len(bytes)
     }
 
@@ -229,6 +245,7 @@ impl DurableLog {
     /// # Errors
     /// What the file system says.
     pub fn sync(&self) -> io::Result<()> {
+        meet(Call::Sync, &self.path)?;
         self.file.sync_data()
     }
 }
@@ -269,6 +286,7 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What the file system says.
 pub fn remove_file(path: &Path) -> io::Result<()> {
+    meet(Call::Remove, path)?;
     fs::remove_file(path)?;
     sync_directory(directory_of(path))
 }
@@ -355,7 +373,11 @@ pub fn open_regular(path: &Path) -> io::Result<Option<File>> {
 }
 
 /// Makes the names of a directory durable.
-fn sync_directory(directory: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What the file system says: nobody knows then which of its names are on the disk.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    meet(Call::SyncDirectory, directory)?;
     File::open(directory)?.sync_all()
 }
 
@@ -409,6 +431,31 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(names(directory.path()), ["part"]);
+    }
+
+    #[test]
+    fn a_planned_fault_is_met_by_the_call_it_is_planned_for_and_by_no_other_directory() {
+        let (directory, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = directory.path().join("part");
+        fs::write(&path, b"old").unwrap();
+        let calls = [Call::Create, Call::Write, Call::Sync, Call::Rename, Call::SyncDirectory];
+        for (index, call) in calls.into_iter().enumerate() {
+            for (calls, nth) in [(vec![call], 1), (Vec::new(), index as u64 + 1)] {
+                let kind = io::ErrorKind::StorageFull;
+                let plan = faults::Plan { calls, nth, count: 1, kind };
+                let faults = faults::Faults::plan(directory.path(), plan);
+                write_whole(other.path().join("part"), b"new").unwrap();
+                assert_eq!(write_whole(&path, b"new").unwrap_err().kind(), kind, "{call:?}");
+                assert!(faults.seen() >= 1);
+                let renamed = call == Call::SyncDirectory;
+                let now: &[u8] = if renamed { b"new" } else { b"old" };
+                assert_eq!(fs::read(&path).unwrap(), now, "{call:?}");
+                assert_eq!(names(directory.path()), ["part"]);
+                write_whole(&path, b"new").unwrap();
+                drop(faults);
+                fs::write(&path, b"old").unwrap();
+            }
+        }
     }
 
     #[test]
