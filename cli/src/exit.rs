@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use reshare_io::exchange::ClientError;
+use reshare_io::exchange::{ClientError, InboxError};
 use reshare_io::package::PackageError;
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::postgres::export::ExportError;
@@ -97,6 +97,21 @@ impl From<ClientError> for Failure {
                 "another run delivered at the same time: run the same command again, alone"
             }
             ClientError::ClosedOtherwise => "what was delivered first stands: use a new session",
+            _ => "",
+        };
+        let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
+        if hint.is_empty() { failure } else { failure.hint(hint) }
+    }
+}
+
+impl From<InboxError> for Failure {
+    fn from(error: InboxError) -> Self {
+        let hint = match &error {
+            InboxError::InUse { .. } => {
+                "end the other `reshare receive` first, or give each its own --inbox"
+            }
+            InboxError::OtherSession { .. } => "give a session an --inbox of its own",
+            InboxError::Extra { .. } => "move it out of the inbox, or name another --inbox",
             _ => "",
         };
         let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };

@@ -291,6 +291,22 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
     sync_directory(directory_of(path))
 }
 
+/// Removes files of one directory and makes that durable, all of them with one fsync.
+///
+/// # Errors
+/// What the file system says; some may be removed then.
+pub fn remove_files(directory: &Path, names: impl IntoIterator<Item = String>) -> io::Result<()> {
+    for name in names {
+        let path = directory.join(name);
+        meet(Call::Remove, &path)?;
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    sync_directory(directory)
+}
+
 /// Whether a file name is one that [`DurableFile`] gives to unfinished files.
 #[must_use]
 pub fn is_temporary(name: &OsStr) -> bool {

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
-use reshare_io::exchange::{Endpoint, Inbox, Limits, Shutdown, TlsIdentity};
+use clap::{Arg, Args};
+use reshare_io::exchange::{
+    Endpoint, HealthEndpoint, Inbox, Limits, Monitor, Shutdown, Stage, TlsIdentity,
+};
 use reshare_io::keys::load_identity;
 use reshare_io::pipeline::packages::Packages;
 use reshare_io::pipeline::progress::Progress;
@@ -21,7 +23,20 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
 use crate::run::run;
 
+const IDENTITY_VARIABLE: &str = "RESHARE_IDENTITY";
+
 #[derive(Debug, Args)]
+// Without --rebuild these would be ignored, and the operator would wait for a table.
+#[command(
+    mut_arg("report", with_rebuild),
+    mut_arg("db_url", with_rebuild),
+    mut_arg("db_schema", with_rebuild),
+    mut_arg("connections", with_rebuild),
+    mut_arg("on_conflict", with_rebuild),
+    mut_arg("allow_older", with_rebuild),
+    mut_arg("batch_size", with_rebuild),
+    mut_arg("threads", with_rebuild)
+)]
 pub(crate) struct ReceiveArgs {
     #[command(flatten)]
     session: SessionArgs,
@@ -46,7 +61,7 @@ pub(crate) struct ReceiveArgs {
     rebuild: bool,
 
     /// With --rebuild: the receiver's age identity, a file of mode 0600
-    #[arg(long, value_name = "FILE", env = "RESHARE_IDENTITY")]
+    #[arg(long, value_name = "FILE", env = IDENTITY_VARIABLE)]
     identity: Option<PathBuf>,
 
     #[command(flatten)]
@@ -82,11 +97,15 @@ struct LimitArgs {
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().keep_free_bytes)]
     keep_free_bytes: u64,
 
-    /// Connections at the same time
+    /// Connections before their handshake is done, at the same time: the oldest gives way
+    #[arg(long, value_name = "N", default_value_t = Limits::default().handshakes)]
+    max_handshakes: usize,
+
+    /// Connections of one sender at the same time
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
     max_connections: usize,
 
-    /// Requests in flight
+    /// Requests of one sender in flight
     #[arg(long, value_name = "N", default_value_t = Limits::default().requests)]
     max_requests: usize,
 
@@ -94,7 +113,7 @@ struct LimitArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().header_timeout.as_secs())]
     header_timeout: u64,
 
-    /// Seconds that a body may stall
+    /// Seconds that a body may stall, and a connection do nothing
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().body_timeout.as_secs())]
     body_timeout: u64,
 
@@ -109,6 +128,7 @@ impl LimitArgs {
             parts: self.max_parts,
             package_bytes: self.max_package_bytes,
             keep_free_bytes: self.keep_free_bytes,
+            handshakes: self.max_handshakes,
             connections: self.max_connections,
             requests: self.max_requests,
             header_timeout: Duration::from_secs(self.header_timeout),
@@ -126,22 +146,38 @@ struct Rebuild {
     workers: Workers,
 }
 
+/// A flag that says something about the rebuild only.
+fn with_rebuild(flag: Arg) -> Arg {
+    flag.requires("rebuild")
+}
+
 impl ReceiveArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        self.check_flags()?;
         let context = Context::open(&self.session)?;
         let tls = self.tls.identity(&context.session)?;
         let trust = tls.trust(&context.session).map_err(Failure::refused)?;
         let rebuild = self.rebuild(&context, &trust)?;
-        let limits = self.limits.limits();
-        let inbox = Inbox::open(&self.inbox, &context.session, &trust, limits);
-        let inbox = inbox.map_err(Failure::refused)?;
-        let inbox = Arc::new(inbox);
-        let (report, took) = run(output, |progress| async {
-            self.receive(&context, &tls, inbox, rebuild.as_ref(), progress).await
-        })?;
+        let receiving = Receiving { args: self, context: &context, tls: &tls, trust: &trust };
+        let (report, took) =
+            run(output, |progress| async { receiving.run(rebuild.as_ref(), progress).await })?;
         let (Some(report), Some(rebuild)) = (report, rebuild) else { return Ok(Exit::Done) };
         report::write(self.report.as_deref(), &report)?;
         print_report(output, &context, &rebuild.target, &report, took)
+    }
+
+    /// An identity that nothing is done with must not be on the command line. In the
+    /// environment, which other commands share, it may be.
+    fn check_flags(&self) -> Result<(), Failure> {
+        let Some(identity) = self.identity.as_ref().filter(|_| !self.rebuild) else {
+            return Ok(());
+        };
+        if std::env::var_os(IDENTITY_VARIABLE).is_some_and(|value| value == identity.as_os_str()) {
+            return Ok(());
+        }
+        let error = "--identity is used with --rebuild only: without it nothing is opened";
+        let hint = "add --rebuild, or leave --identity out and run `reshare rebuild` later";
+        Err(Failure::usage(error).hint(hint))
     }
 
     fn rebuild(&self, context: &Context, trust: &SessionTrust) -> Result<Option<Rebuild>, Failure> {
@@ -158,28 +194,59 @@ impl ReceiveArgs {
         let workers = workers(self.database.connections.count(), &self.work);
         Ok(Some(Rebuild { identity, trust: trust.clone(), target, workers }))
     }
+}
 
+/// A receiver at work.
+struct Receiving<'a> {
+    args: &'a ReceiveArgs,
+    context: &'a Context,
+    tls: &'a TlsIdentity,
+    trust: &'a SessionTrust,
+}
+
+impl Receiving<'_> {
     /// Serves until both packages are there and rebuilt, or, without a rebuild, for ever.
-    async fn receive(
+    async fn run(
         &self,
-        context: &Context,
-        tls: &TlsIdentity,
-        inbox: Arc<Inbox>,
         rebuild: Option<&Rebuild>,
         progress: Arc<Progress>,
     ) -> Result<Option<RebuildReport>, Failure> {
-        progress.begin("receive", 0);
-        let (listen, health) = (self.listen, Some(self.health_listen));
-        let (session, limits) = (&context.session, self.limits.limits());
-        let (packages, rebuilding) = (Arc::clone(&inbox), Arc::clone(&progress));
-        let endpoint =
-            Endpoint::bind(listen, health, session, tls, packages, rebuilding, limits).await;
-        let endpoint = endpoint.map_err(Failure::failed)?;
-        let (listening, health) = endpoint.addresses().map_err(Failure::failed)?;
-        let health = health.map_or(String::new(), |address| format!(", health on {address}"));
-        eprintln!("receiving on {listening}{health}");
+        let limits = self.args.limits.limits();
+        let monitor = Monitor::new(Arc::clone(&progress));
+        let listen = self.args.health_listen;
+        let health = HealthEndpoint::bind(listen, Arc::clone(&monitor), limits).await;
+        let health = health.map_err(|error| {
+            Failure::failed(error).hint("give another address with --health-listen")
+        })?;
+        let health_address = health.address().map_err(Failure::failed)?;
         let shutdown = Shutdown::default();
-        let serving = endpoint.serve(shutdown.clone());
+        let working = async {
+            let done = self.work(rebuild, health_address, monitor, progress, &shutdown).await;
+            shutdown.ask();
+            done
+        };
+        let ((), done) = tokio::join!(health.serve(shutdown.clone()), working);
+        done
+    }
+
+    async fn work(
+        &self,
+        rebuild: Option<&Rebuild>,
+        health: SocketAddr,
+        monitor: Arc<Monitor>,
+        progress: Arc<Progress>,
+        shutdown: &Shutdown,
+    ) -> Result<Option<RebuildReport>, Failure> {
+        let limits = self.args.limits.limits();
+        let inbox = self.open_inbox(limits, &progress).await?;
+        progress.begin("receive", 0);
+        let (session, held) = (&self.context.session, Arc::clone(&inbox));
+        let listen = self.args.listen;
+        let endpoint =
+            Endpoint::bind(listen, session, self.tls, held, Arc::clone(&monitor), limits).await;
+        let endpoint = endpoint.map_err(Failure::failed)?;
+        let address = endpoint.address().map_err(Failure::failed)?;
+        eprintln!("receiving on {address}, health on {health}");
         let working = async {
             tokio::select! {
                 () = inbox.both_closed() => {}
@@ -187,21 +254,38 @@ impl ReceiveArgs {
             }
             let done = match rebuild {
                 Some(rebuild) if !progress.stopped() => {
-                    rebuild.run(context, &inbox, &progress).await.map(Some)
+                    monitor.enter(Stage::Rebuilding);
+                    let done = rebuild.run(self.context, &inbox, &progress).await;
+                    monitor.enter(if done.is_ok() { Stage::Done } else { Stage::Failed });
+                    done.map(Some)
                 }
+                // Until a signal: which one, whoever took it says.
                 _ => {
                     until_stopped(&progress).await;
-                    Ok(None)
+                    Err(Failure::failed("stopped; what was delivered is kept"))
                 }
             };
             shutdown.ask();
             done
         };
-        let ((), done) = tokio::join!(serving, working);
-        match done? {
-            None if rebuild.is_some() => Err(Failure::failed("stopped before both packages came")),
-            done => Ok(done),
-        }
+        let ((), done) = tokio::join!(endpoint.serve(shutdown.clone()), working);
+        done
+    }
+
+    /// Opens the inbox off the threads that answer for the receiver's health meanwhile.
+    async fn open_inbox(
+        &self,
+        limits: Limits,
+        progress: &Arc<Progress>,
+    ) -> Result<Arc<Inbox>, Failure> {
+        progress.begin("read the inbox", 0);
+        let (directory, progress) = (self.args.inbox.clone(), Arc::clone(progress));
+        let (session, trust) = (self.context.session.clone(), self.trust.clone());
+        let opening = tokio::task::spawn_blocking(move || {
+            Inbox::open(&directory, &session, &trust, limits, &progress)
+        });
+        let opened = opening.await.map_err(Failure::failed)?;
+        opened.map(Arc::new).map_err(Failure::from)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use axum::body::Bytes;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use reshare_engine::party::PartyId;
@@ -54,12 +55,16 @@ pub(super) enum Refusal {
     Manifest(ManifestError),
     #[error("the manifest's signature is refused: {0}")]
     Signature(#[source] PackageError),
-    #[error("the receiver is busy")]
+    #[error("this sender has too many requests in flight: try again later")]
     Busy,
     #[error("{parts} parts of this package are still on their way: they end or time out first")]
     Underway { parts: usize },
+    #[error("this sender has {max} connections already: try again later")]
+    TooManyConnections { max: usize },
     #[error("the receiver cannot write")]
     Disk(#[source] io::Error),
+    #[error("the receiver's disk failed while this package was closed: it must be started again")]
+    Uncertain,
     #[error("the receiver failed")]
     Lost,
 }
@@ -99,7 +104,11 @@ impl Refusal {
             Self::Signature(_) => (StatusCode::UNPROCESSABLE_ENTITY, "signature"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Underway { .. } => (StatusCode::SERVICE_UNAVAILABLE, "underway"),
+            Self::TooManyConnections { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "too-many-connections")
+            }
             Self::Disk(_) => (StatusCode::INTERNAL_SERVER_ERROR, "disk"),
+            Self::Uncertain => (StatusCode::INTERNAL_SERVER_ERROR, "disk"),
             Self::Lost => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
         }
     }
@@ -126,7 +135,12 @@ impl IntoResponse for Refusal {
 /// Answers with JSON and a line feed.
 pub(super) fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
     // These types are text and numbers: there is nothing that JSON cannot write.
-    let mut text = serde_json::to_string(body).unwrap_or_default();
-    text.push('\n');
+    let mut text = serde_json::to_vec(body).unwrap_or_default();
+    text.push(b'\n');
+    json_text(status, text.into())
+}
+
+/// Answers with JSON that is written already.
+pub(super) fn json_text(status: StatusCode, text: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
 }

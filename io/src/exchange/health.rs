@@ -1,34 +1,91 @@
 //! `/health` and `/metrics`: plain HTTP, for the machine's own monitoring.
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
-use super::inbox::Inbox;
-use super::metrics::Metrics;
-use crate::pipeline::progress::Progress;
+use super::limits::Limits;
+use super::monitor::{Monitor, Stage};
+use super::serve::serve;
+use super::server::{ServerError, Shutdown, accept, bind};
 
-/// What the figures come from.
-#[derive(Clone)]
-pub(super) struct Health {
-    pub(super) inbox: Arc<Inbox>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) rebuild: Arc<Progress>,
+/// The listener of the machine's monitoring, which answers while the inbox is still read.
+#[derive(Debug)]
+pub struct HealthEndpoint {
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
 }
 
-/// The two routes.
-pub(super) fn router(health: Health) -> Router {
-    Router::new()
-        .route("/health", get(async || "ok\n"))
-        .route("/metrics", get(metrics))
-        .with_state(health)
+/// Connections that are open at the same time.
+const CONNECTIONS: usize = 16;
+
+impl HealthEndpoint {
+    /// Listens.
+    ///
+    /// # Errors
+    /// [`ServerError`] when the address is taken.
+    pub async fn bind(
+        listen: SocketAddr,
+        monitor: Arc<Monitor>,
+        limits: Limits,
+    ) -> Result<Self, ServerError> {
+        let router = Router::new()
+            .route("/health", get(health))
+            .route("/metrics", get(metrics))
+            .with_state(monitor);
+        Ok(Self { listener: bind(listen).await?, router, limits })
+    }
+
+    /// The address that is listened on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until it is asked to end.
+    pub async fn serve(self, shutdown: Shutdown) {
+        let Self { listener, router, limits } = self;
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let ends = shutdown.clone();
+        accept(&listener, &ends, |stream, _| {
+            let (places, router) = (Arc::clone(&places), router.clone());
+            let shutdown = shutdown.clone();
+            async move {
+                // The semaphore is never closed.
+                let place = places.acquire_owned().await;
+                async move {
+                    // Whoever asks what is no HTTP gets no answer: this listener is local.
+                    let _ = serve(stream, false, router, None, limits, &shutdown).await;
+                    drop(place);
+                }
+            }
+        })
+        .await;
+    }
 }
 
-async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    let text = health.metrics.text(&health.inbox, &health.rebuild);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+async fn health(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
+    match monitor.stage() {
+        stage @ Stage::Failed => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", stage.word())),
+        stage => (StatusCode::OK, format!("ok {}\n", stage.word())),
+    }
+}
+
+async fn metrics(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
+    // It waits for the inbox where a part is just made durable.
+    let text = tokio::task::spawn_blocking(move || monitor.text()).await;
+    let status = if text.is_ok() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (status, kind, text.unwrap_or_default())
 }

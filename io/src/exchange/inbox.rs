@@ -13,12 +13,14 @@ use super::limits::Limits;
 use super::slot::Slot;
 use crate::durable;
 use crate::package::PackageExpectations;
+use crate::pipeline::progress::Progress;
 use crate::session::{Session, SessionTrust};
 
 /// An inbox of one session, held by this process alone.
 ///
 /// `INBOX/sender-0` is the package of party 0, byte for byte what a sender's directory is;
-/// `INBOX/session` holds the fingerprint of the session, so that no two share an inbox.
+/// `INBOX/session` holds the fingerprint of the session, so that no two share an inbox. Until a
+/// package is closed, `INBOX/sender-0.journal` has the digests of its parts.
 pub struct Inbox {
     slots: [(PartyId, Arc<Slot>); 2],
     /// Locked as long as it is open.
@@ -26,7 +28,8 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Opens an inbox, or makes one. Reads all parts of packages that are not closed yet.
+    /// Opens an inbox, or makes one. Of packages that are not closed yet, parts that no journal
+    /// knows are read; `progress` counts their bytes, and can stop it.
     ///
     /// # Errors
     /// [`InboxError`] when it is another session's, in use, damaged, or the disk refuses.
@@ -35,13 +38,15 @@ impl Inbox {
         session: &Session,
         trust: &SessionTrust,
         limits: Limits,
+        progress: &Progress,
     ) -> Result<Self, InboxError> {
         durable::create_directory(directory)
             .map_err(|source| InboxError::Io { path: directory.to_owned(), source })?;
         let lock = lock(directory, session)?;
         let open = |party| {
             let expected = PackageExpectations::of(session, party, Some(trust))?;
-            let slot = Slot::open(Self::package_path(directory, party), expected, limits)?;
+            let slot =
+                Slot::open(Self::package_path(directory, party), expected, limits, progress)?;
             Ok::<_, InboxError>((party, Arc::new(slot)))
         };
         let [lower, higher] = session.senders().map(|sender| sender.party);

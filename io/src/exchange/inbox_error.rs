@@ -46,10 +46,21 @@ pub enum InboxError {
         /// The fingerprint in the inbox.
         got: String,
     },
+    /// It was asked to stop before all was read.
+    #[error("stopped on request; what was delivered stays")]
+    Stopped,
     /// Another process uses it.
     #[error("another receiver uses {}", path.display())]
     InUse {
         /// The inbox.
         path: PathBuf,
     },
+}
+
+impl InboxError {
+    /// Whether another run with the same input meets the same.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Io { .. } | Self::Stopped | Self::InUse { .. })
+    }
 }

@@ -13,13 +13,15 @@ pub struct Limits {
     pub package_bytes: u64,
     /// Bytes of free disk that are kept: a part that would use them up is refused.
     pub keep_free_bytes: u64,
-    /// Connections that are open at the same time.
+    /// Connections that have not proved yet whose they are, at the same time.
+    pub handshakes: usize,
+    /// Connections of one sender at the same time.
     pub connections: usize,
-    /// Requests that are served at the same time.
+    /// Requests of one sender that are served at the same time.
     pub requests: usize,
     /// How long a TLS handshake and a request's headers may take.
     pub header_timeout: Duration,
-    /// How long a body may stall.
+    /// How long a body may stall, and a connection do nothing.
     pub body_timeout: Duration,
     /// The least bytes in a second that a body must have on average, after `body_timeout`.
     pub body_bytes_per_second: u64,
@@ -31,7 +33,8 @@ impl Default for Limits {
             parts: 300_000,
             package_bytes: 8 << 40,
             keep_free_bytes: 1 << 30,
-            connections: 64,
+            handshakes: 256,
+            connections: 32,
             requests: 32,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

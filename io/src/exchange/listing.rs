@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
+use axum::body::Bytes;
+use serde::{Deserialize, Serialize, Serializer};
 
+use super::stored::{Stored, StoredParts};
 use crate::package::PartName;
 
 /// The answer to a `GET` of a package.
@@ -31,6 +33,29 @@ pub(super) struct ListedPart {
     pub(super) bytes: u64,
     /// BLAKE3 in 64 hexadecimal digits, as in the manifest.
     pub(super) blake3: String,
+}
+
+/// Writes the listing of many parts without a copy of it all in memory before.
+pub(super) fn json(closed: bool, parts: &StoredParts) -> Bytes {
+    #[derive(Serialize)]
+    struct Borrowed<'a> {
+        closed: bool,
+        #[serde(serialize_with = "listed")]
+        parts: &'a StoredParts,
+    }
+    // Text and numbers: there is nothing that JSON cannot write.
+    let mut text = serde_json::to_vec(&Borrowed { closed, parts }).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}
+
+fn listed<S: Serializer>(parts: &&StoredParts, serializer: S) -> Result<S::Ok, S::Error> {
+    let part = |(name, part): (&PartName, &Stored)| ListedPart {
+        name: *name,
+        bytes: part.bytes,
+        blake3: part.blake3.to_hex().to_string(),
+    };
+    serializer.collect_seq(parts.iter().map(part))
 }
 
 /// The body of every refusal.

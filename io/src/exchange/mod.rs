@@ -4,36 +4,47 @@
 //! headers and answers are defined in `io/PROTOCOL.md`. The server writes into an inbox, one
 //! package directory a sender, exactly like those that travel by hand.
 
+mod admission;
 mod answer;
 mod body;
 mod client;
 mod client_error;
 mod connection;
 mod digest;
+mod gate;
 mod health;
 mod identity;
 mod inbox;
 mod inbox_error;
+mod journal;
 mod limits;
 mod listing;
 mod metrics;
+mod monitor;
 mod names;
 mod part_uploads;
 mod peer;
+mod refusal_log;
 mod retry;
+mod room;
 mod routes;
+mod serve;
 mod server;
+mod shown;
 mod slot;
+mod stored;
+mod traffic;
 mod upload;
 mod upload_body;
 
 pub use client::{Client, ClientOptions, Target};
 pub use client_error::ClientError;
+pub use health::HealthEndpoint;
 pub use identity::{IdentityError, TlsFiles, TlsIdentity};
 pub use inbox::Inbox;
 pub use inbox_error::InboxError;
 pub use limits::Limits;
-pub use metrics::Metrics;
+pub use monitor::{Monitor, Stage};
 pub use server::{Endpoint, ServerError, Shutdown};
 pub use upload::{UploadOptions, UploadReport, upload};
 

@@ -4,7 +4,7 @@
 //! purpose, then the one exact name. TLS 1.3 only, nothing is resumed: every connection
 //! proves itself anew.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
@@ -66,6 +66,21 @@ pub(super) fn client_config(identity: &TlsIdentity) -> Result<ClientConfig, Iden
 pub(super) const HTTP_2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
 
+tokio::task_local! {
+    /// The names in the certificate that the handshake of this task was shown.
+    static CLAIMED: Arc<OnceLock<String>>;
+}
+
+/// Does a handshake; returns the names that the client's certificate claims, too: when it is
+/// refused they are for the log, and nothing shows that they are true.
+pub(super) async fn with_claimed_names<T>(
+    handshake: impl Future<Output = T>,
+) -> (T, Option<String>) {
+    let claimed = Arc::<OnceLock<String>>::default();
+    let done = CLAIMED.scope(Arc::clone(&claimed), handshake).await;
+    (done, claimed.get().cloned())
+}
+
 /// Accepts certificates of the two senders and of nobody else.
 #[derive(Debug)]
 struct SenderVerifier {
@@ -84,9 +99,10 @@ impl ClientCertVerifier for SenderVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        // Nobody asks for them outside of a handshake of the server's.
+        let _ = CLAIMED.try_with(|claimed| claimed.set(names_of(end_entity)));
         let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
         if self.names.sender_of(end_entity).is_none() {
-            tracing::warn!(names = names_of(end_entity), "a certificate that is no sender's");
             return Err(CertificateError::ApplicationVerificationFailure.into());
         }
         Ok(verified)

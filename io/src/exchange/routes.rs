@@ -1,24 +1,27 @@
 //! The routes of `/v1`: what a sender may ask for, and who may ask for what.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Router, middleware};
 use reshare_engine::party::PartyId;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::answer::{Refusal, json};
+use super::answer::{Refusal, json_text};
 use super::body::BodyReader;
 use super::digest::{BodyHasher, REPR_DIGEST, ReprDigest};
 use super::inbox::Inbox;
 use super::limits::Limits;
-use super::metrics::Metrics;
-use super::slot::{Accepted, Proof, Room, Slot};
+use super::monitor::Monitor;
+use super::room::Room;
+use super::shown::Shown;
+use super::slot::{Accepted, Proof, Slot};
 use crate::keys::certificate::CertificateChain;
 use crate::package::{
     CHAIN_NAME, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, PartName, SIGNATURE_NAME,
@@ -26,33 +29,40 @@ use crate::package::{
 use crate::session::Session;
 
 /// The party that the connection's certificate is of.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) PartyId);
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) party: PartyId,
+    /// The name in its certificate.
+    pub(super) name: Arc<str>,
+    pub(super) address: SocketAddr,
+}
 
 /// What the routes need.
 pub(super) struct Delivery {
     pub(super) session_id: String,
     pub(super) max_part_bytes: u64,
     pub(super) inbox: Arc<Inbox>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) monitor: Arc<Monitor>,
     pub(super) limits: Limits,
-    pub(super) requests: Semaphore,
+    /// What each sender has left of its requests.
+    pub(super) requests: [(PartyId, Semaphore); 2],
 }
 
 impl Delivery {
     pub(super) fn new(
         session: &Session,
         inbox: Arc<Inbox>,
-        metrics: Arc<Metrics>,
+        monitor: Arc<Monitor>,
         limits: Limits,
     ) -> Self {
+        let senders = session.senders().map(|sender| sender.party);
         Self {
             session_id: session.id().to_string(),
             max_part_bytes: session.max_part_bytes(),
             inbox,
-            metrics,
+            monitor,
             limits,
-            requests: Semaphore::new(limits.requests),
+            requests: senders.map(|party| (party, Semaphore::new(limits.requests))),
         }
     }
 }
@@ -97,30 +107,43 @@ impl IntoResponse for Refused {
     }
 }
 
+/// Answers every request that the receiver is busy: the sender has too many connections.
+pub(super) fn turned_away(delivery: Arc<Delivery>) -> Router {
+    Router::new()
+        .fallback(
+            async |State(delivery): Shared, Extension(peer): Extension<Peer>, request: Request| {
+                let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+                let refusal = Refusal::TooManyConnections { max: delivery.limits.connections };
+                let mut answer = Refused(refusal).into_response();
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                delivery.note(&peer, &method, &path, &answer);
+                answer
+            },
+        )
+        .with_state(delivery)
+}
+
 /// Bounds the requests in flight; counts and logs what came of each.
+///
+/// A request runs to its end even when its client has gone: what it does to the disk ends
+/// with it, not before, so the bound holds for whoever opens requests only to drop them.
 async fn bounded(
     State(delivery): Shared,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
     request: Request,
     next: middleware::Next,
 ) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = match delivery.requests.try_acquire() {
-        Ok(_permit) => next.run(request).await,
-        Err(_) => delivery.refuse(Refusal::Busy, request).await,
-    };
-    let status = response.status().as_u16();
-    match response.extensions().get::<Reason>() {
-        Some(Reason(reason, told)) => {
-            delivery.metrics.refuse(reason);
-            tracing::warn!(sender = %peer, %method, path, status, reason, "refused: {told}");
-        }
-        None => {
-            delivery.metrics.accept();
-            tracing::debug!(sender = %peer, %method, path, status, "served");
-        }
-    }
-    response
+    let running = tokio::spawn(async move {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let requests = delivery.requests.iter().find(|(party, _)| *party == peer.party);
+        let response = match requests.map(|(_, requests)| requests.try_acquire()) {
+            Some(Ok(_permit)) => next.run(request).await,
+            _ => delivery.refuse(Refusal::Busy, request).await,
+        };
+        delivery.note(&peer, &method, &path, &response);
+        response
+    });
+    running.await.unwrap_or_else(|_| Refused(Refusal::Lost).into_response())
 }
 
 async fn list(
@@ -129,8 +152,9 @@ async fn list(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, Refused> {
     let Path((session, party)) = path.map_err(|_| Refused(Refusal::NoRoute))?;
-    let slot = delivery.slot(peer, &session, &party).map_err(Refused)?;
-    Ok(json(StatusCode::OK, &slot.listing()))
+    let slot = Arc::clone(delivery.slot(&peer, &session, &party).map_err(Refused)?);
+    let listing = blocking(move || Ok(slot.listing())).await.map_err(Refused)?;
+    Ok(json_text(StatusCode::OK, listing))
 }
 
 async fn put_part(
@@ -143,7 +167,7 @@ async fn put_part(
     let mut body = delivery.body(&headers, body);
     let accept = async |body: &mut BodyReader| {
         let Path((session, party, name)) = path.map_err(|_| Refusal::NotAPart)?;
-        let slot = delivery.slot(peer, &session, &party)?;
+        let slot = delivery.slot(&peer, &session, &party)?;
         let name: PartName = name.parse().map_err(|_| Refusal::NotAPart)?;
         let announced = check_headers(&headers, delivery.max_part_bytes)?;
         accept_part(slot, name, announced, body).await
@@ -188,6 +212,24 @@ async fn put_manifest(
 }
 
 impl Delivery {
+    /// Counts and logs what came of a request.
+    fn note(&self, peer: &Peer, method: &Method, path: &str, response: &Response) {
+        let Peer { party: sender, name, address } = peer;
+        let (status, name, path) = (response.status().as_u16(), Shown(name), Shown(path));
+        let Some(Reason(reason, told)) = response.extensions().get::<Reason>() else {
+            self.monitor.metrics.accept();
+            tracing::debug!(%sender, %method, %path, status, "served");
+            return;
+        };
+        self.monitor.refuse(reason, |unlogged| {
+            let told = Shown(told);
+            tracing::warn!(
+                %sender, %name, %address, %method, %path, status, reason, unlogged,
+                "request refused: {told}"
+            );
+        });
+    }
+
     /// Reads a body whole, compares it with its digest, and gives it to `take`.
     async fn put_small(
         &self,
@@ -201,7 +243,7 @@ impl Delivery {
         let mut body = self.body(&headers, body);
         let accept = async |body: &mut BodyReader| {
             let Path((session, party)) = path.map_err(|_| Refusal::NoRoute)?;
-            let slot = Arc::clone(self.slot(peer, &session, &party)?);
+            let slot = Arc::clone(self.slot(&peer, &session, &party)?);
             let announced = check_headers(&headers, max_bytes)?;
             let bytes = body.collect().await?;
             let mut hasher = BodyHasher::new(announced);
@@ -214,7 +256,8 @@ impl Delivery {
     }
 
     /// The package that a request is about: of this session, and the peer's own.
-    fn slot(&self, Peer(peer): Peer, session: &str, party: &str) -> Result<&Arc<Slot>, Refusal> {
+    fn slot(&self, peer: &Peer, session: &str, party: &str) -> Result<&Arc<Slot>, Refusal> {
+        let peer = peer.party;
         if session != self.session_id {
             return Err(Refusal::OtherSession);
         }

@@ -1,46 +1,54 @@
 //! One sender's package in the inbox: what is durable, and how it grows and closes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::body::Bytes;
 use tokio::sync::watch;
 
 use super::answer::Refusal;
 use super::digest::{BodyHasher, ReprDigest};
 use super::inbox_error::InboxError;
+use super::journal::Journal;
 use super::limits::Limits;
-use super::listing::{ListedPart, Listing};
+use super::listing;
+use super::room::Room;
+use super::stored::{self, Found, Stored, StoredParts};
 use crate::durable::{self, DurableFile};
 use crate::package::{
-    CHAIN_NAME, MANIFEST_NAME, Manifest, ManifestSignature, Package, PackageExpectations,
-    PartEntry, PartName, SIGNATURE_NAME, Totals, UnverifiedManifest,
+    CHAIN_NAME, MANIFEST_NAME, Manifest, ManifestSignature, PackageExpectations, PartEntry,
+    PartName, SIGNATURE_NAME, Totals, UnverifiedManifest,
 };
+use crate::pipeline::progress::Progress;
 
 /// A sender's package directory and what is known of it.
 pub(super) struct Slot {
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     session: PackageExpectations,
     limits: Limits,
     state: Mutex<State>,
     closed: watch::Sender<bool>,
 }
 
-#[derive(Default)]
-struct State {
-    parts: BTreeMap<PartName, Stored>,
+/// What is known of a package. Locked while the disk is changed: never on a thread that
+/// drives connections.
+pub(super) struct State {
+    pub(super) parts: StoredParts,
+    /// Names that may show bytes of which nobody knows whether they are durable: the disk
+    /// failed at the last moment. Not listed, and gone when the package closes.
+    strays: BTreeSet<PartName>,
     /// Bytes of parts that are on their way.
-    pending_bytes: u64,
-    pending_parts: usize,
+    pub(super) pending_bytes: u64,
+    pub(super) pending_parts: usize,
     manifest: Option<Closed>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Stored {
-    bytes: u64,
-    blake3: blake3::Hash,
+    /// The disk failed so that only a restart finds out whether the package is closed.
+    uncertain: bool,
+    journal: Option<Journal>,
+    /// The answer to `GET`, as long as nothing changes.
+    listing: Option<Bytes>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -81,20 +89,37 @@ impl Proof {
 
 impl Slot {
     /// Opens a package directory, or makes it; what a crash left unfinished is removed, and
-    /// what is there is digested.
+    /// what is there and not in the journal is digested.
     pub(super) fn open(
         directory: PathBuf,
         session: PackageExpectations,
         limits: Limits,
+        progress: &Progress,
     ) -> Result<Self, InboxError> {
-        let failed = |source| InboxError::Io { path: directory.clone(), source };
-        durable::create_directory(&directory).map_err(failed)?;
-        durable::remove_leftovers(&directory).map_err(failed)?;
-        let state = match directory.join(MANIFEST_NAME).symlink_metadata() {
-            Ok(_) => closed_state(&directory, &session)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => open_state(&directory)?,
-            Err(error) => return Err(failed(error)),
+        let journal = journal_of(&directory);
+        let found = stored::find(&directory, &journal, &session, progress)?;
+        let mut state = State {
+            parts: StoredParts::default(),
+            strays: BTreeSet::new(),
+            pending_bytes: 0,
+            pending_parts: 0,
+            manifest: None,
+            uncertain: false,
+            journal: None,
+            listing: None,
         };
+        match found {
+            Found::Closed { parts, manifest } => {
+                Journal::remove(&journal);
+                state.parts = parts;
+                let blake3 = blake3::hash(manifest.bytes());
+                state.manifest = Some(Closed { blake3, totals: manifest.totals() });
+            }
+            Found::Open { parts } => {
+                state.parts = parts;
+                state.begin_journal(&directory, &session);
+            }
+        }
         let closed = watch::Sender::new(state.manifest.is_some());
         Ok(Self { directory, session, limits, state: Mutex::new(state), closed })
     }
@@ -112,22 +137,19 @@ impl Slot {
     /// The parts that are there: how many, how many bytes, and rows once it is closed.
     pub(super) fn figures(&self) -> (u64, u64, Option<u64>) {
         let state = self.lock();
-        let bytes = state.parts.values().map(|part| part.bytes).sum();
-        (state.parts.len() as u64, bytes, state.manifest.map(|closed| closed.totals.rows))
+        let rows = state.manifest.map(|closed| closed.totals.rows);
+        (state.parts.len() as u64, state.parts.bytes(), rows)
     }
 
-    /// What is there, for the sender.
-    pub(super) fn listing(&self) -> Listing {
-        let state = self.lock();
-        let listed = |(name, part): (&PartName, &Stored)| ListedPart {
-            name: *name,
-            bytes: part.bytes,
-            blake3: part.blake3.to_hex().to_string(),
-        };
-        Listing {
-            closed: state.manifest.is_some(),
-            parts: state.parts.iter().map(listed).collect(),
+    /// What is there, for the sender: JSON, made once as long as nothing changes.
+    pub(super) fn listing(&self) -> Bytes {
+        let mut state = self.lock();
+        if let Some(listing) = &state.listing {
+            return listing.clone();
         }
+        let made = listing::json(state.manifest.is_some(), &state.parts);
+        state.listing = Some(made.clone());
+        made
     }
 
     /// Finds out whether the very same part is there, before its body is read.
@@ -137,7 +159,8 @@ impl Slot {
     pub(super) fn has(&self, name: PartName, announced: ReprDigest) -> Result<bool, Refusal> {
         let (stored, closed) = {
             let state = self.lock();
-            (state.parts.get(&name).copied(), state.manifest.is_some())
+            state.check_certain()?;
+            (state.parts.stored(name), state.manifest.is_some())
         };
         let same = match (stored, announced) {
             (None, _) => false,
@@ -153,13 +176,12 @@ impl Slot {
         if state.manifest.is_some() {
             return Err(Refusal::Closed);
         }
-        let others = state.parts.iter().filter(|(other, _)| **other != name);
-        let (count, held) =
-            others.fold((0, 0), |(count, held), (_, part)| (count + 1, held + part.bytes));
-        if count + state.pending_parts + 1 > self.limits.parts {
+        state.check_certain()?;
+        let (others, held) = state.parts.without(name);
+        if others + state.pending_parts + 1 > self.limits.parts {
             return Err(Refusal::TooManyParts { max: self.limits.parts });
         }
-        let total = held + state.pending_bytes + bytes;
+        let total = held.saturating_add(state.pending_bytes).saturating_add(bytes);
         if total > self.limits.package_bytes {
             return Err(Refusal::PackageTooLarge { max: self.limits.package_bytes });
         }
@@ -173,13 +195,44 @@ impl Slot {
         file.allocate(bytes).map_err(Refusal::disk)?;
         state.pending_parts += 1;
         state.pending_bytes += bytes;
-        Ok(Room { slot: Arc::clone(self), name, bytes, file: Some(file) })
+        Ok(Room::new(Arc::clone(self), name, bytes, file))
+    }
+
+    /// Gives a part whose bytes are durable its name, unless the package was closed meanwhile.
+    pub(super) fn keep(
+        &self,
+        name: PartName,
+        stored: Stored,
+        file: durable::SyncedFile,
+    ) -> Result<Accepted, Refusal> {
+        let mut state = self.lock();
+        state.check_certain()?;
+        let before = state.parts.stored(name).map(|part| part.blake3);
+        if before == Some(stored.blake3) {
+            return Ok(Accepted::Same);
+        }
+        if state.manifest.is_some() {
+            return Err(Refusal::Closed);
+        }
+        if before.is_some() {
+            state.withdraw(&[name])?;
+        }
+        // From here until it is durable nobody knows what the name shows.
+        state.parts.remove(name);
+        state.strays.insert(name);
+        state.listing = None;
+        file.rename().map_err(Refusal::disk)?;
+        state.strays.remove(&name);
+        state.parts.insert(name, stored);
+        state.record(&self.directory, &self.session, name, stored);
+        Ok(if before.is_some() { Accepted::Replaced } else { Accepted::New })
     }
 
     /// Keeps a file of the manifest's signature, which comes before the manifest and is verified
     /// with it; it may be replaced until then.
     pub(super) fn keep_proof(&self, proof: Proof, bytes: &[u8]) -> Result<Accepted, Refusal> {
         let state = self.lock();
+        state.check_certain()?;
         let path = self.directory.join(proof.name());
         let before = match fs::read(&path) {
             Ok(before) => Some(before),
@@ -187,6 +240,8 @@ impl Slot {
             Err(error) => return Err(Refusal::disk(error)),
         };
         if before.as_deref() == Some(bytes) {
+            // An earlier attempt may have failed at just this.
+            durable::sync_directory(&self.directory).map_err(Refusal::disk)?;
             return Ok(Accepted::Same);
         }
         if state.manifest.is_some() {
@@ -203,6 +258,7 @@ impl Slot {
     pub(super) fn close(&self, bytes: Vec<u8>) -> Result<Accepted, Refusal> {
         let digest = blake3::hash(&bytes);
         let mut state = self.lock();
+        state.check_certain()?;
         if let Some(closed) = &state.manifest {
             return if closed.blake3 == digest { Ok(Accepted::Same) } else { Err(Refusal::Closed) };
         }
@@ -211,9 +267,9 @@ impl Slot {
         let manifest =
             unverified.verify(&self.session, signature.as_ref()).map_err(Refusal::Manifest)?;
         for part in manifest.parts() {
-            match state.parts.get(&part.name) {
+            match state.parts.stored(part.name) {
                 None => return Err(Refusal::Missing { name: part.name }),
-                Some(stored) if !is_listed(part, stored) => {
+                Some(stored) if !is_listed(part, &stored) => {
                     return Err(Refusal::OtherPart { name: part.name });
                 }
                 Some(_) => {}
@@ -224,25 +280,49 @@ impl Slot {
             return Err(Refusal::Underway { parts: state.pending_parts });
         }
         self.remove_unlisted(&mut state, &manifest)?;
-        let mut file =
-            DurableFile::create(self.directory.join(MANIFEST_NAME)).map_err(Refusal::disk)?;
-        file.write_all(manifest.bytes()).map_err(Refusal::disk)?;
-        file.commit_new().map_err(Refusal::disk)?;
+        self.write_manifest(&mut state, &manifest)?;
         state.manifest = Some(Closed { blake3: digest, totals: manifest.totals() });
+        state.listing = None;
+        // A closed package needs none: its manifest has the digests.
+        state.journal = None;
+        Journal::remove(&journal_of(&self.directory));
         self.closed.send_replace(true);
         Ok(Accepted::New)
     }
 
     fn remove_unlisted(&self, state: &mut State, manifest: &Manifest) -> Result<(), Refusal> {
         let listed: HashSet<PartName> = manifest.parts().iter().map(|part| part.name).collect();
-        let extra: Vec<PartName> =
-            state.parts.keys().filter(|name| !listed.contains(name)).copied().collect();
-        for name in extra {
-            let path = self.directory.join(name.to_string());
-            durable::remove_file(&path).map_err(Refusal::disk)?;
-            state.parts.remove(&name);
+        let there = state.parts.names().chain(state.strays.iter().copied());
+        let extra: Vec<PartName> = there.filter(|name| !listed.contains(name)).collect();
+        if extra.is_empty() {
+            return Ok(());
         }
+        state.withdraw(&extra)?;
+        // Listed no more, whether or not the disk lets them go at once.
+        for name in &extra {
+            state.parts.remove(*name);
+            state.strays.insert(*name);
+        }
+        state.listing = None;
+        let names = extra.iter().map(PartName::to_string);
+        durable::remove_files(&self.directory, names).map_err(Refusal::disk)?;
+        state.strays.clear();
         Ok(())
+    }
+
+    /// Writes the manifest durably, or leaves none: a package that a restart would find closed
+    /// must not change any more.
+    fn write_manifest(&self, state: &mut State, manifest: &Manifest) -> Result<(), Refusal> {
+        let path = self.directory.join(MANIFEST_NAME);
+        let Err(error) = durable::write_whole(&path, manifest.bytes()) else { return Ok(()) };
+        let gone = match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            // Its name may be on the disk already: only a fsync takes it away for certain.
+            Ok(()) => durable::sync_directory(&self.directory),
+        };
+        state.uncertain = gone.is_err();
+        Err(Refusal::disk(error))
     }
 
     /// Digests a stored part in the way that was announced, and compares.
@@ -256,55 +336,66 @@ impl Slot {
         Ok(hasher.0.finish().is_some())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics under the lock; a state is changed only after the disk was.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Room that is kept for one part, and the temporary file it is written to.
-pub(super) struct Room {
-    slot: Arc<Slot>,
-    name: PartName,
-    bytes: u64,
-    file: Option<DurableFile>,
+impl State {
+    fn check_certain(&self) -> Result<(), Refusal> {
+        if self.uncertain { Err(Refusal::Uncertain) } else { Ok(()) }
+    }
+
+    fn withdraw(&mut self, names: &[PartName]) -> Result<(), Refusal> {
+        match &mut self.journal {
+            Some(journal) => journal.withdraw(names).map_err(Refusal::disk),
+            None => Ok(()),
+        }
+    }
+
+    /// Records a part that is durable, and writes a journal anew that holds mostly what is
+    /// no longer so.
+    fn record(
+        &mut self,
+        directory: &Path,
+        session: &PackageExpectations,
+        name: PartName,
+        stored: Stored,
+    ) {
+        let Some(journal) = &mut self.journal else { return };
+        if let Some(record) = stored.record(&directory.join(name.to_string())) {
+            journal.record(name, &record);
+        }
+        if journal.records() > 2 * self.parts.len() as u64 + SPARE_RECORDS {
+            self.begin_journal(directory, session);
+        }
+    }
+
+    /// Writes a journal of what is there. Without one the package is as good, and a restart
+    /// reads its parts.
+    fn begin_journal(&mut self, directory: &Path, session: &PackageExpectations) {
+        let path = journal_of(directory);
+        let records = self.parts.records(directory);
+        let begun = Journal::begin(path.clone(), session.fingerprint, records);
+        self.journal = begun
+            .inspect_err(|error| {
+                tracing::warn!(
+                    "no journal at {}, a restart will read all parts: {error}",
+                    path.display()
+                );
+                Journal::remove(&path);
+            })
+            .ok();
+    }
 }
 
-impl Room {
-    /// Writes the next piece.
-    pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        match &mut self.file {
-            Some(file) => file.write_all(piece),
-            None => Err(io::ErrorKind::InvalidInput.into()),
-        }
-    }
+/// Records of parts that were replaced, before a journal is written anew.
+const SPARE_RECORDS: u64 = 1024;
 
-    /// Makes the part durable under its name, unless the package was closed meanwhile.
-    pub(super) fn commit(mut self, blake3: blake3::Hash) -> Result<Accepted, Refusal> {
-        let Some(file) = self.file.take() else { return Err(Refusal::Lost) };
-        // The long part of it, before the lock.
-        file.file().sync_all().map_err(Refusal::disk)?;
-        let mut state = self.slot.lock();
-        let stored = Stored { bytes: self.bytes, blake3 };
-        let before = state.parts.get(&self.name).map(|part| part.blake3);
-        if before == Some(blake3) {
-            return Ok(Accepted::Same);
-        }
-        if state.manifest.is_some() {
-            return Err(Refusal::Closed);
-        }
-        file.commit().map_err(Refusal::disk)?;
-        state.parts.insert(self.name, stored);
-        Ok(if before.is_some() { Accepted::Replaced } else { Accepted::New })
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let mut state = self.slot.lock();
-        state.pending_parts -= 1;
-        state.pending_bytes -= self.bytes;
-    }
+/// Beside the package's directory, which holds nothing but the package.
+fn journal_of(directory: &Path) -> PathBuf {
+    directory.with_extension("journal")
 }
 
 struct HashingWriter(BodyHasher);
@@ -322,44 +413,6 @@ impl Write for HashingWriter {
 
 fn is_listed(part: &PartEntry, stored: &Stored) -> bool {
     part.sealed_bytes == stored.bytes && part.sealed_digest == stored.blake3
-}
-
-/// What a closed package holds: its manifest says it.
-fn closed_state(directory: &Path, session: &PackageExpectations) -> Result<State, InboxError> {
-    let failed =
-        |source| InboxError::Package { path: directory.to_owned(), source: Box::new(source) };
-    let package = Package::open(directory, session.clone()).map_err(failed)?;
-    let manifest = package.manifest();
-    let stored = |part: &PartEntry| {
-        (part.name, Stored { bytes: part.sealed_bytes, blake3: part.sealed_digest })
-    };
-    let parts = manifest.parts().iter().map(stored).collect();
-    let blake3 = blake3::hash(manifest.bytes());
-    let closed = Closed { blake3, totals: manifest.totals() };
-    Ok(State { parts, manifest: Some(closed), ..State::default() })
-}
-
-/// What lies in a package that is still open.
-fn open_state(directory: &Path) -> Result<State, InboxError> {
-    let failed = |source| InboxError::Io { path: directory.to_owned(), source };
-    let mut parts = BTreeMap::new();
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let name = path.file_name().and_then(|name| name.to_str()?.parse().ok());
-        let file = durable::open_regular(&path).map_err(failed)?;
-        if file.is_some()
-            && [SIGNATURE_NAME, CHAIN_NAME].map(|name| directory.join(name)).contains(&path)
-        {
-            continue;
-        }
-        let (Some(name), Some(mut file)) = (name, file) else {
-            return Err(InboxError::Extra { path });
-        };
-        let mut hasher = blake3::Hasher::new();
-        let bytes = io::copy(&mut file, &mut hasher).map_err(failed)?;
-        parts.insert(name, Stored { bytes, blake3: hasher.finalize() });
-    }
-    Ok(State { parts, ..State::default() })
 }
 
 /// Bytes that this user may still write to the disk a directory lies on.

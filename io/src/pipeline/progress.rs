@@ -16,6 +16,7 @@ pub struct Progress {
     rows_skipped: AtomicU64,
     bytes_done: AtomicU64,
     parts_delivered: AtomicU64,
+    steps_done: AtomicU64,
     stage: Mutex<(&'static str, Instant)>,
     stop: watch::Sender<bool>,
 }
@@ -37,6 +38,8 @@ pub struct ProgressSnapshot {
     pub bytes_done: u64,
     /// Parts that this run has delivered while it made others.
     pub parts_delivered: u64,
+    /// How often rows were counted as done or as done before: parts, or ranges of ids.
+    pub steps_done: u64,
 }
 
 impl Default for Progress {
@@ -47,6 +50,7 @@ impl Default for Progress {
             rows_skipped: AtomicU64::new(0),
             bytes_done: AtomicU64::new(0),
             parts_delivered: AtomicU64::new(0),
+            steps_done: AtomicU64::new(0),
             stage: Mutex::new(("start", Instant::now())),
             stop: watch::Sender::new(false),
         }
@@ -62,6 +66,7 @@ impl Progress {
         self.rows_skipped.store(0, Ordering::Relaxed);
         self.bytes_done.store(0, Ordering::Relaxed);
         self.parts_delivered.store(0, Ordering::Relaxed);
+        self.steps_done.store(0, Ordering::Relaxed);
         self.rows_total.store(rows_total, Ordering::Relaxed);
     }
 
@@ -69,6 +74,7 @@ impl Progress {
     pub fn add(&self, rows: u64, share_bytes: u64) {
         self.rows_done.fetch_add(rows, Ordering::Relaxed);
         self.bytes_done.fetch_add(share_bytes, Ordering::Relaxed);
+        self.steps_done.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a part as delivered, beside the rows that are made into parts.
@@ -79,6 +85,7 @@ impl Progress {
     /// Counts rows that need no work, since an earlier run did them.
     pub fn skip(&self, rows: u64) {
         self.rows_skipped.fetch_add(rows, Ordering::Relaxed);
+        self.steps_done.fetch_add(u64::from(rows > 0), Ordering::Relaxed);
     }
 
     /// The counters now.
@@ -93,6 +100,7 @@ impl Progress {
             rows_skipped: self.rows_skipped.load(Ordering::Relaxed),
             bytes_done: self.bytes_done.load(Ordering::Relaxed),
             parts_delivered: self.parts_delivered.load(Ordering::Relaxed),
+            steps_done: self.steps_done.load(Ordering::Relaxed),
         }
     }
 
@@ -126,7 +134,7 @@ mod tests {
         progress.skip(2);
         let now = progress.snapshot();
         assert_eq!((now.stage, now.rows_total, now.rows_done), ("export", 10, 4));
-        assert_eq!((now.rows_skipped, now.bytes_done), (2, 400));
+        assert_eq!((now.rows_skipped, now.bytes_done, now.steps_done), (2, 400, 2));
         progress.begin("load", 5);
         assert_eq!(progress.snapshot().rows_done, 0);
         assert!(!progress.stopped());

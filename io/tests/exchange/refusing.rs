@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use reshare_io::exchange::{ClientError, ClientOptions, Inbox, InboxError, Limits, Target};
+use reshare_io::pipeline::progress::Progress;
 use tokio::io::AsyncWriteExt;
 
 use crate::http::{Answer, curl, place, plain, sha256_of};
@@ -185,8 +186,9 @@ async fn a_package_of_another_session_is_refused() {
     let header = ["-H", &digest(&world)];
     put(&world, &receiver, path, &header).await.assert_refused(404, "other-session");
     receiver.stop().await;
-    let error =
-        Inbox::open(&world.path("inbox"), &old, &world.trust(&old), Limits::default()).unwrap_err();
+    let (limits, progress) = (Limits::default(), Progress::default());
+    let error = Inbox::open(&world.path("inbox"), &old, &world.trust(&old), limits, &progress);
+    let error = error.unwrap_err();
     assert!(matches!(error, InboxError::OtherSession { .. }), "{error:?}");
 }
 
@@ -274,7 +276,7 @@ async fn names_that_are_no_parts_never_reach_the_disk() {
         assert!(answer.body.starts_with("{\"error\":\""), "{trap}: {answer:?}");
     }
     assert!(receiver.files().is_empty());
-    assert_eq!(fs::read_dir(world.path("inbox")).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(world.path("inbox")).unwrap().count(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,8 +12,8 @@ use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::{AgreeValuesMut, RowBatch};
 use reshare_io::exchange::{
-    ClientError, ClientOptions, Endpoint, Inbox, Limits, Shutdown, Target, TlsFiles, TlsIdentity,
-    UploadOptions, UploadReport, upload,
+    ClientError, ClientOptions, Endpoint, HealthEndpoint, Inbox, InboxError, Limits, Monitor,
+    Shutdown, Target, TlsFiles, TlsIdentity, UploadOptions, UploadReport, upload,
 };
 use reshare_io::keys::AgreementKey;
 use reshare_io::keys::certificate::PartyCertificate;
@@ -132,19 +132,38 @@ impl World {
 
     pub(crate) async fn receiver_at(&self, address: SocketAddr, limits: Limits) -> Running {
         let directory = self.path("inbox");
-        let inbox = Arc::new(
-            Inbox::open(&directory, &self.session, &self.trust(&self.session), limits).unwrap(),
-        );
+        let progress = Arc::<Progress>::default();
+        let monitor = Monitor::new(Arc::clone(&progress));
+        let health = HealthEndpoint::bind(([127, 0, 0, 1], 0).into(), monitor.clone(), limits);
+        let health = health.await.unwrap();
+        let inbox = Arc::new(self.open_inbox(limits).unwrap());
         let identity = self.tls(&self.receiver);
-        let health = Some(([127, 0, 0, 1], 0).into());
-        let (progress, held) = (Arc::default(), Arc::clone(&inbox));
+        let held = Arc::clone(&inbox);
         let endpoint =
-            Endpoint::bind(address, health, &self.session, &identity, held, progress, limits);
+            Endpoint::bind(address, &self.session, &identity, held, monitor.clone(), limits);
         let endpoint = endpoint.await.unwrap();
-        let (address, health) = endpoint.addresses().unwrap();
+        let (address, health_address) = (endpoint.address().unwrap(), health.address().unwrap());
         let shutdown = Shutdown::default();
-        let task = tokio::spawn(endpoint.serve(shutdown.clone()));
-        Running { address, health: health.unwrap(), inbox, directory, shutdown, task }
+        let serving = (endpoint.serve(shutdown.clone()), health.serve(shutdown.clone()));
+        let task = tokio::spawn(async move {
+            tokio::join!(serving.0, serving.1);
+        });
+        Running {
+            address,
+            health: health_address,
+            inbox,
+            monitor,
+            progress,
+            directory,
+            shutdown,
+            task,
+        }
+    }
+
+    pub(crate) fn open_inbox(&self, limits: Limits) -> Result<Inbox, InboxError> {
+        let progress = Progress::default();
+        let trust = self.trust(&self.session);
+        Inbox::open(&self.path("inbox"), &self.session, &trust, limits, &progress)
     }
 
     pub(crate) fn target(&self, index: u8, address: SocketAddr) -> Target {
@@ -189,6 +208,8 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) health: SocketAddr,
     pub(crate) inbox: Arc<Inbox>,
+    pub(crate) monitor: Arc<Monitor>,
+    pub(crate) progress: Arc<Progress>,
     directory: PathBuf,
     shutdown: Shutdown,
     task: JoinHandle<()>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
 use reshare_io::exchange::{
-    ClientOptions, Endpoint, Inbox, Limits, Shutdown, Target, UploadOptions, upload,
+    ClientOptions, Endpoint, Inbox, Limits, Monitor, Shutdown, Target, UploadOptions, upload,
 };
 use reshare_io::package::{Package, PackageExpectations};
 
@@ -21,15 +21,15 @@ const PARTS_AT_ONCE: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zer
 pub(super) async fn deliver(demo: &Demo, stages: &mut Stages) -> Result<(), Failure> {
     let parties = &demo.parties;
     let (session, limits) = (&parties.session, Limits::default());
-    let inbox = Inbox::open(&parties.inbox(), session, &parties.trust()?, limits);
+    let progress = Arc::clone(&demo.progress);
+    let inbox = Inbox::open(&parties.inbox(), session, &parties.trust()?, limits, &progress);
     let inbox = Arc::new(inbox.map_err(Failure::failed)?);
     let identity = parties.tls(demo.receiver())?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let progress = Arc::clone(&demo.progress);
-    let endpoint =
-        Endpoint::bind(listen, None, session, &identity, Arc::clone(&inbox), progress, limits);
+    let monitor = Monitor::new(progress);
+    let endpoint = Endpoint::bind(listen, session, &identity, inbox, monitor, limits);
     let endpoint = endpoint.await.map_err(Failure::failed)?;
-    let (address, _) = endpoint.addresses().map_err(Failure::failed)?;
+    let address = endpoint.address().map_err(Failure::failed)?;
     let shutdown = Shutdown::default();
     let serving = endpoint.serve(shutdown.clone());
     let uploading = async {

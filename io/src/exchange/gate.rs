@@ -1,0 +1,179 @@
+//! What a connection for deliveries goes through: the door, the handshake, its sender's
+//! share of the connections, then HTTP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use reshare_engine::party::PartyId;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::admission::{Door, Place};
+use super::limits::Limits;
+use super::monitor::Monitor;
+use super::names::PartyNames;
+use super::peer::{HTTP_2, with_claimed_names};
+use super::routes::Peer;
+use super::serve::{Ended, serve};
+use super::server::Shutdown;
+use super::shown::Shown;
+
+/// What every connection for deliveries needs.
+pub(super) struct Gate {
+    pub(super) acceptor: TlsAcceptor,
+    pub(super) names: PartyNames,
+    pub(super) router: Router,
+    /// Answers every request that the receiver is busy.
+    pub(super) turned_away: Router,
+    pub(super) monitor: Arc<Monitor>,
+    pub(super) limits: Limits,
+    pub(super) door: Arc<Door>,
+    /// What each sender has left of its connections.
+    pub(super) connections: [(PartyId, Semaphore); 2],
+}
+
+impl Gate {
+    /// Takes a place at the door at once: before the next connection is accepted.
+    pub(super) fn enter(&self, address: SocketAddr) -> Place {
+        self.door.enter(address.ip())
+    }
+
+    /// Serves one connection to its end.
+    pub(super) async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        mut place: Place,
+        shutdown: Shutdown,
+    ) {
+        // Small answers go out at once; a socket that cannot be told still works.
+        let _ = stream.set_nodelay(true);
+        let handshake = place.unless_pushed_out(self.handshake(stream, address)).await;
+        let Some(shaken) = handshake else {
+            let why = "no handshake yet, and too many others wait";
+            return self.refuse("crowded-out", address, "", why);
+        };
+        let Some((stream, peer)) = shaken else { return };
+        let http_2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
+        let connections = self.connections.iter().find(|(party, _)| *party == peer.party);
+        let ended = match connections.map(|(_, connections)| connections.try_acquire()) {
+            Some(Ok(_connection)) => {
+                drop(place);
+                let router = self.router.clone();
+                serve(stream, http_2, router, Some(peer), self.limits, &shutdown).await
+            }
+            _ => {
+                // It keeps its place at the door, where it can be pushed out.
+                let router = self.turned_away.clone();
+                let serving = serve(stream, http_2, router, Some(peer), self.limits, &shutdown);
+                place.unless_pushed_out(serving).await.unwrap_or(Ok(()))
+            }
+        };
+        match ended {
+            Ok(()) => {}
+            Err(Ended::SlowHeaders) => {
+                tracing::debug!(%address, "no more requests: the connection is closed");
+            }
+            Err(Ended::NotHttp) => {
+                self.refuse("not-http", address, "", "what came is no HTTP, or breaks its rules");
+            }
+        }
+    }
+
+    /// Finds out whose connection it is; nothing when it is refused.
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+    ) -> Option<(TlsStream<TcpStream>, Peer)> {
+        let accepting = self.acceptor.accept(stream).into_fallible();
+        let accepting = timeout(self.limits.header_timeout, accepting);
+        let (handshake, names) = with_claimed_names(accepting).await;
+        let names = names.unwrap_or_default();
+        let stream = match handshake {
+            Ok(Ok(stream)) => stream,
+            Ok(Err((error, stream))) => {
+                let (reason, why) = handshake_reason(&error);
+                let why = match why {
+                    Some(why) => format!("{why} ({error})"),
+                    None => error.to_string(),
+                };
+                self.refuse(reason, address, &names, &why);
+                linger(stream).await;
+                return None;
+            }
+            Err(_) => {
+                self.refuse("slow-handshake", address, &names, "no handshake in time");
+                return None;
+            }
+        };
+        let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        let Some(party) = certificate.and_then(|der| self.names.sender_of(der)) else {
+            self.refuse("not-a-sender", address, &names, "the certificate is no sender's");
+            return None;
+        };
+        let name = self.names.senders.iter().find(|(sender, _)| *sender == party);
+        let name = name.map_or(String::new(), |(_, name)| name.to_string());
+        Some((stream, Peer { party, address, name: name.into() }))
+    }
+
+    fn refuse(&self, reason: &'static str, address: SocketAddr, names: &str, why: &str) {
+        self.monitor.refuse(reason, |unlogged| {
+            let (names, why) = (Shown(names), Shown(why));
+            tracing::warn!(%address, reason, %names, unlogged, "connection refused: {why}");
+        });
+    }
+}
+
+/// Lets the other end read the alert: closing with bytes of it unread would reset the
+/// connection, and the alert would be lost.
+async fn linger(mut stream: TcpStream) {
+    let listen = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(MAX_LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    // Whatever comes of it: the connection is over.
+    let _ = timeout(LINGER, listen).await;
+}
+
+const LINGER: Duration = Duration::from_secs(2);
+const MAX_LINGER_BYTES: u64 = 1 << 20;
+
+/// Why a handshake failed: in one word, and for people where the library's text is not.
+fn handshake_reason(error: &io::Error) -> (&'static str, Option<&'static str>) {
+    use rustls::{CertificateError as Certificate, Error};
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
+    match tls {
+        Some(Error::NoCertificatesPresented) => {
+            ("no-certificate", Some("the client shows no certificate"))
+        }
+        Some(Error::InvalidCertificate(why)) => match why {
+            Certificate::Expired | Certificate::ExpiredContext { .. } => {
+                ("expired", Some("the client's certificate has expired"))
+            }
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+                ("not-yet-valid", Some("the client's certificate is not valid yet"))
+            }
+            Certificate::UnknownIssuer => (
+                "unknown-issuer",
+                Some("another authority than the session's made the certificate"),
+            ),
+            Certificate::ApplicationVerificationFailure => {
+                ("not-a-sender", Some("the certificate is that of no sender of this session"))
+            }
+            _ => ("certificate", Some("the client's certificate is not fit for this")),
+        },
+        Some(Error::AlertReceived(_)) => {
+            ("handshake", Some("the client refuses this receiver, or its certificate"))
+        }
+        Some(_) => ("handshake", Some("the client speaks no TLS 1.3 that this receiver takes")),
+        None => ("broken-handshake", None),
+    }
+}

@@ -1,0 +1,143 @@
+//! HTTP on one connection, from its first request to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use super::limits::Limits;
+use super::routes::Peer;
+use super::server::Shutdown;
+use super::traffic::{Counted, Traffic};
+
+/// Why a connection ended that the other end has not just closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Headers did not come in time.
+    SlowHeaders,
+    /// What came is no HTTP, or breaks its rules.
+    NotHttp,
+}
+
+/// Serves a connection with so many requests at a time as the limits say.
+pub(super) async fn serve<IO>(
+    stream: IO,
+    http_2: bool,
+    router: Router,
+    peer: Option<Peer>,
+    limits: Limits,
+    shutdown: &Shutdown,
+) -> Result<(), Ended>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let traffic = Arc::<Traffic>::default();
+    let service = service(router, peer, Arc::clone(&traffic));
+    let io = TokioIo::new(Counted { stream, traffic: Arc::clone(&traffic) });
+    let idle = traffic.until_idle(limits.body_timeout, limits.body_bytes_per_second);
+    let ends = async {
+        tokio::select! {
+            () = idle => {}
+            () = shutdown.asked() => {}
+        }
+    };
+    // Both kinds of connection are driven alike, and are two types.
+    macro_rules! drive {
+        ($connection:expr) => {{
+            let mut connection = std::pin::pin!($connection);
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = ends => {
+                    connection.as_mut().graceful_shutdown();
+                    // Whoever does not even take the end is cut off.
+                    timeout(limits.header_timeout, connection).await.unwrap_or(Ok(()))
+                }
+            }
+        }};
+    }
+    let ended = if http_2 {
+        drive!(http_2_builder(limits).serve_connection(io, service))
+    } else {
+        drive!(http_1_builder(limits).serve_connection(io, service))
+    };
+    ended.or_else(|error| {
+        tracing::debug!("a connection broke: {error}");
+        let network = std::error::Error::source(&error)
+            .is_some_and(|cause| cause.downcast_ref::<std::io::Error>().is_some());
+        match () {
+            () if error.is_timeout() => Err(Ended::SlowHeaders),
+            () if network || error.is_incomplete_message() || error.is_closed() => Ok(()),
+            () => Err(Ended::NotHttp),
+        }
+    })
+}
+
+fn http_1_builder(limits: Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_header_size(MAX_HEADER_BYTES)
+        .half_close(false);
+    builder
+}
+
+fn http_2_builder(limits: Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let streams = u32::try_from(limits.requests.max(1)).unwrap_or(u32::MAX);
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(limits.header_timeout)
+        .max_concurrent_streams(streams)
+        // Streams that are opened to be reset at once: so many, then the connection ends.
+        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
+        .max_local_error_reset_streams(MAX_RESET_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .initial_stream_window_size(HTTP_2_WINDOW)
+        .initial_connection_window_size(2 * HTTP_2_WINDOW);
+    builder
+}
+
+const MAX_HEADER_BYTES: usize = 16 << 10;
+/// How often a silent HTTP/2 connection is asked whether it lives.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const HTTP_2_WINDOW: u32 = 1 << 20;
+const MAX_RESET_STREAMS: usize = 20;
+
+type RouterService = TowerToHyperService<Router>;
+
+/// Answers requests of one connection, each with the party that asks.
+fn service(
+    router: Router,
+    peer: Option<Peer>,
+    traffic: Arc<Traffic>,
+) -> impl Service<
+    Request<hyper::body::Incoming>,
+    Response = axum::response::Response,
+    Error = std::convert::Infallible,
+    Future: Send + 'static,
+> + Clone {
+    let router: RouterService = TowerToHyperService::new(router);
+    hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        let mut request = request.map(Body::new);
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        let busy = traffic.begin_request();
+        let answering = router.call(request);
+        async move {
+            let answer = answering.await;
+            drop(busy);
+            answer
+        }
+    })
+}
