@@ -1,26 +1,60 @@
-//! Proxies that cut their first connection after so many bytes from the client, or stall.
+//! Proxies: one cuts a connection after so many bytes in one direction, one stalls them all.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// Starts a proxy before `target`; connections after the first one are left alone.
-pub(crate) async fn start(target: SocketAddr, cut_after_bytes: u64) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let mut limit = Some(cut_after_bytes);
-        while let Ok((client, _)) = listener.accept().await {
-            let limit = limit.take();
-            tokio::spawn(async move {
-                // Whatever breaks here is what the test is about.
-                let _ = forward(client, target, limit).await;
-            });
-        }
-    });
-    address
+/// Where to cut.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
+    /// Which connection, counted from 0.
+    pub(crate) connection: usize,
+    pub(crate) direction: Direction,
+    pub(crate) after_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    ToReceiver,
+    ToSender,
+}
+
+/// A proxy at work.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    has_cut: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    /// Starts before `target`; other connections than that of the cut are left alone.
+    pub(crate) async fn start(target: SocketAddr, cut: Cut) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let has_cut = Arc::<AtomicBool>::default();
+        let done = Arc::clone(&has_cut);
+        tokio::spawn(async move {
+            let mut number = 0;
+            while let Ok((client, _)) = listener.accept().await {
+                let cut = (number == cut.connection).then_some(cut);
+                number += 1;
+                let done = Arc::clone(&done);
+                tokio::spawn(async move {
+                    // Whatever breaks here is what the test is about.
+                    let _ = forward(client, target, cut, &done).await;
+                });
+            }
+        });
+        Self { address, has_cut }
+    }
+
+    /// Whether the connection carried enough to be cut.
+    pub(crate) fn has_cut(&self) -> bool {
+        self.has_cut.load(Ordering::SeqCst)
+    }
 }
 
 /// Starts a proxy that keeps its connections, and forwards just so many bytes on each.
@@ -53,20 +87,27 @@ pub(crate) async fn start_stalling(
 async fn forward(
     mut client: TcpStream,
     target: SocketAddr,
-    limit: Option<u64>,
+    cut: Option<Cut>,
+    done: &AtomicBool,
 ) -> std::io::Result<()> {
     let mut server = TcpStream::connect(target).await?;
     let (from_client, mut to_client) = client.split();
-    let (mut from_server, mut to_server) = server.split();
-    let up = async {
-        let mut from_client = from_client.take(limit.unwrap_or(u64::MAX));
-        copy(&mut from_client, &mut to_server).await?;
-        if limit.is_none() { to_server.shutdown().await } else { Ok(()) }
+    let (from_server, mut to_server) = server.split();
+    let limit = |direction| match cut {
+        Some(cut) if cut.direction == direction => cut.after_bytes,
+        _ => u64::MAX,
     };
-    let down = async { copy(&mut from_server, &mut to_client).await };
-    match limit {
-        // Both directions end at once, in the middle of whatever goes on.
-        Some(_) => tokio::select! { up = up => up, _ = down => Ok(()) },
-        None => tokio::try_join!(up, async { down.await.map(drop) }).map(drop),
-    }
+    let (up, down) = (limit(Direction::ToReceiver), limit(Direction::ToSender));
+    let up = async {
+        if copy(&mut from_client.take(up), &mut to_server).await? == up {
+            return Ok(true);
+        }
+        to_server.shutdown().await?;
+        std::future::pending().await
+    };
+    let down = async { Ok(copy(&mut from_server.take(down), &mut to_client).await? == down) };
+    // Both directions end at once, in the middle of whatever goes on.
+    let cut: std::io::Result<bool> = tokio::select! { cut = up => cut, cut = down => cut };
+    done.fetch_or(cut?, Ordering::SeqCst);
+    Ok(())
 }

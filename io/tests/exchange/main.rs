@@ -2,11 +2,15 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps in vain")]
 
 mod certificates;
+mod crowding;
+mod cutting;
 mod cutting_proxy;
 mod delivering;
+mod failing_disk;
 mod http;
 mod nginx;
 mod one_pass;
+mod prometheus;
 mod refusing;
 mod sending;
 mod world;
