@@ -26,17 +26,7 @@ use crate::run::run;
 const IDENTITY_VARIABLE: &str = "RESHARE_IDENTITY";
 
 #[derive(Debug, Args)]
-// Without --rebuild these would be ignored, and the operator would wait for a table.
-#[command(
-    mut_arg("report", with_rebuild),
-    mut_arg("db_url", with_rebuild),
-    mut_arg("db_schema", with_rebuild),
-    mut_arg("connections", with_rebuild),
-    mut_arg("on_conflict", with_rebuild),
-    mut_arg("allow_older", with_rebuild),
-    mut_arg("batch_size", with_rebuild),
-    mut_arg("threads", with_rebuild)
-)]
+#[command(mut_args(with_rebuild))]
 pub(crate) struct ReceiveArgs {
     #[command(flatten)]
     session: SessionArgs,
@@ -146,9 +136,21 @@ struct Rebuild {
     workers: Workers,
 }
 
-/// A flag that says something about the rebuild only.
+/// Flags that say something about the rebuild only. Without it they would be ignored, and the
+/// operator would wait for a table.
+const REBUILD_FLAGS: [&str; 8] = [
+    "report",
+    "db_url",
+    "db_schema",
+    "connections",
+    "on_conflict",
+    "allow_older",
+    "batch_size",
+    "threads",
+];
+
 fn with_rebuild(flag: Arg) -> Arg {
-    flag.requires("rebuild")
+    if REBUILD_FLAGS.contains(&flag.get_id().as_str()) { flag.requires("rebuild") } else { flag }
 }
 
 impl ReceiveArgs {

@@ -40,11 +40,6 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// Takes a place at the door at once: before the next connection is accepted.
-    pub(super) fn enter(&self, address: SocketAddr) -> Place {
-        self.door.enter(address.ip())
-    }
-
     /// Serves one connection to its end.
     pub(super) async fn serve(
         self: Arc<Self>,
@@ -61,6 +56,7 @@ impl Gate {
             return self.refuse("crowded-out", address, "", why);
         };
         let Some((stream, peer)) = shaken else { return };
+        let name = Arc::clone(&peer.name);
         let http_2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
         let connections = self.connections.iter().find(|(party, _)| *party == peer.party);
         let ended = match connections.map(|(_, connections)| connections.try_acquire()) {
@@ -82,7 +78,12 @@ impl Gate {
                 tracing::debug!(%address, "no more requests: the connection is closed");
             }
             Err(Ended::NotHttp) => {
-                self.refuse("not-http", address, "", "what came is no HTTP, or breaks its rules");
+                self.refuse(
+                    "not-http",
+                    address,
+                    &name,
+                    "what came is no HTTP, or breaks its rules",
+                );
             }
         }
     }
@@ -168,6 +169,11 @@ fn handshake_reason(error: &io::Error) -> (&'static str, Option<&'static str>) {
             Certificate::ApplicationVerificationFailure => {
                 ("not-a-sender", Some("the certificate is that of no sender of this session"))
             }
+            // An authority that only has the name of the session's.
+            Certificate::BadSignature => (
+                "certificate",
+                Some("the session's authority did not sign the client's certificate"),
+            ),
             _ => ("certificate", Some("the client's certificate is not fit for this")),
         },
         Some(Error::AlertReceived(_)) => {

@@ -58,17 +58,13 @@ impl HealthEndpoint {
         let Self { listener, router, limits } = self;
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let ends = shutdown.clone();
-        accept(&listener, &ends, |stream, _| {
-            let (places, router) = (Arc::clone(&places), router.clone());
-            let shutdown = shutdown.clone();
+        let admit = |_| Arc::clone(&places).acquire_owned();
+        accept(&listener, &ends, admit, |stream, _, place| {
+            let (router, shutdown) = (router.clone(), shutdown.clone());
             async move {
-                // The semaphore is never closed.
-                let place = places.acquire_owned().await;
-                async move {
-                    // Whoever asks what is no HTTP gets no answer: this listener is local.
-                    let _ = serve(stream, false, router, None, limits, &shutdown).await;
-                    drop(place);
-                }
+                // Whoever asks what is no HTTP gets no answer: this listener is local.
+                let _ = serve(stream, false, router, None, limits, &shutdown).await;
+                drop(place);
             }
         })
         .await;

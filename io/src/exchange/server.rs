@@ -1,5 +1,6 @@
 //! The receiver's listeners, and how they end.
 
+use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -112,10 +113,9 @@ impl Endpoint {
     pub async fn serve(self, shutdown: Shutdown) {
         let Self { listener, gate } = self;
         let ends = shutdown.clone();
-        accept(&listener, &ends, |stream, address| {
-            let place = gate.enter(address);
-            let serving = Arc::clone(&gate).serve(stream, address, place, shutdown.clone());
-            std::future::ready(serving)
+        let admit = |address: SocketAddr| ready(gate.door.enter(address.ip()));
+        accept(&listener, &ends, admit, |stream, address, place| {
+            Arc::clone(&gate).serve(stream, address, place, shutdown.clone())
         })
         .await;
     }
@@ -144,9 +144,10 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError
 pub(super) async fn accept<Admitting, Serving>(
     listener: &TcpListener,
     shutdown: &Shutdown,
-    admit: impl Fn(TcpStream, SocketAddr) -> Admitting,
+    admit: impl Fn(SocketAddr) -> Admitting,
+    serve: impl Fn(TcpStream, SocketAddr, Admitting::Output) -> Serving,
 ) where
-    Admitting: Future<Output = Serving>,
+    Admitting: Future,
     Serving: Future<Output = ()> + Send + 'static,
 {
     let mut tasks = JoinSet::new();
@@ -155,8 +156,8 @@ pub(super) async fn accept<Admitting, Serving>(
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => {
-                    let serving = admit(stream, address).await;
-                    tasks.spawn(serving);
+                    let place = admit(address).await;
+                    tasks.spawn(serve(stream, address, place));
                 }
                 Err(error) => {
                     if logged.is_none_or(|at| at.elapsed() > ACCEPT_LOG_PERIOD) {
