@@ -175,6 +175,12 @@ async fn requests_that_are_opened_only_to_be_reset_leave_nothing_and_keep_nobody
         driver.abort();
     }
     world.upload(0, receiver.address).await.unwrap();
+    within_reason(async {
+        while receiver.files().iter().any(|name| name.contains(".tmp-")) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert_same_directory(world.package(0).directory(), &receiver.package(0));
 }
 

@@ -44,7 +44,8 @@ async fn parts_survive_a_cut_on_their_way_to_the_receiver() {
     // In the handshake, in the headers, in the bodies of the first and the second part.
     let places = [0, 1, 200, 700, 1500, 2500, 40_000, 96_000, 99_000, 140_000];
     let (cuts, _) = upload_through(1, Direction::ToReceiver, places.into_iter()).await;
-    assert_eq!(cuts, places.len());
+    // The connection carries one part at least, of 99 KB, and mostly another one.
+    assert!(cuts >= places.len() - 1, "{cuts}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
