@@ -6,6 +6,7 @@ use std::time::Duration;
 use reshare_io::exchange::{ClientError, ClientOptions, Limits};
 use reshare_io::package::{Package, PackageExpectations};
 
+use crate::cutting_proxy;
 use crate::http::{curl, place, plain, sha256_of};
 use crate::world::{World, assert_same_directory, party, upload_to};
 

@@ -12,7 +12,7 @@ use reshare_io::pipeline::progress::Progress;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
-use crate::cutting_proxy;
+use crate::cutting_proxy::{self, Cut, Direction, Proxy};
 use crate::sending::{FOR_EVER, Senders};
 use crate::world::{Running, upload_to};
 
@@ -87,10 +87,13 @@ async fn a_broken_delivery_goes_on_with_what_is_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_cut_is_made_again() {
     let (senders, receiver) = sixty_rows().await;
-    for (index, cut_after_bytes) in [(0, 10_000), (1, 40_000)] {
-        let proxy = cutting_proxy::start(receiver.address, cut_after_bytes).await;
-        let report = senders.deliver(index, proxy, 20).await.unwrap();
+    for (index, after_bytes) in [(0, 10_000), (1, 40_000)] {
+        // The first connection lists and closes, the second carries parts.
+        let cut = Cut { connection: 1, direction: Direction::ToReceiver, after_bytes };
+        let proxy = Proxy::start(receiver.address, cut).await;
+        let report = senders.deliver(index, proxy.address, 20).await.unwrap();
         assert_eq!((report.parts_delivered, report.rows_delivered), (3, 60));
+        assert!(proxy.has_cut());
     }
     senders.rebuild(&receiver).await;
     assert_eq!(senders.equal_rows().await, 60);

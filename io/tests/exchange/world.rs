@@ -199,7 +199,15 @@ pub(crate) async fn upload_to(
     package: &Package,
     target: &Target,
 ) -> Result<UploadReport, ClientError> {
-    let options = UploadOptions { parts_at_once: NonZeroUsize::new(3).unwrap() };
+    upload_at_once(3, package, target).await
+}
+
+pub(crate) async fn upload_at_once(
+    parts_at_once: usize,
+    package: &Package,
+    target: &Target,
+) -> Result<UploadReport, ClientError> {
+    let options = UploadOptions { parts_at_once: NonZeroUsize::new(parts_at_once).unwrap() };
     upload(package, target, options, &Arc::new(Progress::default())).await
 }
 
