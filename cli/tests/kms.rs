@@ -116,7 +116,9 @@ impl Desk {
         let fingerprint = made["fingerprint"].as_str().expect("text").to_owned();
         for sender in ["0", "1"] {
             let session = ["session", "approve", "--session", "session.toml", "--party-id", sender];
+            let own = format!("{sender}.pub");
             let flags = ["--expect-fingerprint", &fingerprint, "--state-dir", "state"];
+            let flags = [&flags[..], &["--own-public-key", &own]].concat();
             self.run(&[&session[..], &flags].concat()).ends_with(0);
         }
         fingerprint

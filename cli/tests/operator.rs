@@ -140,7 +140,8 @@ impl Network {
     fn approve(&self, sender: &str, state: &str) -> Run {
         let session = ["session", "approve", "--session", "session.toml", "--party-id", sender];
         let flags = ["--expect-fingerprint", &self.fingerprint, "--state-dir", state, "--json"];
-        self.run(&[&session[..], &flags[..]].concat())
+        let own_key = ["--own-public-key", &format!("{sender}.pub")];
+        self.run(&[&session[..], &flags[..], &own_key[..]].concat())
     }
 
     /// Makes an authority, a certificate for each party, a session that names them, and the
@@ -179,8 +180,11 @@ impl Network {
             new.extend(["--certificate-name", name]);
         }
         self.run(&new).ends_with(0);
-        for party in ["0", "1", "2"] {
-            self.run_as(party, &["session", "approve", "--session", "certified.toml"]).ends_with(0);
+        let recipient = receiver.trim_start_matches("2=");
+        for (party, own_key) in [("0", "0.pub"), ("1", "1.pub"), ("2", recipient)] {
+            let approve = ["session", "approve", "--session", "certified.toml"];
+            let own_key = ["--own-public-key", own_key];
+            self.run_as(party, &[&approve[..], &own_key[..]].concat()).ends_with(0);
         }
     }
 
@@ -825,4 +829,27 @@ fn a_session_without_certificates_sends_to_a_directory_only() {
     Run::of(both.output().expect("it starts")).ends_with(0);
     let run = network.run(&[&send[..], &["--to", "q", "--server-url", "https://a"]].concat());
     assert!(run.ends_with(2).stderr.contains("--server-url is about a delivery"));
+}
+
+#[test]
+fn a_session_with_another_key_in_a_partys_place_is_not_approved() {
+    let network = Network::new();
+    network.certify();
+    for (party, key, other) in [("0", "0.pub", "1.pub"), ("1", "1.pub", "0.pub")] {
+        let approval = format!("other-{party}.json");
+        let flags = ["--session", "certified.toml", "--own-public-key", other, "--out", &approval];
+        let refused = network.run_as(party, &[&["session", "approve"], &flags[..]].concat());
+        let refused = refused.ends_with(4);
+        let said = format!("the session has another public key for party {party} than {other}");
+        assert!(refused.stderr.contains(&said), "{}", refused.stderr);
+        assert!(!network.path(&approval).exists(), "an approval of {key} in another's place");
+    }
+    let stranger = network.run(&["keygen", "recipient", "--out", "stranger.age"]).ends_with(0);
+    let flags = ["--session", "certified.toml", "--own-public-key", stranger.stdout.trim()];
+    let refused = network.run_as("2", &[&["session", "approve"], &flags[..]].concat()).ends_with(4);
+    assert!(refused.stderr.contains("another public key for party 2"), "{}", refused.stderr);
+    // What cannot be a key of that kind is told apart from another key.
+    let flags = ["--session", "certified.toml", "--own-public-key", "session.toml"];
+    let refused = network.run_as("0", &[&["session", "approve"], &flags[..]].concat()).ends_with(4);
+    assert!(refused.stderr.contains("keygen agreement"), "{}", refused.stderr);
 }

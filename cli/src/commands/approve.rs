@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use super::context::{check_fingerprint, load_session};
 use super::credentials::{certificate, trust};
 use super::ledger::{StateArgs, create_ledger};
+use super::own_key::OwnKeyArgs;
 use super::session::show;
 use crate::args::{AuthorityArgs, CertificateArgs, OutputArgs};
 use crate::exit::{Exit, Failure, Outcome};
@@ -30,6 +31,9 @@ pub(super) struct ApproveArgs {
     /// This party, to be compared with the certificate's
     #[arg(long, value_name = "PARTY", env = "RESHARE_PARTY_ID")]
     party_id: Option<u64>,
+
+    #[command(flatten)]
+    own_key: OwnKeyArgs,
 
     #[command(flatten)]
     authority: AuthorityArgs,
@@ -62,11 +66,13 @@ impl ApproveArgs {
         check_fingerprint(&session, self.expect_fingerprint.as_deref())?;
         let (party, approval) = match trust(&session, &self.authority)? {
             Some(trust) => {
-                let (party, path) = self.sign(&session, &trust)?;
-                (party, Some(path))
+                let approval = self.sign(&session, &trust)?;
+                (approval.party(), Some(approval))
             }
             None => (self.sender(&session)?, None),
         };
+        self.own_key.check(&session, party)?;
+        let approval = approval.map(|approval| self.write(&approval)).transpose()?;
         let ledger_made = match session.sender(party) {
             Some(_) => Some(create_ledger(&session, party, &self.state.directory()?)?),
             None => None,
@@ -81,8 +87,8 @@ impl ApproveArgs {
         Ok(Exit::Done)
     }
 
-    /// Signs the fingerprint, and says by whom and where the signature is.
-    fn sign(&self, session: &Session, trust: &SessionTrust) -> Result<(PartyId, PathBuf), Failure> {
+    /// Signs the fingerprint; nothing is written yet.
+    fn sign(&self, session: &Session, trust: &SessionTrust) -> Result<Approval, Failure> {
         let certificate = certificate(&self.certificate)?;
         let now = OffsetDateTime::now_utc();
         // It may be approved before its life begins.
@@ -94,12 +100,18 @@ impl ApproveArgs {
             let error = format!("--party-id is {claimed}, but the certificate is party {party}'s");
             return Err(Failure::refused(error));
         }
+        Ok(approval)
+    }
+
+    /// Writes the approval, and says where.
+    fn write(&self, approval: &Approval) -> Result<PathBuf, Failure> {
+        let party = approval.party();
         let path = self.out.clone().unwrap_or_else(|| Approval::file_name(party).into());
         let bytes = approval.to_bytes().map_err(Failure::failed)?;
         durable::write_whole(&path, &bytes).map_err(|error| {
             Failure::failed(format!("cannot write {}: {error}", path.display()))
         })?;
-        Ok((party, path))
+        Ok(path)
     }
 
     /// The sender of a session without certificates: only its ledger is to be made.

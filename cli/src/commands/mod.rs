@@ -21,6 +21,7 @@ mod ledger;
 mod load;
 mod man;
 mod merge;
+mod own_key;
 mod pack;
 mod pki;
 mod rebuild;

@@ -331,6 +331,8 @@ pub(super) fn show(output: &OutputArgs, session: &Session) -> Result<(), Failure
     };
     let authority = session.ca_sha256().map(hex::encode);
     let names = certificate_names(session);
+    let keys =
+        session.senders().map(|sender| (sender.party, hex::encode(sender.agreement_key.sha256())));
     if output.json {
         let names: serde_json::Map<_, _> =
             names.into_iter().map(|(party, name)| (party.to_string(), name.into())).collect();
@@ -343,6 +345,7 @@ pub(super) fn show(output: &OutputArgs, session: &Session) -> Result<(), Failure
             "senders": [lower.index(), higher.index()],
             "receiver": receiver.party.index(),
             "recipient": receiver.recipient.to_string(),
+            "agreement_keys_sha256": keys.each_ref().map(|(_, sha256)| sha256),
             "ids": ids,
             "certificate_names": names,
             "ca_sha256": authority,
@@ -360,6 +363,9 @@ pub(super) fn show(output: &OutputArgs, session: &Session) -> Result<(), Failure
     ));
     lines.push(format!("senders      party {lower} (adds), party {higher} (subtracts)"));
     lines.push(format!("receiver     party {}, {}", receiver.party, receiver.recipient));
+    for (party, sha256) in &keys {
+        lines.push(format!("sender key   party {party}: SHA-256 {sha256}"));
+    }
     for (party, name) in &names {
         lines.push(format!("certificate  party {party}: {name}"));
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::agreement::{self, ParsedPublicKey, UnparsedPublicKey};
+use aws_lc_rs::digest::{SHA256, digest};
 
 use super::pem::{self, PemError};
 
@@ -74,6 +75,15 @@ impl AgreementPublicKey {
     #[must_use]
     pub fn as_der(&self) -> &[u8; Self::DER_BYTES] {
         &self.der
+    }
+
+    /// SHA-256 of [`Self::as_der`]: what people compare, and what
+    /// `openssl pkey -pubin -outform DER | sha256sum` prints.
+    #[must_use]
+    pub fn sha256(&self) -> [u8; 32] {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest(&SHA256, self.as_der()).as_ref());
+        sha256
     }
 
     /// The key as a PEM block that ends with a new line.
