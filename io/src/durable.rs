@@ -388,6 +388,15 @@ pub fn open_regular(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
+/// Bytes that this user may still write to the disk that a file or directory lies on.
+///
+/// # Errors
+/// What the file system says.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// Makes the names of a directory durable.
 ///
 /// # Errors

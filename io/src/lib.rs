@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod package;
 pub mod pipeline;
 pub mod postgres;
+pub mod preflight;
 pub mod session;
 pub mod share_file;
 pub mod timestamp;

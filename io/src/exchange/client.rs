@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use hyper::{Method, Request, StatusCode, Uri, header};
+use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use reshare_engine::party::PartyId;
 use rustls::pki_types::ServerName;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 use tokio_rustls::TlsConnector;
 
 use super::client_error::{AttemptError, ClientError};
@@ -87,6 +89,15 @@ impl Target {
         Ok(Self { dialer, path: path.into(), options })
     }
 
+    /// The same place, asked once and answered soon or not at all.
+    #[must_use]
+    pub fn once(mut self, patience: Duration) -> Self {
+        self.options.give_up_after = Duration::ZERO;
+        self.options.timeout = patience;
+        self.dialer.timeout = patience;
+        self
+    }
+
     /// What the receiver has of the package.
     pub(crate) async fn list(&self) -> Result<Listing, ClientError> {
         self.client().list().await
@@ -120,8 +131,20 @@ pub struct Client {
 impl Client {
     async fn list(&mut self) -> Result<Listing, ClientError> {
         let answer = self.request(Method::GET, "", None).await?;
-        let what = || ClientError::Answer { what: "the list of parts".to_owned() };
-        serde_json::from_slice(&answer).map_err(|_| what())
+        read_listing(answer.body())
+    }
+
+    /// Asks what the receiver has of the package, and what time it is there.
+    ///
+    /// # Errors
+    /// A [`ClientError`]: the receiver cannot be reached, or does not let this sender in.
+    pub async fn probe(&mut self) -> Result<ReceiverState, ClientError> {
+        let answer = self.request(Method::GET, "", None).await?;
+        let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+        let receiver_time = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
+        let Listing { closed, parts } = read_listing(answer.body())?;
+        let bytes = parts.iter().map(|part| part.bytes).sum();
+        Ok(ReceiverState { closed, parts: parts.len() as u64, bytes, receiver_time })
     }
 
     /// Delivers a part or a closing file; on return it is durable at the receiver.
@@ -140,14 +163,14 @@ impl Client {
         method: Method,
         place: &str,
         body: Option<(&Content, blake3::Hash)>,
-    ) -> Result<Bytes, ClientError> {
+    ) -> Result<Response<Bytes>, ClientError> {
         let what = || format!("{method} {}{place}", self.target.path);
         let what = what();
         let mut retry = Retry::new(self.target.options.give_up_after);
         loop {
             let failed = match self.attempt(&method, place, body).await {
-                Ok((status, answer)) if status.is_success() => return Ok(answer),
-                Ok((status, answer)) => judge(status, &answer, &what)?,
+                Ok(answer) if answer.status().is_success() => return Ok(answer),
+                Ok(answer) => judge(answer.status(), answer.body(), &what)?,
                 Err(Failed::Never(error)) => return Err(error),
                 Err(Failed::Again(error)) => error,
             };
@@ -167,7 +190,7 @@ impl Client {
         method: &Method,
         place: &str,
         body: Option<(&Content, blake3::Hash)>,
-    ) -> Result<(StatusCode, Bytes), Failed> {
+    ) -> Result<Response<Bytes>, Failed> {
         let Target { dialer, path, options } = &self.target;
         let sending = match &mut self.sending {
             Some(sending) if !sending.is_closed() => sending,
@@ -192,6 +215,24 @@ impl Client {
         let request = request.body(body).map_err(never)?;
         dialer.ask(sending, request, longest, MAX_ANSWER_BYTES).await
     }
+}
+
+/// What the receiver says it has of a sender's package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceiverState {
+    /// Whether the package is closed.
+    pub closed: bool,
+    /// The parts that are there.
+    pub parts: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The receiver's clock, to the second, where it tells.
+    pub receiver_time: Option<OffsetDateTime>,
+}
+
+fn read_listing(answer: &[u8]) -> Result<Listing, ClientError> {
+    let what = || ClientError::Answer { what: "the list of parts".to_owned() };
+    serde_json::from_slice(answer).map_err(|_| what())
 }
 
 /// An IPv6 address stands in brackets.

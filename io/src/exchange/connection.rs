@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -85,7 +85,7 @@ impl Dialer {
         request: Request<UploadBody>,
         longest: Duration,
         max_answer_bytes: usize,
-    ) -> Result<(StatusCode, Bytes), Failed> {
+    ) -> Result<Response<Bytes>, Failed> {
         let requests = &mut sending.requests;
         let asked = async {
             requests.ready().await?;
@@ -94,9 +94,9 @@ impl Dialer {
         };
         let answered = async {
             let answer = asked.await.map_err(|error| self.broken(error))?;
-            let status = answer.status();
-            match answer.into_body().collect().await {
-                Ok(body) => Ok((status, body.to_bytes())),
+            let (head, body) = answer.into_parts();
+            match body.collect().await {
+                Ok(body) => Ok(Response::from_parts(head, body.to_bytes())),
                 Err(error) => match error.downcast::<hyper::Error>() {
                     Ok(error) => Err(self.broken(*error)),
                     Err(_) => {

@@ -11,6 +11,7 @@ use reshare_engine::party::PartyId;
 use super::inbox_error::InboxError;
 use super::limits::Limits;
 use super::slot::Slot;
+use super::stored;
 use crate::durable;
 use crate::package::PackageExpectations;
 use crate::pipeline::progress::Progress;
@@ -53,6 +54,36 @@ impl Inbox {
         Ok(Self { slots: [open(lower)?, open(higher)?], _lock: lock })
     }
 
+    /// What [`Self::open`] would find, without digesting parts and without changing anything;
+    /// `None` where there is no such directory yet.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn examine(
+        directory: &Path,
+        session: &Session,
+        trust: &SessionTrust,
+    ) -> Result<Option<[InboxFigures; 2]>, InboxError> {
+        let failed = |source| InboxError::Io { path: directory.to_owned(), source };
+        if !directory.try_exists().map_err(failed)? {
+            return Ok(None);
+        }
+        // A file in the place of the directory is an error here, as it is to who opens it.
+        std::fs::read_dir(directory).map_err(failed)?;
+        let _lock = match directory.join(SESSION_FILE).try_exists().map_err(failed)? {
+            true => Some(lock_existing(directory, session)?),
+            false => None,
+        };
+        let examine = |sender: PartyId| {
+            let expected = PackageExpectations::of(session, sender, Some(trust))?;
+            let package = Self::package_path(directory, sender);
+            let (closed, parts, bytes) = stored::examine(&package, &expected)?;
+            Ok::<_, InboxError>(InboxFigures { sender, closed, parts, bytes })
+        };
+        let [lower, higher] = session.senders().map(|sender| sender.party);
+        Ok(Some([examine(lower)?, examine(higher)?]))
+    }
+
     /// Where a sender's package lies.
     #[must_use]
     pub fn package_path(directory: &Path, sender: PartyId) -> PathBuf {
@@ -82,6 +113,19 @@ impl Inbox {
     }
 }
 
+/// What an inbox has of one sender's package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InboxFigures {
+    /// The sender.
+    pub sender: PartyId,
+    /// Whether the package is closed.
+    pub closed: bool,
+    /// The parts that are there.
+    pub parts: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
 impl std::fmt::Debug for Inbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inbox").field("packages", &self.packages()).finish_non_exhaustive()
@@ -101,6 +145,14 @@ fn lock(directory: &Path, session: &Session) -> Result<File, InboxError> {
             other => other.map_err(failed)?,
         }
     }
+    lock_existing(directory, session)
+}
+
+/// The same, of an inbox that was used before.
+fn lock_existing(directory: &Path, session: &Session) -> Result<File, InboxError> {
+    let path = directory.join(SESSION_FILE);
+    let failed = |source| InboxError::Io { path: path.clone(), source };
+    let expected = session.fingerprint().to_string();
     let file = File::open(&path).map_err(failed)?;
     if !try_lock(&file).map_err(failed)? {
         return Err(InboxError::InUse { path: directory.to_owned() });

@@ -37,15 +37,15 @@ mod traffic;
 mod upload;
 mod upload_body;
 
-pub use client::{Client, ClientOptions, Target};
+pub use client::{Client, ClientOptions, ReceiverState, Target};
 pub use client_error::ClientError;
 pub use health::HealthEndpoint;
 pub use identity::{IdentityError, TlsFiles, TlsIdentity};
-pub use inbox::Inbox;
+pub use inbox::{Inbox, InboxFigures};
 pub use inbox_error::InboxError;
 pub use limits::Limits;
 pub use monitor::{Monitor, Stage};
-pub use server::{Endpoint, ServerError, Shutdown};
+pub use server::{Endpoint, ServerError, Shutdown, try_listen};
 pub use upload::{UploadOptions, UploadReport, upload};
 
 pub(crate) use listing::Listing;

@@ -134,6 +134,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often that is logged.
 const ACCEPT_LOG_PERIOD: Duration = Duration::from_secs(60);
 
+/// Looks whether an address can be listened on, as [`Endpoint::bind`] does, and leaves it.
+///
+/// # Errors
+/// [`ServerError::Listen`].
+pub async fn try_listen(address: SocketAddr) -> Result<(), ServerError> {
+    bind(address).await.map(drop)
+}
+
 pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
     let bound = TcpListener::bind(address).await;
     bound.map_err(|source| ServerError::Listen { address, source })

@@ -17,7 +17,7 @@ use super::limits::Limits;
 use super::listing;
 use super::room::Room;
 use super::stored::{self, Found, Stored, StoredParts};
-use crate::durable::{self, DurableFile};
+use crate::durable::{self, DurableFile, free_bytes};
 use crate::package::{
     CHAIN_NAME, MANIFEST_NAME, Manifest, ManifestSignature, PackageExpectations, PartEntry,
     PartName, SIGNATURE_NAME, Totals, UnverifiedManifest,
@@ -413,10 +413,4 @@ impl Write for HashingWriter {
 
 fn is_listed(part: &PartEntry, stored: &Stored) -> bool {
     part.sealed_bytes == stored.bytes && part.sealed_digest == stored.blake3
-}
-
-/// Bytes that this user may still write to the disk a directory lies on.
-fn free_bytes(directory: &Path) -> io::Result<u64> {
-    let disk = rustix::fs::statvfs(directory)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -126,6 +126,33 @@ pub(super) fn find(
     }
 }
 
+/// What [`find`] would find: whether the package is closed, its parts and their bytes. Changes
+/// nothing and reads no part.
+pub(super) fn examine(
+    directory: &Path,
+    session: &PackageExpectations,
+) -> Result<(bool, u64, u64), InboxError> {
+    let failed = |source| InboxError::Io { path: directory.to_owned(), source };
+    match directory.join(MANIFEST_NAME).symlink_metadata() {
+        Ok(_) => {
+            let (Found::Closed { parts, .. } | Found::Open { parts }) = closed(directory, session)?;
+            return Ok((true, parts.len() as u64, parts.bytes()));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let (mut parts, mut bytes) = (0, 0);
+    if directory.try_exists().map_err(failed)? {
+        each_part(directory, Leftovers::Pass, |_, path, file| {
+            let unreadable = |source| InboxError::Io { path: path.to_owned(), source };
+            parts += 1;
+            bytes += file.metadata().map_err(unreadable)?.len();
+            Ok(())
+        })?;
+    }
+    Ok((false, parts, bytes))
+}
+
 /// What a closed package holds: its manifest says it.
 fn closed(directory: &Path, session: &PackageExpectations) -> Result<Found, InboxError> {
     let failed =
@@ -145,22 +172,12 @@ fn open(
     records: &Records,
     progress: &Progress,
 ) -> Result<StoredParts, InboxError> {
-    let failed = |source| InboxError::Io { path: directory.to_owned(), source };
     let mut parts = StoredParts::default();
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let unreadable = |source| InboxError::Io { path: path.clone(), source };
-        let file = durable::open_regular(&path).map_err(unreadable)?;
-        if file.is_some() && [SIGNATURE_NAME, CHAIN_NAME].contains(&name) {
-            continue;
-        }
-        let (Ok(name), Some(file)) = (name.parse(), file) else {
-            return Err(InboxError::Extra { path });
-        };
+    each_part(directory, Leftovers::Refuse, |name, path, file| {
         if progress.stopped() {
             return Err(InboxError::Stopped);
         }
+        let unreadable = |source| InboxError::Io { path: path.to_owned(), source };
         let metadata = file.metadata().map_err(unreadable)?;
         let part = match records.get(&name) {
             Some(record) if record.file == FileIdentity::of(&metadata) => {
@@ -173,8 +190,43 @@ fn open(
             }
         };
         parts.insert(name, part);
-    }
+        Ok(())
+    })?;
     Ok(parts)
+}
+
+/// What to do about unfinished files: they were removed before, or will be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leftovers {
+    Refuse,
+    Pass,
+}
+
+/// Opens the parts of a package that is still open, one after the other: beside them only a
+/// signature may lie.
+fn each_part(
+    directory: &Path,
+    leftovers: Leftovers,
+    mut each: impl FnMut(PartName, &Path, File) -> Result<(), InboxError>,
+) -> Result<(), InboxError> {
+    let failed = |source| InboxError::Io { path: directory.to_owned(), source };
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if leftovers == Leftovers::Pass && path.file_name().is_some_and(durable::is_temporary) {
+            continue;
+        }
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let unreadable = |source| InboxError::Io { path: path.clone(), source };
+        let file = durable::open_regular(&path).map_err(unreadable)?;
+        if file.is_some() && [SIGNATURE_NAME, CHAIN_NAME].contains(&name) {
+            continue;
+        }
+        let (Ok(name), Some(file)) = (name.parse(), file) else {
+            return Err(InboxError::Extra { path });
+        };
+        each(name, &path, file)?;
+    }
+    Ok(())
 }
 
 /// Reads a part of which nothing is recorded, and makes sure that what was read stays.

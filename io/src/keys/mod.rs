@@ -14,6 +14,8 @@ mod public_key;
 mod recipient;
 mod sender_key;
 
+pub use age::x25519::Identity;
+
 pub use agreement::{AgreementKey, AgreementKeyError};
 pub use kms::{KmsAction, KmsError, KmsKey, KmsKeyId, KmsKeyIdError};
 pub use pem::PemError;

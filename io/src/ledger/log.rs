@@ -66,6 +66,19 @@ impl Log {
         party: PartyId,
         mut each: impl FnMut(&Entry) -> Result<(), LedgerDefect>,
     ) -> Result<(Self, Tail), LedgerDefect> {
+        let (log, tail, size) = Self::check(file, fingerprint, party, &mut each)?;
+        let tail = log.adopt(tail, size, each)?;
+        Ok((log, tail))
+    }
+
+    /// Checks all that counts and gives every entry of it to `each`; returns where that ends,
+    /// and where the file does. Writes nothing.
+    pub(super) fn check(
+        file: DurableLog,
+        fingerprint: &Fingerprint,
+        party: PartyId,
+        mut each: impl FnMut(&Entry) -> Result<(), LedgerDefect>,
+    ) -> Result<(Self, Tail, u64), LedgerDefect> {
         let (size, _) = file.size_and_mode()?;
         if size < HEADER_BYTES {
             return Err(LedgerDefect::Truncated { expected: HEADER_BYTES, got: size });
@@ -89,9 +102,7 @@ impl Log {
         }
         let failed = AtomicBool::new(false);
         let committed = Mutex::new(committed);
-        let log = Self { file, header, digest_key, committed, failed };
-        let tail = log.adopt(tail, size, each)?;
-        Ok((log, tail))
+        Ok((Self { file, header, digest_key, committed, failed }, tail, size))
     }
 
     /// Takes the whole entries behind what is committed, cuts off the rest, and commits.

@@ -102,10 +102,6 @@ impl Ledger {
         let path = Self::path_in(state, fingerprint, sender);
         let mut index = Index::default();
         let opened = open_locked(&path).and_then(|file| {
-            let (_, mode) = file.size_and_mode()?;
-            if mode & 0o077 != 0 {
-                return Err(LedgerDefect::Permissions { mode });
-            }
             note_process(&path)?;
             Log::open(file, fingerprint, sender, |entry| index.add(entry))
         });
@@ -113,6 +109,25 @@ impl Ledger {
         let state = Mutex::new(State { tail, index });
         let version_label = fingerprint.label("ledger-version");
         Ok(Self { path, fingerprint: *fingerprint, sender, version_label, log, state })
+    }
+
+    /// Checks all of a ledger as [`Self::open`] does, and writes nothing; returns the parts that
+    /// were sealed last.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn examine(
+        state: &Path,
+        fingerprint: &Fingerprint,
+        sender: PartyId,
+    ) -> Result<Vec<PartRecord>, LedgerError> {
+        let path = Self::path_in(state, fingerprint, sender);
+        let mut index = Index::default();
+        let checked = open_locked(&path).and_then(|file| {
+            Log::check(file, fingerprint, sender, |entry| index.add(entry)).map(drop)
+        });
+        checked.map_err(|defect| LedgerError { path, defect })?;
+        Ok(index.parts())
     }
 
     /// The session that it is of.
@@ -276,7 +291,7 @@ fn head(kind: u32, ids: IdRange, payload_bytes: usize) -> RawEntry {
 }
 
 fn open_locked(path: &Path) -> Result<DurableLog, LedgerDefect> {
-    DurableLog::open(path).map_err(|error| match error.kind() {
+    let file = DurableLog::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => LedgerDefect::Missing,
         io::ErrorKind::InvalidInput => LedgerDefect::NotALedger,
         io::ErrorKind::WouldBlock => {
@@ -286,7 +301,9 @@ fn open_locked(path: &Path) -> Result<DurableLog, LedgerDefect> {
             LedgerDefect::InUse { process }
         }
         _ => error.into(),
-    })
+    })?;
+    let (_, mode) = file.size_and_mode()?;
+    if mode & 0o077 != 0 { Err(LedgerDefect::Permissions { mode }) } else { Ok(file) }
 }
 
 /// Notes which process has the lock, for the message of the next one; nothing else reads it.

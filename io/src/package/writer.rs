@@ -41,13 +41,27 @@ impl PackageWriter {
         let directory = directory.into();
         let failed = |error| io_error("create", &directory, error);
         durable::create_directory(&directory).map_err(failed)?;
-        let writer = Self { directory, session, recipient, certificate: None };
-        writer.check_open()?;
-        // Now, and not when the package is to be closed and all the work is done.
-        writer.parts()?;
+        let (writer, _) = Self::examine(directory, session, recipient)?;
         durable::remove_leftovers(&writer.directory)
             .map_err(|error| io_error("clean up", &writer.directory, error))?;
         Ok(writer)
+    }
+
+    /// Looks whether a package can be made in a directory that is there, as [`Self::create`]
+    /// does, and which parts it has; changes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn examine(
+        directory: PathBuf,
+        session: PackageExpectations,
+        recipient: Recipient,
+    ) -> Result<(Self, Vec<(PartName, u64)>), PackageError> {
+        let writer = Self { directory, session, recipient, certificate: None };
+        writer.check_open()?;
+        // Now, and not when the package is to be closed and all the work is done.
+        let parts = writer.parts()?;
+        Ok((writer, parts))
     }
 
     /// Signs the manifest with a certificate: a package of a session with certificates cannot

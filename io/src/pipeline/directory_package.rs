@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use reshare_engine::ids::IdRange;
+use reshare_engine::party::PartyId;
 use reshare_engine::rows::Rows;
 
 use super::destination::Found;
@@ -15,7 +16,7 @@ use super::sender::LedgeredSender;
 use crate::durable;
 use crate::ledger::PartRecord;
 use crate::package::{ManifestContent, PackageError, PackageWriter, PartName, SealedPart};
-use crate::session::Session;
+use crate::session::{Session, SessionTrust};
 
 /// The directory, which no other run may use meanwhile.
 pub(crate) struct DirectoryPackage {
@@ -97,14 +98,41 @@ impl DirectoryPackage {
     }
 }
 
+/// Looks whether a sender can make its package in a directory, as a run does when it begins,
+/// and changes nothing. Returns the bytes of the parts that are there; `None` when there is no
+/// such directory yet.
+///
+/// # Errors
+/// As a run: closed already, in use, something else lies there, or what the file system says.
+pub fn examine_package(
+    session: &Session,
+    sender: PartyId,
+    trust: Option<&SessionTrust>,
+    directory: &Path,
+) -> Result<Option<(usize, u64)>, PipelineError> {
+    let expectations = super::packages::expectations(session, sender, trust)?;
+    if !directory.try_exists().map_err(|error| cannot_lock(directory, error))? {
+        return Ok(None);
+    }
+    let _in_use = lock_existing(directory)?;
+    let recipient = session.receiver().recipient.clone();
+    let (_, parts) = PackageWriter::examine(directory.to_owned(), expectations, recipient)?;
+    Ok(Some((parts.len(), parts.iter().map(|(_, bytes)| bytes).sum())))
+}
+
 /// Locks the directory of a package: two runs would replace each other's parts, and the
 /// manifest of one would list what the other has written.
 fn lock(directory: &Path) -> Result<File, PipelineError> {
-    let failed = |source| {
-        let (action, path) = ("lock", directory.to_owned());
-        PackageError::Io { action, path, source }
-    };
-    durable::create_directory(directory).map_err(failed)?;
+    durable::create_directory(directory).map_err(|error| cannot_lock(directory, error))?;
+    lock_existing(directory)
+}
+
+fn cannot_lock(directory: &Path, source: std::io::Error) -> PackageError {
+    PackageError::Io { action: "lock", path: directory.to_owned(), source }
+}
+
+fn lock_existing(directory: &Path) -> Result<File, PipelineError> {
+    let failed = |error| cannot_lock(directory, error);
     let file = File::open(directory).map_err(failed)?;
     match durable::lock_soon(&file) {
         Ok(()) => Ok(file),

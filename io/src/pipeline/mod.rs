@@ -11,6 +11,7 @@ use error::PipelineError;
 use progress::Progress;
 
 pub mod deliver;
+pub mod directory_package;
 pub mod error;
 pub mod export;
 pub mod load;
@@ -28,7 +29,6 @@ pub mod workers;
 
 mod conflicts;
 mod destination;
-mod directory_package;
 mod joined_ids;
 mod merged;
 mod open_ahead;

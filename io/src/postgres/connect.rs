@@ -104,6 +104,17 @@ impl Database {
         }
     }
 
+    /// As [`Database::connect`], for statements that change nothing: the server refuses others.
+    ///
+    /// # Errors
+    /// As [`Database::connect`].
+    pub async fn connect_read_only(&self) -> Result<PgConnection, ConnectError> {
+        let mut connection = self.connect().await?;
+        let set = sqlx::raw_sql("SET default_transaction_read_only = on");
+        set.execute(&mut connection).await.map_err(|error| self.failure(error))?;
+        Ok(connection)
+    }
+
     fn failure(&self, error: sqlx::Error) -> ConnectError {
         let (server, source) = (self.to_string(), DatabaseError::from(error));
         match source.code() {

@@ -319,7 +319,7 @@ async fn decode_copy(
 }
 
 /// A failure to say goodbye changes nothing: the server sees the connection close anyway.
-pub(super) async fn close(connection: PgConnection) {
+pub(crate) async fn close(connection: PgConnection) {
     if let Err(error) = connection.close().await {
         let error = DatabaseError::from(error);
         tracing::debug!(%error, "a connection did not close in order");

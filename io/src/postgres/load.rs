@@ -80,6 +80,30 @@ impl Loader {
         Ok(Self { database: database.clone(), table, progress, options, control, loaded })
     }
 
+    /// As [`Loader::open`], without making the progress table and on a connection that changes
+    /// nothing: to find out what a load would begin with.
+    ///
+    /// # Errors
+    /// As [`Loader::open`].
+    pub async fn examine(
+        database: &Database,
+        spec: &TableSpec,
+        fingerprint: Fingerprint,
+        options: LoadOptions,
+    ) -> Result<Self, LoadError> {
+        let mut control = database.connect_read_only().await?;
+        let table = Arc::new(Table::inspect(&mut control, spec).await?);
+        lock(&mut control, spec.name(), fingerprint, Duration::ZERO).await?;
+        let progress = Progress::of(spec.name(), fingerprint)?;
+        let failed = |source| LoadError::Database { table: spec.name().clone(), source };
+        let mut loaded = vec![];
+        if progress.exists(&mut control).await.map_err(failed)? {
+            loaded = progress.loaded(&mut control).await.map_err(failed)?;
+        }
+        check_still_there(&mut control, spec, &loaded).await?;
+        Ok(Self { database: database.clone(), table, progress, options, control, loaded })
+    }
+
     /// The table with its real types.
     #[must_use]
     pub fn table(&self) -> &Arc<Table> {

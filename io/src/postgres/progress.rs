@@ -90,12 +90,19 @@ impl Progress {
         Ok(Self { table, schema: target.schema().to_owned(), fingerprint })
     }
 
+    /// Whether the table is there.
+    pub(super) async fn exists(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<bool, DatabaseError> {
+        let exists = sqlx::query_scalar("SELECT pg_catalog.to_regclass($1) IS NOT NULL");
+        Ok(exists.bind(&self.table).fetch_one(connection).await?)
+    }
+
     /// Creates the table where it is missing, and never touches one that is there: its owner
     /// may be another user.
     pub(super) async fn create(&self, connection: &mut PgConnection) -> Result<(), DatabaseError> {
-        let exists = sqlx::query_scalar("SELECT pg_catalog.to_regclass($1) IS NOT NULL");
-        let exists: bool = exists.bind(&self.table).fetch_one(&mut *connection).await?;
-        if exists {
+        if self.exists(connection).await? {
             return Ok(());
         }
         // Two that find it missing would collide in the catalog: one after the other.

@@ -120,6 +120,11 @@ impl TableSpec {
         quote_identifier(&self.id_column)
     }
 
+    /// The names of the columns that are moved: id, agree columns, share columns.
+    pub fn column_names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.id_column.as_str()).chain(column_names(&self.layout))
+    }
+
     /// The columns as SQL in the order of a COPY: id, agree columns, share columns.
     #[must_use]
     pub fn columns_sql(&self) -> String {

@@ -51,6 +51,14 @@ pub(super) fn parse(certificate: &[u8]) -> Result<X509Certificate<'_>, Certifica
     }
 }
 
+/// The last moment of a certificate's life.
+///
+/// # Errors
+/// [`CertificateError::Malformed`].
+pub fn not_after(certificate: &[u8]) -> Result<OffsetDateTime, CertificateError> {
+    Ok(parse(certificate)?.validity().not_after.to_datetime())
+}
+
 /// Whether the key usage is there and names digitalSignature.
 pub(super) fn may_sign(certificate: &[u8]) -> Result<bool, CertificateError> {
     let parsed = parse(certificate)?;

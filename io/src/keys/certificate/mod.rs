@@ -15,6 +15,6 @@ mod verify;
 pub use anchor::TrustAnchor;
 pub use chain::CertificateChain;
 pub use error::CertificateError;
-pub use extensions::{matches_name, names_in};
+pub use extensions::{matches_name, names_in, not_after};
 pub use party::PartyCertificate;
 pub use verify::{Purpose, SignatureContext, verify, verify_signature};

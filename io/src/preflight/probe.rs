@@ -1,0 +1,67 @@
+//! A connection that looks and changes nothing.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::postgres::connect::{ConnectError, Database};
+use crate::postgres::error::DatabaseError;
+use crate::postgres::schema::SchemaError;
+use crate::postgres::table::{Table, TableName, TableSpec};
+
+/// A look at one database. Every statement is a read-only transaction of its own: the server
+/// refuses others, and one that fails does not end the next.
+#[derive(Debug)]
+pub struct Probe {
+    pub(super) connection: PgConnection,
+}
+
+impl Probe {
+    /// Connects, with the same settings as every other connection of this program.
+    ///
+    /// # Errors
+    /// A [`ConnectError`] that names the server.
+    pub async fn open(database: &Database) -> Result<Self, ConnectError> {
+        Ok(Self { connection: database.connect_read_only().await? })
+    }
+
+    /// Checks the table, as an export and a load do.
+    ///
+    /// # Errors
+    /// As [`Table::inspect`].
+    pub async fn table(&mut self, spec: &TableSpec) -> Result<Table, SchemaError> {
+        Table::inspect(&mut self.connection, spec).await
+    }
+
+    /// Whether a policy would hide rows from this role; every statement of this program then
+    /// fails, so that none is left out unnoticed.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn hides_rows(&mut self, table: &TableName) -> Result<bool, DatabaseError> {
+        let sql = "SELECT pg_catalog.row_security_active($1::text)";
+        let active = sqlx::query_scalar(sql).bind(table.sql());
+        Ok(active.fetch_one(&mut self.connection).await?)
+    }
+
+    /// Whether the table is UNLOGGED: a crash of the server empties it.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn is_unlogged(&mut self, table: &TableName) -> Result<bool, DatabaseError> {
+        let sql = "SELECT relpersistence = 'u' FROM pg_catalog.pg_class \
+                   WHERE oid = pg_catalog.to_regclass($1)";
+        let unlogged = sqlx::query_scalar(sql).bind(table.sql());
+        Ok(unlogged.fetch_optional(&mut self.connection).await?.unwrap_or(false))
+    }
+
+    /// Says goodbye to the server.
+    pub async fn close(self) {
+        crate::postgres::export::close(self.connection).await;
+    }
+
+    /// Asks one question with one answer of yes or no.
+    pub(super) async fn asks(&mut self, sql: String) -> Result<bool, DatabaseError> {
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await?;
+        Ok(row.try_get::<Option<bool>, _>(0)?.unwrap_or(false))
+    }
+}

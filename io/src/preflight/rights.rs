@@ -1,0 +1,174 @@
+//! Whether the role may do what a run does.
+
+use sqlx::Row;
+
+use super::Probe;
+use crate::postgres::error::DatabaseError;
+use crate::postgres::progress::PROGRESS_TABLE;
+use crate::postgres::table::{NameError, TableName, TableSpec, quote_identifier};
+
+/// What a run does with a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableUse {
+    /// Reads it: a sender.
+    Read,
+    /// Adds rows, and removes those that are there where they are to be replaced: the receiver.
+    Load {
+        /// Whether rows may be replaced.
+        replace: bool,
+    },
+}
+
+/// A right that the role lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingRight {
+    /// What is needed, and on what, as SQL says it: `SELECT ON TABLE "a"."b"`.
+    pub grant: String,
+}
+
+impl Probe {
+    /// Who this is.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn role(&mut self) -> Result<String, DatabaseError> {
+        let role = sqlx::query_scalar("SELECT current_user::text");
+        Ok(role.fetch_one(&mut self.connection).await?)
+    }
+
+    /// The rights that are needed on a table that is there, and missing.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn missing_rights(
+        &mut self,
+        spec: &TableSpec,
+        needed: TableUse,
+    ) -> Result<Vec<MissingRight>, DatabaseError> {
+        let table = spec.name();
+        let mut missing = Missing { probe: self, rights: vec![] };
+        missing.schema(table, "USAGE").await?;
+        // What is done with the table as a whole: the lock of a snapshot, the reading back.
+        missing.table(table, "SELECT").await?;
+        if let TableUse::Load { replace } = needed {
+            missing.insert(spec).await?;
+            if replace {
+                missing.table(table, "UPDATE").await?;
+                missing.table(table, "DELETE").await?;
+            }
+            missing.progress_table(table).await?;
+            missing.tables_of_triggers(table).await?;
+        }
+        Ok(missing.rights)
+    }
+}
+
+struct Missing<'a> {
+    probe: &'a mut Probe,
+    rights: Vec<MissingRight>,
+}
+
+impl Missing<'_> {
+    async fn schema(&mut self, table: &TableName, right: &str) -> Result<(), DatabaseError> {
+        let schema = table.schema();
+        let sql = format!("SELECT pg_catalog.has_schema_privilege({}, '{right}')", literal(schema));
+        if !self.probe.asks(sql).await? {
+            self.push(format!("{right} ON SCHEMA {}", quote_identifier(schema)));
+        }
+        Ok(())
+    }
+
+    async fn table(&mut self, table: &TableName, right: &str) -> Result<(), DatabaseError> {
+        let sql = format!("SELECT pg_catalog.has_table_privilege({}, '{right}')", oid_of(table));
+        if !self.probe.asks(sql).await? {
+            self.push(format!("{right} ON TABLE {}", table.sql()));
+        }
+        Ok(())
+    }
+
+    /// COPY takes the right on the columns that it fills, too.
+    async fn insert(&mut self, spec: &TableSpec) -> Result<(), DatabaseError> {
+        let columns: Vec<String> = spec.column_names().map(literal).collect();
+        let sql = format!(
+            "SELECT bool_and(pg_catalog.has_column_privilege({}, name, 'INSERT')) \
+             FROM unnest(ARRAY[{}]::text[]) AS name",
+            oid_of(spec.name()),
+            columns.join(", ")
+        );
+        if !self.probe.asks(sql).await? {
+            self.push(format!("INSERT ON TABLE {}", spec.name().sql()));
+        }
+        Ok(())
+    }
+
+    async fn progress_table(&mut self, table: &TableName) -> Result<(), DatabaseError> {
+        let Ok::<_, NameError>(progress) = table.beside(PROGRESS_TABLE) else { return Ok(()) };
+        if self.exists(&progress).await? {
+            self.table(&progress, "SELECT").await?;
+            return self.table(&progress, "INSERT").await;
+        }
+        self.schema(table, "CREATE").await
+    }
+
+    /// The newer table of iris-mpc: its trigger reads another table with the rights of whoever
+    /// inserts.
+    async fn tables_of_triggers(&mut self, table: &TableName) -> Result<(), DatabaseError> {
+        let sql = format!(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger t \
+             JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid \
+             WHERE t.tgrelid = {} AND t.tgenabled IN ('O', 'A') AND NOT p.prosecdef \
+               AND p.proname = 'update_iris_metadata')",
+            oid_of(table)
+        );
+        if !self.probe.asks(sql).await? {
+            return Ok(());
+        }
+        let Ok(control) = table.beside("rerand_control") else { return Ok(()) };
+        if self.exists(&control).await? { self.table(&control, "SELECT").await } else { Ok(()) }
+    }
+
+    async fn exists(&mut self, table: &TableName) -> Result<bool, DatabaseError> {
+        self.probe.asks(format!("SELECT {} IS NOT NULL", oid_of(table))).await
+    }
+
+    fn push(&mut self, grant: String) {
+        self.rights.push(MissingRight { grant });
+    }
+}
+
+/// A table by its place in the catalog: `regclass` would need USAGE on the schema.
+pub(super) fn oid_of(table: &TableName) -> String {
+    format!(
+        "(SELECT c.oid FROM pg_catalog.pg_class c \
+          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+          WHERE n.nspname = {} AND c.relname = {})",
+        literal(table.schema()),
+        literal(table.table())
+    )
+}
+
+/// A text as SQL.
+pub(super) fn literal(text: &str) -> String {
+    // `E` so that a backslash means the same whatever standard_conforming_strings says.
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+impl Probe {
+    /// Runs a query that answers with texts.
+    pub(super) async fn texts(&mut self, sql: String) -> Result<Vec<String>, DatabaseError> {
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        let rows = query.fetch_all(&mut self.connection).await?;
+        let texts: Result<_, sqlx::Error> = rows.iter().map(|row| row.try_get(0)).collect();
+        Ok(texts?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_stays_one_whatever_it_holds() {
+        assert_eq!(literal("a'; DROP TABLE b; --\\"), "E'a''; DROP TABLE b; --\\\\'");
+    }
+}
