@@ -228,21 +228,29 @@ impl Failure {
         self
     }
 
-    /// Prints the chain of causes and the hint to standard error.
-    pub(crate) fn print(&self) {
-        let mut message = format!("error: {}", self.error);
-        let mut told = self.error.to_string();
+    /// The error and its causes, the last one at the end.
+    pub(crate) fn causes(&self) -> Vec<String> {
+        let mut told = vec![self.error.to_string()];
         let mut cause = self.error.source();
         while let Some(error) = cause {
             let text = error.to_string();
             // Some libraries repeat their cause in their own text: say it once.
-            if !told.contains(&text) {
-                message.push_str("\n  caused by: ");
-                message.push_str(&text);
-                told = text;
+            if !told.last().is_some_and(|last| last.contains(&text)) {
+                told.push(text);
             }
             cause = error.source();
         }
+        told
+    }
+
+    /// What to do next, where it is known.
+    pub(crate) fn next_step(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Prints the chain of causes and the hint to standard error.
+    pub(crate) fn print(&self) {
+        let mut message = format!("error: {}", self.causes().join("\n  caused by: "));
         if let Some(hint) = &self.hint {
             message.push_str("\nhint: ");
             message.push_str(hint);

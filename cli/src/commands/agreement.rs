@@ -28,6 +28,11 @@ pub(crate) struct AgreementKeyArgs {
 }
 
 impl AgreementKeyArgs {
+    /// Whether there is a key to open.
+    pub(crate) fn is_given(&self) -> bool {
+        self.agreement_key.is_some() || self.my_kms_key_arn.is_some()
+    }
+
     /// Opens the key, and agrees with the other sender on the session's keys.
     pub(crate) fn agree(&self, session: &Session) -> Result<SenderKeys, Failure> {
         let own = match (&self.agreement_key, &self.my_kms_key_arn) {

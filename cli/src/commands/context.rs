@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
-use reshare_io::keys::{IdentityError, PrivateFileError, load_identity};
+use reshare_io::keys::{Identity, IdentityError, PrivateFileError, load_identity};
+use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::packages::Packages;
 use reshare_io::pipeline::rows_wanted::RowIds;
 use reshare_io::pipeline::sender::SenderKeys;
@@ -15,6 +16,7 @@ use reshare_io::session::{IdList, IdListError, Session, SessionError, parse_fing
 use secrecy::SecretString;
 use time::OffsetDateTime;
 
+use super::AgreementKeyArgs;
 use super::credentials::trust;
 use crate::args::{DatabaseArgs, PackagesArgs, SenderKeyArgs, SessionArgs, WorkArgs};
 use crate::argv::ENV_PREFIX;
@@ -81,19 +83,42 @@ impl Context {
     ) -> Result<SenderKeys, Failure> {
         check_fingerprint(&self.session, keys.expect_fingerprint.as_deref())?;
         let credentials = &keys.credentials;
+        self.check_time()?;
+        let keys = self.agreed_keys(args, &keys.agreement)?;
+        super::credentials::add(&self.session, keys, credentials)
+    }
+
+    /// Checks that the session is alive by this machine's clock.
+    pub(crate) fn check_time(&self) -> Result<(), Failure> {
         self.session.check_time(OffsetDateTime::now_utc()).map_err(|error| {
             Failure::refused(error).hint("check this machine's clock, or agree on a new session")
-        })?;
-        let keys = keys.agreement.agree(&self.session)?;
-        if let Some(claimed) = args.checks.party_id
-            && claimed != u64::from(keys.sender().index())
-        {
-            let found = keys.sender();
-            let error =
-                format!("--party-id is {claimed}, but the agreement key is party {found}'s");
-            return Err(Failure::refused(error));
+        })
+    }
+
+    /// The session's keys, of the sender that `--party-id` names where it is given.
+    pub(crate) fn agreed_keys(
+        &self,
+        args: &SessionArgs,
+        key: &AgreementKeyArgs,
+    ) -> Result<SenderKeys, Failure> {
+        let keys = key.agree(&self.session)?;
+        let found = keys.sender();
+        match args.checks.party_id {
+            Some(claimed) if claimed != u64::from(found.index()) => Err(Failure::refused(format!(
+                "--party-id is {claimed}, but the agreement key is party {found}'s"
+            ))),
+            _ => Ok(keys),
         }
-        super::credentials::add(&self.session, keys, credentials)
+    }
+
+    /// Opens the receiver's identity, which must open what is sealed for the session's
+    /// recipient.
+    pub(crate) fn receiver_identity(&self, path: &Path) -> Result<Identity, Failure> {
+        let identity = open_identity(path)?;
+        if identity.to_public() == self.session.receiver().recipient {
+            return Ok(identity);
+        }
+        Err(PipelineError::OtherIdentity.into())
     }
 
     /// Opens both senders' packages.
@@ -106,10 +131,7 @@ impl Context {
                 );
                 Failure::usage(error)
             })?;
-        let identity = load_identity(&args.identity).map_err(|error| match &error {
-            IdentityError::File(PrivateFileError::Read { .. }) => Failure::failed(error),
-            _ => Failure::refused(error),
-        })?;
+        let identity = open_identity(&args.identity)?;
         let trust = trust(&self.session, &args.authority)?;
         let packages = Packages::open_signed(&self.session, trust.as_ref(), directories, identity)?;
         Ok(Arc::new(packages))
@@ -120,6 +142,13 @@ impl Context {
         let table = table_of(&self.session, party, args.db_schema.as_deref())?;
         Ok(Source { database: database(args.db_url.as_deref())?, table })
     }
+}
+
+fn open_identity(path: &Path) -> Result<Identity, Failure> {
+    load_identity(path).map_err(|error| match &error {
+        IdentityError::File(PrivateFileError::Read { .. }) => Failure::failed(error),
+        _ => Failure::refused(error),
+    })
 }
 
 /// How many of everything work at the same time.

@@ -1,5 +1,8 @@
 //! Certificates, approvals and the authority, from flags.
 
+use std::path::PathBuf;
+
+use reshare_engine::party::PartyId;
 use reshare_io::exchange::{TlsFiles, TlsIdentity};
 use reshare_io::keys::certificate::PartyCertificate;
 use reshare_io::pipeline::sender::{SenderCredentials, SenderKeys};
@@ -59,6 +62,22 @@ pub(super) fn identity(session: &Session, args: &CredentialArgs) -> Result<TlsId
     TlsIdentity::load(&files, session).map_err(Failure::refused)
 }
 
+/// The approvals without which a sender blinds nothing.
+pub(super) fn approvals(
+    session: &Session,
+    trust: &SessionTrust,
+    sender: PartyId,
+    files: &[PathBuf],
+) -> Result<Approvals, Failure> {
+    let approvals = Approvals::load(session, trust, sender, files, OffsetDateTime::now_utc());
+    approvals.map_err(|error| {
+        Failure::refused(error).hint(
+            "the receiver and the other sender run `reshare session approve` on the session file \
+             they agreed to; give what it writes with --approval FILE",
+        )
+    })
+}
+
 /// Adds certificate and verified approvals to a sender's keys, where the session uses
 /// certificates.
 pub(super) fn add(
@@ -75,13 +94,7 @@ pub(super) fn add(
     };
     let certificate = certificate(&args.certificate)?;
     let now = OffsetDateTime::now_utc();
-    let approvals = Approvals::load(session, &trust, keys.sender(), &args.approvals, now);
-    let approvals = approvals.map_err(|error| {
-        Failure::refused(error).hint(
-            "the receiver and the other sender run `reshare session approve` on the session file \
-             they agreed to; give what it writes with --approval FILE",
-        )
-    })?;
+    let approvals = approvals(session, &trust, keys.sender(), &args.approvals)?;
     let credentials = SenderCredentials { trust, certificate, approvals };
     keys.with_credentials(session, credentials, now).map_err(Failure::refused)
 }

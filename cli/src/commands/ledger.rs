@@ -70,7 +70,7 @@ pub(crate) fn ledgered(
     ledgered.map_err(failure)
 }
 
-fn failure(error: LedgerError) -> Failure {
+pub(crate) fn failure(error: LedgerError) -> Failure {
     let hint = ledger_hint(&error);
     let failure = if error.is_refusal() { Failure::refused(error) } else { Failure::failed(error) };
     failure.hint(hint)

@@ -9,6 +9,7 @@ pub(crate) use ledger::ledger_hint;
 
 mod agreement;
 mod approve;
+mod check;
 mod completions;
 mod context;
 mod credentials;
@@ -52,7 +53,7 @@ Exit codes:
   1    failed: running it again may help
   2    usage: the command line makes no sense
   3    done, but rows were left over: the report lists them
-  4    refused: integrity, keys or session
+  4    refused: integrity, keys or session; or `check` found something not ok
   130  stopped by Ctrl-C (143: by SIGTERM); run it again to go on";
 
 #[derive(Debug, Subcommand)]
@@ -65,6 +66,8 @@ enum Command {
     Pki(pki::PkiArgs),
     /// Make, show or approve a session
     Session(session::SessionCommand),
+    /// Look at everything a run needs, before it: changes nothing
+    Check(check::CheckCommand),
     /// Sender: write the table's shares to a share file
     Export(export::ExportArgs),
     /// Sender: blind and seal a share file into a package
@@ -104,6 +107,7 @@ impl Cli {
             Command::Kms(command) => command.run(output),
             Command::Pki(args) => args.run(output),
             Command::Session(command) => command.run(output),
+            Command::Check(command) => command.run(output),
             Command::Export(args) => args.run(output),
             Command::Pack(args) => args.run(output),
             Command::Send(args) => args.run(output),

@@ -74,7 +74,7 @@ pub(crate) struct ReceiveArgs {
 /// What a sender can make this machine do. The largest part is the session's.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
-struct LimitArgs {
+pub(super) struct LimitArgs {
     /// Parts in a package
     #[arg(long, value_name = "N", default_value_t = Limits::default().parts)]
     max_parts: usize,
@@ -113,7 +113,7 @@ struct LimitArgs {
 }
 
 impl LimitArgs {
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         Limits {
             parts: self.max_parts,
             package_bytes: self.max_package_bytes,
@@ -187,10 +187,7 @@ impl ReceiveArgs {
             return Ok(None);
         };
         // A wrong identity is told of now and not after hours of delivery.
-        let opened = load_identity(&identity).map_err(Failure::refused)?;
-        if opened.to_public() != context.session.receiver().recipient {
-            return Err(Failure::refused("the identity is not that of the session's recipient"));
-        }
+        context.receiver_identity(&identity)?;
         let source = context.source(context.session.receiver().party, &self.database)?;
         let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);

@@ -1,0 +1,175 @@
+//! The authority, this party's certificate, and the approvals of the others.
+
+use std::path::PathBuf;
+
+use reshare_engine::party::PartyId;
+use reshare_io::exchange::TlsIdentity;
+use reshare_io::keys::certificate::{CertificateError, PartyCertificate, Purpose, not_after};
+use reshare_io::session::{Session, SessionTrust};
+use time::{Duration, OffsetDateTime};
+
+use super::checklist::Checklist;
+use super::session::utc;
+use crate::args::{AuthorityArgs, CertificateArgs, TlsArgs};
+use crate::commands::credentials;
+use crate::exit::Failure;
+
+/// With fewer days than these it is time for another certificate.
+const LEAST_LIFE: Duration = Duration::days(7);
+
+/// What this party has shown so far.
+pub(super) struct Credentials {
+    pub(super) trust: Option<SessionTrust>,
+    pub(super) certificate: Option<PartyCertificate>,
+}
+
+/// Opens the authority and this party's certificate, where the session uses any.
+pub(super) fn open(
+    list: &mut Checklist,
+    session: &Session,
+    authority: &AuthorityArgs,
+    own: &CertificateArgs,
+) -> Credentials {
+    let mut opened = Credentials { trust: None, certificate: None };
+    if session.ca_sha256().is_none() {
+        // A flag that has nothing to do here is refused by the commands, too.
+        if list.take("authority", credentials::trust(session, authority)).is_some() {
+            list.ok("authority", "this session uses no certificates");
+        }
+        return opened;
+    }
+    match &authority.ca_file {
+        None => list.not_checked("authority", "--ca-file FILE"),
+        Some(path) => {
+            let trust = list.take("authority", credentials::trust(session, authority));
+            opened.trust = trust.flatten();
+            if opened.trust.is_some() {
+                list.ok("authority", format!("{} is the session's", path.display()));
+            }
+        }
+    }
+    match (&own.certificate, &own.certificate_key) {
+        (Some(_), Some(_)) => {
+            let loaded = credentials::certificate(own).map_err(|failure| {
+                failure.hint("see `reshare pki issue`: a PEM chain, and its key of mode 0600")
+            });
+            opened.certificate = list.take("certificate", loaded);
+        }
+        _ => list.not_checked("certificate", "--certificate FILE and --certificate-key FILE"),
+    }
+    opened
+}
+
+impl Credentials {
+    /// Whose certificate it says it is.
+    pub(super) fn claimed_party(&self) -> Option<PartyId> {
+        let (trust, certificate) = (self.trust.as_ref()?, self.certificate.as_ref()?);
+        trust.party_of(certificate.chain()).ok()
+    }
+
+    /// Checks that the certificate is a party's, and may do what it is for.
+    pub(super) fn check(
+        &self,
+        list: &mut Checklist,
+        session: &Session,
+        party: Option<PartyId>,
+        purposes: &[Purpose],
+    ) {
+        const WHAT: &str = "certificate";
+        let Some(certificate) = &self.certificate else { return };
+        let Some(trust) = &self.trust else { return list.skipped(WHAT, "the authority") };
+        let now = OffsetDateTime::now_utc();
+        let chain = certificate.chain();
+        let checked = party.map_or_else(|| trust.party_of(chain), Ok).and_then(|party| {
+            let verify = |purpose: &Purpose| trust.verify(chain, party, now, *purpose);
+            purposes.iter().try_for_each(verify).map(|()| party)
+        });
+        let checked = checked.map_err(|error| {
+            let hint = certificate_hint(&error);
+            Failure::refused(error).hint(hint)
+        });
+        let Some(party) = list.take(WHAT, checked) else { return };
+        let name = trust.name_of(party).map(ToString::to_string).unwrap_or_default();
+        list.ok(WHAT, format!("party {party}'s, {name}"));
+        self.check_life(list, session, now);
+    }
+
+    /// Warns of a certificate that ends before the session does, or soon.
+    fn check_life(&self, list: &mut Checklist, session: &Session, now: OffsetDateTime) {
+        const WHAT: &str = "certificate life";
+        let (Some(trust), Some(certificate)) = (&self.trust, &self.certificate) else { return };
+        let all = certificate.chain().certificates().iter().chain([trust.anchor().certificate()]);
+        let ends: Result<Vec<_>, CertificateError> = all.map(|one| not_after(one)).collect();
+        let Some(ends) = list.take(WHAT, ends.map_err(Failure::refused)) else { return };
+        let Some(end) = ends.into_iter().min() else { return };
+        let hint = "have it issued anew, with the same name, before the run";
+        if end < session.not_after() {
+            let session_end = utc(session.not_after());
+            let detail = format!("ends at {}, before the session does at {session_end}", utc(end));
+            list.warning(WHAT, detail, hint);
+        } else if end - now < LEAST_LIFE {
+            list.warning(WHAT, format!("ends at {}", utc(end)), hint);
+        } else {
+            list.ok(WHAT, format!("until {}", utc(end)));
+        }
+    }
+
+    /// Checks the approvals that a sender needs.
+    pub(super) fn check_approvals(
+        &self,
+        list: &mut Checklist,
+        session: &Session,
+        sender: Option<PartyId>,
+        files: &[PathBuf],
+    ) {
+        const WHAT: &str = "approvals";
+        if session.ca_sha256().is_none() {
+            return;
+        }
+        if files.is_empty() {
+            return list.not_checked(WHAT, "--approval FILE, twice: the two other parties'");
+        }
+        let Some(trust) = &self.trust else { return list.skipped(WHAT, "the authority") };
+        let Some(sender) = sender else {
+            return list.skipped(WHAT, "knowing which sender this is");
+        };
+        let approvals = credentials::approvals(session, trust, sender, files);
+        if list.take(WHAT, approvals).is_some() {
+            list.ok(WHAT, "the receiver and the other sender have approved this session");
+        }
+    }
+
+    /// The certificate and the authority as a connection takes them.
+    pub(super) fn tls(
+        &self,
+        session: &Session,
+        authority: &AuthorityArgs,
+        own: &CertificateArgs,
+    ) -> Option<Result<TlsIdentity, Failure>> {
+        // What is wrong with the files was told.
+        self.trust.as_ref().and(self.certificate.as_ref())?;
+        let args = TlsArgs {
+            certificate: own.certificate.clone()?,
+            certificate_key: own.certificate_key.clone()?,
+            ca_file: authority.ca_file.clone()?,
+        };
+        Some(args.identity(session))
+    }
+}
+
+/// What to do about a certificate that is not accepted.
+fn certificate_hint(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::Expired { .. } => "have it issued anew, with the same name",
+        CertificateError::NotYetValid { .. } => "check this machine's clock",
+        CertificateError::OtherName { .. } | CertificateError::NotOneParty { .. } => {
+            "give this party's certificate: one name must equal the session's, see `session show`"
+        }
+        CertificateError::OtherIssuer(_) => "the session's authority must issue it",
+        CertificateError::NoDigitalSignature => "have it issued with key usage digitalSignature",
+        CertificateError::ExtendedKeyUsage(_) => {
+            "have it issued for clientAuth (senders) or serverAuth (the receiver)"
+        }
+        _ => "have it issued anew by the session's authority",
+    }
+}

@@ -1,0 +1,431 @@
+//! The database of either role: server, table, rights, limits, rows.
+
+use reshare_engine::party::PartyId;
+use reshare_io::pipeline::rows_wanted::RowIds;
+use reshare_io::pipeline::workers::Source;
+use reshare_io::postgres::export::ExportError;
+use reshare_io::postgres::load::{LoadOptions, Loader, OnConflict};
+use reshare_io::postgres::table::quote_identifier;
+use reshare_io::preflight::{
+    ColumnDefect, Probe, RowEstimate, Server, TableUse, Trigger, TriggerEffect, read_first_row,
+};
+use reshare_io::session::Session;
+
+use super::checklist::{Checklist, bytes};
+use crate::args::{DatabaseArgs, WorkArgs};
+use crate::commands::context::{Context, workers};
+use crate::exit::Failure;
+
+/// The variables that say where a database is, beside `--db-url`.
+const PLACES: [&str; 6] =
+    ["DATABASE_URL", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"];
+
+/// What to do where the server answers a question with an error.
+const NO_ANSWER: &str = "see what the server says; it may be in its log, too";
+
+/// Looks at a sender's table; returns about how many rows are to be moved.
+pub(super) async fn check_source(
+    list: &mut Checklist,
+    context: &Context,
+    party: PartyId,
+    args: &DatabaseArgs,
+    work: &WorkArgs,
+) -> Option<u64> {
+    let source = source(list, context, party, args)?;
+    let mut look = Look::begin(list, &source).await?;
+    let needed_connections = args.connections.count() as u64 + 1;
+    look.server(needed_connections, TableUse::Read).await;
+    let is_there = look.table().await;
+    let ids = look.list.take("ids", context.row_ids());
+    if !is_there {
+        ["rights", "first row", "rows"]
+            .iter()
+            .for_each(|what| look.list.skipped(what, "the table"));
+        look.probe.close().await;
+        return None;
+    }
+    look.rights(TableUse::Read).await;
+    look.row_security().await;
+    let rows = match &ids {
+        None => {
+            ["first row", "rows"].iter().for_each(|what| look.list.skipped(what, "the ids"));
+            None
+        }
+        Some(ids) => {
+            look.first_row(ids).await;
+            look.rows(&context.session, ids).await
+        }
+    };
+    let Look { list, probe, .. } = look;
+    probe.close().await;
+    let rows = rows?;
+    let workers = workers(args.connections.count(), work);
+    if list
+        .take("parts", rows.check_parts(&context.session, &workers).map_err(Failure::from))
+        .is_some()
+    {
+        let parts = rows.rows.div_ceil(work.batch_size.get() as u64);
+        list.ok("parts", format!("about {parts}, of {} rows at most", work.batch_size));
+    }
+    Some(rows.rows)
+}
+
+/// Looks at the receiver's table.
+pub(super) async fn check_target(
+    list: &mut Checklist,
+    context: &Context,
+    party: PartyId,
+    args: &DatabaseArgs,
+    options: LoadOptions,
+) {
+    let Some(source) = source(list, context, party, args) else { return };
+    let Some(mut look) = Look::begin(list, &source).await else { return };
+    let needed_connections = args.connections.count() as u64 + 1;
+    let replace = options.on_conflict != OnConflict::Error;
+    let table_use = TableUse::Load { replace };
+    look.server(needed_connections, table_use).await;
+    if look.table().await {
+        look.rights(table_use).await;
+        look.row_security().await;
+        let fired = look.triggers(replace).await;
+        look.columns(fired).await;
+        look.unlogged().await;
+        look.loaded(&context.session, options).await;
+    } else {
+        let rest = ["rights", "triggers", "columns", "loaded so far"];
+        rest.iter().for_each(|what| look.list.skipped(what, "the table"));
+    }
+    let Look { list, probe, .. } = look;
+    probe.close().await;
+    size(list, &context.session);
+}
+
+/// Where the table is, if anything says it.
+fn source(
+    list: &mut Checklist,
+    context: &Context,
+    party: PartyId,
+    args: &DatabaseArgs,
+) -> Option<Source> {
+    let is_given =
+        args.db_url.is_some() || PLACES.iter().any(|name| std::env::var_os(name).is_some());
+    if !is_given {
+        list.not_checked("database", "--db-url URL, or set DATABASE_URL");
+        return None;
+    }
+    list.take("database", context.source(party, args))
+}
+
+/// One look at a table and its server.
+struct Look<'a> {
+    list: &'a mut Checklist,
+    probe: Probe,
+    source: &'a Source,
+}
+
+impl<'a> Look<'a> {
+    async fn begin(list: &'a mut Checklist, source: &'a Source) -> Option<Self> {
+        let opened = Probe::open(&source.database).await.map_err(ExportError::from);
+        let hint = "check --db-url, DATABASE_URL or the PG* variables, and whether the server runs";
+        match list.take_found("database", opened, hint) {
+            Some(probe) => Some(Self { list, probe, source }),
+            None => {
+                let rest = ["table", "rights", "rows"];
+                rest.iter().for_each(|what| list.skipped(what, "the database"));
+                None
+            }
+        }
+    }
+
+    async fn server(&mut self, connections: u64, table_use: TableUse) {
+        let server = self.probe.server().await;
+        let Some(server) = self.list.take_answer("database", server) else { return };
+        let place = &self.source.database;
+        self.list.ok("database", format!("PostgreSQL {} at {place}", server.version));
+        if table_use == TableUse::Read {
+            standby(self.list, &server);
+        } else {
+            writable(self.list, &server);
+        }
+        time_limits(self.list, &server);
+        free_connections(self.list, &server, connections);
+    }
+
+    /// Whether the table is the one that the session describes.
+    async fn table(&mut self) -> bool {
+        let inspected = self.probe.table(&self.source.table).await.map_err(ExportError::from);
+        let hint = "the table must be as the session says: see `session show`";
+        let Some(table) = self.list.take_found("table", inspected, hint) else { return false };
+        let layout = table.spec().layout();
+        let (agree, shares) = (layout.agree().len(), layout.shares().len());
+        let name = table.spec().name();
+        self.list.ok("table", format!("{name}: id, {agree} agree columns, {shares} share columns"));
+        true
+    }
+
+    async fn rights(&mut self, table_use: TableUse) {
+        const WHAT: &str = "rights";
+        let missing = self.probe.missing_rights(&self.source.table, table_use).await;
+        let Some(missing) = self.list.take_answer(WHAT, missing) else { return };
+        let role = self.probe.role().await;
+        let Some(role) = self.list.take_answer(WHAT, role) else { return };
+        if missing.is_empty() {
+            return self.list.ok(WHAT, format!("{role} may do all that a run does"));
+        }
+        let names: Vec<&str> = missing.iter().map(|right| right.grant.as_str()).collect();
+        let role_sql = quote_identifier(&role);
+        let grants: Vec<String> =
+            names.iter().map(|grant| format!("GRANT {grant} TO {role_sql};")).collect();
+        self.list.not_ok(WHAT, format!("{role} lacks {}", names.join(", ")), grants.join(" "));
+    }
+
+    async fn row_security(&mut self) {
+        const WHAT: &str = "row security";
+        let hides = self.probe.hides_rows(self.source.table.name()).await;
+        let Some(hides) = self.list.take_answer(WHAT, hides) else { return };
+        if hides {
+            let detail = "policies of the table hold for this role, and may hide rows";
+            let hint = "connect as the table's owner, or ALTER ROLE ... BYPASSRLS";
+            return self.list.not_ok(WHAT, detail, hint);
+        }
+        self.list.ok(WHAT, "no policy hides rows from this role");
+    }
+
+    /// Reads a row as an export does: right, snapshot, types and lengths at once.
+    async fn first_row(&mut self, ids: &RowIds) {
+        const WHAT: &str = "first row";
+        let read = read_first_row(self.source, ids.bounds()).await;
+        let hint = "every row must be as the session says: compare with `session show`";
+        match self.list.take_found(WHAT, read, hint) {
+            None => {}
+            Some(Some(id)) => {
+                self.list.ok(WHAT, format!("id {id} has the session's columns and lengths"))
+            }
+            Some(None) => self.list.warning(
+                WHAT,
+                "there is no row with an id of the session",
+                "check --db-url and --db-schema, and the session's ids",
+            ),
+        }
+    }
+
+    async fn rows(&mut self, session: &Session, ids: &RowIds) -> Option<RowEstimate> {
+        const WHAT: &str = "rows";
+        let estimate = self.probe.rows(&self.source.table, ids).await;
+        let estimate = estimate.map_err(|source| {
+            let table = self.source.table.name().clone();
+            ExportError::Database { table, source }
+        });
+        let estimate = self.list.take_found(WHAT, estimate, NO_ANSWER)?;
+        let shares = estimate.rows.saturating_mul(session.layout().row_share_bytes() as u64);
+        let detail = match estimate.ids {
+            None => "none".to_owned(),
+            Some(found) => format!(
+                "about {} by the planner's estimate, ids {} to {}: {} of shares",
+                estimate.rows,
+                found.first(),
+                found.last(),
+                bytes(shares)
+            ),
+        };
+        self.list.ok(WHAT, detail);
+        Some(estimate)
+    }
+
+    /// Lists the triggers that a load fires; returns whether one sees rows before they are
+    /// stored.
+    async fn triggers(&mut self, replace: bool) -> bool {
+        const WHAT: &str = "triggers";
+        let triggers = self.probe.triggers(&self.source.table, replace).await;
+        let Some(triggers) = self.list.take_answer(WHAT, triggers) else { return false };
+        if triggers.is_empty() {
+            self.list.ok(WHAT, "none fires");
+        }
+        for trigger in &triggers {
+            tell_trigger(self.list, trigger);
+        }
+        triggers.iter().any(|trigger| trigger.effect != TriggerEffect::MayRefuseRows)
+    }
+
+    async fn columns(&mut self, triggers_see_rows: bool) {
+        const WHAT: &str = "columns";
+        let defects = self.probe.column_defects(&self.source.table).await;
+        let Some(defects) = self.list.take_answer(WHAT, defects) else { return };
+        if defects.is_empty() {
+            self.list.ok(WHAT, "those that are not delivered have a default, or may be NULL");
+        }
+        for defect in defects {
+            match defect {
+                ColumnDefect::Unfilled { column } => {
+                    let detail =
+                        format!("{column:?} is not delivered, NOT NULL, and has no default");
+                    if triggers_see_rows {
+                        let hint = "a trigger may fill it; else give it a default";
+                        self.list.warning(WHAT, detail, hint);
+                    } else {
+                        let hint =
+                            format!("ALTER TABLE ... ALTER COLUMN {column:?} SET DEFAULT ...");
+                        self.list.not_ok(WHAT, detail, hint);
+                    }
+                }
+                ColumnDefect::Generated { column } => self.list.not_ok(
+                    WHAT,
+                    format!("{column:?} is delivered, but the server generates it"),
+                    "make it an ordinary column, or a session without it",
+                ),
+            }
+        }
+    }
+
+    async fn unlogged(&mut self) {
+        const WHAT: &str = "durability";
+        let unlogged = self.probe.is_unlogged(self.source.table.name()).await;
+        match self.list.take_answer(WHAT, unlogged) {
+            Some(true) => self.list.warning(
+                WHAT,
+                "the table is UNLOGGED: a crash of the server empties it",
+                "ALTER TABLE ... SET LOGGED before the run",
+            ),
+            Some(false) => self.list.ok(WHAT, "what is committed outlives a crash of the server"),
+            None => {}
+        }
+    }
+
+    /// Begins a load as `rebuild` does, without making or writing anything.
+    async fn loaded(&mut self, session: &Session, options: LoadOptions) {
+        const WHAT: &str = "loaded so far";
+        let Source { database, table } = self.source;
+        let loader = Loader::examine(database, table, session.fingerprint(), options).await;
+        let Some(mut loader) = self.list.take_found(WHAT, loader, NO_ANSWER) else { return };
+        let rows: u64 = loader.loaded().iter().map(|range| range.rows).sum();
+        let said = match rows {
+            0 => "nothing of this session".to_owned(),
+            rows => format!("{rows} rows of this session: a run goes on there"),
+        };
+        self.list.ok(WHAT, said);
+        let existing = loader.existing_ids(session.ids().range(), 1).await;
+        loader.close().await;
+        let Some(existing) = self.list.take_found("other rows", existing, NO_ANSWER) else {
+            return;
+        };
+        match (existing.first(), options.on_conflict) {
+            (None, _) => {
+                self.list.ok("other rows", "the table has no other row of the session's ids")
+            }
+            (Some(id), OnConflict::Replace { .. }) => {
+                self.list
+                    .ok("other rows", format!("from id {id} on; those delivered are replaced"));
+            }
+            (Some(id), OnConflict::Error) => self.list.warning(
+                "other rows",
+                format!("the table has rows of the session's ids already, the first is {id}"),
+                "where one of them is delivered the load is refused before it begins: \
+                 --on-conflict replace replaces such rows",
+            ),
+        }
+    }
+}
+
+fn tell_trigger(list: &mut Checklist, trigger: &Trigger) {
+    const WHAT: &str = "triggers";
+    let Trigger { name, function, effect } = trigger;
+    let said = format!("{name:?} ({function})");
+    match effect {
+        TriggerEffect::Harmless => list.ok(WHAT, format!("{said} changes nothing that is delivered")),
+        TriggerEffect::ReplacesSemanticId => list.not_ok(
+            WHAT,
+            format!("{said} puts a random semantic_id in place of the delivered one"),
+            "make a session without the agree column semantic_id: it differs from party to party",
+        ),
+        TriggerEffect::RefusesEpochs => list.warning(
+            WHAT,
+            format!("{said} refuses rows whose rerand_epoch is not 0"),
+            "where senders have such rows: ALTER TABLE ... DISABLE TRIGGER for the time of the load",
+        ),
+        TriggerEffect::MayRefuseRows => list.warning(
+            WHAT,
+            format!("{said} runs with every load, and may refuse it"),
+            "read its function, or ALTER TABLE ... DISABLE TRIGGER for the time of the load",
+        ),
+        _ => list.warning(
+            WHAT,
+            format!("{said} sees each row before it is stored, and may change, drop or refuse it"),
+            "read its function, or ALTER TABLE ... DISABLE TRIGGER for the time of the load",
+        ),
+    }
+}
+
+fn standby(list: &mut Checklist, server: &Server) {
+    const WHAT: &str = "standby";
+    match server.standby {
+        None => list.ok(WHAT, "no, this is a primary"),
+        Some(standby) if standby.cancels_long_reads() => {
+            let patience = standby.patience.unwrap_or_default();
+            list.not_ok(
+                WHAT,
+                format!("a standby that cancels reads in the way of replay after {patience:?}"),
+                "set hot_standby_feedback = on, or max_standby_streaming_delay and \
+                 max_standby_archive_delay = -1 for the time of the run, or read the primary",
+            );
+        }
+        Some(_) => list.ok(WHAT, "a standby that lets long reads end"),
+    }
+}
+
+fn writable(list: &mut Checklist, server: &Server) {
+    const WHAT: &str = "writable";
+    if server.standby.is_some() {
+        return list.not_ok(WHAT, "this is a standby", "name the primary in --db-url");
+    }
+    if server.read_only {
+        let detail = "default_transaction_read_only is on for this role, database or server";
+        let hint = "ALTER ROLE ... SET default_transaction_read_only = off";
+        return list.not_ok(WHAT, detail, hint);
+    }
+    list.ok(WHAT, "a primary that takes writes");
+}
+
+fn time_limits(list: &mut Checklist, server: &Server) {
+    const WHAT: &str = "time limits";
+    if server.time_limits.is_empty() {
+        return list.ok(WHAT, "none");
+    }
+    for limit in &server.time_limits {
+        let (name, after) = (&limit.name, limit.limit);
+        if limit.lifted {
+            list.warning(
+                WHAT,
+                format!("{name} is {after:?} here; this program lifts it on its own connections"),
+                format!(
+                    "a pooler between may undo that: connect to the server itself, or ALTER ROLE \
+                     ... SET {name} = 0"
+                ),
+            );
+        } else {
+            let hint = format!("ALTER ROLE ... SET {name} = 0");
+            list.not_ok(WHAT, format!("{name} is {after:?} and cannot be lifted"), hint);
+        }
+    }
+}
+
+fn free_connections(list: &mut Checklist, server: &Server, needed: u64) {
+    const WHAT: &str = "connections";
+    let (free, allowed) = (server.connections.free, server.connections.allowed);
+    let detail = format!("{free} of {allowed} are free, {needed} are needed");
+    if free < needed {
+        return list.not_ok(WHAT, detail, "give a smaller -j, or raise max_connections");
+    }
+    list.ok(WHAT, detail);
+}
+
+/// What the load needs where a client cannot look: in the server's tablespace.
+fn size(list: &mut Checklist, session: &Session) {
+    let row = session.layout().row_share_bytes() as u64;
+    list.ok(
+        "database's disk",
+        format!(
+            "a client cannot see it: {} a row are needed there, and the WAL beside it",
+            bytes(row)
+        ),
+    );
+}

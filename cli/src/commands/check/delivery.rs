@@ -1,0 +1,182 @@
+//! Where a sender's package goes: a directory, or the receiver.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reshare_engine::party::PartyId;
+use reshare_io::exchange::{ClientError, ReceiverState, TlsIdentity};
+use reshare_io::package::PackageError;
+use reshare_io::pipeline::directory_package::examine_package;
+use reshare_io::pipeline::error::PipelineError;
+use reshare_io::preflight::{Filesystem, Place};
+use reshare_io::session::{Session, SessionTrust};
+use time::OffsetDateTime;
+
+use super::checklist::{Checklist, bytes};
+use crate::args::DeliveryArgs;
+use crate::exit::Failure;
+
+/// What the flags say of the way to the receiver.
+pub(super) struct Destination<'a> {
+    pub(super) to: Option<&'a Path>,
+    pub(super) delivery: &'a DeliveryArgs,
+}
+
+/// What a row takes in a part beside its shares, in bytes: more than it is.
+pub(super) const ROW_OVERHEAD_BYTES: u64 = 256;
+
+/// How far two clocks may differ before one side refuses what the other has signed.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+
+impl Destination<'_> {
+    pub(super) async fn check(
+        &self,
+        list: &mut Checklist,
+        session: &Session,
+        party: PartyId,
+        trust: Option<&SessionTrust>,
+        tls: Option<Result<TlsIdentity, Failure>>,
+        rows: Option<u64>,
+    ) {
+        let certified = session.ca_sha256().is_some();
+        let url = self.delivery.server_url.as_deref().or(session.server_url());
+        if let Some(directory) = self.to {
+            if certified && trust.is_none() {
+                list.skipped("package", "the authority");
+            } else {
+                package(list, session, party, trust, directory);
+            }
+            room(list, session, directory, rows);
+        }
+        match (url, self.to) {
+            (Some(_), _) if certified => match tls {
+                None => list.skipped("receiver", "the authority and this party's certificate"),
+                Some(tls) => self.receiver(list, session, party, tls).await,
+            },
+            (_, None) if certified => list.not_checked("receiver", "--server-url URL, or --to DIR"),
+            (_, None) => list.not_checked("package", "--to DIR"),
+            (_, Some(_)) => {}
+        }
+    }
+
+    /// Asks the receiver what it has, over a connection as a delivery makes it.
+    async fn receiver(
+        &self,
+        list: &mut Checklist,
+        session: &Session,
+        party: PartyId,
+        tls: Result<TlsIdentity, Failure>,
+    ) {
+        const WHAT: &str = "receiver";
+        let target = tls.and_then(|tls| self.delivery.target(session, party, &tls));
+        let Some(target) = list.take(WHAT, target) else {
+            return list.skipped("clock", "the receiver");
+        };
+        let probed = target.once(PATIENCE).client().probe().await;
+        let probed = probed.map_err(|error| {
+            let failure = match error {
+                // There was one attempt: what came of it is what counts.
+                ClientError::GaveUp { source, .. } => Failure::failed(*source),
+                error => Failure::from(error),
+            };
+            failure.hint(
+                "is `reshare receive` running there, and is the way open: URL, firewall, proxy?",
+            )
+        });
+        let Some(found) = list.take(WHAT, probed) else {
+            return list.skipped("clock", "the receiver");
+        };
+        let ReceiverState { closed, parts, bytes: there, .. } = found;
+        let said = match (closed, parts) {
+            (true, _) => format!("has all {parts} parts of this sender: the package is closed"),
+            (false, 0) => "lets this sender in, and has nothing of it yet".to_owned(),
+            (false, _) => format!("has {parts} parts of this sender, {}", bytes(there)),
+        };
+        list.ok(WHAT, said);
+        clock(list, found.receiver_time);
+    }
+}
+
+/// How long a receiver may take to answer.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Compares the receiver's clock with this one.
+fn clock(list: &mut Checklist, receiver: Option<OffsetDateTime>) {
+    const WHAT: &str = "clock";
+    let Some(receiver) = receiver else {
+        return list.ok(WHAT, "the receiver does not tell its time");
+    };
+    let difference = (OffsetDateTime::now_utc() - receiver).whole_seconds();
+    let seconds = difference.unsigned_abs();
+    let side = if difference < 0 { "behind" } else { "ahead of" };
+    if seconds > CLOCK_TOLERANCE.as_secs() {
+        let detail = format!("this machine is {seconds} s {side} the receiver");
+        let hint = "set both clocks, with NTP: signatures from the future are refused";
+        return list.not_ok(WHAT, detail, hint);
+    }
+    list.ok(WHAT, format!("{seconds} s {side} the receiver's"));
+}
+
+/// Looks at the directory of the package as a run does.
+fn package(
+    list: &mut Checklist,
+    session: &Session,
+    party: PartyId,
+    trust: Option<&SessionTrust>,
+    directory: &Path,
+) {
+    const WHAT: &str = "package";
+    let shown = directory.display();
+    match examine_package(session, party, trust, directory) {
+        Ok(None) => list.ok(WHAT, format!("{shown} will be made")),
+        Ok(Some((0, _))) => list.ok(WHAT, format!("{shown} is empty")),
+        Ok(Some((parts, there))) => {
+            let there = bytes(there);
+            list.ok(WHAT, format!("{shown} has {parts} parts, {there}: a run goes on with it"));
+        }
+        Err(PipelineError::Package(PackageError::AlreadyClosed { .. })) => list.warning(
+            WHAT,
+            format!("{shown} is a complete package already"),
+            "a run ends at once if it is the one that the ledger has recorded, and is refused \
+             otherwise: name another directory for another package",
+        ),
+        Err(error) => list.failed(WHAT, &Failure::from(error).hint("name another directory")),
+    }
+}
+
+/// Whether the package has room where it is to be made.
+fn room(list: &mut Checklist, session: &Session, directory: &Path, rows: Option<u64>) {
+    const WHAT: &str = "package's disk";
+    let place = match Place::of(directory) {
+        Ok(place) => place,
+        Err(error) => {
+            let detail = format!("{} cannot be written: {error}", directory.display());
+            return list.not_ok(WHAT, detail, "name a directory that this user can write");
+        }
+    };
+    let Some(rows) = rows else { return list.skipped(WHAT, "an estimate of the rows") };
+    let there = directory_bytes(directory);
+    let row = session.layout().row_share_bytes() as u64 + ROW_OVERHEAD_BYTES;
+    let needed = rows.saturating_mul(row).saturating_sub(there);
+    let detail = format!("{} free, about {} needed", bytes(place.free_bytes), bytes(needed));
+    if place.free_bytes < needed {
+        return list.not_ok(WHAT, detail, "make room, or name a directory on a larger disk");
+    }
+    match place.filesystem {
+        Filesystem::Memory => list.warning(
+            WHAT,
+            format!("{detail}; in memory"),
+            "what is there does not outlive a restart of this machine: name a directory on a disk",
+        ),
+        Filesystem::Local(name) | Filesystem::Network(name) => {
+            list.ok(WHAT, format!("{detail}; {name}"));
+        }
+    }
+}
+
+/// Bytes of the files of a directory; nothing where it cannot be read, which was told.
+fn directory_bytes(directory: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    let sizes = entries.flatten().filter_map(|entry| entry.metadata().ok());
+    sizes.map(|metadata| metadata.len()).sum()
+}

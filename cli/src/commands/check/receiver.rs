@@ -1,0 +1,153 @@
+//! `reshare check receiver`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use reshare_io::exchange::try_listen;
+use reshare_io::keys::certificate::Purpose;
+
+use super::checklist::{Checklist, StrictArgs};
+use super::{certificate, database, inbox, session};
+use crate::args::{
+    AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, OutputArgs, SessionArgs, WorkArgs,
+};
+use crate::commands::context::Context;
+use crate::commands::receive::LimitArgs;
+use crate::exit::{Failure, Outcome};
+use crate::run::block_on;
+
+#[derive(Debug, Args)]
+pub(super) struct CheckReceiverArgs {
+    #[command(flatten)]
+    session: SessionArgs,
+
+    /// The address that deliveries are to be taken at
+    #[arg(long, value_name = "ADDRESS:PORT", env = "RESHARE_LISTEN")]
+    listen: Option<SocketAddr>,
+
+    /// Directory of what is delivered
+    #[arg(long, value_name = "DIR", env = "RESHARE_INBOX")]
+    inbox: Option<PathBuf>,
+
+    #[command(flatten)]
+    authority: AuthorityArgs,
+
+    #[command(flatten)]
+    certificate: CertificateArgs,
+
+    /// The address of /health and /metrics
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
+    health_listen: SocketAddr,
+
+    /// The receiver's age identity, a file of mode 0600
+    #[arg(long, value_name = "FILE", env = "RESHARE_IDENTITY")]
+    identity: Option<PathBuf>,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    #[command(flatten)]
+    conflicts: ConflictArgs,
+
+    #[command(flatten)]
+    work: WorkArgs,
+
+    /// Taken as `receive` takes it, so that its command line can be checked as it is
+    #[arg(long, hide = true)]
+    rebuild: bool,
+
+    #[command(flatten)]
+    strict: StrictArgs,
+}
+
+impl CheckReceiverArgs {
+    pub(super) fn run(&self, output: &OutputArgs) -> Outcome {
+        let mut list = Checklist::new("receiver");
+        match session::open(&mut list, &self.session) {
+            Some(context) => self.check(&mut list, &context)?,
+            None => {
+                let rest = ["fingerprint", "period", "authority", "certificate", "identity"];
+                let more = ["inbox", "database"];
+                rest.iter().chain(&more).for_each(|what| list.skipped(what, "the session"));
+                block_on(async {
+                    self.addresses(&mut list).await;
+                    Ok(())
+                })?;
+            }
+        }
+        list.finish(output, &self.strict)
+    }
+
+    fn check(&self, list: &mut Checklist, context: &Context) -> Result<(), Failure> {
+        let session = &context.session;
+        let party = list.take("party", context.receiver(&self.session));
+        list.ok("fingerprint", session.fingerprint().to_string());
+        session::period(list, context);
+        let shown = certificate::open(list, session, &self.authority, &self.certificate);
+        shown.check(list, session, party, &[Purpose::TlsServer]);
+        if let Some(tls) = shown.tls(session, &self.authority, &self.certificate) {
+            // The very configuration that a receiver listens with.
+            let checked = tls.and_then(|tls| tls.check_receiver().map_err(Failure::refused));
+            if list.take("tls", checked).is_some() {
+                list.ok("tls", "senders can prove this receiver");
+            }
+        }
+        self.identity(list, context);
+        let keep_free = self.limits.limits().keep_free_bytes;
+        match (&self.inbox, &shown.trust) {
+            (None, _) => list.not_checked("inbox", "--inbox DIR"),
+            (Some(_), _) if session.ca_sha256().is_none() => list.not_ok(
+                "inbox",
+                "this session names no certificates: nothing can be delivered over the network",
+                "take packages on a stick with `reshare rebuild --package DIR`, or make a session \
+                 with --certificate-name",
+            ),
+            (Some(_), None) => list.skipped("inbox", "the authority"),
+            (Some(directory), Some(trust)) => {
+                inbox::check(list, session, trust, directory, keep_free);
+            }
+        }
+        block_on(async {
+            self.addresses(list).await;
+            let options = list.take("conflicts", self.conflicts.options());
+            if let Some((party, options)) = party.zip(options) {
+                database::check_target(list, context, party, &self.database, options).await;
+            }
+            Ok(())
+        })
+    }
+
+    fn identity(&self, list: &mut Checklist, context: &Context) {
+        const WHAT: &str = "identity";
+        let Some(path) = &self.identity else { return list.not_checked(WHAT, "--identity FILE") };
+        let opened = context.receiver_identity(path).map_err(|failure| {
+            failure
+                .hint("`reshare keygen recipient` makes it: a file of mode 0600 with one identity")
+        });
+        if list.take(WHAT, opened).is_some() {
+            list.ok(WHAT, "opens what is sealed for the session's recipient");
+        }
+    }
+
+    /// Whether both addresses are free: taken for a moment, and left.
+    async fn addresses(&self, list: &mut Checklist) {
+        let Some(listen) = self.listen else {
+            return list.not_checked("listen", "--listen ADDRESS:PORT");
+        };
+        for (what, address) in [("listen", listen), ("health", self.health_listen)] {
+            let free = try_listen(address).await.map_err(|error| {
+                Failure::failed(error).hint(
+                    "another process has it, perhaps a receiver that runs; or the address is not \
+                     this machine's, or the port needs more rights",
+                )
+            });
+            if list.take(what, free).is_some() {
+                list.ok(what, format!("{address} is free"));
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `reshare check sender`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use reshare_engine::party::PartyId;
+use reshare_io::keys::certificate::Purpose;
+use reshare_io::ledger::Ledger;
+use reshare_io::preflight::Place;
+
+use super::certificate::Credentials;
+use super::checklist::{Checklist, StrictArgs, bytes};
+use super::delivery::Destination;
+use super::{certificate, database, session};
+use crate::args::{DatabaseArgs, DeliveryArgs, OutputArgs, SenderKeyArgs, SessionArgs, WorkArgs};
+use crate::commands::context::Context;
+use crate::commands::ledger::{self, StateArgs};
+use crate::exit::Outcome;
+use crate::run::block_on;
+
+#[derive(Debug, Args)]
+// What is not there yet is told as not checked.
+#[command(mut_group("own_key", |group| group.required(false)))]
+pub(super) struct CheckSenderArgs {
+    #[command(flatten)]
+    session: SessionArgs,
+
+    #[command(flatten)]
+    keys: SenderKeyArgs,
+
+    #[command(flatten)]
+    state: StateArgs,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    #[command(flatten)]
+    work: WorkArgs,
+
+    /// The directory that the package is to be made in
+    #[arg(long, value_name = "DIR", help_heading = "Delivery")]
+    to: Option<PathBuf>,
+
+    #[command(flatten)]
+    delivery: DeliveryArgs,
+
+    #[command(flatten)]
+    strict: StrictArgs,
+}
+
+/// Bytes of the ledger's record of a row: id, version, content tag.
+const LEDGER_BYTES_PER_ROW: u64 = 40;
+
+impl CheckSenderArgs {
+    pub(super) fn run(&self, output: &OutputArgs) -> Outcome {
+        let mut list = Checklist::new("sender");
+        match session::open(&mut list, &self.session) {
+            Some(context) => self.check(&mut list, &context)?,
+            None => {
+                let rest = ["fingerprint", "period", "agreement key", "authority", "certificate"];
+                let more = ["approvals", "ledger", "database", "package", "receiver"];
+                rest.iter().chain(&more).for_each(|what| list.skipped(what, "the session"));
+            }
+        }
+        list.finish(output, &self.strict)
+    }
+
+    fn check(&self, list: &mut Checklist, context: &Context) -> Result<(), crate::exit::Failure> {
+        let session = &context.session;
+        let SenderKeyArgs { expect_fingerprint, credentials, .. } = &self.keys;
+        session::fingerprint(list, context, expect_fingerprint.as_deref());
+        session::period(list, context);
+        let by_key = self.agreement_key(list, context);
+        let (authority, own) = (&credentials.authority, &credentials.certificate);
+        let shown = certificate::open(list, session, authority, own);
+        let party = by_key.or_else(|| self.claimed(context, &shown));
+        shown.check(list, session, party, &[Purpose::Signature, Purpose::TlsClient]);
+        shown.check_approvals(list, session, party, &credentials.approvals);
+        let Some(party) = party else {
+            for what in ["ledger", "database", "package", "receiver"] {
+                list.skipped(what, "knowing which sender this is: give --party-id");
+            }
+            return Ok(());
+        };
+        self.ledger(list, context, party);
+        block_on(async {
+            let rows = database::check_source(list, context, party, &self.database, &self.work);
+            let rows = rows.await;
+            if let Some(rows) = rows {
+                self.room_of_ledger(list, rows);
+            }
+            let destination = Destination { to: self.to.as_deref(), delivery: &self.delivery };
+            let tls = shown.tls(session, authority, own);
+            destination.check(list, session, party, shown.trust.as_ref(), tls, rows).await;
+            Ok(())
+        })
+    }
+
+    /// Opens the agreement key, and really derives the session's keys with it.
+    fn agreement_key(&self, list: &mut Checklist, context: &Context) -> Option<PartyId> {
+        const WHAT: &str = "agreement key";
+        let key = &self.keys.agreement;
+        if !key.is_given() {
+            list.not_checked(WHAT, "--agreement-key file:PATH or kms:ARN");
+            return None;
+        }
+        let agreed = context.agreed_keys(&self.session, key).map_err(|failure| {
+            failure
+                .hint("give the private half of the key that the session file has of this sender")
+        });
+        let keys = list.take(WHAT, agreed)?;
+        list.ok(WHAT, format!("party {}'s, and it agrees with the other sender's", keys.sender()));
+        let both = "at the other sender this line must be the same";
+        list.ok("key check", format!("{} ({both})", keys.key_check()));
+        Some(keys.sender())
+    }
+
+    /// Which sender this is by its flags, where no key says it.
+    fn claimed(&self, context: &Context, shown: &Credentials) -> Option<PartyId> {
+        if self.session.checks.party_id.is_some() {
+            return context.sender_named(&self.session).ok();
+        }
+        shown.claimed_party().filter(|party| context.session.sender(*party).is_some())
+    }
+
+    fn ledger(&self, list: &mut Checklist, context: &Context, party: PartyId) {
+        const WHAT: &str = "ledger";
+        let Some(state) = list.take(WHAT, self.state.directory()) else { return };
+        let fingerprint = context.session.fingerprint();
+        let examined = Ledger::examine(&state, &fingerprint, party).map_err(ledger::failure);
+        let Some(parts) = list.take(WHAT, examined) else { return };
+        let path = Ledger::path_in(&state, &fingerprint, party);
+        let rows: u64 = parts.iter().map(|part| part.rows).sum();
+        let said = match parts.len() {
+            0 => "nothing was blinded yet".to_owned(),
+            count => format!("{rows} rows in {count} parts were blinded"),
+        };
+        list.ok(WHAT, format!("{}: {said}", path.display()));
+    }
+
+    /// The ledger grows with every row; on a full disk nothing leaves.
+    fn room_of_ledger(&self, list: &mut Checklist, rows: u64) {
+        const WHAT: &str = "ledger's disk";
+        let Ok(state) = self.state.directory() else { return };
+        let needed = rows.saturating_mul(LEDGER_BYTES_PER_ROW);
+        match Place::of(&state) {
+            Err(error) => list.not_ok(
+                WHAT,
+                format!("{} cannot be written: {error}", state.display()),
+                "give this user a --state-dir that it can write",
+            ),
+            Ok(place) if place.free_bytes < needed => list.not_ok(
+                WHAT,
+                format!("{} free, about {} needed", bytes(place.free_bytes), bytes(needed)),
+                "make room, and never move a ledger that is in use",
+            ),
+            Ok(place) => list.ok(
+                WHAT,
+                format!("{} free, about {} needed", bytes(place.free_bytes), bytes(needed)),
+            ),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The session, its fingerprint and its life.
+
+use reshare_io::session::SessionIds;
+
+use super::checklist::Checklist;
+use crate::args::SessionArgs;
+use crate::commands::context::{Context, check_fingerprint};
+
+/// Reads the session; without it nothing else can be told.
+pub(super) fn open(list: &mut Checklist, args: &SessionArgs) -> Option<Context> {
+    let context = list.take("session", Context::open(args))?;
+    let session = &context.session;
+    let [lower, higher] = session.senders().map(|sender| sender.party);
+    let (id, receiver) = (session.id(), session.receiver().party);
+    let ids = match session.ids() {
+        SessionIds::Range(range) if range.last() == i64::MAX => {
+            format!("ids from {} on", range.first())
+        }
+        SessionIds::Range(range) => format!("ids {} to {}", range.first(), range.last()),
+        SessionIds::List { count, .. } => format!("a list of {count} ids"),
+    };
+    list.ok("session", format!("{id}: {lower} and {higher} send, {receiver} receives, {ids}"));
+    Some(context)
+}
+
+/// Shows the fingerprint, and compares it where that is asked for or nothing else vouches for it.
+pub(super) fn fingerprint(list: &mut Checklist, context: &Context, expected: Option<&str>) {
+    const WHAT: &str = "fingerprint";
+    let session = &context.session;
+    let fingerprint = session.fingerprint();
+    match expected {
+        None if session.ca_sha256().is_none() => {
+            // Not in a form to be copied: it is to come from the others.
+            let give = "--expect-fingerprint HEX with what the other operators read to you";
+            list.not_checked(WHAT, give);
+        }
+        None => list.ok(WHAT, fingerprint.to_string()),
+        Some(_) => {
+            if list.take(WHAT, check_fingerprint(session, expected)).is_some() {
+                list.ok(WHAT, format!("{fingerprint}, as expected"));
+            }
+        }
+    }
+}
+
+/// Checks that the session is alive now.
+pub(super) fn period(list: &mut Checklist, context: &Context) {
+    const WHAT: &str = "period";
+    if list.take(WHAT, context.check_time()).is_some() {
+        let (begin, end) = (context.session.not_before(), context.session.not_after());
+        list.ok(WHAT, format!("from {} to {}", utc(begin), utc(end)));
+    }
+}
+
+/// Writes a moment as the session file does.
+pub(super) fn utc(moment: time::OffsetDateTime) -> String {
+    let text = moment.format(&time::format_description::well_known::Rfc3339);
+    text.unwrap_or_else(|_| moment.to_string())
+}
