@@ -301,3 +301,55 @@ fn the_shared_secret_is_in_no_log() {
     }
     assert_eq!(stub.actions().iter().filter(|action| *action == "DeriveSharedSecret").count(), 2);
 }
+
+#[test]
+fn a_check_really_derives_and_names_the_permission_that_is_missing() {
+    let [own, other] = [(), ()].map(|()| AgreementKey::generate().expect("made"));
+    let public = own.public_key().as_der().to_vec();
+    // The key may be seen and not be used: what an export of six hours must not begin with.
+    let stub = StubKms::start(move |action| match action {
+        "GetPublicKey" => StubAnswer::public_key(ARN, "KEY_AGREEMENT", "ECC_NIST_P256", &public),
+        _ => StubAnswer::error(400, "AccessDeniedException", "as told"),
+    });
+    let stub = stub.expect("a stub");
+    let desk = Desk::stub(&stub);
+    std::fs::write(desk.path("0.pub"), own.public_key().to_pem()).expect("written");
+    std::fs::write(desk.path("1.pub"), other.public_key().to_pem()).expect("written");
+    let fingerprint = desk.session();
+    let check = ["check", "sender", "--json", "--session", "session.toml", "--state-dir", "state"];
+    let key = ["--my-kms-key-arn", ARN, "--expect-fingerprint", &fingerprint, "--party-id", "0"];
+    let report = desk.run(&[&check[..], &key].concat()).ends_with(4).report();
+    let find = |what: &str| {
+        let checks = report["checks"].as_array().expect("checks").iter();
+        checks.clone().find(|check| check["what"] == what).expect("a line").clone()
+    };
+    let key = find("agreement key");
+    assert_eq!(key["state"], "not_ok", "{report:#}");
+    assert!(key["detail"].as_str().expect("text").contains("kms:DeriveSharedSecret"), "{key}");
+    assert!(key["hint"].as_str().expect("text").contains("must allow"), "{key}");
+    assert_eq!(find("ledger")["state"], "ok", "the party is named: the rest is looked at");
+    assert_eq!(stub.actions(), ["GetPublicKey", "DeriveSharedSecret"]);
+}
+
+#[test]
+fn a_check_with_keys_in_kms_holds_both_against_the_session() {
+    let desk = Desk::localstack();
+    let keys = [desk.agreement_key(0, true), desk.agreement_key(1, true)];
+    let stranger = desk.agreement_key(3, true);
+    let fingerprint = desk.session();
+    let check = |own: &str, other: &str| {
+        let other = other.strip_prefix("kms:").expect("in KMS");
+        let check = ["check", "sender", "--session", "session.toml", "--state-dir", "state"];
+        let keys = ["--agreement-key", own, "--other-kms-key-arn", other];
+        desk.run(&[&check[..], &keys, &["--expect-fingerprint", &fingerprint]].concat())
+    };
+    let key_check = |run: Run| {
+        let run = run.ends_with(0);
+        let line = run.stdout.lines().find(|line| line.contains("  key check "));
+        line.map(str::to_owned)
+    };
+    let [zero, one] = [check(&keys[0], &keys[1]), check(&keys[1], &keys[0])].map(key_check);
+    assert!(zero.is_some() && zero == one, "{zero:?} {one:?}");
+    let wrong = check(&keys[0], &stranger).ends_with(4);
+    assert!(wrong.stdout.contains("is not the agreement key of sender 1"), "{}", wrong.stdout);
+}
