@@ -147,9 +147,10 @@ impl World {
         let mut world = Self { directory, databases, fingerprint: String::new() };
         world.make_keys();
         world.fingerprint = world.make_session("session.toml", &[]);
-        for party in ["0", "1", "2"] {
+        for (party, own_key) in [("0", "0.pub"), ("1", "1.pub"), ("2", "r.pub")] {
             let approve = ["session", "approve", "--session", "session.toml"];
-            world.run(party, &approve).ends_with(0);
+            let own_key = ["--own-public-key", own_key];
+            world.run(party, &[&approve[..], &own_key].concat()).ends_with(0);
         }
         let databases = [0, 1].map(|party: usize| format!("{party}={}", world.databases[party]));
         let [zero, one] = &databases;
