@@ -1,5 +1,8 @@
 //! Shared parts of the benches: rows of a fixed seed, thread pools, short groups.
 
+pub mod plain_part;
+pub mod stage;
+
 use std::sync::Arc;
 use std::time::Duration;
 
