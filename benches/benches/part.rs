@@ -48,14 +48,12 @@ impl Bench {
         let (pool, recipient) = (pool(threads), self.identity.to_public());
         let mut group = short_group(criterion, "part", threads * self.part_bytes());
         let limit = format!("limit/age-blake3-write/{threads}-threads");
-        group.bench_function(limit, |bencher| {
-            bencher.iter(|| {
-                on_each(&pool, |place| {
-                    let path = self.path(place);
-                    plain_seal(&path, &self.rows[place].rows(), &recipient).expect("writes");
-                });
-            });
-        });
+        let plain_seal = |place: usize| {
+            let (path, rows) = (self.path(place), self.rows[place].rows());
+            plain_seal(&path, &rows, &recipient).expect("writes");
+        };
+        group.bench_function(limit, |bencher| bencher.iter(|| on_each(&pool, plain_seal)));
+        on_each(&pool, plain_seal);
         for place in 0..threads {
             let mut plain = blake3::Hasher::new();
             plain_open(&self.path(place), &self.identity, &mut plain).expect("opens");
