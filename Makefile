@@ -7,12 +7,14 @@ ROWS ?= 10000
 SECONDS_EACH ?= 60
 # More arguments of the demo, the tests or the benches: make demo ARGS='--senders 0,2 --target 1'
 ARGS ?=
+# Where `make bench` and `make bench-e2e` write their tables.
+CSV ?= target/$@.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools build demo demo-deployed test lint deny fuzz bench clean
+.PHONY: help setup tools build demo demo-deployed test lint deny fuzz bench bench-quick bench-e2e clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-15s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-15s%s\n", $$1, $$2 }'
 
 setup: tools ## Install all that is missing beside Rust (PostgreSQL server, age, LocalStack ...)
 	@scripts/python-env
@@ -46,8 +48,16 @@ deny: ## Check licences, duplicate versions and sources of the dependencies
 fuzz: ## Fuzz every reader of foreign input (SECONDS_EACH: for how long)
 	@scripts/fuzz $(SECONDS_EACH)
 
-bench: ## Run the benches
-	$(CARGO) bench --locked --package reshare-benches $(ARGS)
+bench: ## Run the benches that need no database, and print one table (CSV: where to write it)
+	@mkdir -p target && touch target/bench.began
+	$(CARGO) bench --offline --locked --package reshare-benches $(ARGS)
+	$(CARGO) run --release --offline --locked --package reshare-benches --bin table -- --since target/bench.began --csv $(CSV)
+
+bench-quick: ## Run every bench once and small, for its answers and not for its figures
+	$(CARGO) bench --locked --package reshare-benches -- --test
+
+bench-e2e: tools build ## Measure send and rebuild against psql (ARGS: see --help; CSV: where to write)
+	$(CARGO) run --release --locked --package reshare-benches --bin e2e -- --csv $(CSV) $(ARGS)
 
 clean: ## Remove everything that was built
 	$(CARGO) clean

@@ -2,6 +2,7 @@
 
 pub mod plain_part;
 pub mod stage;
+pub mod table;
 
 use std::sync::Arc;
 use std::time::Duration;

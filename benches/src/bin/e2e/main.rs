@@ -1,0 +1,213 @@
+//! `send` and `rebuild` from and to real databases, beside `psql` moving the same rows in the
+//! same run.
+//!
+//! Both take turns, and medians are compared: what else the machine does meets both alike.
+
+mod network;
+mod processes;
+mod psql;
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use reshare_benches::table::{Figure, Line, Target, text, write_csv};
+
+use self::network::Network;
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures `send` and `rebuild` against psql, and writes a table")]
+struct Args {
+    /// Rows of each party; with several numbers the cost per row is compared, too
+    #[arg(
+        long,
+        value_name = "N",
+        env = "ROWS",
+        value_delimiter = ',',
+        default_value = "2000,20000"
+    )]
+    rows: Vec<usize>,
+
+    /// Times that each is measured
+    #[arg(long, value_name = "N", env = "RUNS", default_value_t = 5)]
+    runs: usize,
+
+    /// Connections of either side [default: one a core, at most 4]
+    #[arg(short = 'j', long, value_name = "N")]
+    connections: Option<usize>,
+
+    /// Where packages and COPY files go: a file system in memory
+    #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
+    directory: PathBuf,
+
+    /// The program [default: reshare beside this one]
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+
+    /// Databases that sync nothing to the disk: less noise, and less like production
+    #[arg(long)]
+    no_sync: bool,
+
+    /// Write the table to this file
+    #[arg(long, value_name = "FILE", default_value = "target/bench-e2e.csv")]
+    csv: PathBuf,
+}
+
+/// One thing that is done in two ways.
+struct Contest {
+    name: &'static str,
+    limit: &'static str,
+    target: f64,
+    ours: Vec<f64>,
+    theirs: Vec<f64>,
+}
+
+/// `send`, `rebuild`, and both from database to database.
+struct Contests {
+    send: Contest,
+    rebuild: Contest,
+    through: Contest,
+}
+
+type Failure = Box<dyn Error>;
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let connections = args.connections.unwrap_or(cores.min(4)).max(1);
+    let program = match &args.program {
+        Some(program) => program.clone(),
+        None => std::env::current_exe()?.with_file_name("reshare"),
+    };
+    let mut lines = Vec::new();
+    let mut costs = Vec::new();
+    for &rows in &args.rows {
+        let network = Network::make(&program, &args.directory, rows, connections, !args.no_sync)?;
+        let mut contests = Contests::new();
+        for run in 0..args.runs.max(1) {
+            contests.run(&network, run)?;
+        }
+        lines.extend(contests.lines(rows));
+        costs.push((rows, [&contests.send, &contests.rebuild].map(|one| median(&one.ours))));
+    }
+    lines.extend(costs_per_row(&costs));
+    print!("{}", text(&lines));
+    write_csv(&args.csv, &lines)?;
+    println!("written to {}", args.csv.display());
+    Ok(())
+}
+
+impl Contests {
+    fn new() -> Self {
+        let contest = |name, limit, target| Contest {
+            name,
+            limit,
+            target,
+            ours: Vec::new(),
+            theirs: Vec::new(),
+        };
+        Self {
+            send: contest("send", "psql COPY out to /dev/null", 2.4),
+            rebuild: contest("rebuild", "psql COPY in from files", 1.15),
+            through: contest("two sends and a rebuild", "psql COPY out | COPY in", 1.7),
+        }
+    }
+
+    /// Measures everything once; who begins changes from run to run.
+    fn run(&mut self, network: &Network, run: usize) -> Result<(), Failure> {
+        let ours_first = run.is_multiple_of(2);
+        self.send.take_turns(ours_first, || network.send(), || network.psql_out())?;
+        self.rebuild.take_turns(ours_first, || network.rebuild(), || network.psql_in())?;
+        self.through.take_turns(ours_first, || network.through(), || network.psql_through())?;
+        eprintln!(
+            "run {}: send {:.2} s, rebuild {:.2} s, two sends and a rebuild {:.2} s; \
+             psql {:.2} s, {:.2} s, {:.2} s",
+            run + 1,
+            last(&self.send.ours),
+            last(&self.rebuild.ours),
+            last(&self.through.ours),
+            last(&self.send.theirs),
+            last(&self.rebuild.theirs),
+            last(&self.through.theirs),
+        );
+        Ok(())
+    }
+
+    fn lines(&self, rows: usize) -> Vec<Line> {
+        [&self.send, &self.rebuild, &self.through].map(|contest| contest.line(rows)).into()
+    }
+}
+
+impl Contest {
+    fn take_turns(
+        &mut self,
+        ours_first: bool,
+        ours: impl FnOnce() -> Result<f64, Failure>,
+        theirs: impl FnOnce() -> Result<f64, Failure>,
+    ) -> Result<(), Failure> {
+        if ours_first {
+            self.ours.push(ours()?);
+            self.theirs.push(theirs()?);
+        } else {
+            self.theirs.push(theirs()?);
+            self.ours.push(ours()?);
+        }
+        Ok(())
+    }
+
+    fn line(&self, rows: usize) -> Line {
+        let name = |name: &str| format!("{name}, {rows} rows");
+        Line {
+            figure: Figure { name: name(self.name), value: median(&self.ours) },
+            unit: "s",
+            limit: Some(Figure { name: self.limit.to_owned(), value: median(&self.theirs) }),
+            target: Some(Target::AtMost(self.target)),
+        }
+    }
+}
+
+/// What a row costs in the largest table beside what it costs in the smallest one.
+fn costs_per_row(costs: &[(usize, [f64; 2])]) -> Vec<Line> {
+    let (Some((few, few_took)), Some((many, many_took))) = (costs.first(), costs.last()) else {
+        return Vec::new();
+    };
+    if few == many {
+        return Vec::new();
+    }
+    let per_row = |seconds: f64, rows: usize| 1e6 * seconds / rows as f64;
+    let pairs = ["send", "rebuild"].into_iter().zip(few_took.iter().zip(many_took));
+    let lines = pairs.map(|(name, (few_took, many_took))| Line {
+        figure: Figure {
+            name: format!("{name}, a row of {many}"),
+            value: per_row(*many_took, *many),
+        },
+        unit: "us",
+        limit: Some(Figure { name: format!("a row of {few}"), value: per_row(*few_took, *few) }),
+        target: Some(Target::AtMost(1.15)),
+    });
+    lines.collect()
+}
+
+fn median(figures: &[f64]) -> f64 {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match (sorted.len(), sorted.len() / 2) {
+        (0, _) => f64::NAN,
+        (len, middle) if len % 2 == 1 => sorted[middle],
+        (_, middle) => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
+}
+
+fn last(figures: &[f64]) -> f64 {
+    figures.last().copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,263 @@
+//! Three parties with seeded databases, an empty target, keys and a session.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use reshare_fixtures::postgres::{Durability, ThrowAwayPostgres};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::Failure;
+use crate::processes::{output, seconds};
+use crate::psql::{Table, from_file, pipe, to_file};
+
+/// Parties 0 and 1 send, party 2 receives.
+pub(crate) struct Network {
+    program: PathBuf,
+    directory: TempDir,
+    rows: usize,
+    connections: usize,
+    /// Of parties 0, 1 and 2, and the one to rebuild into.
+    urls: [String; 4],
+    fingerprint: String,
+    _cluster: ThrowAwayPostgres,
+}
+
+const SCHEMAS: [&str; 4] = ["SMPC_bench_0", "SMPC_bench_1", "SMPC_bench_2", "SMPC_bench_2"];
+const NAMES: [&str; 4] = [
+    "\"SMPC_bench_0\".irises",
+    "\"SMPC_bench_1\".irises",
+    "\"SMPC_bench_2\".irises",
+    "\"SMPC_bench_2\".irises",
+];
+const TARGET: usize = 3;
+
+impl Network {
+    /// Starts a PostgreSQL of its own, seeds it, and makes keys and a session.
+    pub(crate) fn make(
+        program: &Path,
+        parent: &Path,
+        rows: usize,
+        connections: usize,
+        sync: bool,
+    ) -> Result<Self, Failure> {
+        if rows < connections {
+            return Err(format!("{rows} rows are too few for {connections} connections").into());
+        }
+        let directory = tempfile::Builder::new().prefix("reshare-bench-").tempdir_in(parent)?;
+        let durability = if sync { Durability::Full } else { Durability::None };
+        let cluster = ThrowAwayPostgres::start_with(durability)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let create = |name: &str| runtime.block_on(cluster.create_database(name));
+        let urls = [create("party_0")?, create("party_1")?, create("party_2")?, create("target")?];
+        let program = program.to_owned();
+        let fingerprint = String::new();
+        let mut network =
+            Self { program, directory, rows, connections, urls, fingerprint, _cluster: cluster };
+        network.agree()?;
+        network.seed()?;
+        Ok(network)
+    }
+
+    /// Packs party 0's rows, then party 1's; returns the seconds of the first.
+    ///
+    /// The second is for the rebuild, and is not measured.
+    pub(crate) fn send(&self) -> Result<f64, Failure> {
+        self.before_sending()?;
+        let zero = seconds([self.send_command(0)])?;
+        seconds([self.send_command(1)])?;
+        Ok(zero)
+    }
+
+    /// Rebuilds from what was sent last.
+    pub(crate) fn rebuild(&self) -> Result<f64, Failure> {
+        self.empty_target()?;
+        let took = seconds([self.rebuild_command()])?;
+        self.check_target()?;
+        Ok(took)
+    }
+
+    /// Sends from both parties at the same time, and rebuilds.
+    pub(crate) fn through(&self) -> Result<f64, Failure> {
+        self.before_sending()?;
+        self.empty_target()?;
+        let sent = seconds([self.send_command(0), self.send_command(1)])?;
+        let took = sent + seconds([self.rebuild_command()])?;
+        self.check_target()?;
+        Ok(took)
+    }
+
+    /// Copies party 0's rows to nowhere, with as many connections.
+    pub(crate) fn psql_out(&self) -> Result<f64, Failure> {
+        let table = self.table(0);
+        let commands = self.shares().map(|[first, last]| table.copy_out(first, last));
+        seconds(commands)
+    }
+
+    /// Copies party 2's rows into the target from files, which are made before.
+    pub(crate) fn psql_in(&self) -> Result<f64, Failure> {
+        self.empty_target()?;
+        let (from, to) = (self.table(2), self.table(TARGET));
+        let mut made = Vec::new();
+        let mut commands = Vec::new();
+        for [first, last] in self.shares() {
+            let path = self.directory.path().join(format!("copy-{first}"));
+            let mut out = from.copy_out(first, last);
+            to_file(&mut out, &path)?;
+            seconds([out])?;
+            let mut into = to.copy_in();
+            from_file(&mut into, &path)?;
+            commands.push(into);
+            made.push(path);
+        }
+        let took = seconds(commands)?;
+        made.iter().try_for_each(fs::remove_file)?;
+        self.check_count()?;
+        Ok(took)
+    }
+
+    /// Copies party 2's rows through pipes into the target.
+    pub(crate) fn psql_through(&self) -> Result<f64, Failure> {
+        self.empty_target()?;
+        let (from, to) = (self.table(2), self.table(TARGET));
+        let mut commands = Vec::new();
+        for share in self.shares() {
+            commands.extend(pipe(&from, &to, share)?);
+        }
+        let took = seconds(commands)?;
+        self.check_count()?;
+        Ok(took)
+    }
+
+    fn agree(&mut self) -> Result<(), Failure> {
+        for party in ["0", "1"] {
+            let key = format!("{party}.key");
+            let public = output(self.reshare().args(["keygen", "agreement", "--out", &key]))?;
+            fs::write(self.path(&format!("{party}.pub")), public)?;
+        }
+        let keygen = ["keygen", "recipient", "--out", "receiver.age"];
+        let receiver = format!("2={}", output(self.reshare().args(keygen))?.trim());
+        let mut new = self.reshare();
+        new.args(["session", "new", "--out", "session.toml", "--session-id", "bench", "--json"]);
+        new.args(["--environment", "bench", "--sender", "0=0.pub", "--sender", "1=1.pub"]);
+        new.args(["--receiver", &receiver, "--db-start", "1", "--db-end"]);
+        let report: Value = serde_json::from_str(&output(new.arg((self.rows + 1).to_string()))?)?;
+        let fingerprint = report["fingerprint"].as_str().ok_or("the session has no fingerprint")?;
+        self.fingerprint = fingerprint.to_owned();
+        Ok(())
+    }
+
+    fn seed(&self) -> Result<(), Failure> {
+        let mut seed = self.reshare();
+        seed.args(["seed", "--quiet", "--environment", "bench"]);
+        for (party, url) in self.urls[..3].iter().enumerate() {
+            seed.args(["--db", &format!("{party}={url}")]);
+        }
+        output(seed.args(["--rows", &self.rows.to_string()]))?;
+        // A table of the very same kind.
+        let mut target = self.reshare();
+        target.args(["seed", "--quiet", "--environment", "bench", "--rows", "1"]);
+        output(target.args(["--db", &format!("2={}", self.urls[TARGET])]))?;
+        for party in 0..3 {
+            self.table(party).sql("VACUUM ANALYZE")?;
+        }
+        Ok(())
+    }
+
+    /// Removes the packages and the ledgers, and makes new ledgers: nothing is kept from
+    /// earlier runs.
+    fn before_sending(&self) -> Result<(), Failure> {
+        for party in ["0", "1"] {
+            for directory in [self.package(party), self.path(&format!("state-{party}"))] {
+                if directory.exists() {
+                    fs::remove_dir_all(directory)?;
+                }
+            }
+            let mut approve = self.reshare();
+            approve.args(["session", "approve", "--session", "session.toml", "--party-id", party]);
+            approve.args(["--expect-fingerprint", &self.fingerprint]);
+            output(approve.args(["--state-dir", &format!("state-{party}")]))?;
+        }
+        Ok(())
+    }
+
+    fn send_command(&self, party: usize) -> Command {
+        let mut command = self.reshare();
+        command.args(["send", "--quiet", "--session", "session.toml"]);
+        command.args(["--party-id", &party.to_string(), "--state-dir", &format!("state-{party}")]);
+        command.args(["--agreement-key", &format!("file:{party}.key")]);
+        command.args(["--expect-fingerprint", &self.fingerprint]);
+        command.args(["--db-url", &self.urls[party], "-j", &self.connections.to_string()]);
+        command.arg("--to").arg(self.package(&party.to_string())).stdout(Stdio::null());
+        command
+    }
+
+    fn rebuild_command(&self) -> Command {
+        let mut command = self.reshare();
+        command.args(["rebuild", "--quiet", "--session", "session.toml"]);
+        command.args(["--identity", "receiver.age", "--db-url", &self.urls[TARGET]]);
+        command.arg("--package").arg(self.package("0")).arg("--package").arg(self.package("1"));
+        command.args(["-j", &self.connections.to_string()]).stdout(Stdio::null());
+        command
+    }
+
+    /// Empties the target, forgets what was loaded, and has the server finish what it put off.
+    fn empty_target(&self) -> Result<(), Failure> {
+        let table = self.table(TARGET);
+        table.sql(&format!("TRUNCATE {}", table.name))?;
+        table.sql(&format!("DROP TABLE IF EXISTS \"{}\".reshare_progress", SCHEMAS[TARGET]))?;
+        table.sql("CHECKPOINT")?;
+        Ok(())
+    }
+
+    /// Compares the rebuilt table with the original, bit by bit.
+    fn check_target(&self) -> Result<(), Failure> {
+        self.check_count()?;
+        let mut verify = self.reshare();
+        verify.args(["verify", "--quiet", "--session", "session.toml"]);
+        verify.args(["--db-url", &self.urls[2], "--db-url", &self.urls[TARGET]]);
+        output(&mut verify).map(|_| ())
+    }
+
+    fn check_count(&self) -> Result<(), Failure> {
+        let table = self.table(TARGET);
+        let count = table.sql(&format!("SELECT count(*) FROM {}", table.name))?;
+        if count == self.rows.to_string() {
+            return Ok(());
+        }
+        Err(format!("{count} rows arrived, not {}", self.rows).into())
+    }
+
+    /// The ids of each connection, first and last.
+    fn shares(&self) -> impl Iterator<Item = [usize; 2]> + '_ {
+        let bound = |n: usize| n * self.rows / self.connections;
+        (0..self.connections).map(move |n| [bound(n) + 1, bound(n + 1)])
+    }
+
+    fn table(&self, place: usize) -> Table<'_> {
+        Table { url: &self.urls[place], name: NAMES[place] }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn package(&self, party: &str) -> PathBuf {
+        self.path(&format!("package-{party}"))
+    }
+
+    /// The program, in the directory of the keys and untouched by the caller's settings.
+    fn reshare(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            let theirs = name.starts_with("RESHARE_") || name.starts_with("PG");
+            if theirs || name == "DATABASE_URL" || name == "RUST_LOG" {
+                command.env_remove(&*name);
+            }
+        }
+        command.current_dir(&self.directory);
+        command
+    }
+}
