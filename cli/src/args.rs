@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use reshare_engine::party::PartyId;
 use reshare_io::exchange::{ClientOptions, Target, TlsFiles, TlsIdentity, UploadOptions};
+use reshare_io::package::Compression;
+use reshare_io::pipeline::sender::LedgeredSender;
 use reshare_io::postgres::load::{LoadOptions, OnConflict};
 use reshare_io::session::Session;
 
@@ -105,6 +107,23 @@ pub(crate) struct WorkArgs {
     /// Threads that seal and open parts [default: RAYON_NUM_THREADS, then one a core]
     #[arg(long, value_name = "N", value_parser = hands)]
     pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// How a sender writes parts.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Work")]
+pub(crate) struct PackingArgs {
+    /// Compress ids and agree columns: auto, off, or a level of zstd from 1 to 19; shares are
+    /// blinded and stored as they are
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    compression: Compression,
+}
+
+impl PackingArgs {
+    /// The sender, told how to compress.
+    pub(crate) fn told(&self, sender: LedgeredSender) -> LedgeredSender {
+        sender.compressing(self.compression)
+    }
 }
 
 /// What a sender blinds with.

@@ -7,7 +7,7 @@ use reshare_io::pipeline::pack::pack;
 
 use super::context::{Context, workers};
 use super::ledger::StateArgs;
-use crate::args::{OutputArgs, SenderKeyArgs, SessionArgs, WorkArgs};
+use crate::args::{OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs, WorkArgs};
 use crate::exit::{Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -26,6 +26,9 @@ pub(crate) struct PackArgs {
     #[command(flatten)]
     work: WorkArgs,
 
+    #[command(flatten)]
+    packing: PackingArgs,
+
     /// The share file that `reshare export` wrote
     #[arg(long = "in", value_name = "FILE")]
     input: PathBuf,
@@ -39,7 +42,7 @@ impl PackArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         let keys = context.sender_keys(&self.session, &self.keys)?;
-        let sender = self.state.ledgered(&context.session, keys)?;
+        let sender = self.packing.told(self.state.ledgered(&context.session, keys)?);
         let workers = workers(1, &self.work);
         let (report, took) = run(output, |progress| async {
             let session = &context.session;

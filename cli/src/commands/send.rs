@@ -13,7 +13,9 @@ use reshare_io::session::Session;
 use super::context::{Context, workers};
 use super::credentials::identity;
 use super::ledger::StateArgs;
-use crate::args::{DatabaseArgs, DeliveryArgs, OutputArgs, SenderKeyArgs, SessionArgs, WorkArgs};
+use crate::args::{
+    DatabaseArgs, DeliveryArgs, OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs, WorkArgs,
+};
 use crate::exit::{Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -34,6 +36,9 @@ pub(crate) struct SendArgs {
 
     #[command(flatten)]
     work: WorkArgs,
+
+    #[command(flatten)]
+    packing: PackingArgs,
 
     /// Make the package in this directory, to be carried or uploaded later [default: deliver each
     /// part to the receiver as soon as it is sealed, which needs a session with certificates]
@@ -65,7 +70,7 @@ impl SendArgs {
             session: &context.session,
             source: context.source(keys.sender(), &self.database)?,
             ids: context.row_ids()?,
-            sender: self.state.ledgered(&context.session, keys)?,
+            sender: self.packing.told(self.state.ledgered(&context.session, keys)?),
             workers: workers(self.database.connections.count(), &self.work),
         })
     }

@@ -4,6 +4,7 @@
 //! manifest that is a closed list: nothing else may lie there but its signature. The bytes are defined in
 //! `io/FORMAT.md`.
 
+mod compression;
 mod directory;
 mod error;
 mod expectations;
@@ -18,6 +19,7 @@ mod signed_manifest;
 mod writer;
 mod zstd_store;
 
+pub use compression::{Compression, CompressionError};
 pub use directory::{Package, read_manifest};
 pub use error::{ManifestError, PackageError, PartDefect, PartError};
 pub use expectations::{NoAuthority, PackageExpectations};
@@ -28,7 +30,7 @@ pub use manifest::{
 pub use open::{open_part, open_part_prefix};
 pub use part_name::PartName;
 pub use seal::{
-    SealedPart, rows_per_part_at_most, seal_part, seal_part_recorded, seal_part_to,
+    SealedPart, Sealing, rows_per_part_at_most, seal_part, seal_part_recorded, seal_part_to,
     sealed_bytes_at_most,
 };
 pub use signature::{CHAIN_NAME, MAX_SIGNATURE_BYTES, ManifestSignature, SIGNATURE_NAME};

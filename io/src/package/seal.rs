@@ -8,6 +8,7 @@ use age::x25519::Recipient;
 use reshare_engine::layout::RowLayout;
 use reshare_engine::rows::Rows;
 
+use super::compression::Compression;
 use super::zstd_store::{self, StoreWriter, WINDOW_LOG};
 use super::{PartDefect, PartError, PartName};
 use crate::durable::DurableFile;
@@ -25,6 +26,17 @@ pub struct SealedPart {
     pub sealed_digest: blake3::Hash,
 }
 
+/// For whom parts are sealed, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Sealing<'a> {
+    /// Who can open them.
+    pub recipient: &'a Recipient,
+    /// The largest part, sealed.
+    pub max_part_bytes: u64,
+    /// What becomes of the columns that can shrink.
+    pub compression: Compression,
+}
+
 /// Seals blinded rows to one recipient, as a file of `directory` that is durable on return.
 ///
 /// An earlier file of that part is replaced whole: age is randomised, so its bytes differ
@@ -40,7 +52,8 @@ pub fn seal_part(
     recipient: &Recipient,
     max_part_bytes: u64,
 ) -> Result<SealedPart, PartError> {
-    seal_part_recorded(directory, spec, rows, recipient, max_part_bytes, |_| Ok(()))
+    let sealing = Sealing { recipient, max_part_bytes, compression: Compression::Auto };
+    seal_part_recorded(directory, spec, rows, sealing, |_| Ok(()))
 }
 
 /// Like [`seal_part`], and has the part recorded when it is durable under a temporary name
@@ -52,8 +65,7 @@ pub fn seal_part_recorded<E: From<PartError>>(
     directory: &Path,
     spec: &ShareFileSpec,
     rows: &Rows<'_>,
-    recipient: &Recipient,
-    max_part_bytes: u64,
+    sealing: Sealing<'_>,
     record: impl FnOnce(&SealedPart) -> Result<(), E>,
 ) -> Result<SealedPart, E> {
     let name = PartName::new(spec.part_index);
@@ -62,9 +74,10 @@ pub fn seal_part_recorded<E: From<PartError>>(
         |defect| E::from(PartError { path: path.clone(), name, defect: Box::new(defect) });
     let seal = || {
         let file = DurableFile::create(&path).map_err(PartDefect::Write)?;
-        let (file, part) = seal_part_to(file, spec, rows, recipient)?;
-        if part.sealed_bytes > max_part_bytes {
-            let (bytes, max) = (part.sealed_bytes, max_part_bytes);
+        let Sealing { recipient, compression, .. } = sealing;
+        let (file, part) = seal_part_to(file, spec, rows, recipient, compression)?;
+        if part.sealed_bytes > sealing.max_part_bytes {
+            let (bytes, max) = (part.sealed_bytes, sealing.max_part_bytes);
             return Err(PartDefect::TooLarge { bytes, max });
         }
         Ok((file.sync().map_err(PartDefect::Write)?, part))
@@ -85,6 +98,7 @@ pub fn seal_part_to<W: Write>(
     spec: &ShareFileSpec,
     rows: &Rows<'_>,
     recipient: &Recipient,
+    compression: Compression,
 ) -> Result<(W, SealedPart), PartDefect> {
     if spec.kind != Kind::Blinded {
         let (expected, got) = (Kind::Blinded, spec.kind);
@@ -95,10 +109,7 @@ pub fn seal_part_to<W: Write>(
     let encryptor = age::Encryptor::with_recipients(iter::once(recipient as &dyn age::Recipient))
         .map_err(PartDefect::Seal)?;
     let mut age = encryptor.wrap_output(digester).map_err(write)?;
-    let mut zstd = zstd::Encoder::new(&mut age, PREFIX_LEVEL).map_err(write)?;
-    zstd.window_log(WINDOW_LOG).map_err(write)?;
-    share_file::write_prefix(&mut zstd, spec, rows).map_err(write_defect)?;
-    zstd.finish().map_err(write)?;
+    seal_prefix(&mut age, spec, rows, compression)?;
     let stored = share_file::stored_bytes(spec)?;
     let mut store = StoreWriter::new(&mut age, stored).map_err(write)?;
     share_file::write_shares(&mut store, spec, rows).map_err(write_defect)?;
@@ -107,6 +118,27 @@ pub fn seal_part_to<W: Write>(
         age.finish().and_then(DigestWriter::finish).map_err(write)?;
     let name = PartName::new(spec.part_index);
     Ok((out, SealedPart { name, sealed_bytes, sealed_digest }))
+}
+
+/// Seals what comes before the share columns, as one frame.
+fn seal_prefix(
+    age: &mut impl Write,
+    spec: &ShareFileSpec,
+    rows: &Rows<'_>,
+    compression: Compression,
+) -> Result<(), PartDefect> {
+    let write = PartDefect::Write;
+    let Some(level) = compression.level() else {
+        let mut prefix = Vec::new();
+        share_file::write_prefix(&mut prefix, spec, rows).map_err(write_defect)?;
+        let mut store = StoreWriter::new(age, prefix.len() as u64).map_err(write)?;
+        return store.write_all(&prefix).and_then(|()| store.finish()).map_err(write);
+    };
+    let mut zstd = zstd::Encoder::new(age, level).map_err(write)?;
+    zstd.window_log(WINDOW_LOG).map_err(write)?;
+    share_file::write_prefix(&mut zstd, spec, rows).map_err(write_defect)?;
+    zstd.finish().map_err(write)?;
+    Ok(())
 }
 
 /// Tells a disk that refuses from rows that are at fault.
@@ -143,8 +175,6 @@ pub fn rows_per_part_at_most(layout: &RowLayout, max_part_bytes: u64) -> u64 {
     fits
 }
 
-/// Ids and agree columns shrink at any level; the fastest one is enough.
-const PREFIX_LEVEL: i32 = 1;
 /// Frame header and block headers of a frame that did not shrink, generously.
 const ZSTD_FRAME_OVERHEAD: u64 = 64;
 const AGE_CHUNK_BYTES: u64 = 64 << 10;

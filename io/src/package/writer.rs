@@ -10,8 +10,9 @@ use reshare_engine::rows::Rows;
 
 use super::directory::{check_closed_list, io_error, is_of_signature, part_name};
 use super::{
-    CHAIN_NAME, MANIFEST_NAME, Manifest, ManifestContent, PackageError, PackageExpectations,
-    PartError, PartName, SIGNATURE_NAME, SealedPart, SignedManifest, seal_part_recorded,
+    CHAIN_NAME, Compression, MANIFEST_NAME, Manifest, ManifestContent, PackageError,
+    PackageExpectations, PartError, PartName, SIGNATURE_NAME, SealedPart, Sealing, SignedManifest,
+    seal_part_recorded,
 };
 use crate::durable::{self, DurableFile};
 use crate::keys::certificate::PartyCertificate;
@@ -24,6 +25,7 @@ pub struct PackageWriter {
     session: PackageExpectations,
     recipient: Recipient,
     certificate: Option<PartyCertificate>,
+    compression: Compression,
 }
 
 impl PackageWriter {
@@ -57,7 +59,13 @@ impl PackageWriter {
         session: PackageExpectations,
         recipient: Recipient,
     ) -> Result<(Self, Vec<(PartName, u64)>), PackageError> {
-        let writer = Self { directory, session, recipient, certificate: None };
+        let writer = Self {
+            directory,
+            session,
+            recipient,
+            certificate: None,
+            compression: Compression::Auto,
+        };
         writer.check_open()?;
         // Now, and not when the package is to be closed and all the work is done.
         let parts = writer.parts()?;
@@ -69,6 +77,12 @@ impl PackageWriter {
     #[must_use]
     pub fn signed_by(self, certificate: PartyCertificate) -> Self {
         Self { certificate: Some(certificate), ..self }
+    }
+
+    /// Compresses what can shrink in another way than [`Compression::Auto`].
+    #[must_use]
+    pub fn compressed(self, compression: Compression) -> Self {
+        Self { compression, ..self }
     }
 
     /// The directory.
@@ -152,9 +166,11 @@ impl PackageWriter {
     ) -> Result<SealedPart, E> {
         self.check_open()?;
         let spec = self.session.spec(part_index, ids, rows.len() as u64);
-        let max = self.session.max_part_bytes;
+        let (recipient, compression) = (&self.recipient, self.compression);
+        let max_part_bytes = self.session.max_part_bytes;
+        let sealing = Sealing { recipient, max_part_bytes, compression };
         let record = |part: &SealedPart| record(part).map_err(SealStop::Record);
-        match seal_part_recorded(&self.directory, &spec, rows, &self.recipient, max, record) {
+        match seal_part_recorded(&self.directory, &spec, rows, sealing, record) {
             Ok(part) => Ok(part),
             Err(SealStop::Part(error)) => Err(PackageError::from(error).into()),
             Err(SealStop::Record(error)) => Err(error),

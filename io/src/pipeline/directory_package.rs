@@ -39,7 +39,8 @@ impl DirectoryPackage {
         let expectations = keys.expectations(session)?;
         let in_use = lock(directory)?;
         let recipient = session.receiver().recipient.clone();
-        let mut writer = PackageWriter::create(directory, expectations, recipient)?;
+        let mut writer = PackageWriter::create(directory, expectations, recipient)?
+            .compressed(sender.compression());
         if let Some(credentials) = keys.credentials() {
             writer = writer.signed_by(credentials.certificate.clone());
         }

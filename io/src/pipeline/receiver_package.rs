@@ -20,7 +20,7 @@ use crate::exchange::{
 use crate::keys::certificate::PartyCertificate;
 use crate::ledger::PartRecord;
 use crate::package::{
-    ManifestContent, PackageExpectations, PartDefect, PartError, PartName, SealedPart,
+    Compression, ManifestContent, PackageExpectations, PartDefect, PartError, PartName, SealedPart,
     SignedManifest, seal_part_to, sealed_bytes_at_most,
 };
 use crate::session::Session;
@@ -29,6 +29,7 @@ use crate::session::Session;
 pub(crate) struct ReceiverPackage {
     session: PackageExpectations,
     recipient: Recipient,
+    compression: Compression,
     certificate: Option<PartyCertificate>,
     target: Target,
     there: HashMap<PartName, blake3::Hash>,
@@ -55,6 +56,7 @@ impl ReceiverPackage {
         Ok(Self {
             session: keys.expectations(session)?,
             recipient: session.receiver().recipient.clone(),
+            compression: sender.compression(),
             certificate,
             uploads: PartUploads::start(&target, options.parts_at_once, progress, count),
             target,
@@ -101,7 +103,7 @@ impl ReceiverPackage {
         let most = sealed_bytes_at_most(&self.session.layout, spec.rows);
         let most = most.unwrap_or(u64::MAX).min(self.session.max_part_bytes);
         let buffer = self.buffers.take(usize::try_from(most).unwrap_or(0));
-        let sealed = seal_part_to(buffer, &spec, rows, &self.recipient);
+        let sealed = seal_part_to(buffer, &spec, rows, &self.recipient, self.compression);
         let checked = sealed.and_then(|(buffer, part)| {
             let (bytes, max) = (part.sealed_bytes, self.session.max_part_bytes);
             if bytes > max { Err(PartDefect::TooLarge { bytes, max }) } else { Ok((part, buffer)) }

@@ -14,6 +14,7 @@ use crate::keys::{
     AgreementKey, AgreementKeyError, AgreementPublicKey, KmsKey, KmsKeyId, SenderKey,
 };
 use crate::ledger::{Ledger, LedgerDefect, LedgerError};
+use crate::package::Compression;
 use crate::package::PackageExpectations;
 use crate::session::{Approvals, Sender, Session, SessionTrust};
 
@@ -155,6 +156,7 @@ impl SenderKeys {
 pub struct LedgeredSender {
     keys: SenderKeys,
     ledger: Ledger,
+    compression: Compression,
 }
 
 impl LedgeredSender {
@@ -170,9 +172,19 @@ impl LedgeredSender {
         } else if sender != of {
             LedgerDefect::OtherSender { expected: sender, got: of }
         } else {
-            return Ok(Self { keys, ledger });
+            return Ok(Self { keys, ledger, compression: Compression::Auto });
         };
         Err(LedgerError { path: ledger.path().to_owned(), defect })
+    }
+
+    /// Compresses what can shrink in its parts in another way than [`Compression::Auto`].
+    #[must_use]
+    pub fn compressing(self, compression: Compression) -> Self {
+        Self { compression, ..self }
+    }
+
+    pub(crate) fn compression(&self) -> Compression {
+        self.compression
     }
 
     pub(crate) fn keys(&self) -> &SenderKeys {

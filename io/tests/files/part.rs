@@ -12,7 +12,7 @@ use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::layout::RowLayout;
 use reshare_engine::row_batch::RowBatch;
 use reshare_io::package::{
-    PackageExpectations, PartDefect as P, PartEntry, PartName, Timestamp, open_part,
+    Compression, PackageExpectations, PartDefect as P, PartEntry, PartName, Timestamp, open_part,
     open_part_prefix, rows_per_part_at_most, seal_part, seal_part_to, sealed_bytes_at_most,
 };
 use reshare_io::share_file::block_plan::BlockPlan;
@@ -152,7 +152,8 @@ fn the_beginning_of_a_part_is_read_without_its_shares() {
     let bench = Bench::new(&small_layout());
     let batch = rows_of(&bench.session.layout, &IDS, true);
     let recipient = bench.identity.to_public();
-    let sealed = seal_part_to(Vec::new(), &bench.spec(5), &batch.rows(), &recipient);
+    let sealed =
+        seal_part_to(Vec::new(), &bench.spec(5), &batch.rows(), &recipient, Compression::Auto);
     let (bytes, _) = sealed.unwrap();
     let entry = bench.listed(&bytes, 5);
     let prefix = open_part_prefix(&bench.path(), &entry, &bench.identity, &bench.session).unwrap();
@@ -166,11 +167,31 @@ fn the_beginning_of_a_part_is_read_without_its_shares() {
 }
 
 #[test]
+fn however_a_part_is_compressed_the_same_rows_are_opened_and_off_is_not_smaller() {
+    let iris = Arc::new(RowLayout::iris());
+    let bench = Bench::new(&iris);
+    let ids: Vec<i64> = (0..300).map(|n| 10 + n).collect();
+    let batch = rows_of(&iris, &ids, true);
+    let (spec, recipient) = (bench.spec(300), bench.identity.to_public());
+    let sizes = [Compression::Off, Compression::Auto, Compression::Level(19)].map(|compression| {
+        let sealed = seal_part_to(Vec::new(), &spec, &batch.rows(), &recipient, compression);
+        let (bytes, part) = sealed.unwrap();
+        assert!(part.sealed_bytes <= sealed_bytes_at_most(&iris, 300).unwrap(), "{compression:?}");
+        let opened = bench.open(&bench.listed(&bytes, 300)).unwrap();
+        assert_same_rows(&opened.rows(), &batch.rows());
+        bytes.len()
+    });
+    assert!(sizes[1] + 4096 < sizes[0], "{sizes:?}: the header and the ids must shrink");
+}
+
+#[test]
 fn the_stock_zstd_command_turns_an_unsealed_part_into_a_share_file() {
     let bench = Bench::new(&small_layout());
     let batch = rows_of(&bench.session.layout, &IDS, true);
     let recipient = bench.identity.to_public();
-    let (sealed, _) = seal_part_to(Vec::new(), &bench.spec(5), &batch.rows(), &recipient).unwrap();
+    let (sealed, _) =
+        seal_part_to(Vec::new(), &bench.spec(5), &batch.rows(), &recipient, Compression::Auto)
+            .unwrap();
     let compressed = age::decrypt(&bench.identity, &sealed).unwrap();
     let mut child = Command::new("zstd")
         .args(["-d", "-c", "-q"])
@@ -193,7 +214,8 @@ fn a_full_disk_is_not_taken_for_refused_rows() {
     let batch = rows_of(&layout, &[10], true);
     let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
     let recipient = bench.identity.to_public();
-    let defect = seal_part_to(full, &bench.spec(1), &batch.rows(), &recipient).unwrap_err();
+    let defect = seal_part_to(full, &bench.spec(1), &batch.rows(), &recipient, Compression::Auto)
+        .unwrap_err();
     assert!(matches!(defect, P::Write(_)), "{defect:?}");
 }
 
@@ -204,7 +226,8 @@ fn only_blinded_rows_are_sealed() {
     for kind in [Kind::Plain, Kind::Rebuilt] {
         let batch = rows_of(&bench.session.layout, &IDS, false);
         let spec = ShareFileSpec { kind, ..bench.spec(5) };
-        let defect = seal_part_to(Vec::new(), &spec, &batch.rows(), &recipient).unwrap_err();
+        let defect = seal_part_to(Vec::new(), &spec, &batch.rows(), &recipient, Compression::Auto)
+            .unwrap_err();
         assert!(matches!(defect, P::Content(D::OtherKind { .. })), "{defect:?}");
     }
 }
@@ -224,7 +247,9 @@ fn a_changed_truncated_or_extended_part_is_refused_by_size_or_digest() {
     let bench = Bench::new(&small_layout());
     let batch = rows_of(&bench.session.layout, &IDS, true);
     let recipient = bench.identity.to_public();
-    let (bytes, _) = seal_part_to(Vec::new(), &bench.spec(5), &batch.rows(), &recipient).unwrap();
+    let (bytes, _) =
+        seal_part_to(Vec::new(), &bench.spec(5), &batch.rows(), &recipient, Compression::Auto)
+            .unwrap();
     let entry = bench.listed(&bytes, 5);
     bench.open(&entry).unwrap();
     for position in 0..bytes.len() {
@@ -248,7 +273,9 @@ fn a_bit_flipped_under_a_fitting_digest_is_refused_by_the_seal() {
     let bench = Bench::new(&small_layout());
     let batch = rows_of(&bench.session.layout, &IDS, true);
     let recipient = bench.identity.to_public();
-    let (bytes, _) = seal_part_to(Vec::new(), &bench.spec(5), &batch.rows(), &recipient).unwrap();
+    let (bytes, _) =
+        seal_part_to(Vec::new(), &bench.spec(5), &batch.rows(), &recipient, Compression::Auto)
+            .unwrap();
     for position in (0..bytes.len()).step_by(7).chain(bytes.len() - 20..bytes.len()) {
         let mut changed = bytes.clone();
         changed[position] ^= 1 << (position % 8);
