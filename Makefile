@@ -11,7 +11,7 @@ ARGS ?=
 CSV ?= target/$@.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools build demo demo-deployed test lint deny fuzz bench bench-quick bench-e2e clean
+.PHONY: help setup tools build dist demo demo-deployed test lint deny fuzz bench bench-quick bench-e2e clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-15s%s\n", $$1, $$2 }'
@@ -26,6 +26,9 @@ tools:
 
 build: ## Build target/release/reshare
 	$(CARGO) build --release --locked --package reshare-cli
+
+dist: ## Build target/dist/reshare: slow to build, and blinds faster
+	$(CARGO) build --profile dist --locked --package reshare-cli
 
 demo: tools build ## Do the whole job on 10,000 synthetic rows (ROWS: how many, ARGS: more flags)
 	target/release/reshare demo --rows $(ROWS) $(ARGS)
