@@ -177,6 +177,7 @@ impl Network {
             let mut approve = self.reshare();
             approve.args(["session", "approve", "--session", "session.toml", "--party-id", party]);
             approve.args(["--expect-fingerprint", &self.fingerprint]);
+            approve.args(["--own-public-key", &format!("{party}.pub")]);
             output(approve.args(["--state-dir", &format!("state-{party}")]))?;
         }
         Ok(())
