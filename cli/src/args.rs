@@ -100,7 +100,7 @@ impl ConnectionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Work")]
 pub(crate) struct WorkArgs {
-    /// Rows in a part
+    /// The most rows of a part; parts of a table with few rows have fewer, so that all hands work
     #[arg(long, value_name = "ROWS", default_value = "512")]
     pub(crate) batch_size: NonZeroUsize,
 

@@ -109,7 +109,7 @@ impl Cutting<'_> {
         }
         for gap in gaps {
             let gap = within(gap);
-            let rows_per_part = self.workers.rows_per_part.get();
+            let rows_per_part = self.workers.rows_per_part_of(gap.len() as u64).get();
             for start in gap.clone().step_by(rows_per_part) {
                 let cut = start..start.saturating_add(rows_per_part).min(gap.end);
                 let part = &rows.ids[cut.clone()];

@@ -74,7 +74,15 @@ pub async fn rebuild(
     let receiver = Arc::new(Mutex::new(receiver));
     let totals = Arc::new(Mutex::new(report));
     let mut tasks = JoinSet::new();
-    let merging = Merging { packages, segments, workers, progress: Arc::clone(&progress), sender };
+    let rows_per_range = workers.rows_per_part_of(rows).get();
+    let merging = Merging {
+        packages,
+        segments,
+        workers,
+        rows_per_range,
+        progress: Arc::clone(&progress),
+        sender,
+    };
     tasks.spawn_blocking(move || merging.run());
     for _ in 0..workers.connections.max(1) {
         let loading = Loading {
@@ -129,13 +137,14 @@ struct Merging {
     packages: Arc<Packages>,
     segments: Vec<IdRange>,
     workers: Workers,
+    rows_per_range: usize,
     progress: Arc<Progress>,
     sender: Sender<MergedRange>,
 }
 
 impl Merging {
     fn run(self) -> Result<(), PipelineError> {
-        let Self { packages, segments, workers, progress, sender } = self;
+        let Self { packages, segments, workers, rows_per_range, progress, sender } = self;
         let layout = packages.layout();
         let needed = parts_needed(packages.ranges(), &segments);
         let parts = BatchPool::new(
@@ -148,7 +157,6 @@ impl Merging {
             move |part, batch: &mut _| packages.open_part(part, batch)
         });
         let mut ahead = OpenAhead::start(needed, workers.threads, parts, open)?;
-        let rows_per_range = workers.rows_per_part.get();
         // One being filled, one on its way, one in every connection's hands.
         let merged = BatchPool::new(Arc::clone(layout), rows_per_range, workers.connections + 2);
         let mut merger = Merger::new(merged, rows_per_range);

@@ -1,6 +1,5 @@
 //! From a sender's database to its package in one pass: no plain share touches a disk.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -125,9 +124,10 @@ impl Planning<'_> {
                 _ => plan.push((index, part)),
             }
         }
-        let rows_per_part: NonZeroUsize = self.workers.rows_per_part;
         for gap in gaps {
             let Some(ids) = self.ids.export_ids_within(gap) else { continue };
+            let rows = snapshot.count_up_to(&ids, self.workers.rows_for_full_parts()).await?;
+            let rows_per_part = self.workers.rows_per_part_of(rows);
             for part in snapshot.plan(&ids, rows_per_part).await? {
                 plan.push((next_index, part));
                 next_index += 1;

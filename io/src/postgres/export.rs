@@ -110,6 +110,31 @@ impl Snapshot {
         }
     }
 
+    /// Counts the rows, and no further than `limit`: a large table is not gone through. A list
+    /// counts as if all of its ids had a row.
+    ///
+    /// # Errors
+    /// [`ExportError::Database`].
+    pub async fn count_up_to(
+        &mut self,
+        ids: &ExportIds<'_>,
+        limit: u64,
+    ) -> Result<u64, ExportError> {
+        let range = match ids {
+            ExportIds::Range(range) => *range,
+            ExportIds::List(ids) => return Ok(limit.min(ids.len() as u64)),
+        };
+        let spec = self.table.spec();
+        let (name, within) = (spec.name(), spec.within_sql(range));
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT FROM {} WHERE {within} LIMIT {limit}) AS counted",
+            name.sql()
+        );
+        let count = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.control).await;
+        let count: i64 = count.map_err(|error| ExportError::database(name, error))?;
+        Ok(count.unsigned_abs())
+    }
+
     /// Makes one part of the rows within `bounds`, which it keeps as they are: for a part
     /// that an earlier run has cut. The part may have no row.
     ///

@@ -106,7 +106,8 @@ impl Job {
                 Arc::default(),
             );
             let report = sent.await.expect("sent");
-            assert_eq!(report.parts, report.rows.div_ceil(rows_per_part[side] as u64));
+            // So few rows make parts of 64 at the most.
+            assert_eq!(report.parts, report.rows.div_ceil(rows_per_part[side].min(64) as u64));
         }
         // In any order.
         let packages = self.cast.packages(&self.session, [&paths[1], &paths[0]]).expect("good");
