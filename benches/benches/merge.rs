@@ -5,7 +5,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rayon::prelude::*;
 use reshare_benches::{
-    FINGERPRINT, ROWS_IN_MEMORY, iris_share, keys, party, pool, short_group, thread_counts,
+    FINGERPRINT, iris_share, keys, party, pool, rows_in_memory, short_group, thread_counts,
 };
 use reshare_engine::blind::Blinder;
 use reshare_engine::kernel::{Backend, Kernels};
@@ -13,10 +13,10 @@ use reshare_engine::merge::{join, merge_with};
 use reshare_engine::row_batch::RowBatch;
 
 fn deliver(sender: u8, other: u8) -> RowBatch {
-    let mut batch = iris_share(sender, ROWS_IN_MEMORY);
+    let mut batch = iris_share(sender, rows_in_memory());
     Blinder::new(&keys(), &FINGERPRINT, party(sender), party(other), party(2))
         .expect("parties")
-        .blind_in_place(&mut batch, &mut Vec::new())
+        .blind_in_place(&mut batch)
         .expect("blinds");
     batch
 }

@@ -22,8 +22,18 @@ use reshare_engine::shamir::share;
 /// The session that every bench runs in.
 pub const FINGERPRINT: Fingerprint = Fingerprint([0x42; 32]);
 
-/// Rows of 128 MiB: in and out together are far beyond any cache.
-pub const ROWS_IN_MEMORY: usize = (128 << 20) / 76_800;
+/// How many rows are far beyond any cache: 256 MiB, so 512 MiB in and out together. A few
+/// under `cargo bench -- --test`, which asks whether the answers are right and not how fast.
+#[must_use]
+pub fn rows_in_memory() -> usize {
+    if is_test() { 100 } else { (256 << 20) / 76_800 }
+}
+
+/// Whether criterion runs everything once and measures nothing.
+#[must_use]
+pub fn is_test() -> bool {
+    std::env::args().any(|argument| argument == "--test")
+}
 
 /// Returns a party.
 ///

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rayon::iter::{ParallelIterator, split};
+use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator, split};
 use zeroize::Zeroize;
 
 use crate::fingerprint::Fingerprint;
@@ -62,47 +62,97 @@ impl Blinder {
         Self { kernels, ..self }
     }
 
-    /// Blinds `plain` into `blinded`, which then holds these rows and no others, and puts one
-    /// tag a row into `tags`.
+    /// Tags the content of each row: what a ledger asks for before rows are blinded.
     ///
     /// Works on as many threads as the current rayon pool has.
     ///
     /// # Errors
+    /// A [`BlindError`] when the rows could not be blinded either; `tags` is then unchanged.
+    pub fn tag(&self, plain: &Rows<'_>, tags: &mut Vec<ContentTag>) -> Result<(), BlindError> {
+        check(plain)?;
+        let init = || self.hasher.clone();
+        reset(tags, plain.len()).par_iter_mut().enumerate().for_each_init(
+            init,
+            |hasher, (row, tag)| {
+                let identity = RowIdentity::new(plain.ids[row], plain.agree_values(row));
+                *tag = hasher.content_tag(&identity, plain.share_row(row));
+            },
+        );
+        Ok(())
+    }
+
+    /// Blinds `plain` into `blinded`, which then holds these rows and no others.
+    ///
+    /// Works on as many threads as the current rayon pool has.
+    ///
+    /// # Errors
+    /// A [`BlindError`] when the rows cannot be blinded; `blinded` is then unchanged.
+    pub fn blind(&self, plain: &Rows<'_>, blinded: &mut RowBatch) -> Result<(), BlindError> {
+        self.out_of_place(plain, blinded, None)
+    }
+
+    /// Does what [`Self::tag`] and [`Self::blind`] do, in one pass over the memory.
+    ///
+    /// # Errors
     /// A [`BlindError`] when the rows cannot be blinded; `blinded` and `tags` are then unchanged.
-    pub fn blind(
+    pub fn tag_and_blind(
         &self,
         plain: &Rows<'_>,
         blinded: &mut RowBatch,
         tags: &mut Vec<ContentTag>,
+    ) -> Result<(), BlindError> {
+        self.out_of_place(plain, blinded, Some(tags))
+    }
+
+    /// Blinds the rows of `batch` where they are.
+    ///
+    /// Works on as many threads as the current rayon pool has.
+    ///
+    /// # Errors
+    /// A [`BlindError`] when the rows cannot be blinded; `batch` is then unchanged.
+    pub fn blind_in_place(&self, batch: &mut RowBatch) -> Result<(), BlindError> {
+        self.in_place(batch, None)
+    }
+
+    /// Does what [`Self::tag`] and [`Self::blind_in_place`] do, in one pass over the memory.
+    ///
+    /// # Errors
+    /// A [`BlindError`] when the rows cannot be blinded; `batch` and `tags` are then unchanged.
+    pub fn tag_and_blind_in_place(
+        &self,
+        batch: &mut RowBatch,
+        tags: &mut Vec<ContentTag>,
+    ) -> Result<(), BlindError> {
+        self.in_place(batch, Some(tags))
+    }
+
+    fn out_of_place(
+        &self,
+        plain: &Rows<'_>,
+        blinded: &mut RowBatch,
+        tags: Option<&mut Vec<ContentTag>>,
     ) -> Result<(), BlindError> {
         check(plain)?;
         if plain.layout != &**blinded.layout() {
             return Err(BlindError::LayoutsDiffer);
         }
         let blinded = blinded.reset(plain.len(), true)?;
-        tags.clear();
-        tags.resize(plain.len(), ContentTag::default());
+        let tags = tags.map(|tags| reset(tags, plain.len()));
         let whole = OutOfPlace { plain: plain.clone(), blinded, tags };
         split(whole, OutOfPlace::split)
             .for_each_init(|| Worker::new(self), |worker, piece| worker.blind(piece));
         Ok(())
     }
 
-    /// Blinds the rows of `batch` where they are, and puts one tag a row into `tags`.
-    ///
-    /// Works on as many threads as the current rayon pool has.
-    ///
-    /// # Errors
-    /// A [`BlindError`] when the rows cannot be blinded; `batch` and `tags` are then unchanged.
-    pub fn blind_in_place(
+    fn in_place(
         &self,
         batch: &mut RowBatch,
-        tags: &mut Vec<ContentTag>,
+        tags: Option<&mut Vec<ContentTag>>,
     ) -> Result<(), BlindError> {
         check(&batch.rows())?;
-        tags.clear();
-        tags.resize(batch.len(), ContentTag::default());
-        let whole = InPlace { rows: batch.add_row_checks()?, tags };
+        let rows = batch.add_row_checks()?;
+        let tags = tags.map(|tags| reset(tags, rows.len()));
+        let whole = InPlace { rows, tags };
         split(whole, InPlace::split)
             .for_each_init(|| Worker::new(self), |worker, piece| worker.blind_in_place(piece));
         Ok(())
@@ -130,20 +180,27 @@ fn check(plain: &Rows<'_>) -> Result<(), BlindError> {
     }
 }
 
-/// A piece of the rows to be blinded into another place.
+/// Makes room for one tag a row.
+fn reset(tags: &mut Vec<ContentTag>, rows: usize) -> &mut [ContentTag] {
+    tags.clear();
+    tags.resize(rows, ContentTag::default());
+    tags
+}
+
+/// A piece of the rows to be blinded into another place, and tagged where there is room for it.
 struct OutOfPlace<'a> {
     plain: Rows<'a>,
     blinded: RowsMut<'a>,
-    tags: &'a mut [ContentTag],
+    tags: Option<&'a mut [ContentTag]>,
 }
 
 impl OutOfPlace<'_> {
     fn split(self) -> (Self, Option<Self>) {
-        let middle = self.tags.len() / 2;
+        let middle = self.plain.len() / 2;
         if middle == 0 {
             return (self, None);
         }
-        let (tags, later_tags) = self.tags.split_at_mut(middle);
+        let (tags, later_tags) = self.tags.map(|tags| tags.split_at_mut(middle)).unzip();
         let (blinded, later) = self.blinded.split_at(middle);
         let later_plain = self.plain.slice(middle..self.plain.len());
         let first = Self { plain: self.plain.slice(0..middle), blinded, tags };
@@ -151,19 +208,19 @@ impl OutOfPlace<'_> {
     }
 }
 
-/// A piece of the rows to be blinded where they are.
+/// A piece of the rows to be blinded where they are, and tagged where there is room for it.
 struct InPlace<'a> {
     rows: RowsMut<'a>,
-    tags: &'a mut [ContentTag],
+    tags: Option<&'a mut [ContentTag]>,
 }
 
 impl InPlace<'_> {
     fn split(self) -> (Self, Option<Self>) {
-        let middle = self.tags.len() / 2;
+        let middle = self.rows.len() / 2;
         if middle == 0 {
             return (self, None);
         }
-        let (tags, later_tags) = self.tags.split_at_mut(middle);
+        let (tags, later_tags) = self.tags.map(|tags| tags.split_at_mut(middle)).unzip();
         let (rows, later) = self.rows.split_at(middle);
         (Self { rows, tags }, Some(Self { rows: later, tags: later_tags }))
     }
@@ -186,15 +243,17 @@ impl<'a> Worker<'a> {
     }
 
     fn blind(&mut self, piece: OutOfPlace<'_>) {
-        let OutOfPlace { plain, mut blinded, tags } = piece;
+        let OutOfPlace { plain, mut blinded, mut tags } = piece;
         blinded.ids.copy_from_slice(plain.ids);
         for (to, from) in blinded.agree.iter_mut().zip(&plain.agree) {
             copy_agree(to, from);
         }
-        for (row, tag) in tags.iter_mut().enumerate() {
+        for row in 0..plain.len() {
             let identity = RowIdentity::new(plain.ids[row], plain.agree_values(row));
             // First the tag, which brings the row into the cache for the kernel.
-            *tag = self.hasher.content_tag(&identity, plain.share_row(row));
+            if let Some(tags) = &mut tags {
+                tags[row] = self.hasher.content_tag(&identity, plain.share_row(row));
+            }
             let key = self.hasher.row_key(&identity);
             blinded.row_checks[row] = self.hasher.row_check(&key);
             let mut keystream = key.keystream();
@@ -212,10 +271,12 @@ impl<'a> Worker<'a> {
     }
 
     fn blind_in_place(&mut self, piece: InPlace<'_>) {
-        let InPlace { mut rows, tags } = piece;
-        for (row, tag) in tags.iter_mut().enumerate() {
+        let InPlace { mut rows, mut tags } = piece;
+        for row in 0..rows.len() {
             let identity = RowIdentity::new(rows.ids[row], rows.agree_values(row));
-            *tag = self.hasher.content_tag(&identity, rows.share_row(row));
+            if let Some(tags) = &mut tags {
+                tags[row] = self.hasher.content_tag(&identity, rows.share_row(row));
+            }
             let key = self.hasher.row_key(&identity);
             rows.row_checks[row] = self.hasher.row_check(&key);
             let mut keystream = key.keystream();

@@ -63,7 +63,9 @@ impl Records {
         let plain = self.share(party(sender), ids);
         let mut blinded = RowBatch::with_capacity(self.layout.clone(), ids.len());
         let mut tags = Vec::new();
-        blinder(sender, other, receiver).blind(&plain.rows(), &mut blinded, &mut tags).expect("ok");
+        blinder(sender, other, receiver)
+            .tag_and_blind(&plain.rows(), &mut blinded, &mut tags)
+            .expect("ok");
         assert_eq!(tags.len(), ids.len());
         blinded
     }
@@ -141,10 +143,10 @@ fn real_rows_are_rebuilt_with_the_kernels_of_every_backend() {
             let plain = records.share(party(sender), &ids);
             let mut blinded = RowBatch::with_capacity(records.layout.clone(), ids.len());
             let mut tags = vec![ContentTag([1; 16]); 3];
-            blinder.blind(&plain.rows(), &mut blinded, &mut tags).expect("blinds");
+            blinder.tag_and_blind(&plain.rows(), &mut blinded, &mut tags).expect("blinds");
             let mut in_place = plain;
             let mut tags_in_place = Vec::new();
-            blinder.blind_in_place(&mut in_place, &mut tags_in_place).expect("blinds");
+            blinder.tag_and_blind_in_place(&mut in_place, &mut tags_in_place).expect("blinds");
             assert!(same_content(&in_place.rows(), &blinded.rows()));
             assert_eq!(in_place.rows().row_checks, blinded.rows().row_checks);
             assert_eq!(tags, tags_in_place);
@@ -165,6 +167,30 @@ fn real_rows_are_rebuilt_with_the_kernels_of_every_backend() {
 }
 
 #[test]
+fn blinding_without_tags_and_tagging_alone_give_what_both_at_once_give() {
+    let records = Records { layout: Arc::new(RowLayout::iris()), seed: 16 };
+    let ids: Vec<i64> = (1..=20).collect();
+    let plain = records.share(party(0), &ids);
+    let blinder = blinder(0, 1, 2);
+    let room = || RowBatch::with_capacity(records.layout.clone(), ids.len());
+    let (mut expected, mut expected_tags) = (room(), Vec::new());
+    blinder.tag_and_blind(&plain.rows(), &mut expected, &mut expected_tags).expect("blinds");
+
+    let (mut blinded, mut tags) = (room(), vec![ContentTag([1; 16]); 30]);
+    blinder.blind(&plain.rows(), &mut blinded).expect("blinds");
+    blinder.tag(&plain.rows(), &mut tags).expect("tags");
+    let mut in_place = plain;
+    blinder.blind_in_place(&mut in_place).expect("blinds");
+    assert_eq!(tags, expected_tags);
+    for blinded in [blinded.rows(), in_place.rows()] {
+        assert!(same_content(&blinded, &expected.rows()));
+        assert_eq!(blinded.row_checks, expected.rows().row_checks);
+    }
+    // Tags are of plain rows: a ledger would take others for changed content.
+    assert_eq!(blinder.tag(&blinded.rows(), &mut tags), Err(BlindError::AlreadyBlinded));
+}
+
+#[test]
 fn every_row_has_a_keystream_of_its_own_that_runs_on_over_the_columns() {
     let records = Records { layout: small_layout(), seed: 13 };
     let zero: Vec<Vec<u8>> = records.layout.shares().iter().map(|c| vec![0; c.len * 2]).collect();
@@ -178,7 +204,7 @@ fn every_row_has_a_keystream_of_its_own_that_runs_on_over_the_columns() {
     };
     ids.iter().for_each(|id| batch.push_bytes(*id, &agree(*id), &zero).expect("fits"));
     let mut tags = Vec::new();
-    blinder(0, 1, 2).blind_in_place(&mut batch, &mut tags).expect("blinds");
+    blinder(0, 1, 2).tag_and_blind_in_place(&mut batch, &mut tags).expect("blinds");
     // The shares are zero, so what is left is the keystream, running on over the columns.
     let rows = batch.rows();
     let blinded = |row| -> Vec<u16> { rows.share_row(row).flatten().copied().collect() };
@@ -209,7 +235,7 @@ fn tags_tell_a_changed_share_and_nothing_else() {
     let records = Records { layout: small_layout(), seed: 14 };
     let tags = |sender, receiver, batch: &mut RowBatch| {
         let mut tags = Vec::new();
-        blinder(sender, 9, receiver).blind_in_place(batch, &mut tags).expect("blinds");
+        blinder(sender, 9, receiver).tag_and_blind_in_place(batch, &mut tags).expect("blinds");
         tags
     };
     let ids = [1, 2, 3];
@@ -229,32 +255,38 @@ fn rows_that_must_not_be_blinded_are_refused_and_nothing_changes() {
     let plain = records.share(party(0), &[1, 2]);
     let mut tags = vec![ContentTag([7; 16])];
     let mut small = RowBatch::with_capacity(records.layout.clone(), 1);
-    let full = blinder.blind(&plain.rows(), &mut small, &mut tags);
+    let full = blinder.tag_and_blind(&plain.rows(), &mut small, &mut tags);
     assert_eq!(full, Err(BlindError::Batch(PushError::Full { capacity: 1 })));
     let mut other = RowBatch::with_capacity(layout(&[], &[4]), 2);
-    let layouts = blinder.blind(&plain.rows(), &mut other, &mut tags);
+    let layouts = blinder.tag_and_blind(&plain.rows(), &mut other, &mut tags);
     assert_eq!(layouts, Err(BlindError::LayoutsDiffer));
 
     let mut out = RowBatch::with_capacity(records.layout.clone(), 2);
     for ids in [[2, 2], [2, 1]] {
         let mut unsorted = records.share(party(0), &ids);
         let expected = Err(BlindError::IdsNotAscending { id: ids[1] });
-        assert_eq!(blinder.blind(&unsorted.rows(), &mut out, &mut tags), expected);
-        assert_eq!(blinder.blind_in_place(&mut unsorted, &mut tags), expected);
+        assert_eq!(blinder.tag_and_blind(&unsorted.rows(), &mut out, &mut tags), expected);
+        assert_eq!(blinder.tag_and_blind_in_place(&mut unsorted, &mut tags), expected);
     }
     let mut short = plain.rows();
     short.shares[0] = &short.shares[0][..8];
-    assert_eq!(blinder.blind(&short, &mut out, &mut tags), Err(BlindError::Malformed));
+    assert_eq!(blinder.tag_and_blind(&short, &mut out, &mut tags), Err(BlindError::Malformed));
     let mut short = plain.rows();
     short.agree.pop();
-    assert_eq!(blinder.blind(&short, &mut out, &mut tags), Err(BlindError::Malformed));
+    assert_eq!(blinder.tag_and_blind(&short, &mut out, &mut tags), Err(BlindError::Malformed));
     assert!(out.is_empty() && small.is_empty() && other.is_empty());
     assert_eq!(tags, [ContentTag([7; 16])]);
 
-    blinder.blind(&plain.rows(), &mut out, &mut tags).expect("blinds");
+    blinder.tag_and_blind(&plain.rows(), &mut out, &mut tags).expect("blinds");
     let twice = out.rows().shares[0].to_vec();
-    assert_eq!(blinder.blind_in_place(&mut out, &mut tags), Err(BlindError::AlreadyBlinded));
-    assert_eq!(blinder.blind(&out.rows(), &mut small, &mut tags), Err(BlindError::AlreadyBlinded));
+    assert_eq!(
+        blinder.tag_and_blind_in_place(&mut out, &mut tags),
+        Err(BlindError::AlreadyBlinded)
+    );
+    assert_eq!(
+        blinder.tag_and_blind(&out.rows(), &mut small, &mut tags),
+        Err(BlindError::AlreadyBlinded)
+    );
     assert_eq!(out.rows().shares[0], twice);
 }
 
@@ -272,8 +304,8 @@ fn rows_that_one_sender_lacks_or_disagrees_on_are_left_over() {
         records.push(&mut second, party(1), id, agree);
     }
     let mut tags = Vec::new();
-    blinder(0, 1, 2).blind_in_place(&mut first, &mut tags).expect("blinds");
-    blinder(1, 0, 2).blind_in_place(&mut second, &mut tags).expect("blinds");
+    blinder(0, 1, 2).tag_and_blind_in_place(&mut first, &mut tags).expect("blinds");
+    blinder(1, 0, 2).tag_and_blind_in_place(&mut second, &mut tags).expect("blinds");
     let found = join(&first.rows(), &second.rows()).expect("joins");
     assert_eq!(found.pairs, [(1, 0)]);
     assert_eq!((found.only_first, found.only_second), (vec![1], vec![3, 9]));
@@ -290,7 +322,7 @@ fn rows_blinded_with_different_keys_are_refused() {
     let keys = KeySchedule::derive(&SharedSecret::new([4; 32]), "a session", &FINGERPRINT);
     let wrong = Blinder::new(&keys, &FINGERPRINT, party(1), party(0), party(2)).expect("parties");
     let mut second = records.share(party(1), &[5, 6]);
-    wrong.blind_in_place(&mut second, &mut Vec::new()).expect("blinds");
+    wrong.blind_in_place(&mut second).expect("blinds");
     assert_eq!(join(&first.rows(), &second.rows()), Err(MergeError::RowCheck { id: 5 }));
 }
 

@@ -89,7 +89,7 @@ fn blind(session: &Session, secret: [u8; 32], sender: PartyId, row: &Row) -> Bli
     let shares: Vec<&[u8]> = row.shares.iter().map(Vec::as_slice).collect();
     batch.push_bytes(row.id, &row.agree, &shares).expect("fits");
     let mut tags = Vec::new();
-    blinder.blind_in_place(&mut batch, &mut tags).expect("blinded");
+    blinder.tag_and_blind_in_place(&mut batch, &mut tags).expect("blinded");
     let rows = batch.rows();
     BlindedRow {
         blinded: rows.share_row(0).map(|s| hex::encode(bytemuck::cast_slice(s))).collect(),

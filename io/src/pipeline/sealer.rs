@@ -84,18 +84,18 @@ impl Sealer {
         packed.parts.push(part);
     }
 
-    /// Blinds the rows of a batch in place and seals them.
+    /// Tags and blinds the rows of a batch in place and seals them.
     pub(crate) fn seal_in_place(
         &self,
         place: PartPlace,
         batch: &mut RowBatch,
     ) -> Result<(), PipelineError> {
         let mut tags = Vec::with_capacity(batch.len());
-        self.sender.keys().blinder().blind_in_place(batch, &mut tags)?;
+        self.sender.keys().blinder().tag_and_blind_in_place(batch, &mut tags)?;
         self.seal(place, batch, tags)
     }
 
-    /// Blinds plain rows into a batch and seals that.
+    /// Tags plain rows, blinds them into a batch and seals that.
     pub(crate) fn seal_from(
         &self,
         place: PartPlace,
@@ -103,7 +103,7 @@ impl Sealer {
         batch: &mut RowBatch,
     ) -> Result<(), PipelineError> {
         let mut tags = Vec::with_capacity(plain.len());
-        self.sender.keys().blinder().blind(plain, batch, &mut tags)?;
+        self.sender.keys().blinder().tag_and_blind(plain, batch, &mut tags)?;
         self.seal(place, batch, tags)
     }
 

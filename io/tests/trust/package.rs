@@ -54,7 +54,10 @@ fn write(
         party(2),
     );
     let mut tags = Vec::new();
-    blinder.expect("they differ").blind(&batch.rows(), &mut blinded, &mut tags).expect("blinded");
+    blinder
+        .expect("they differ")
+        .tag_and_blind(&batch.rows(), &mut blinded, &mut tags)
+        .expect("blinded");
     let ids = IdRange::new(1, 10).expect("in order");
     let part = writer.seal(0, ids, &blinded.rows())?;
     let digest = blake3::hash(b"tags");
