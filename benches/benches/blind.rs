@@ -92,11 +92,10 @@ fn one_row(criterion: &mut Criterion) {
     });
 }
 
-/// Ours beside the way of worldcoin/iris-mpc: scalar product, ChaCha20, row by row.
+/// The way of worldcoin/iris-mpc: scalar product, ChaCha20, row by row.
 fn original(criterion: &mut Criterion) {
     let rows = rows_in_memory().min(1000);
     let plain = iris_share(0, rows);
-    let mut blinded = RowBatch::with_capacity(plain.layout().clone(), rows);
     let plain = plain.rows();
     let seed = CommonSeed([1; 32]);
     let parties = (party(0), party(1), party(2));
@@ -116,12 +115,6 @@ fn original(criterion: &mut Criterion) {
             }
         });
     });
-    let (single, blinder) = (pool(1), blinder(0, 1));
-    group.bench_function("aes256-ctr/beside-oracle/memory/1-threads", |bencher| {
-        bencher.iter(|| single.install(|| blinder.blind(black_box(&plain), &mut blinded)));
-    });
-    assert_rebuilds(&blinded.rows());
-
     // That the oracle is the oracle: its two senders rebuild, too.
     let other = iris_share(1, 1);
     let (mut first, mut second) = (Vec::new(), Vec::new());

@@ -22,17 +22,11 @@ use reshare_engine::shamir::share;
 /// The session that every bench runs in.
 pub const FINGERPRINT: Fingerprint = Fingerprint([0x42; 32]);
 
-/// How many rows are far beyond any cache: 256 MiB, so 512 MiB in and out together. A few
-/// under `cargo bench -- --test`, which asks whether the answers are right and not how fast.
+/// How many rows are far beyond any cache: 256 MiB, so 512 MiB in and out together. Few where
+/// only the answers count.
 #[must_use]
 pub fn rows_in_memory() -> usize {
-    if is_test() { 100 } else { (256 << 20) / 76_800 }
-}
-
-/// Whether criterion runs everything once and measures nothing.
-#[must_use]
-pub fn is_test() -> bool {
-    std::env::args().any(|argument| argument == "--test")
+    stage::rows_or_few((256 << 20) / 76_800)
 }
 
 /// Returns a party.

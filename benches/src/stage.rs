@@ -50,7 +50,7 @@ pub fn blinded(rows: usize) -> RowBatch {
     let mut batch = iris_share(0, rows);
     Blinder::new(&keys(), &FINGERPRINT, party(0), party(1), party(2))
         .expect("parties")
-        .blind_in_place(&mut batch, &mut Vec::new())
+        .blind_in_place(&mut batch)
         .expect("blinds");
     batch
 }

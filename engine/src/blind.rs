@@ -138,7 +138,8 @@ impl Blinder {
         }
         let blinded = blinded.reset(plain.len(), true)?;
         let tags = tags.map(|tags| reset(tags, plain.len()));
-        let whole = OutOfPlace { plain: plain.clone(), blinded, tags };
+        let streamed = plain.len() * plain.layout.row_share_bytes() >= STREAMED_BYTES;
+        let whole = OutOfPlace { plain: plain.clone(), blinded, tags, streamed };
         split(whole, OutOfPlace::split)
             .for_each_init(|| Worker::new(self), |worker, piece| worker.blind(piece));
         Ok(())
@@ -192,6 +193,8 @@ struct OutOfPlace<'a> {
     plain: Rows<'a>,
     blinded: RowsMut<'a>,
     tags: Option<&'a mut [ContentTag]>,
+    /// Whether from memory to memory.
+    streamed: bool,
 }
 
 impl OutOfPlace<'_> {
@@ -203,8 +206,9 @@ impl OutOfPlace<'_> {
         let (tags, later_tags) = self.tags.map(|tags| tags.split_at_mut(middle)).unzip();
         let (blinded, later) = self.blinded.split_at(middle);
         let later_plain = self.plain.slice(middle..self.plain.len());
-        let first = Self { plain: self.plain.slice(0..middle), blinded, tags };
-        (first, Some(Self { plain: later_plain, blinded: later, tags: later_tags }))
+        let (plain, streamed) = (self.plain.slice(0..middle), self.streamed);
+        let first = Self { plain, blinded, tags, streamed };
+        (first, Some(Self { plain: later_plain, blinded: later, tags: later_tags, streamed }))
     }
 }
 
@@ -226,9 +230,13 @@ impl InPlace<'_> {
     }
 }
 
-/// 6 KiB of keystream: with as many plain and blinded shares it stays in a first cache of 32 KiB.
-/// 3 KiB cost 3 %: the cipher loads its round keys once a tile.
-const TILE: usize = 768;
+/// 4 KiB of keystream: with as many plain and blinded shares it stays in a first cache of 32 KiB.
+/// The cipher loads its round keys once a tile, and the memory rests while it works.
+const TILE: usize = 512;
+
+/// More than most third caches hold. Rows of which there are as many leave the cache before
+/// anybody reads them, whatever way they are written.
+const STREAMED_BYTES: usize = 32 << 20;
 
 /// What one thread needs, allocated once for many rows.
 struct Worker<'a> {
@@ -243,7 +251,7 @@ impl<'a> Worker<'a> {
     }
 
     fn blind(&mut self, piece: OutOfPlace<'_>) {
-        let OutOfPlace { plain, mut blinded, mut tags } = piece;
+        let OutOfPlace { plain, mut blinded, mut tags, streamed } = piece;
         blinded.ids.copy_from_slice(plain.ids);
         for (to, from) in blinded.agree.iter_mut().zip(&plain.agree) {
             copy_agree(to, from);
@@ -257,16 +265,32 @@ impl<'a> Worker<'a> {
             let key = self.hasher.row_key(&identity);
             blinded.row_checks[row] = self.hasher.row_check(&key);
             let mut keystream = key.keystream();
-            for (to, from) in blinded.share_row_mut(row).zip(plain.share_row(row)) {
+            for (to, from) in blinded.share_row_mut(row).zip(plain.shares_from(row)) {
                 let (to, from) = (bytemuck::cast_slice_mut(to), bytemuck::cast_slice(from));
-                for (to, from) in to.chunks_mut(TILE).zip(from.chunks(TILE)) {
-                    let tile = fill(&mut self.tile, to.len(), &mut keystream);
+                if streamed {
                     let Blinder { kernels, weighting, .. } = self.blinder;
                     kernels
-                        .weight_and_blind(weighting, to, from, tile)
-                        .expect("the rows have one layout, and the tile was cut to the chunk");
+                        .blind_streaming(weighting, to, from, &mut keystream)
+                        .expect("the rows have one layout");
+                } else {
+                    self.blind_column(to, &from[..to.len()], &mut keystream);
                 }
             }
+        }
+    }
+
+    fn blind_column(
+        &mut self,
+        blinded: &mut [RingElement],
+        plain: &[RingElement],
+        keystream: &mut Keystream,
+    ) {
+        for (to, from) in blinded.chunks_mut(TILE).zip(plain.chunks(TILE)) {
+            let tile = fill(&mut self.tile, to.len(), keystream);
+            let Blinder { kernels, weighting, .. } = self.blinder;
+            kernels
+                .weight_and_blind(weighting, to, from, tile)
+                .expect("the columns are as long, and the tile was cut to the chunk");
         }
     }
 

@@ -106,6 +106,12 @@ impl<'a> Rows<'a> {
         columns.map(move |(column, shares)| &shares[row * column.len..][..column.len])
     }
 
+    /// The shares of one row and of all behind it, column by column in session order.
+    pub fn shares_from(&self, row: usize) -> impl Iterator<Item = &'a [u16]> + '_ {
+        let columns = self.layout.shares().iter().zip(&self.shares);
+        columns.map(move |(column, shares)| &shares[row * column.len..])
+    }
+
     /// Whether every column is as long and of the kind that the layout says.
     #[must_use]
     pub fn is_well_formed(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use reshare_engine::kernel::{Backend, Kernels, LengthMismatch, Weighting, portable};
+use reshare_engine::keystream::Keystream;
 use reshare_engine::ring::RingElement;
 use reshare_engine::shamir::Sign;
 
@@ -47,6 +48,10 @@ fn lengths_that_differ_are_refused_and_nothing_is_written() {
         let blind = kernels.weight_and_blind_in_place(&weighting, &mut out, &input[..2]);
         assert_eq!(blind, Err(short));
         assert!(out == [RingElement::ZERO; 3]);
+        let mut keystream = Keystream::new(&[7; 32]);
+        let few = kernels.blind_streaming(&weighting, &mut out, &input[..2], &mut keystream);
+        assert_eq!(few, Err(short));
+        assert!(out == [RingElement::ZERO; 3]);
         assert_eq!(kernels.merge(&mut [0; 3], &[1; 3], &[1; 2]), Err(short));
     }
 }
@@ -81,6 +86,7 @@ fn equals_portable(kernels: Kernels, length: usize, seed: u64) {
         kernels.weight_and_blind_in_place(&weighting, &mut in_place, keystream).expect("equal");
         assert!(in_place == expected, "weight_and_blind_in_place, {context}");
     }
+    streaming_equals_portable(kernels, length, seed);
     let first: &[u16] = bytemuck::cast_slice(shares);
     let second: &[u16] = bytemuck::cast_slice(keystream);
     // Merge takes words, not elements: try every tail of one too.
@@ -90,6 +96,36 @@ fn equals_portable(kernels: Kernels, length: usize, seed: u64) {
         portable::merge(&mut expected, first, second).expect("equal");
         kernels.merge(&mut rebuilt, first, second).expect("equal");
         assert_eq!(rebuilt, expected, "merge, {context}, {cut} words cut off");
+    }
+}
+
+/// Compares the streaming kernel, wherever in a line of the cache its output begins and ends.
+fn streaming_equals_portable(kernels: Kernels, length: usize, seed: u64) {
+    let mut words = Words(seed);
+    let (key, before) = ([7; 32], words.elements(length + 1 + 600));
+    for at in [0, 1, 4, 6, 8] {
+        let shares = &before[at % 2..];
+        let weighting = Weighting::new(words.elements(1)[0], Sign::Subtract);
+        // Not from the first word of the keystream on, and it goes on behind what was used.
+        let mut keys = vec![RingElement::ZERO; 3 + length + 3];
+        Keystream::new(&key).fill(bytemuck::cast_slice_mut(&mut keys));
+        let mut expected = vec![RingElement::ZERO; length];
+        let taken = &keys[3..3 + length];
+        portable::weight_and_blind(&weighting, &mut expected, &shares[..length], taken)
+            .expect("equal");
+
+        let mut keystream = Keystream::new(&key);
+        let mut edge = [RingElement::ZERO; 3];
+        keystream.fill(bytemuck::cast_slice_mut(&mut edge));
+        let mut blinded = vec![1_u16; at + 4 * length + 4];
+        let out: &mut [RingElement] = bytemuck::cast_slice_mut(&mut blinded[at..][..4 * length]);
+        kernels.blind_streaming(&weighting, out, shares, &mut keystream).expect("enough");
+        let context = format!("{} at {length} elements, seed {seed}", kernels.backend());
+        assert!(*out == expected, "blind_streaming, {context}, {at} words behind");
+        let around = blinded[..at].iter().chain(&blinded[at + 4 * length..]);
+        assert!(around.copied().all(|word| word == 1), "written beside, {context}");
+        keystream.fill(bytemuck::cast_slice_mut(&mut edge));
+        assert!(edge == keys[3 + length..], "the keystream behind it, {context}");
     }
 }
 

@@ -169,7 +169,8 @@ fn real_rows_are_rebuilt_with_the_kernels_of_every_backend() {
 #[test]
 fn blinding_without_tags_and_tagging_alone_give_what_both_at_once_give() {
     let records = Records { layout: Arc::new(RowLayout::iris()), seed: 16 };
-    let ids: Vec<i64> = (1..=20).collect();
+    // 34 MiB, which is written past the cache where it is not in place.
+    let ids: Vec<i64> = (1..=470).collect();
     let plain = records.share(party(0), &ids);
     let blinder = blinder(0, 1, 2);
     let room = || RowBatch::with_capacity(records.layout.clone(), ids.len());

@@ -29,7 +29,7 @@ struct Args {
 
 /// A figure, what it is held against, and the ratio to be reached. `{kernel}` is the backend that
 /// the program would take here, `{all}` the number of cores.
-const GOALS: [(&str, &str, Option<f64>); 17] = [
+const GOALS: [(&str, &str, Option<f64>); 21] = [
     (
         "blind/aes256-ctr/{kernel}/memory/1-threads",
         "blind/limit/memcpy/memory/1-threads",
@@ -40,7 +40,23 @@ const GOALS: [(&str, &str, Option<f64>); 17] = [
         "blind/limit/memcpy/memory/{all}-threads",
         Some(0.70),
     ),
-    ("blind/aes256-ctr/{kernel}/row", "blind/oracle/row", Some(10.0)),
+    (
+        "blind/aes256-ctr/{kernel}/in-place/memory/1-threads",
+        "blind/limit/memcpy/memory/1-threads",
+        Some(0.75),
+    ),
+    (
+        "blind/aes256-ctr/{kernel}/in-place/memory/{all}-threads",
+        "blind/limit/memcpy/memory/{all}-threads",
+        Some(0.70),
+    ),
+    ("blind/aes256-ctr/{kernel}/memory/1-threads", "blind/oracle/memory/1-threads", Some(10.0)),
+    ("tag/blake3/row", "tag/limit/blake3-of-64-kib/row", None),
+    (
+        "blind+tag/aes256-ctr/{kernel}/in-place/memory/1-threads",
+        "blind/aes256-ctr/{kernel}/in-place/memory/1-threads",
+        None,
+    ),
     ("blind/aes256-ctr/{kernel}/row", "blind/limit/keystream/row", None),
     ("merge/{kernel}/memory/1-threads", "merge/limit/plain-sum/memory/1-threads", Some(0.95)),
     (
