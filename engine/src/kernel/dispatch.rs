@@ -14,7 +14,8 @@ pub struct Kernels {
 /// A computation to be compiled for each backend. `run` must be `#[inline(always)]`: only
 /// what is inlined into a function with target features is compiled for them.
 pub(super) trait Computation {
-    fn run(self);
+    /// `ROTATES`: whether the backend has an instruction that rotates lanes of 64 bits.
+    fn run<const ROTATES: bool>(self);
 }
 
 impl Kernels {
@@ -61,7 +62,7 @@ impl Kernels {
             // SAFETY: `new` makes a value with this backend only where the CPU has all four.
             #[cfg(target_arch = "x86_64")]
             Backend::Avx512 => unsafe { avx512(computation) },
-            _ => computation.run(),
+            _ => computation.run::<false>(),
         }
     }
 }
@@ -69,11 +70,11 @@ impl Kernels {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn avx2<C: Computation>(computation: C) {
-    computation.run();
+    computation.run::<false>();
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn avx512<C: Computation>(computation: C) {
-    computation.run();
+    computation.run::<true>();
 }

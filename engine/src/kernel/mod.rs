@@ -158,7 +158,7 @@ impl Kernels {
         if shares.len() < blinded.len() {
             return Err(LengthMismatch { expected: blinded.len(), got: shares.len() });
         }
-        self.run(BlindStreaming { weighting, blinded, shares, keystream });
+        self.run(BlindStreaming { kernels: self, weighting, blinded, shares, keystream });
         Ok(())
     }
 

@@ -9,6 +9,8 @@ use std::marker::PhantomData;
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::kernel::{Backend, Kernels};
+
 /// One line of the cache.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
@@ -22,12 +24,17 @@ impl Line {
 ///
 /// Lines are borrowed for `'a`, which outlives this value: nothing else can touch them before
 /// the fence.
-pub(super) struct Stream<'a>(PhantomData<&'a mut [Line]>);
+pub(super) struct Stream<'a> {
+    /// Private to this file, and true only where [`Stream::new`] met kernels of AVX-512.
+    whole_lines: bool,
+    lines: PhantomData<&'a mut [Line]>,
+}
 
 impl<'a> Stream<'a> {
+    /// Stores whole lines at once where the kernels are those of AVX-512, else in quarters.
     #[inline(always)]
-    pub(super) fn new() -> Self {
-        Self(PhantomData)
+    pub(super) fn new(kernels: Kernels) -> Self {
+        Self { whole_lines: kernels.backend() == Backend::Avx512, lines: PhantomData }
     }
 
     #[inline(always)]
@@ -35,6 +42,11 @@ impl<'a> Stream<'a> {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{__m128i, _mm_stream_si128};
+            if self.whole_lines {
+                // SAFETY: there are such kernels only where the CPU has AVX-512 F.
+                unsafe { store_whole(line, words) };
+                return;
+            }
             let vectors: [__m128i; 4] = bytemuck::cast(words);
             let target: *mut __m128i = line.0.as_mut_ptr().cast();
             for (i, vector) in vectors.into_iter().enumerate() {
@@ -48,6 +60,19 @@ impl<'a> Stream<'a> {
         {
             line.0 = words;
         }
+    }
+}
+
+/// Stores a line at once. As with the quarters, the fence is in `drop`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn store_whole(line: &mut Line, words: [u16; Line::WORDS]) {
+    use std::arch::x86_64::{_mm512_loadu_si512, _mm512_stream_si512};
+    // SAFETY: both are 64 bytes long, and a line is aligned to as many.
+    unsafe {
+        let vector = _mm512_loadu_si512(words.as_ptr().cast());
+        _mm512_stream_si512(line.0.as_mut_ptr().cast(), vector);
     }
 }
 

@@ -7,9 +7,9 @@
 //! 4 / 7 / 16 (no longer unrolled into registers); one element at a time 4 / 7 / 17. Memory
 //! gives about 10. So neither intrinsics nor a vector crate would gain anything.
 
-use crate::kernel::Weighting;
 use crate::kernel::dispatch::Computation;
 use crate::kernel::stream::{Line, Stream, prefetch};
+use crate::kernel::{Kernels, Weighting};
 use crate::keystream::Keystream;
 use crate::ring::RingElement;
 use crate::shamir::Sign;
@@ -38,6 +38,7 @@ pub(super) struct WeightAndBlindInPlace<'a> {
 ///
 /// There are at least as many shares as are blinded. What lies behind them is prefetched.
 pub(super) struct BlindStreaming<'a, 'k> {
+    pub(super) kernels: Kernels,
     pub(super) weighting: &'a Weighting,
     pub(super) blinded: &'a mut [RingElement],
     pub(super) shares: &'a [RingElement],
@@ -53,54 +54,54 @@ pub(super) struct Merge<'a> {
 
 impl Computation for WeightAndBlind<'_> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ROTATES: bool>(self) {
         match self.weighting.sign {
-            Sign::Add => self.with(u16::wrapping_add),
-            Sign::Subtract => self.with(u16::wrapping_sub),
+            Sign::Add => self.with::<ROTATES>(u16::wrapping_add),
+            Sign::Subtract => self.with::<ROTATES>(u16::wrapping_sub),
         }
     }
 }
 
 impl WeightAndBlind<'_> {
     #[inline(always)]
-    fn with(self, blind: impl Fn(u16, u16) -> u16) {
+    fn with<const ROTATES: bool>(self, blind: impl Fn(u16, u16) -> u16) {
         let (blinded, blinded_tail) = words_mut(self.blinded).as_chunks_mut::<LANES>();
         let (shares, shares_tail) = words(self.shares).as_chunks::<LANES>();
         let (keys, keys_tail) = words(self.keystream).as_chunks::<LANES>();
         let diagonals = widen(&self.weighting.diagonals);
         for ((blinded, shares), keys) in blinded.iter_mut().zip(shares).zip(keys) {
-            *blinded = blind_strip::<LANES>(&diagonals, *shares, keys, &blind);
+            *blinded = blind_strip::<LANES, ROTATES>(&diagonals, *shares, keys, &blind);
         }
         let tail = blinded_tail.as_chunks_mut::<4>().0.iter_mut();
         let tail = tail.zip(shares_tail.as_chunks::<4>().0).zip(keys_tail.as_chunks::<4>().0);
         for ((blinded, shares), keys) in tail {
-            *blinded = blind_strip::<4>(&self.weighting.diagonals, *shares, keys, &blind);
+            *blinded = blind_strip::<4, false>(&self.weighting.diagonals, *shares, keys, &blind);
         }
     }
 }
 
 impl Computation for WeightAndBlindInPlace<'_> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ROTATES: bool>(self) {
         match self.weighting.sign {
-            Sign::Add => self.with(u16::wrapping_add),
-            Sign::Subtract => self.with(u16::wrapping_sub),
+            Sign::Add => self.with::<ROTATES>(u16::wrapping_add),
+            Sign::Subtract => self.with::<ROTATES>(u16::wrapping_sub),
         }
     }
 }
 
 impl WeightAndBlindInPlace<'_> {
     #[inline(always)]
-    fn with(self, blind: impl Fn(u16, u16) -> u16) {
+    fn with<const ROTATES: bool>(self, blind: impl Fn(u16, u16) -> u16) {
         let (shares, shares_tail) = words_mut(self.shares).as_chunks_mut::<LANES>();
         let (keys, keys_tail) = words(self.keystream).as_chunks::<LANES>();
         let diagonals = widen(&self.weighting.diagonals);
         for (shares, keys) in shares.iter_mut().zip(keys) {
-            *shares = blind_strip::<LANES>(&diagonals, *shares, keys, &blind);
+            *shares = blind_strip::<LANES, ROTATES>(&diagonals, *shares, keys, &blind);
         }
         let tail = shares_tail.as_chunks_mut::<4>().0.iter_mut();
         for (shares, keys) in tail.zip(keys_tail.as_chunks::<4>().0) {
-            *shares = blind_strip::<4>(&self.weighting.diagonals, *shares, keys, &blind);
+            *shares = blind_strip::<4, false>(&self.weighting.diagonals, *shares, keys, &blind);
         }
     }
 }
@@ -109,46 +110,55 @@ impl WeightAndBlindInPlace<'_> {
 /// tile before it are still under way. 2 KiB and 4 KiB cost 10 and 15 %.
 const STREAM_TILE: usize = 128;
 
+/// Ring elements of one line of the cache.
+const LINE: usize = Line::WORDS / 4;
+
 /// How far ahead shares are asked for: 4 KiB. Beyond the end of a row lies the next one.
 const AHEAD: usize = 512;
 
 impl Computation for BlindStreaming<'_, '_> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ROTATES: bool>(self) {
         match self.weighting.sign {
-            Sign::Add => self.with(u16::wrapping_add),
-            Sign::Subtract => self.with(u16::wrapping_sub),
+            Sign::Add => self.with::<ROTATES>(u16::wrapping_add),
+            Sign::Subtract => self.with::<ROTATES>(u16::wrapping_sub),
         }
     }
 }
 
 impl BlindStreaming<'_, '_> {
     #[inline(always)]
-    fn with(self, blind: impl Fn(u16, u16) -> u16) {
-        let Self { weighting, blinded, shares, keystream } = self;
+    fn with<const ROTATES: bool>(self, blind: impl Fn(u16, u16) -> u16) {
+        let Self { kernels, weighting, blinded, shares, keystream } = self;
         let diagonals = widen(&weighting.diagonals);
         let mut tile = [RingElement::ZERO; STREAM_TILE];
-        let mut stream = Stream::new();
+        let mut stream = Stream::new(kernels);
         let mut start = 0;
-        for blinded in blinded.chunks_mut(STREAM_TILE) {
+        let (head, lines, tail) = element_lines(words_mut(blinded));
+        for head in head.chunks_mut(STREAM_TILE * 4) {
+            let elements = head.len() / 4;
+            let keys = &mut tile[..elements];
+            keystream.fill(words_mut(keys));
+            let shares = words(&shares[start..][..elements]);
+            blind_elements(&weighting.diagonals, head, shares, words(keys), &blind);
+            start += elements;
+        }
+        for lines in lines.chunks_mut(STREAM_TILE / LINE) {
             let ahead = (start + AHEAD).min(shares.len());
             prefetch(words(&shares[ahead..(ahead + STREAM_TILE).min(shares.len())]));
-            let keys = &mut tile[..blinded.len()];
-            keystream.fill(words_mut(keys));
-            let (keys, shares) = (words(keys), words(&shares[start..start + blinded.len()]));
-            start += blinded.len();
-
-            let (head, lines, tail) = element_lines(words_mut(blinded));
-            let whole = head.len() + lines.len() * Line::WORDS;
-            blind_elements(&weighting.diagonals, head, shares, keys, &blind);
-            let strips = shares[head.len()..].as_chunks().0.iter();
-            for ((line, shares), keys) in
-                lines.iter_mut().zip(strips).zip(keys[head.len()..].as_chunks().0)
-            {
-                stream.store(line, blind_strip(&diagonals, *shares, keys, &blind));
+            let elements = lines.len() * LINE;
+            keystream.fill(words_mut(&mut tile[..elements]));
+            let (shares, keys) = (words(&shares[start..][..elements]), words(&tile[..elements]));
+            let strips = shares.as_chunks().0.iter().zip(keys.as_chunks().0);
+            for (line, (shares, keys)) in lines.iter_mut().zip(strips) {
+                stream
+                    .store(line, blind_strip::<LANES, ROTATES>(&diagonals, *shares, keys, &blind));
             }
-            blind_elements(&weighting.diagonals, tail, &shares[whole..], &keys[whole..], &blind);
+            start += elements;
         }
+        let keys = &mut tile[..tail.len() / 4];
+        keystream.fill(words_mut(keys));
+        blind_elements(&weighting.diagonals, tail, words(&shares[start..]), words(keys), &blind);
         tile.zeroize();
     }
 }
@@ -177,13 +187,13 @@ fn blind_elements(
     for ((blinded, shares), keys) in
         blinded.zip(shares.as_chunks::<4>().0).zip(keys.as_chunks::<4>().0)
     {
-        *blinded = blind_strip::<4>(diagonals, *shares, keys, blind);
+        *blinded = blind_strip::<4, false>(diagonals, *shares, keys, blind);
     }
 }
 
 impl Computation for Merge<'_> {
     #[inline(always)]
-    fn run(self) {
+    fn run<const ROTATES: bool>(self) {
         for ((rebuilt, first), second) in self.rebuilt.iter_mut().zip(self.first).zip(self.second) {
             *rebuilt = first.wrapping_add(*second);
         }
@@ -191,14 +201,17 @@ impl Computation for Merge<'_> {
 }
 
 #[inline(always)]
-fn blind_strip<const N: usize>(
+fn blind_strip<const N: usize, const ROTATES: bool>(
     diagonals: &[[u16; N]; 4],
     shares: [u16; N],
     keys: &[u16; N],
     blind: impl Fn(u16, u16) -> u16,
 ) -> [u16; N] {
-    let rotated =
-        [shares, rotate::<1, N>(&shares), rotate::<2, N>(&shares), rotate::<3, N>(&shares)];
+    let rotated = if ROTATES {
+        [shares, rotate_u64::<1, N>(shares), rotate_u64::<2, N>(shares), rotate_u64::<3, N>(shares)]
+    } else {
+        [shares, rotate::<1, N>(&shares), rotate::<2, N>(&shares), rotate::<3, N>(&shares)]
+    };
     let mut blinded = [0; N];
     for lane in 0..N {
         let product = |d: usize| diagonals[d][lane].wrapping_mul(rotated[d][lane]);
@@ -217,6 +230,17 @@ fn rotate<const D: usize, const N: usize>(lanes: &[u16; N]) -> [u16; N] {
         rotated[lane] = lanes[(lane & !3) | (lane.wrapping_sub(D) & 3)];
     }
     rotated
+}
+
+/// The same on lanes of 64 bits.
+#[inline(always)]
+fn rotate_u64<const D: u32, const N: usize>(mut lanes: [u16; N]) -> [u16; N] {
+    for element in lanes.as_chunks_mut::<4>().0 {
+        let lane = u64::from_le_bytes(bytemuck::cast(element.map(u16::to_le)));
+        let rotated: [u16; 4] = bytemuck::cast(lane.rotate_left(16 * D).to_le_bytes());
+        *element = rotated.map(u16::from_le);
+    }
+    lanes
 }
 
 #[inline(always)]
