@@ -1,11 +1,12 @@
 //! The fast kernels: plain Rust over strips, to be inlined into functions whose target
 //! features say which vectors LLVM may use.
 //!
-//! Measured on one core of a Zen 5 at 3 KiB, in GB/s of share data (baseline / AVX2 /
-//! AVX-512): this code 21 / 41 / 85; the lane-rotate formula on `u64` 11 / 11 / 77 (below
-//! AVX-512 LLVM rotates in scalar registers); strips of 64 lanes 2 / 27 / 2 and of 256 lanes
-//! 4 / 7 / 16 (no longer unrolled into registers); one element at a time 4 / 7 / 17. Memory
-//! gives about 10. So neither intrinsics nor a vector crate would gain anything.
+//! Measured on one core of a Zen 5 at 3 KiB, in GiB/s of share data (baseline / AVX2 / AVX-512):
+//! this code 18 / 35 / 66. Lanes of 64 bits are rotated where there is an instruction for it: by
+//! shuffles AVX-512 makes 40 when the crate is one unit, and without the instruction LLVM rotates
+//! in scalar registers (11 GB/s). Strips of 64 lanes 2 / 27 / 2 and of 256 lanes 4 / 7 / 16 (no
+//! longer unrolled into registers); one element at a time 4 / 7 / 17. Look at `kernel/*` in the
+//! benches after any change here: what LLVM makes of it is fragile.
 
 use crate::kernel::dispatch::Computation;
 use crate::kernel::stream::{Line, Stream, prefetch};
