@@ -143,7 +143,7 @@ pub(crate) struct SenderKeyArgs {
 }
 
 /// The authority that vouches for all parties' certificates.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Certificates (where the session uses them)")]
 pub(crate) struct AuthorityArgs {
     /// The certificate of the session's authority, PEM: the session holds its SHA-256
@@ -278,6 +278,19 @@ pub(crate) struct PackagesArgs {
 
     #[command(flatten)]
     pub(crate) authority: AuthorityArgs,
+}
+
+/// Where to write what was done, beside the terminal.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Write the report, with every row left over, to this file too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Write the ids of the rows left over to this file, if there are any: what `session new
+    /// --ids-from` takes for the session that brings them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) leftover_ids: Option<PathBuf>,
 }
 
 /// What to do about rows that are in the target already.

@@ -13,7 +13,7 @@ use reshare_io::postgres::progress::Leftovers;
 use reshare_io::session::Session;
 use serde::Serialize;
 
-use crate::args::OutputArgs;
+use crate::args::{OutputArgs, ReportArgs};
 use crate::exit::{Exit, Failure};
 
 /// Ids of one kind that are listed on a terminal; the report has all.
@@ -71,13 +71,29 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
-/// Writes a report as JSON to a file that appears whole or not at all.
-pub(crate) fn write(path: Option<&Path>, report: &impl Serialize) -> Result<(), Failure> {
-    let Some(path) = path else { return Ok(()) };
-    let mut json = serde_json::to_vec_pretty(report).map_err(Failure::failed)?;
-    json.push(b'\n');
-    durable::write_whole(path, &json)
-        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+/// Writes a report as JSON, and the ids of rows left over as a list, to files that appear whole
+/// or not at all.
+pub(crate) fn write(
+    to: &ReportArgs,
+    report: &impl Serialize,
+    leftovers: &Leftovers,
+) -> Result<(), Failure> {
+    let write = |path: &Path, bytes: &[u8]| {
+        durable::write_whole(path, bytes)
+            .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+    };
+    if let Some(path) = &to.report {
+        let mut json = serde_json::to_vec_pretty(report).map_err(Failure::failed)?;
+        json.push(b'\n');
+        write(path, &json)?;
+    }
+    if let Some(path) = to.leftover_ids.as_ref().filter(|_| !leftovers.is_empty()) {
+        let mut ids: Vec<i64> = leftovers.ids().collect();
+        ids.sort_unstable();
+        let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
+        write(path, lines.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Writes an amount of share data and the rate at which it was moved.

@@ -853,3 +853,67 @@ fn a_session_with_another_key_in_a_partys_place_is_not_approved() {
     let refused = network.run_as("0", &[&["session", "approve"], &flags[..]].concat()).ends_with(4);
     assert!(refused.stderr.contains("keygen agreement"), "{}", refused.stderr);
 }
+
+/// Rows change at the senders between their exports; a session about just those ids brings them.
+#[test]
+fn what_was_left_over_comes_with_a_session_about_a_list() {
+    let network = Network::new();
+    let [zero, one] = [0, 1].map(|sender| &network.databases[sender]);
+    network.send(0, "p0").ends_with(0);
+    let (table, other) = ("\"SMPC_dev_1\".irises", "\"SMPC_dev_0\".irises");
+    network.sql(one, &format!("CREATE TABLE kept AS SELECT * FROM {table} WHERE id IN (7, 20)"));
+    network.sql(one, &format!("DELETE FROM {table} WHERE id IN (7, 20)"));
+    network.sql(one, &format!("UPDATE {table} SET version_id = 9999 WHERE id = 8"));
+    network.send(1, "p1").ends_with(0);
+    let rebuilt = network.rebuild(&["--leftover-ids", "left.ids"]).ends_with(3);
+    assert!(rebuilt.report()["leftovers"]["disagreeing"] == serde_json::json!([8]));
+    let listed = std::fs::read_to_string(network.path("left.ids")).expect("the list");
+    assert_eq!(listed, "7\n8\n20\n");
+    // By the second session the senders hold the same again.
+    network.sql(one, &format!("INSERT INTO {table} SELECT * FROM kept"));
+    let version = network.sql(zero, &format!("SELECT version_id FROM {other} WHERE id = 8"));
+    let silently = "SET session_replication_role = replica";
+    let back = format!("UPDATE {table} SET version_id = {} WHERE id = 8", version.trim());
+    network.sql(one, &format!("{silently}; {back}"));
+    let recipient = std::fs::read_to_string(network.path("r.age")).expect("an identity");
+    let recipient = recipient.split("public key: ").nth(1).and_then(|rest| rest.lines().next());
+    let receiver = format!("2={}", recipient.expect("a comment"));
+    let facts = ["--session-id", "left-overs", "--environment", "dev", "--ids-from", "left.ids"];
+    let parties = ["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", &receiver];
+    let new = ["session", "new", "--out", "list.toml", "--json"];
+    let made = network.run(&[&new[..], &facts, &parties].concat()).ends_with(0).report();
+    let fingerprint = made["fingerprint"].as_str().expect("text");
+    for sender in ["0", "1"] {
+        let (own, state) = (format!("{sender}.pub"), format!("state-{sender}"));
+        let expected = ["--expect-fingerprint", fingerprint, "--state-dir", &state];
+        let approve = ["session", "approve", "--session", "list.toml", "--party-id", sender];
+        let own = ["--own-public-key", &own];
+        network.run(&[&approve[..], &expected, &own].concat()).ends_with(0);
+        let (key, to) = (format!("file:{sender}.key"), format!("left-{sender}"));
+        let url = if sender == "0" { zero } else { one };
+        let send = ["send", "--session", "list.toml", "--ids-from", "left.ids", "--to", &to];
+        let with = ["--agreement-key", &key, "--db-url", url];
+        network.run(&[&send[..], &expected, &with].concat()).ends_with(0);
+    }
+    let packages = ["--package", "left-0", "--package", "left-1", "--identity", "r.age"];
+    let rebuild = ["rebuild", "--session", "list.toml", "--db-url", &network.target];
+    let unlisted = network.run(&[&rebuild[..], &packages].concat()).ends_with(2);
+    assert!(unlisted.stderr.contains("--ids-from"), "{}", unlisted.stderr);
+    let list = ["--ids-from", "left.ids", "--json"];
+    let rebuilt = network.run(&[&rebuild[..], &packages, &list].concat()).ends_with(0).report();
+    assert_eq!(rebuilt["rows"], 3);
+    let verify = ["verify", "--session", "list.toml", "--db-url", &network.target];
+    let verified = network.run(&[&verify[..], &packages, &list].concat()).ends_with(0).report();
+    assert_eq!((&verified["equal"], &verified["rows_equal"]), (&true.into(), &3.into()));
+    assert_eq!(network.verify().ends_with(0).report()["rows_equal"], ROWS);
+    // The first session's packages fit the table as well, but for what they left over.
+    let verify = ["verify", "--session", "session.toml", "--db-url", &network.target];
+    let packages = ["--package", "p0", "--package", "p1", "--identity", "r.age", "--json"];
+    let verified = network.run(&[&verify[..], &packages].concat()).ends_with(0).report();
+    assert_eq!((&verified["rows_equal"], &verified["left_over"]), (&57.into(), &3.into()));
+    // A share that changed in the table is found without another database.
+    let change = "UPDATE \"SMPC_dev_2\".irises SET left_mask = right_mask WHERE id = 30";
+    network.sql(&network.target, &format!("{silently}; {change}"));
+    let differing = network.run(&[&verify[..], &packages].concat()).ends_with(4).report();
+    assert_eq!(differing["first_differences"][0]["id"], 30);
+}

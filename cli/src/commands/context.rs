@@ -134,7 +134,16 @@ impl Context {
         let identity = open_identity(&args.identity)?;
         let trust = trust(&self.session, &args.authority)?;
         let packages = Packages::open_signed(&self.session, trust.as_ref(), directories, identity)?;
-        Ok(Arc::new(packages))
+        Ok(Arc::new(self.listed(packages)?))
+    }
+
+    /// Gives the packages the list that the session is about, where it is about one.
+    pub(crate) fn listed(&self, packages: Packages) -> Result<Packages, Failure> {
+        self.row_ids()?;
+        Ok(match &self.ids_list {
+            Some(list) => packages.with_list(list),
+            None => packages,
+        })
     }
 
     /// The table of one party.

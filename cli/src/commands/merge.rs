@@ -6,7 +6,7 @@ use clap::Args;
 use reshare_io::pipeline::merge::merge;
 
 use super::context::{Context, workers};
-use crate::args::{OutputArgs, PackagesArgs, SessionArgs, WorkArgs};
+use crate::args::{OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs};
 use crate::exit::{Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -26,9 +26,8 @@ pub(crate) struct MergeArgs {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 
-    /// Write the report, with every row left over, to this file too
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    #[command(flatten)]
+    reports: ReportArgs,
 }
 
 impl MergeArgs {
@@ -41,7 +40,7 @@ impl MergeArgs {
             let merged = merge(&context.session, packages, &self.out, workers, progress);
             merged.await.map_err(Failure::from)
         })?;
-        report::write(self.report.as_deref(), &report)?;
+        report::write(&self.reports, &report, &report.leftovers)?;
         report::print(output, &report, took, || {
             let leftovers = report::leftovers(&context.session, &report.leftovers);
             let rate = report::rate(report.rows, report.share_bytes, took);

@@ -1,6 +1,5 @@
 //! `reshare rebuild`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -8,7 +7,9 @@ use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
 use reshare_io::pipeline::workers::Target;
 
 use super::context::{Context, workers};
-use crate::args::{ConflictArgs, DatabaseArgs, OutputArgs, PackagesArgs, SessionArgs, WorkArgs};
+use crate::args::{
+    ConflictArgs, DatabaseArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs,
+};
 use crate::exit::{Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -30,9 +31,8 @@ pub(crate) struct RebuildArgs {
     #[command(flatten)]
     work: WorkArgs,
 
-    /// Write the report, with every row left over, to this file too
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    #[command(flatten)]
+    reports: ReportArgs,
 }
 
 impl RebuildArgs {
@@ -46,7 +46,7 @@ impl RebuildArgs {
             let rebuilt = rebuild(&context.session, packages, &target, workers, progress);
             rebuilt.await.map_err(Failure::from)
         })?;
-        report::write(self.report.as_deref(), &report)?;
+        report::write(&self.reports, &report, &report.leftovers)?;
         print_report(output, &context, &target, &report, took)
     }
 }

@@ -18,7 +18,9 @@ use reshare_io::session::SessionTrust;
 
 use super::context::{Context, workers};
 use super::rebuild::print_report;
-use crate::args::{ConflictArgs, DatabaseArgs, OutputArgs, SessionArgs, TlsArgs, WorkArgs};
+use crate::args::{
+    ConflictArgs, DatabaseArgs, OutputArgs, ReportArgs, SessionArgs, TlsArgs, WorkArgs,
+};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -66,9 +68,8 @@ pub(crate) struct ReceiveArgs {
     #[command(flatten)]
     work: WorkArgs,
 
-    /// With --rebuild: write the report, with every row left over, to this file too
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
+    #[command(flatten)]
+    reports: ReportArgs,
 }
 
 /// What a sender can make this machine do. The largest part is the session's.
@@ -138,8 +139,9 @@ struct Rebuild {
 
 /// Flags that say something about the rebuild only. Without it they would be ignored, and the
 /// operator would wait for a table.
-const REBUILD_FLAGS: [&str; 8] = [
+const REBUILD_FLAGS: [&str; 9] = [
     "report",
+    "leftover_ids",
     "db_url",
     "db_schema",
     "connections",
@@ -164,7 +166,7 @@ impl ReceiveArgs {
         let (report, took) =
             run(output, |progress| async { receiving.run(rebuild.as_ref(), progress).await })?;
         let (Some(report), Some(rebuild)) = (report, rebuild) else { return Ok(Exit::Done) };
-        report::write(self.report.as_deref(), &report)?;
+        report::write(&self.reports, &report, &report.leftovers)?;
         print_report(output, &context, &rebuild.target, &report, took)
     }
 
@@ -188,6 +190,7 @@ impl ReceiveArgs {
         };
         // A wrong identity is told of now and not after hours of delivery.
         context.receiver_identity(&identity)?;
+        context.row_ids()?;
         let source = context.source(context.session.receiver().party, &self.database)?;
         let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);
@@ -298,7 +301,8 @@ impl Rebuild {
         let identity = load_identity(&self.identity).map_err(Failure::refused)?;
         let (session, trust) = (&context.session, Some(&self.trust));
         let packages = Packages::open_signed(session, trust, inbox.packages(), identity)?;
-        let (packages, progress) = (Arc::new(packages), Arc::clone(progress));
+        let packages = Arc::new(context.listed(packages)?);
+        let progress = Arc::clone(progress);
         let rebuilt = rebuild(&context.session, packages, &self.target, self.workers, progress);
         Ok(rebuilt.await?)
     }

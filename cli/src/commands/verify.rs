@@ -1,17 +1,22 @@
 //! `reshare verify`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use reshare_io::pipeline::error::PipelineError;
-use reshare_io::pipeline::verify::{verify_file, verify_tables};
+use reshare_io::pipeline::packages::Packages;
+use reshare_io::pipeline::verify::{
+    PackagesComparison, verify_file, verify_packages, verify_tables,
+};
 use reshare_io::pipeline::workers::Source;
-use reshare_io::postgres::compare::{Comparison, Difference};
+use reshare_io::postgres::compare::Difference;
+use reshare_io::postgres::progress::Leftovers;
 use reshare_io::share_file;
 use serde::Serialize;
 
 use super::context::{Context, database, table_of, workers};
-use crate::args::{ConnectionArgs, OutputArgs, SessionArgs, WorkArgs};
+use crate::args::{AuthorityArgs, ConnectionArgs, OutputArgs, PackagesArgs, SessionArgs, WorkArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -34,6 +39,24 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 
+    /// Compare the table with the packages that it was rebuilt from: give it twice, one of each
+    /// sender; no other database is needed
+    #[arg(
+        long = "package",
+        value_name = "DIR",
+        num_args = 1,
+        conflicts_with = "file",
+        requires = "identity"
+    )]
+    packages: Vec<PathBuf>,
+
+    /// With --package: the receiver's age identity, a file of mode 0600
+    #[arg(long, value_name = "FILE", env = "RESHARE_IDENTITY")]
+    identity: Option<PathBuf>,
+
+    #[command(flatten)]
+    authority: AuthorityArgs,
+
     #[command(flatten)]
     connections: ConnectionArgs,
 
@@ -48,6 +71,8 @@ struct VerifyReport {
     rows_equal: u64,
     differing: u64,
     first_differences: Vec<ListedDifference>,
+    /// Rows that cannot be rebuilt from the packages, and so are not compared.
+    left_over: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,27 +86,43 @@ impl VerifyArgs {
         let context = Context::open(&self.session)?;
         let sides = self.sides(&context)?;
         let workers = workers(self.connections.count(), &self.work);
-        let (comparison, took) = run(output, |progress| async move {
-            let compared = match (&self.file, sides.as_slice()) {
-                (Some(file), [table]) => {
+        let packages = self.packages(&context)?;
+        let context = &context;
+        let (compared, took) = run(output, |progress| async move {
+            let compared = match (&self.file, packages, sides.as_slice()) {
+                (None, Some(packages), [table]) => {
+                    let compared = verify_packages(packages, table, workers, &progress);
+                    return compared.await.map_err(Failure::from);
+                }
+                (Some(file), None, [table]) => {
                     let kind = share_file::inspect(file).map_err(PipelineError::from)?.spec.kind;
                     let session = &context.session;
                     verify_file(session, file, kind, table, workers, &progress).await
                 }
-                (None, [left, right]) => {
-                    let within = context.session.ids().range();
-                    verify_tables(left, right, within, workers, &progress).await
+                (None, None, [left, right]) => {
+                    let ids = context.row_ids()?;
+                    verify_tables(left, right, &ids, workers, &progress).await
                 }
                 _ => {
-                    let error = "give --db-url twice, or once with --file";
+                    let error = "give --db-url twice, or once with --file or two --package";
                     return Err(Failure::usage(error));
                 }
             };
-            compared.map_err(Failure::from)
+            let comparison = compared.map_err(Failure::from)?;
+            Ok(PackagesComparison { comparison, leftovers: Leftovers::default() })
         })?;
-        let report = VerifyReport::of(comparison);
+        let report = VerifyReport::of(compared);
         report::print(output, &report, took, || report.text())?;
         Ok(if report.equal { Exit::Done } else { Exit::Refused })
+    }
+
+    /// The packages that the table is compared with, where there are any.
+    fn packages(&self, context: &Context) -> Result<Option<Arc<Packages>>, Failure> {
+        let Some(identity) = self.identity.clone().filter(|_| !self.packages.is_empty()) else {
+            return Ok(None);
+        };
+        let (packages, authority) = (self.packages.clone(), self.authority.clone());
+        context.packages(&PackagesArgs { packages, identity, authority }).map(Some)
     }
 
     fn sides(&self, context: &Context) -> Result<Vec<Source>, Failure> {
@@ -101,7 +142,8 @@ impl VerifyArgs {
 }
 
 impl VerifyReport {
-    fn of(comparison: Comparison) -> Self {
+    fn of(compared: PackagesComparison) -> Self {
+        let PackagesComparison { comparison, leftovers } = compared;
         let equal = comparison.is_equal();
         let listed = |(id, difference): (i64, Difference)| ListedDifference {
             id,
@@ -116,15 +158,18 @@ impl VerifyReport {
             rows_equal: comparison.rows_equal,
             differing: comparison.differing,
             first_differences: comparison.first_differences.into_iter().map(listed).collect(),
+            left_over: leftovers.len() as u64,
         }
     }
 
     fn text(&self) -> String {
-        if self.equal {
-            return format!("equal: all {} rows, bit for bit", self.rows_equal);
+        let mut text = match self.equal {
+            true => format!("equal: all {} rows, bit for bit", self.rows_equal),
+            false => format!("not equal: {} rows are, {} are not", self.rows_equal, self.differing),
+        };
+        if self.left_over > 0 {
+            text.push_str(&format!("\nnot compared: {} rows that were left over", self.left_over));
         }
-        let mut text =
-            format!("not equal: {} rows are, {} are not", self.rows_equal, self.differing);
         for ListedDifference { id, difference } in &self.first_differences {
             text.push_str(&format!("\n  id {id}: {difference}"));
         }

@@ -57,6 +57,15 @@ pub enum PipelineError {
         /// What it claims.
         claimed: PartyId,
     },
+    /// The session is about a list of ids, and it was not given.
+    #[error("the session is about a list of ids: without the list no row can be held against it")]
+    NoIdList,
+    /// A sender sent a row that the session is not about.
+    #[error("id {id} is in a package and not in the session's list of ids")]
+    NotListed {
+        /// The id.
+        id: i64,
+    },
     /// Two packages of one sender.
     #[error("both packages are of sender {sender}: one of each sender is needed")]
     SameSender {
@@ -147,6 +156,8 @@ impl PipelineError {
             Self::Blind(_)
             | Self::Merge(_)
             | Self::NotASender { .. }
+            | Self::NoIdList
+            | Self::NotListed { .. }
             | Self::SameSender { .. }
             | Self::KeyCheck { .. }
             | Self::NoAuthority

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::error::PipelineError;
-use super::joined_ids::JoinedIds;
+use super::joined_ids::count_rows;
 use super::merged::Merger;
 use super::open_ahead::{LEAST_BATCHES, OpenAhead};
 use super::packages::Packages;
@@ -67,7 +67,7 @@ fn merge_to_file(
     progress: &Progress,
 ) -> Result<MergeReport, PipelineError> {
     progress.begin("count", 0);
-    let rows = count_pairs(packages, progress)?;
+    let rows = count_rows(packages, progress)?;
     progress.begin("merge", rows);
     let (layout, segments) = (Arc::clone(&spec.layout), vec![spec.ids]);
     let writer = ShareFileWriter::create(path, ShareFileSpec { rows, ..spec })?;
@@ -100,17 +100,4 @@ fn merge_to_file(
     let digest = writer.finish()?.to_string();
     let share_bytes = rows * layout.row_share_bytes() as u64;
     Ok(MergeReport { rows, share_bytes, digest, leftovers })
-}
-
-/// Joins both packages without their shares.
-fn count_pairs(packages: &Packages, progress: &Progress) -> Result<u64, PipelineError> {
-    let mut joined = JoinedIds::new(packages, vec![packages.bounds()]);
-    let mut pairs = 0;
-    while let Some(ids) = joined.next()? {
-        if progress.stopped() {
-            return Err(PipelineError::Stopped);
-        }
-        pairs += ids.len() as u64;
-    }
-    Ok(pairs)
 }

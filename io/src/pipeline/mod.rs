@@ -31,6 +31,7 @@ mod conflicts;
 mod destination;
 mod joined_ids;
 mod merged;
+mod merging;
 mod open_ahead;
 mod open_file;
 mod pool;

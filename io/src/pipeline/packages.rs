@@ -14,7 +14,7 @@ use super::error::PipelineError;
 use super::pool::PooledBatch;
 use super::sweep::{HeldRows, PartRef};
 use crate::package::{Package, PackageExpectations, PartEntry, read_manifest};
-use crate::session::{Session, SessionTrust};
+use crate::session::{IdList, Session, SessionIds, SessionTrust};
 use crate::share_file::RowPrefix;
 
 /// Both senders' packages: closed, of this session, made with the same keys.
@@ -25,6 +25,15 @@ pub struct Packages {
     identity: Identity,
     layout: Arc<RowLayout>,
     bounds: IdRange,
+    ids: Ids,
+}
+
+/// Which ids the session is about.
+enum Ids {
+    Range,
+    /// A list that was not given: no row can be held against it.
+    ListNotGiven,
+    List(Arc<[i64]>),
 }
 
 impl Packages {
@@ -69,8 +78,43 @@ impl Packages {
         let ranges = packages
             .each_ref()
             .map(|package| package.manifest().parts().iter().map(|part| part.ids).collect());
-        let layout = Arc::clone(session.layout());
-        Ok(Self { packages, ranges, identity, layout, bounds: session.ids().range() })
+        let (layout, bounds) = (Arc::clone(session.layout()), session.ids().range());
+        let ids = match session.ids() {
+            SessionIds::Range(_) => Ids::Range,
+            SessionIds::List { .. } => Ids::ListNotGiven,
+        };
+        Ok(Self { packages, ranges, identity, layout, bounds, ids })
+    }
+
+    /// Gives the list that the session is about: nothing is rebuilt of a session with a list
+    /// before its rows can be held against that.
+    #[must_use]
+    pub fn with_list(mut self, list: &IdList) -> Self {
+        if !matches!(self.ids, Ids::Range) {
+            self.ids = Ids::List(list.ids().into());
+        }
+        self
+    }
+
+    /// Refuses rows that the session is not about.
+    pub(crate) fn check_ids(&self, ids: &[i64]) -> Result<(), PipelineError> {
+        match &self.ids {
+            Ids::Range => Ok(()),
+            Ids::ListNotGiven if ids.is_empty() => Ok(()),
+            Ids::ListNotGiven => Err(PipelineError::NoIdList),
+            Ids::List(listed) => match ids.iter().find(|id| listed.binary_search(id).is_err()) {
+                Some(id) => Err(PipelineError::NotListed { id: *id }),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// The list of ids, where the session is about one.
+    pub(crate) fn listed(&self) -> Option<&[i64]> {
+        match &self.ids {
+            Ids::List(listed) => Some(listed),
+            Ids::Range | Ids::ListNotGiven => None,
+        }
     }
 
     /// The ranges of both packages' parts, the lower party's first.

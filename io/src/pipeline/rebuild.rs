@@ -5,19 +5,18 @@ use std::sync::Arc;
 use reshare_engine::ids::IdRange;
 use serde::Serialize;
 use tokio::sync::Mutex;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::JoinSet;
 
 use super::conflicts::Conflicts;
 use super::error::PipelineError;
 use super::joined_ids::JoinedIds;
-use super::merged::{MergedRange, Merger};
-use super::open_ahead::{LEAST_BATCHES, OpenAhead};
+use super::merged::MergedRange;
+use super::merging::Merging;
 use super::packages::Packages;
-use super::pool::BatchPool;
 use super::progress::Progress;
 use super::rows_digest::rows_digest;
-use super::sweep::{Sweep, parts_needed, segments_left};
+use super::sweep::segments_left;
 use super::workers::{Target, Workers};
 use crate::postgres::load::{Loader, OnConflict};
 use crate::postgres::progress::Leftovers;
@@ -78,8 +77,10 @@ pub async fn rebuild(
     let merging = Merging {
         packages,
         segments,
-        workers,
+        threads: workers.threads,
         rows_per_range,
+        // One being filled, one on its way, one in every connection's hands.
+        ranges: workers.connections + 2,
         progress: Arc::clone(&progress),
         sender,
     };
@@ -130,49 +131,6 @@ async fn check(
     }
     conflicts.map_or(Ok(()), Conflicts::finish)?;
     Ok(rows)
-}
-
-/// The stage that opens and merges.
-struct Merging {
-    packages: Arc<Packages>,
-    segments: Vec<IdRange>,
-    workers: Workers,
-    rows_per_range: usize,
-    progress: Arc<Progress>,
-    sender: Sender<MergedRange>,
-}
-
-impl Merging {
-    fn run(self) -> Result<(), PipelineError> {
-        let Self { packages, segments, workers, rows_per_range, progress, sender } = self;
-        let layout = packages.layout();
-        let needed = parts_needed(packages.ranges(), &segments);
-        let parts = BatchPool::new(
-            Arc::clone(layout),
-            packages.part_rows_at_most(),
-            workers.threads + LEAST_BATCHES,
-        );
-        let open = Box::new({
-            let packages = Arc::clone(&packages);
-            move |part, batch: &mut _| packages.open_part(part, batch)
-        });
-        let mut ahead = OpenAhead::start(needed, workers.threads, parts, open)?;
-        // One being filled, one on its way, one in every connection's hands.
-        let merged = BatchPool::new(Arc::clone(layout), rows_per_range, workers.connections + 2);
-        let mut merger = Merger::new(merged, rows_per_range);
-        let mut sweep = Sweep::new(packages.ranges(), segments);
-        while let Some(range) = merger.next(&mut sweep, |part| ahead.fetch(part))? {
-            if progress.stopped() {
-                return Err(PipelineError::Stopped);
-            }
-            let empty = range.rows.is_empty() && range.leftovers.is_empty();
-            if !empty && sender.blocking_send(range).is_err() {
-                // Every loader has ended: one of them says why.
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
 }
 
 /// One connection's share of the load.

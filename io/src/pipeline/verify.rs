@@ -1,16 +1,21 @@
-//! Compares two tables, or a share file and a table.
+//! Compares a table with another one, with a share file, or with the packages it was rebuilt from.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
+use tokio::sync::mpsc::channel;
 
 use super::error::PipelineError;
+use super::joined_ids::count_rows;
+use super::merging::Merging;
 use super::open_file::open_checked;
+use super::packages::Packages;
 use super::progress::Progress;
+use super::rows_wanted::RowIds;
 use super::workers::{Source, Workers};
 use crate::postgres::compare::{Comparison, TableCheck, compare_tables};
+use crate::postgres::progress::Leftovers;
 use crate::session::Session;
 use crate::share_file::{Expected, Kind};
 
@@ -24,7 +29,7 @@ const LARGEST_BATCH_BYTES: usize = 64 << 20;
 pub async fn verify_tables(
     left: &Source,
     right: &Source,
-    within: IdRange,
+    ids: &RowIds,
     workers: Workers,
     progress: &Progress,
 ) -> Result<Comparison, PipelineError> {
@@ -36,7 +41,7 @@ pub async fn verify_tables(
     let right = (&right.database, &right.table);
     let jobs = NonZeroUsize::new(workers.connections);
     let jobs = jobs.unwrap_or(NonZeroUsize::MIN);
-    Ok(compare_tables(left, right, within, rows_at_once, jobs).await?)
+    Ok(compare_tables(left, right, &ids.export_ids(), rows_at_once, jobs).await?)
 }
 
 /// Compares a share file of any kind but blinded (the left side) with a table (the right side).
@@ -75,4 +80,61 @@ pub async fn verify_file(
         progress.add(count, count * part.layout.row_share_bytes() as u64);
     }
     Ok(check.finish().await?)
+}
+
+/// What the comparison of two packages with a table found.
+#[derive(Debug, Clone)]
+pub struct PackagesComparison {
+    /// The rows that can be rebuilt from the packages, beside those of the table.
+    pub comparison: Comparison,
+    /// Rows that cannot: the table may have one of theirs or none, and neither is compared.
+    pub leftovers: Leftovers,
+}
+
+/// Rebuilds the rows of two packages (the left side) once more, and compares them with the
+/// table (the right side): no reference is needed.
+///
+/// Memory is bounded by the parts in flight. Nothing is written.
+///
+/// # Errors
+/// A [`PipelineError`] when a package or the table cannot be read; a difference is a result.
+pub async fn verify_packages(
+    packages: Arc<Packages>,
+    source: &Source,
+    workers: Workers,
+    progress: &Arc<Progress>,
+) -> Result<PackagesComparison, PipelineError> {
+    progress.begin("count", 0);
+    let rows = tokio::task::block_in_place(|| count_rows(&packages, progress))?;
+    progress.begin("verify", rows);
+    let within = packages.bounds();
+    let rows_per_range = workers.rows_per_part_of(rows);
+    let mut check =
+        TableCheck::open(&source.database, &source.table, within, rows_per_range).await?;
+    if let Some(listed) = packages.listed() {
+        check = check.only(listed);
+    }
+    let (sender, mut ranges) = channel(1);
+    let merging = Merging {
+        packages,
+        segments: vec![within],
+        threads: workers.threads,
+        rows_per_range: rows_per_range.get(),
+        // One being filled, one on its way, one being compared.
+        ranges: 3,
+        progress: Arc::clone(progress),
+        sender,
+    };
+    let merging = tokio::task::spawn_blocking(move || merging.run());
+    let mut leftovers = Leftovers::default();
+    while let Some(merged) = ranges.recv().await {
+        let rows = merged.rows.rows();
+        check.leave_out(merged.leftovers.ids());
+        check.rows(&rows).await?;
+        leftovers.extend(&merged.leftovers);
+        let count = rows.len() as u64;
+        progress.add(count, count * rows.layout.row_share_bytes() as u64);
+    }
+    merging.await.unwrap_or(Err(PipelineError::WorkerLost))?;
+    Ok(PackagesComparison { comparison: check.finish().await?, leftovers })
 }

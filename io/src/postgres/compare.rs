@@ -1,5 +1,6 @@
 //! Compares a table with another one, or with rows from elsewhere, in bounded memory.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,6 +64,30 @@ impl Comparison {
     }
 }
 
+/// Which of the rows that are read are compared.
+#[derive(Debug, Clone, Default)]
+struct Wanted {
+    /// Where a session is about a list of ids: these alone, ascending.
+    listed: Option<Arc<[i64]>>,
+    /// Ids that were left over: the table may have whatever it had.
+    left_over: BTreeSet<i64>,
+}
+
+impl Wanted {
+    fn of(ids: &ExportIds<'_>) -> Self {
+        let listed = match ids {
+            ExportIds::Range(_) => None,
+            ExportIds::List(ids) => Some((*ids).into()),
+        };
+        Self { listed, left_over: BTreeSet::new() }
+    }
+
+    fn has(&self, id: i64) -> bool {
+        let listed = self.listed.as_ref().is_none_or(|ids| ids.binary_search(&id).is_ok());
+        listed && !self.left_over.contains(&id)
+    }
+}
+
 /// Compares rows that are given bit by bit (the left side) with a table (the right side).
 pub struct TableCheck {
     snapshot: Snapshot,
@@ -70,6 +95,7 @@ pub struct TableCheck {
     page: RowBatch,
     within: IdRange,
     next: Option<i64>,
+    wanted: Wanted,
     found: Comparison,
 }
 
@@ -88,7 +114,21 @@ impl TableCheck {
         let reader = snapshot.reader();
         let page = RowBatch::with_capacity(Arc::clone(spec.layout()), rows_per_page.get());
         let (next, found) = (Some(within.first()), Comparison::default());
-        Ok(Self { snapshot, reader, page, within, next, found })
+        let wanted = Wanted::default();
+        Ok(Self { snapshot, reader, page, within, next, wanted, found })
+    }
+
+    /// Compares no rows but those of these ascending ids.
+    #[must_use]
+    pub fn only(mut self, ids: &[i64]) -> Self {
+        self.wanted.listed = Some(ids.into());
+        self
+    }
+
+    /// Leaves out ids that lie after those of earlier calls of [`Self::rows`]: no row of theirs
+    /// is given, and the table may have one or none.
+    pub fn leave_out(&mut self, ids: impl IntoIterator<Item = i64>) {
+        self.wanted.left_over.extend(ids);
     }
 
     /// Compares the next rows. Their ids ascend and lie after those of earlier calls.
@@ -112,7 +152,8 @@ impl TableCheck {
         }
         // Without a range the first id was refused above: every id is below the bound then.
         let Some(range) = range else { return Ok(()) };
-        check_range(&mut self.reader, &mut self.page, range, rows, &mut self.found).await?;
+        let Self { reader, page, wanted, found, .. } = self;
+        check_range(reader, page, range, rows, wanted, found).await?;
         self.next = last.checked_add(1);
         Ok(())
     }
@@ -124,8 +165,8 @@ impl TableCheck {
     pub async fn finish(mut self) -> Result<Comparison, CompareError> {
         if let Some(rest) = self.next.and_then(|first| IdRange::new(first, self.within.last())) {
             let none = RowBatch::with_capacity(Arc::clone(self.page.layout()), 0);
-            check_range(&mut self.reader, &mut self.page, rest, &none.rows(), &mut self.found)
-                .await?;
+            let Self { reader, page, wanted, found, .. } = &mut self;
+            check_range(reader, page, rest, &none.rows(), wanted, found).await?;
         }
         self.reader.close().await;
         self.snapshot.close().await;
@@ -133,7 +174,7 @@ impl TableCheck {
     }
 }
 
-/// Compares the rows of two tables whose ids lie `within`, over `jobs` connections a side.
+/// Compares the rows of two tables that have these ids, over `jobs` connections a side.
 ///
 /// Memory: two batches of `rows_per_part` rows a job.
 ///
@@ -142,7 +183,7 @@ impl TableCheck {
 pub async fn compare_tables(
     left: (&Database, &TableSpec),
     right: (&Database, &TableSpec),
-    within: IdRange,
+    ids: &ExportIds<'_>,
     rows_per_part: NonZeroUsize,
     jobs: NonZeroUsize,
 ) -> Result<Comparison, CompareError> {
@@ -151,9 +192,15 @@ pub async fn compare_tables(
     }
     let mut left_side = Snapshot::open(left.0, left.1).await?;
     let right_side = Snapshot::open(right.0, right.1).await?;
-    let parts = left_side.plan(&ExportIds::Range(within), rows_per_part).await?;
-    let lasts: Vec<i64> = parts.iter().map(|part| part.ids.last()).collect();
-    let ranges: Arc<[IdRange]> = covering(within, &lasts).into();
+    let ranges: Arc<[IdRange]> = match ids {
+        ExportIds::Range(within) => {
+            let parts = left_side.plan(ids, rows_per_part).await?;
+            let lasts: Vec<i64> = parts.iter().map(|part| part.ids.last()).collect();
+            covering(*within, &lasts).into()
+        }
+        ExportIds::List(ids) => neighbours(ids, rows_per_part).into(),
+    };
+    let wanted = Arc::new(Wanted::of(ids));
     let taken = Arc::new(AtomicUsize::new(0));
     let mut workers = JoinSet::new();
     for _ in 0..jobs.get().min(ranges.len()) {
@@ -164,6 +211,7 @@ pub async fn compare_tables(
             right: right_side.reader(),
             batch: batch(),
             page: batch(),
+            wanted: Arc::clone(&wanted),
         };
         workers.spawn(worker.run(Arc::clone(&ranges), Arc::clone(&taken)));
     }
@@ -182,6 +230,7 @@ struct Worker {
     right: PartReader,
     batch: RowBatch,
     page: RowBatch,
+    wanted: Arc<Wanted>,
 }
 
 impl Worker {
@@ -194,8 +243,8 @@ impl Worker {
         let mut found = Comparison::default();
         while let Some(range) = ranges.get(taken.fetch_add(1, Ordering::Relaxed)) {
             self.left.read_page(*range, &mut self.batch).await?;
-            let rows = self.batch.rows();
-            check_range(&mut self.right, &mut self.page, *range, &rows, &mut found).await?;
+            let Self { right, batch, page, wanted, .. } = &mut self;
+            check_range(right, page, *range, &batch.rows(), wanted, &mut found).await?;
         }
         self.left.close().await;
         self.right.close().await;
@@ -218,12 +267,30 @@ fn covering(within: IdRange, lasts: &[i64]) -> Vec<IdRange> {
     ranges
 }
 
+/// Ranges that hold all of some ascending ids, each of no more ids than a batch has rows: few
+/// queries where ids are neighbours, and none over what lies far between them.
+fn neighbours(ids: &[i64], rows_per_part: NonZeroUsize) -> Vec<IdRange> {
+    let span = |range: &IdRange, id: i64| i128::from(id) - i128::from(range.first()) + 1;
+    let most = i128::try_from(rows_per_part.get()).unwrap_or(i128::MAX);
+    let mut ranges: Vec<IdRange> = vec![];
+    for id in ids {
+        match ranges.last_mut() {
+            Some(range) if span(range, *id) <= most => {
+                *range = IdRange::new(range.first(), *id).unwrap_or(*range);
+            }
+            _ => ranges.extend(IdRange::new(*id, *id)),
+        }
+    }
+    ranges
+}
+
 /// Compares `rows`, all that the left side has in `range`, with the table's, page by page.
 async fn check_range(
     reader: &mut PartReader,
     page: &mut RowBatch,
     range: IdRange,
     rows: &Rows<'_>,
+    wanted: &Wanted,
     found: &mut Comparison,
 ) -> Result<(), ExportError> {
     let mut done = 0;
@@ -234,39 +301,36 @@ async fn check_range(
         let full = page.len() == page.capacity();
         let until = last_of_page.filter(|_| full).unwrap_or(rest.last());
         let end = done + rows.ids[done..].partition_point(|id| *id <= until);
-        compare_rows(&rows.slice(done..end), &page.rows(), found);
+        compare_rows(&rows.slice(done..end), &page.rows(), wanted, found);
         done = end;
         next = until.checked_add(1).and_then(|first| IdRange::new(first, range.last()));
     }
     Ok(())
 }
 
-fn compare_rows(left: &Rows<'_>, right: &Rows<'_>, found: &mut Comparison) {
+fn compare_rows(left: &Rows<'_>, right: &Rows<'_>, wanted: &Wanted, found: &mut Comparison) {
     let (mut l, mut r) = (0, 0);
-    while l < left.len() || r < right.len() {
-        match (left.ids.get(l), right.ids.get(r)) {
-            (Some(&id), None) => {
-                found.add(id, Difference::MissingRight);
-                l += 1;
-            }
-            (Some(&id), Some(&other)) if id < other => {
-                found.add(id, Difference::MissingRight);
-                l += 1;
-            }
-            (Some(&id), Some(&other)) if id == other => {
-                match differing_column(left, l, right, r) {
+    loop {
+        let (id, sides) = match (left.ids.get(l), right.ids.get(r)) {
+            (None, None) => return,
+            (Some(&id), Some(&other)) if id == other => (id, [true, true]),
+            (Some(&id), other) if other.is_none_or(|other| id < *other) => (id, [true, false]),
+            (_, Some(&id)) => (id, [false, true]),
+            // Covered above: a row on the left alone.
+            (Some(_), None) => return,
+        };
+        if wanted.has(id) {
+            match sides {
+                [true, true] => match differing_column(left, l, right, r) {
                     Some(column) => found.add(id, Difference::Column(column.to_owned())),
                     None => found.rows_equal += 1,
-                }
-                l += 1;
-                r += 1;
+                },
+                [true, false] => found.add(id, Difference::MissingRight),
+                _ => found.add(id, Difference::MissingLeft),
             }
-            (_, Some(&id)) => {
-                found.add(id, Difference::MissingLeft);
-                r += 1;
-            }
-            (None, None) => return,
         }
+        l += usize::from(sides[0]);
+        r += usize::from(sides[1]);
     }
 }
 
@@ -324,6 +388,15 @@ mod tests {
         assert_eq!(covering(range(0, 99), &[10, 20]), [range(0, 10), range(11, 99)]);
         assert_eq!(covering(range(0, 99), &[]), [range(0, 99)]);
         assert_eq!(covering(IdRange::ALL, &[i64::MAX]), [IdRange::ALL]);
+    }
+
+    #[test]
+    fn ids_of_a_list_are_read_in_ranges_that_a_batch_holds() {
+        let most = NonZeroUsize::new(4).expect("not zero");
+        let ids = [i64::MIN, -3, -1, 0, 1, 9, i64::MAX];
+        let ranges = [(i64::MIN, i64::MIN), (-3, 0), (1, 1), (9, 9), (i64::MAX, i64::MAX)];
+        assert_eq!(neighbours(&ids, most), ranges.map(|(first, last)| range(first, last)));
+        assert!(neighbours(&[], most).is_empty());
     }
 
     #[test]

@@ -34,6 +34,12 @@ impl Leftovers {
         self.only_lower_sender.len() + self.only_higher_sender.len() + self.disagreeing.len()
     }
 
+    /// All of the ids, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = i64> + '_ {
+        let [lower, higher] = [&self.only_lower_sender, &self.only_higher_sender];
+        lower.iter().chain(higher).chain(&self.disagreeing).copied()
+    }
+
     /// Adds the rows of another range.
     pub fn extend(&mut self, more: &Self) {
         self.only_lower_sender.extend(&more.only_lower_sender);

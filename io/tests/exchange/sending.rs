@@ -172,7 +172,8 @@ impl Senders {
     pub(crate) async fn equal_rows(&self) -> u64 {
         let [left, right] = [PARTIES[2], "target"].map(|schema| self.source(schema));
         let progress = Progress::default();
-        let found = verify_tables(&left, &right, IdRange::ALL, hands(64), &progress).await;
+        let found =
+            verify_tables(&left, &right, &RowIds::Range(IdRange::ALL), hands(64), &progress).await;
         let found = found.unwrap();
         assert!(found.is_equal(), "{found:?}");
         found.rows_equal

@@ -1,16 +1,18 @@
 //! Rows that one side lacks or has in another version, and how they come later.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use reshare_engine::rows::AgreeValue;
+use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::merge::merge;
+use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::rows_wanted::RowIds;
+use reshare_io::pipeline::verify::{verify_packages, verify_tables};
+use reshare_io::postgres::compare::Difference;
 use reshare_io::postgres::load::LoadOptions;
 use reshare_io::postgres::progress::Leftovers;
-use reshare_io::session::IdList;
 
-use crate::support::{REFERENCE, SENDERS, TARGET, World, pick, push, workers};
+use crate::support::{REFERENCE, SENDERS, TARGET, World, pick, push, range, workers};
 
 /// Sixty rows of which the lower sender lacks some, the higher one others, and of some of
 /// which the higher one has another version.
@@ -98,16 +100,13 @@ async fn a_later_session_with_a_list_brings_just_the_left_overs() {
     let packages = uneven.world.send_both([10, 10]).await;
     uneven.world.rebuild(&packages).await;
     let left = uneven.even_out().await;
-    let list = id_list(&uneven.world.cast.path("ids"), &left);
     let world = &mut uneven.world;
-    world.session = world.cast.session(&world.layout, list.session_ids());
-    world.ids = RowIds::of(&world.session, Some(&list)).expect("there is a list");
+    world.list(&left);
     for (side, name) in ["list-lower", "list-higher"].into_iter().enumerate() {
         let report = world.try_send(side, name, 3 + side).await.expect("sent");
         assert_eq!(report.rows, left.len() as u64, "no other rows are sent");
     }
-    let paths = ["list-lower", "list-higher"].map(|name| world.cast.path(name));
-    let packages = world.cast.packages(&world.session, [&paths[0], &paths[1]]).expect("good");
+    let packages = world.packages_of(["list-lower", "list-higher"]).expect("good");
     let report = world.rebuild(&packages).await;
     assert_eq!((report.rows, report.rows_skipped), (11, 0));
     assert!(report.leftovers.is_empty());
@@ -120,9 +119,7 @@ async fn a_list_may_name_rows_that_one_side_or_both_lack() {
     let mut world = World::new(&[1, 2, 3, 8]).await;
     world.place.run("DELETE FROM higher.rows WHERE id = 2").await;
     world.place.run("DELETE FROM reference.rows WHERE id IN (1, 2)").await;
-    let list = id_list(&world.cast.path("ids"), &[2, 3, 5, 8]);
-    world.session = world.cast.session(&world.layout, list.session_ids());
-    world.ids = RowIds::of(&world.session, Some(&list)).expect("there is a list");
+    world.list(&[2, 3, 5, 8]);
     let packages = world.send_both([2, 1]).await;
     let report = world.rebuild(&packages).await;
     assert_eq!(report.rows, 2);
@@ -159,8 +156,87 @@ async fn very_many_left_overs_are_recorded_in_several_ranges() {
     assert_eq!(world.equal_rows().await, 2);
 }
 
-fn id_list(path: &Path, ids: &[i64]) -> IdList {
-    let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
-    std::fs::write(path, lines).expect("written");
-    IdList::load(path).expect("a list")
+/// A sender of a session with a list can seal rows beyond it: the receiver writes none of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_beyond_the_list_are_refused_before_anything_is_written() {
+    let mut world = World::new(&[1, 2, 3, 8]).await;
+    let list = world.list(&[2, 3, 8]);
+    // The senders export as if the range that holds the list were the session's.
+    world.ids = RowIds::Range(range(2, 8));
+    world.place.run("UPDATE lower.rows SET id = 5 WHERE id = 1").await;
+    let packages = world.send_both([2, 1]).await;
+    let refused = world.rebuild_with(&packages, LoadOptions::default(), workers(1, 5)).await;
+    let refused = refused.expect_err("5 is not in the list");
+    assert!(matches!(refused, PipelineError::NotListed { id: 5 }), "{refused:?}");
+    let file = world.cast.path("merged");
+    let merged = merge(&world.session, packages, &file, workers(1, 5), Arc::default()).await;
+    assert!(matches!(merged, Err(PipelineError::NotListed { id: 5 })));
+    assert!(!file.exists());
+    // Without the list nothing can be held against it.
+    world.list = None;
+    let packages = world.packages().expect("good");
+    let refused = world.rebuild_with(&packages, LoadOptions::default(), workers(1, 5)).await;
+    assert!(matches!(refused, Err(PipelineError::NoIdList)));
+    assert_eq!(world.place.rows_in(TARGET).await, 0);
+    assert_eq!(list.ids(), [2, 3, 8]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_compared_with_the_packages_it_was_rebuilt_from() {
+    let mut uneven = Uneven::new().await;
+    let world = &mut uneven.world;
+    let (packages, target) = (world.send_both([7, 11]).await, world.source(TARGET));
+    let verify = async || {
+        let packages = Arc::clone(&packages);
+        let found = verify_packages(packages, &target, workers(1, 9), &Arc::default()).await;
+        found.expect("compared")
+    };
+    let before = verify().await;
+    assert_eq!((before.comparison.rows_equal, before.comparison.differing), (0, 49));
+    world.rebuild(&packages).await;
+    let found = verify().await;
+    assert_eq!((found.comparison.rows_equal, found.comparison.differing), (49, 0));
+    assert_eq!(found.leftovers, uneven.leftovers);
+    // What was left over may be there, in whatever version; another row may not.
+    let place = &mut world.place;
+    place.run("INSERT INTO target.rows SELECT * FROM higher.rows WHERE id IN (5, 7)").await;
+    assert!(verify().await.comparison.is_equal());
+    place
+        .run("INSERT INTO target.rows SELECT 77, version_id, code, mask FROM lower.rows LIMIT 1")
+        .await;
+    place.run("UPDATE target.rows SET mask = code_of_another.mask FROM target.rows AS code_of_another \
+        WHERE rows.id = 2 AND code_of_another.id = 3").await;
+    place.run("DELETE FROM target.rows WHERE id = 30").await;
+    let found = verify().await.comparison;
+    let expected = [
+        (2, Difference::Column("mask".to_owned())),
+        (30, Difference::MissingRight),
+        (77, Difference::MissingLeft),
+    ];
+    assert_eq!((found.rows_equal, found.first_differences), (47, expected.to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_a_session_with_a_list_are_compared_by_the_list() {
+    let mut world = World::new(&[1, 2, 3, 8, 500]).await;
+    world.list(&[2, 3, 8, 500]);
+    let packages = world.send_both([2, 1]).await;
+    world.rebuild(&packages).await;
+    // Rows that the session is not about differ, and that is nobody's business.
+    world.place.run("DELETE FROM reference.rows WHERE id = 1").await;
+    world
+        .place
+        .run("INSERT INTO target.rows SELECT 7, version_id, code, mask FROM lower.rows LIMIT 1")
+        .await;
+    let (reference, target) = (world.source(REFERENCE), world.source(TARGET));
+    let progress = Progress::default();
+    let found = verify_tables(&reference, &target, &world.ids, workers(2, 4), &progress);
+    let found = found.await.expect("compared");
+    assert_eq!((found.rows_equal, found.differing), (4, 0));
+    let found = verify_packages(packages, &target, workers(1, 4), &Arc::default()).await;
+    let found = found.expect("compared").comparison;
+    assert_eq!((found.rows_equal, found.differing), (4, 0));
+    world.place.run("DELETE FROM target.rows WHERE id = 500").await;
+    let found = verify_tables(&reference, &target, &world.ids, workers(2, 4), &progress);
+    assert_eq!(found.await.expect("compared").first_differences, [(500, Difference::MissingRight)]);
 }

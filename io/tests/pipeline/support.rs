@@ -31,7 +31,7 @@ use reshare_io::pipeline::workers::{Source, Target, Workers};
 use reshare_io::postgres::connect::Database;
 use reshare_io::postgres::load::LoadOptions;
 use reshare_io::postgres::table::{TableName, TableSpec};
-use reshare_io::session::{NewSession, Receiver, Sender, Session, SessionIds};
+use reshare_io::session::{IdList, NewSession, Receiver, Sender, Session, SessionIds};
 use reshare_io::share_file::Kind;
 use secrecy::SecretString;
 use sqlx::postgres::PgConnection;
@@ -169,7 +169,8 @@ pub(crate) fn source(
 
 /// Asserts that two tables are equal and returns how many rows they have.
 pub(crate) async fn equal_rows(left: &Source, right: &Source, within: IdRange) -> u64 {
-    let found = verify_tables(left, right, within, workers(2, 64), &Progress::default()).await;
+    let (ids, progress) = (RowIds::Range(within), Progress::default());
+    let found = verify_tables(left, right, &ids, workers(2, 64), &progress).await;
     let found = found.expect("compared");
     assert!(found.is_equal(), "{found:?}");
     found.rows_equal
@@ -331,6 +332,8 @@ pub(crate) struct World {
     pub(crate) layout: Arc<RowLayout>,
     pub(crate) session: Session,
     pub(crate) ids: RowIds,
+    /// Where the session is about a list.
+    pub(crate) list: Option<IdList>,
 }
 
 impl World {
@@ -350,7 +353,8 @@ impl World {
         let mut place = Place::new().await;
         place.tables(&layout).await;
         let session = cast.session(&layout, SessionIds::Range(IdRange::ALL));
-        Self { cast, place, layout, session, ids: RowIds::Range(IdRange::ALL) }
+        let ids = RowIds::Range(IdRange::ALL);
+        Self { cast, place, layout, session, ids, list: None }
     }
 
     pub(crate) fn source(&self, schema: &str) -> Source {
@@ -383,8 +387,29 @@ impl World {
     }
 
     pub(crate) fn packages(&self) -> Result<Arc<Packages>, PipelineError> {
-        let [lower, higher] = SENDERS.map(|name| self.cast.path(name));
-        self.cast.packages(&self.session, [&lower, &higher])
+        self.packages_of(SENDERS)
+    }
+
+    /// Opens two packages, with the session's list where there is one.
+    pub(crate) fn packages_of(&self, names: [&str; 2]) -> Result<Arc<Packages>, PipelineError> {
+        let directories = names.map(|name| self.cast.path(name));
+        let packages = Packages::open(&self.session, directories, self.cast.identity.clone())?;
+        Ok(Arc::new(match &self.list {
+            Some(list) => packages.with_list(list),
+            None => packages,
+        }))
+    }
+
+    /// Makes the session one about a list, which it returns.
+    pub(crate) fn list(&mut self, ids: &[i64]) -> IdList {
+        let path = self.cast.path("ids");
+        let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
+        std::fs::write(&path, lines).expect("written");
+        let list = IdList::load(&path).expect("a list");
+        self.session = self.cast.session(&self.layout, list.session_ids());
+        self.ids = RowIds::of(&self.session, Some(&list)).expect("there is a list");
+        self.list = Some(list.clone());
+        list
     }
 
     pub(crate) async fn rebuild_with(

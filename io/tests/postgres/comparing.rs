@@ -6,6 +6,7 @@ use reshare_engine::rows::AgreeValue;
 use reshare_io::postgres::compare::{
     CompareError, Comparison, Difference, TableCheck, compare_tables,
 };
+use reshare_io::postgres::plan::ExportIds;
 
 use crate::support::{
     Place, count, push_row, range, small_layout, small_rows, small_spec, usual_agree,
@@ -14,7 +15,8 @@ use crate::support::{
 async fn compare(left: &Place, right: &Place, per_part: usize, jobs: usize) -> Comparison {
     let spec = small_spec();
     let sides = ((&left.database, &spec), (&right.database, &spec));
-    let found = compare_tables(sides.0, sides.1, IdRange::ALL, count(per_part), count(jobs)).await;
+    let all = ExportIds::Range(IdRange::ALL);
+    let found = compare_tables(sides.0, sides.1, &all, count(per_part), count(jobs)).await;
     found.expect("compares")
 }
 

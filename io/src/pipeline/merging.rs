@@ -1,0 +1,61 @@
+//! The stage that opens both packages and merges them, ahead of whoever takes the ranges.
+
+use std::sync::Arc;
+
+use reshare_engine::ids::IdRange;
+use tokio::sync::mpsc::Sender;
+
+use super::error::PipelineError;
+use super::merged::{MergedRange, Merger};
+use super::open_ahead::{LEAST_BATCHES, OpenAhead};
+use super::packages::Packages;
+use super::pool::BatchPool;
+use super::progress::Progress;
+use super::sweep::{Sweep, parts_needed};
+
+/// Opens and merges on a thread of its own.
+pub(crate) struct Merging {
+    pub(crate) packages: Arc<Packages>,
+    /// Ascending.
+    pub(crate) segments: Vec<IdRange>,
+    /// Threads that open parts.
+    pub(crate) threads: usize,
+    pub(crate) rows_per_range: usize,
+    /// Merged ranges that there may be at the same time.
+    pub(crate) ranges: usize,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) sender: Sender<MergedRange>,
+}
+
+impl Merging {
+    /// Merges until the end, or until nobody takes ranges any more.
+    pub(crate) fn run(self) -> Result<(), PipelineError> {
+        let Self { packages, segments, threads, rows_per_range, ranges, progress, sender } = self;
+        let layout = packages.layout();
+        let needed = parts_needed(packages.ranges(), &segments);
+        let parts = BatchPool::new(
+            Arc::clone(layout),
+            packages.part_rows_at_most(),
+            threads + LEAST_BATCHES,
+        );
+        let open = Box::new({
+            let packages = Arc::clone(&packages);
+            move |part, batch: &mut _| packages.open_part(part, batch)
+        });
+        let mut ahead = OpenAhead::start(needed, threads, parts, open)?;
+        let merged = BatchPool::new(Arc::clone(layout), rows_per_range, ranges);
+        let mut merger = Merger::new(merged, rows_per_range);
+        let mut sweep = Sweep::new(packages.ranges(), segments);
+        while let Some(range) = merger.next(&mut sweep, |part| ahead.fetch(part))? {
+            if progress.stopped() {
+                return Err(PipelineError::Stopped);
+            }
+            let empty = range.rows.is_empty() && range.leftovers.is_empty();
+            if !empty && sender.blocking_send(range).is_err() {
+                // Every loader has ended: one of them says why.
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
