@@ -5,6 +5,7 @@
 
 pub mod durable;
 pub mod exchange;
+pub mod input_file;
 pub mod keys;
 pub mod ledger;
 pub mod package;

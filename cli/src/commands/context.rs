@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
+use reshare_io::input_file::read_input;
 use reshare_io::keys::{Identity, IdentityError, PrivateFileError, load_identity};
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::packages::Packages;
@@ -219,10 +220,17 @@ pub(crate) fn database(url: Option<&str>) -> Result<Database, Failure> {
     Database::resolve(url.as_ref()).map_err(Failure::usage)
 }
 
+/// The largest text file that a flag names: a public key takes a few hundred bytes.
+const MAX_TEXT_BYTES: u64 = 64 << 10;
+
 /// Reads a small text file that the user named.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path)
-        .map_err(|error| Failure::failed(format!("cannot read {}: {error}", path.display())))
+    let failed = |why| Failure::failed(format!("cannot read {}: {why}", path.display()));
+    let bytes = read_input(path, MAX_TEXT_BYTES).map_err(|error| failed(error.to_string()))?;
+    if bytes.len() as u64 > MAX_TEXT_BYTES {
+        return Err(failed(format!("it has more than {MAX_TEXT_BYTES} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|_| failed("it is no text".to_owned()))
 }
 
 /// Checks every flag that repeats a fact, and tells of all that differ at once.

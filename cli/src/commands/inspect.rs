@@ -1,10 +1,10 @@
 //! `reshare inspect`.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use reshare_io::input_file::open_input;
 use reshare_io::package::{MANIFEST_NAME, ManifestContent, Totals, read_manifest};
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::share_file::{self, ShareFileHeader};
@@ -67,7 +67,7 @@ const AGE_MAGIC: &[u8] = b"age-encryption.org/v1\n";
 
 fn is_age_file(path: &Path) -> Result<bool, Failure> {
     let mut begin = Vec::new();
-    let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
+    let file = open_input(path).map_err(|error| cannot_read(path, &error))?;
     let mut file = file.take(AGE_MAGIC.len() as u64);
     file.read_to_end(&mut begin).map_err(|error| cannot_read(path, &error))?;
     Ok(begin == AGE_MAGIC)

@@ -13,6 +13,7 @@ use super::limits::Limits;
 use super::slot::Slot;
 use super::stored;
 use crate::durable;
+use crate::input_file::NotRegular;
 use crate::package::PackageExpectations;
 use crate::pipeline::progress::Progress;
 use crate::session::{Session, SessionTrust};
@@ -153,7 +154,8 @@ fn lock_existing(directory: &Path, session: &Session) -> Result<File, InboxError
     let path = directory.join(SESSION_FILE);
     let failed = |source| InboxError::Io { path: path.clone(), source };
     let expected = session.fingerprint().to_string();
-    let file = File::open(&path).map_err(failed)?;
+    let file = durable::open_regular(&path).map_err(failed)?;
+    let file = file.ok_or_else(|| failed(NotRegular.into()))?;
     if !try_lock(&file).map_err(failed)? {
         return Err(InboxError::InUse { path: directory.to_owned() });
     }

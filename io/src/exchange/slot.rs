@@ -18,6 +18,7 @@ use super::listing;
 use super::room::Room;
 use super::stored::{self, Found, Stored, StoredParts};
 use crate::durable::{self, DurableFile, free_bytes};
+use crate::input_file::NotRegular;
 use crate::package::{
     CHAIN_NAME, MANIFEST_NAME, Manifest, ManifestSignature, PackageExpectations, PartEntry,
     PartName, SIGNATURE_NAME, Totals, UnverifiedManifest,
@@ -234,8 +235,15 @@ impl Slot {
         let state = self.lock();
         state.check_certain()?;
         let path = self.directory.join(proof.name());
-        let before = match fs::read(&path) {
-            Ok(before) => Some(before),
+        let before = match durable::open_regular(&path) {
+            // One byte more than it may have: what is longer is another.
+            Ok(Some(file)) => {
+                let most = bytes.len() as u64 + 1;
+                let (mut before, mut file) = (Vec::new(), io::Read::take(file, most));
+                io::Read::read_to_end(&mut file, &mut before).map_err(Refusal::disk)?;
+                Some(before)
+            }
+            Ok(None) => return Err(Refusal::disk(NotRegular.into())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(Refusal::disk(error)),
         };

@@ -72,7 +72,7 @@ fn read(path: Arc<PathBuf>) -> mpsc::Receiver<io::Result<Bytes>> {
 }
 
 fn send_pieces(path: &std::path::Path, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
-    let mut file = std::fs::File::open(path)?;
+    let mut file = crate::input_file::open_input(path)?;
     loop {
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         io::Read::read_to_end(&mut io::Read::take(&mut file, PIECE_BYTES as u64), &mut piece)?;

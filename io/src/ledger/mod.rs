@@ -295,7 +295,8 @@ fn open_locked(path: &Path) -> Result<DurableLog, LedgerDefect> {
         io::ErrorKind::NotFound => LedgerDefect::Missing,
         io::ErrorKind::InvalidInput => LedgerDefect::NotALedger,
         io::ErrorKind::WouldBlock => {
-            let noted = std::fs::read_to_string(process_path(path)).unwrap_or_default();
+            let noted = crate::input_file::read_input(&process_path(path), 32).unwrap_or_default();
+            let noted = String::from_utf8(noted).unwrap_or_default();
             let is_number = !noted.is_empty() && noted.bytes().all(|byte| byte.is_ascii_digit());
             let process = if is_number { noted } else { "of an unknown id".to_owned() };
             LedgerDefect::InUse { process }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
+use crate::input_file::open_input;
+
 /// What a line must match.
 pub(super) struct Wanted<'a> {
     pub(super) host: &'a str,
@@ -52,7 +54,7 @@ fn password_in(path: &Path, wanted: &Wanted<'_>) -> Option<SecretString> {
 }
 
 fn open_private(path: &Path) -> Option<File> {
-    let file = match File::open(path) {
+    let file = match open_input(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => {

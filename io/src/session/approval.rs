@@ -3,8 +3,6 @@
 //! A session file that an attacker or the other sender made would give a share away. So a
 //! sender blinds nothing before it holds approvals by the receiver and the other sender.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -16,6 +14,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::approval_error::ApprovalError;
 use super::{Session, SessionTrust, parse_fingerprint};
+use crate::input_file::read_input;
 use crate::keys::certificate::{CertificateChain, PartyCertificate, Purpose, SignatureContext};
 use crate::timestamp::Timestamp;
 
@@ -112,9 +111,7 @@ impl Approval {
     /// [`ApprovalError`] when it cannot be read or is not of the documented form.
     pub fn load(path: &Path) -> Result<Self, ApprovalError> {
         let error = |source| ApprovalError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(error)?;
-        let mut bytes = Vec::new();
-        file.take(Self::MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(error)?;
+        let bytes = read_input(path, Self::MAX_FILE_BYTES).map_err(error)?;
         let read = Self::parse(&bytes);
         read.map_err(|source| ApprovalError::File { path: path.to_owned(), source: source.into() })
     }

@@ -1,7 +1,5 @@
 //! The session file: TOML in, TOML out.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +11,7 @@ use toml::value::{Datetime, Offset};
 
 use super::fingerprint::kind_name;
 use super::{CertificateName, NewSession, Receiver, Sender, Session, SessionError, SessionIds};
+use crate::input_file::read_input;
 use crate::keys::{self, AgreementPublicKey};
 
 impl Session {
@@ -22,9 +21,7 @@ impl Session {
     /// A [`SessionError`] that names the file, or the key in it and what is wrong there.
     pub fn load(path: &Path) -> Result<Self, SessionError> {
         let error = |source| SessionError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(error)?;
-        let mut bytes = Vec::new();
-        file.take(Self::MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(error)?;
+        let bytes = read_input(path, Self::MAX_FILE_BYTES).map_err(error)?;
         if bytes.len() as u64 > Self::MAX_FILE_BYTES {
             return Err(SessionError::TooLarge { limit: Self::MAX_FILE_BYTES });
         }

@@ -1,12 +1,12 @@
 //! The list of ids beside a session file, for a session about scattered rows.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use reshare_engine::ids::IdRange;
 
 use super::{Session, SessionIds};
+use crate::input_file::open_input;
 
 /// The longest line that can be an id, with its line end: `-9223372036854775808\r\n`.
 const MAX_LINE_BYTES: u64 = 22;
@@ -25,7 +25,7 @@ impl IdList {
     /// An [`IdListError`] that names the file, and the line where one is at fault.
     pub fn load(path: &Path) -> Result<Self, IdListError> {
         let error = |source| IdListError::Read { path: path.to_owned(), source };
-        let mut reader = BufReader::new(File::open(path).map_err(error)?);
+        let mut reader = BufReader::new(open_input(path).map_err(error)?);
         let (mut ids, mut line_bytes) = (Vec::new(), Vec::new());
         let mut digest = blake3::Hasher::new();
         for line in 1_u64.. {

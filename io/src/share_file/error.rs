@@ -36,6 +36,23 @@ pub enum ShareFileDefect {
     /// A directory, FIFO, device or link.
     #[error("it is not a regular file")]
     NotRegular,
+    /// Others than its user may change it while it is mapped.
+    #[error("its mode is {mode:04o}: others may write it while it is read (chmod go-w)")]
+    Writable {
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Another user may change it while it is mapped.
+    #[error(
+        "it belongs to user {owner}, who may write it while it is read: \
+         make a copy that belongs to user {user}"
+    )]
+    Owner {
+        /// The file's owner.
+        owner: u32,
+        /// Who runs the program.
+        user: u32,
+    },
     /// Fewer bytes than the header says or than a header has.
     #[error("it is truncated: {got} bytes, expected {expected}")]
     Truncated {

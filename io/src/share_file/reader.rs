@@ -1,7 +1,8 @@
 //! Share files, mapped.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytemuck::Pod;
@@ -15,6 +16,7 @@ use super::digest::digest_of;
 use super::header::too_short;
 use super::map::map;
 use super::{Expected, HEADER_BYTES, ShareFileDefect, ShareFileError, ShareFileHeader};
+use crate::input_file::{is_not_regular, open_input};
 
 /// An open share file: its header checked, its columns mapped.
 pub struct ShareFile {
@@ -25,8 +27,11 @@ pub struct ShareFile {
 }
 
 impl ShareFile {
-    /// Maps a file and checks all of it but the digest: header, length, ids, NULL marks and
-    /// padding.
+    /// Maps a file and checks all of it but the digest: who may write it, header, length, ids,
+    /// NULL marks and padding.
+    ///
+    /// A mapped file that is shortened ends the process with SIGBUS, so only a file that nobody
+    /// but this user and root may write is mapped.
     ///
     /// Ids and agree columns are read once for that, share columns are not.
     ///
@@ -37,6 +42,8 @@ impl ShareFile {
         let open = || -> Result<_, ShareFileDefect> {
             let (file, header) = open_header(&path)?;
             header.check(expected)?;
+            let metadata = file.metadata().map_err(ShareFileDefect::Read)?;
+            check_writers(&metadata, rustix::process::geteuid().as_raw())?;
             let map = map(&file).map_err(ShareFileDefect::Read)?;
             check_length(&header, map.len() as u64)?;
             Ok((header, file, map))
@@ -147,11 +154,10 @@ pub fn inspect(path: impl Into<PathBuf>) -> Result<ShareFileHeader, ShareFileErr
 }
 
 fn open_header(path: &Path) -> Result<(File, ShareFileHeader), ShareFileDefect> {
-    let metadata = std::fs::metadata(path).map_err(ShareFileDefect::Read)?;
-    if !metadata.is_file() {
-        return Err(ShareFileDefect::NotRegular);
-    }
-    let mut file = File::open(path).map_err(ShareFileDefect::Read)?;
+    let mut file = open_input(path).map_err(|error| match is_not_regular(&error) {
+        true => ShareFileDefect::NotRegular,
+        false => ShareFileDefect::Read(error),
+    })?;
     let got = file.metadata().map_err(ShareFileDefect::Read)?.len();
     let mut bytes = [0; HEADER_BYTES];
     if got < HEADER_BYTES as u64 {
@@ -165,11 +171,58 @@ fn open_header(path: &Path) -> Result<(File, ShareFileHeader), ShareFileDefect> 
     Ok((file, header))
 }
 
+/// The permission bits that let others than the owner write.
+const OTHERS_WRITE_BITS: u32 = 0o022;
+const ROOT: u32 = 0;
+
+/// Checks that nobody but `user` and root may shorten or change the opened file.
+fn check_writers(metadata: &Metadata, user: u32) -> Result<(), ShareFileDefect> {
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if owner != user && owner != ROOT {
+        return Err(ShareFileDefect::Owner { owner, user });
+    }
+    if mode & OTHERS_WRITE_BITS != 0 {
+        return Err(ShareFileDefect::Writable { mode });
+    }
+    Ok(())
+}
+
 fn check_length(header: &ShareFileHeader, got: u64) -> Result<(), ShareFileDefect> {
     let expected = header.file_bytes;
     match got.cmp(&expected) {
         std::cmp::Ordering::Less => Err(ShareFileDefect::Truncated { expected, got }),
         std::cmp::Ordering::Equal => Ok(()),
         std::cmp::Ordering::Greater => Err(ShareFileDefect::TrailingBytes { expected, got }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_nobody_else_may_write_is_mapped() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let metadata = || file.as_file().metadata().expect("its metadata");
+        let owner = metadata().uid();
+        let chmod = |mode| {
+            let permissions = PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(file.path(), permissions).expect("chmod");
+        };
+        for mode in [0o600, 0o400, 0o644, 0o755] {
+            chmod(mode);
+            assert!(check_writers(&metadata(), owner).is_ok(), "{mode:o}");
+        }
+        for mode in [0o620, 0o602, 0o666] {
+            chmod(mode);
+            let refused = check_writers(&metadata(), owner);
+            assert!(matches!(refused, Err(ShareFileDefect::Writable { mode: m }) if m == mode));
+        }
+        chmod(0o600);
+        let others = check_writers(&metadata(), owner + 1);
+        // What root owns is as safe as root.
+        assert_eq!(matches!(others, Err(ShareFileDefect::Owner { .. })), owner != ROOT);
     }
 }

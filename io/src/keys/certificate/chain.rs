@@ -1,8 +1,6 @@
 //! A certificate and those that lead from it to an authority.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use rustls::pki_types::CertificateDer;
@@ -10,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::CertificateError;
 use super::extensions::parse;
+use crate::input_file::read_input;
 use crate::keys::pem;
 
 const LABEL: &str = "CERTIFICATE";
@@ -121,10 +120,7 @@ impl fmt::Debug for CertificateChain {
 /// Reads a file that is not longer than a chain.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CertificateError> {
     let error = |source| CertificateError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(error)?;
-    let mut text = Vec::new();
-    file.take(CertificateChain::MAX_PEM_BYTES + 1).read_to_end(&mut text).map_err(error)?;
-    Ok(text)
+    read_input(path, CertificateChain::MAX_PEM_BYTES).map_err(error)
 }
 
 /// All certificates of a PEM text.

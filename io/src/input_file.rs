@@ -1,0 +1,83 @@
+//! Files that the user names: opened without ever waiting for what is no file.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+/// Opens a regular file for reading, also through a symbolic link.
+///
+/// A FIFO without a writer does not hold the program up, and a terminal does not become its
+/// own: both are refused, as directories, sockets and devices are. What follows a link is for
+/// files that an operator names; what others put into a directory is opened with
+/// [`crate::durable::open_regular`].
+///
+/// # Errors
+/// [`NotRegular`] within [`io::ErrorKind::InvalidInput`] for anything but a regular file; else
+/// what the file system says.
+pub fn open_input(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file =
+        opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+            // A socket, or a device without a driver.
+            Some(Errno::NXIO | Errno::NODEV) => NotRegular.into(),
+            _ => error,
+        })?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(NotRegular.into()) }
+}
+
+/// Reads a file that the user names, and not more than one byte beyond `most_bytes`.
+///
+/// # Errors
+/// As [`open_input`], and what the file system says while reading.
+pub fn read_input(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_input(path)?.take(most_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether this is the error of what is no regular file.
+#[must_use]
+pub fn is_not_regular(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<NotRegular>())
+}
+
+/// What lies there cannot be read as a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is a directory, pipe, socket or device, and no regular file")]
+pub struct NotRegular;
+
+impl From<NotRegular> for io::Error {
+    fn from(error: NotRegular) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn files_are_opened_through_links_and_nothing_else_is() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("file"), b"12345").expect("written");
+        std::os::unix::fs::symlink(at("file"), at("link")).expect("a link");
+        mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).expect("a socket");
+        assert_eq!(read_input(&at("link"), 100).expect("read"), b"12345");
+        assert_eq!(read_input(&at("file"), 2).expect("read"), b"123");
+        for name in ["pipe", "socket", "", "/dev/null", "/dev/zero"] {
+            let error = open_input(&at(name)).expect_err(name);
+            assert!(is_not_regular(&error), "{name}: {error}");
+        }
+        let missing = open_input(&at("missing")).expect_err("not there");
+        assert!(!is_not_regular(&missing));
+    }
+}
