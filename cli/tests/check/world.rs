@@ -30,7 +30,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
         let code = output.status.code().expect("not killed");
         Self { code, stdout: text(output.stdout), stderr: text(output.stderr) }
@@ -198,7 +198,7 @@ impl World {
         self.directory.path().join(name)
     }
 
-    fn program(&self, party: &str, arguments: &[&str]) -> Command {
+    pub(crate) fn program(&self, party: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reshare"));
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();

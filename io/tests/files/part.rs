@@ -464,3 +464,64 @@ fn lying_header(mut plain: Vec<u8>, rows: u64) -> Vec<u8> {
     fix_checksum(&mut plain);
     plain
 }
+
+/// A frame without content, and one that decoders pass over: RFC 8878, sections 3.1.1, 3.1.2.
+fn empty_frame() -> Vec<u8> {
+    zstd::bulk::compress(&[], 1).unwrap()
+}
+
+fn skippable_frame(claimed_bytes: u32, content: &[u8]) -> Vec<u8> {
+    let head = [0x184D_2A50_u32.to_le_bytes(), claimed_bytes.to_le_bytes()];
+    [head.as_flattened(), content].concat()
+}
+
+#[test]
+fn frames_that_hold_nothing_cost_nothing_but_their_own_bytes() {
+    let bench = Bench::new(&small_layout());
+    let rows = zstd::bulk::compress(&bench.plain(), 1).unwrap();
+    let nothing = [empty_frame().repeat(100_000), skippable_frame(1 << 20, &[7; 1 << 20])].concat();
+    let mut opened = None;
+    for stream in [[&nothing[..], &rows].concat(), [&rows[..], &nothing].concat()] {
+        let entry = bench.listed(&seal_bytes(&stream, &bench.identity.to_public()), 5);
+        let largest = largest_during(|| opened = Some(bench.open(&entry)));
+        let batch = opened.take().unwrap().unwrap();
+        assert_same_rows(&batch.rows(), &rows_of(&bench.session.layout, &IDS, true).rows());
+        assert!((1..=1 << 19).contains(&largest), "{largest} bytes");
+    }
+}
+
+#[test]
+fn a_frame_that_claims_more_than_there_is_is_refused() {
+    let bench = Bench::new(&small_layout());
+    let rows = zstd::bulk::compress(&bench.plain(), 1).unwrap();
+    // One segment of a TiB: its window would be as large.
+    let segment = [&[0x28, 0xB5, 0x2F, 0xFD, 0b1110_0000][..], &(1_u64 << 40).to_le_bytes()];
+    let endless = skippable_frame(u32::MAX, b"and no more");
+    for stream in [
+        [&endless[..], &rows].concat(),
+        [&rows[..], &endless].concat(),
+        [&segment.concat()[..], &[0; 100]].concat(),
+        [&rows[..], &segment.concat()].concat(),
+    ] {
+        let entry = bench.listed(&seal_bytes(&stream, &bench.identity.to_public()), 5);
+        let mut refused = None;
+        let largest = largest_during(|| refused = bench.open(&entry).err());
+        let defect = refused.expect("must be refused");
+        assert!(matches!(defect, P::Content(D::Read(_) | D::Truncated { .. })), "{defect:?}");
+        assert!((1..=1 << 19).contains(&largest), "{largest} bytes");
+    }
+}
+
+#[test]
+fn a_seal_for_thousands_is_refused_by_the_length_of_its_header() {
+    let bench = Bench::new(&small_layout());
+    let mine = bench.identity.to_public();
+    let recipients: Vec<_> =
+        iter::repeat_n(&mine, 4000).map(|one| one as &dyn age::Recipient).collect();
+    let encryptor = age::Encryptor::with_recipients(recipients.into_iter()).unwrap();
+    let mut out = encryptor.wrap_output(Vec::new()).unwrap();
+    out.write_all(&zstd::bulk::compress(&bench.plain(), 1).unwrap()).unwrap();
+    let sealed = out.finish().unwrap();
+    let defect = bench.open(&bench.listed(&sealed, 5)).unwrap_err();
+    assert!(matches!(defect, P::SealHeader { .. }), "{defect:?}");
+}
