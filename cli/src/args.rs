@@ -100,7 +100,8 @@ impl ConnectionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Work")]
 pub(crate) struct WorkArgs {
-    /// The most rows of a part; parts of a table with few rows have fewer, so that all hands work
+    /// The most rows of a part; parts of a table with few rows have fewer, so that all hands work.
+    /// Smaller parts take less memory, and more of them are worked on at the same time
     #[arg(long, value_name = "ROWS", default_value = "512")]
     pub(crate) batch_size: NonZeroUsize,
 

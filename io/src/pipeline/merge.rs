@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::error::PipelineError;
 use super::joined_ids::count_rows;
 use super::merged::Merger;
-use super::open_ahead::{LEAST_BATCHES, OpenAhead};
+use super::open_ahead::{OpenAhead, pool_of_parts};
 use super::packages::Packages;
 use super::pool::BatchPool;
 use super::progress::Progress;
@@ -71,11 +71,7 @@ fn merge_to_file(
     progress.begin("merge", rows);
     let (layout, segments) = (Arc::clone(&spec.layout), vec![spec.ids]);
     let writer = ShareFileWriter::create(path, ShareFileSpec { rows, ..spec })?;
-    let parts = BatchPool::new(
-        Arc::clone(&layout),
-        packages.part_rows_at_most(),
-        workers.threads + LEAST_BATCHES,
-    );
+    let parts = pool_of_parts(&layout, packages.part_rows_at_most(), workers.threads);
     let open = Box::new({
         let packages = Arc::clone(packages);
         move |part, batch: &mut _| packages.open_part(part, batch)

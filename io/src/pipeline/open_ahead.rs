@@ -6,14 +6,29 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use reshare_engine::layout::RowLayout;
 use reshare_engine::row_batch::RowBatch;
 
 use super::error::PipelineError;
-use super::pool::{BatchPool, PooledBatch};
+use super::pool::{BatchPool, Bound, PooledBatch};
 use super::sweep::PartRef;
 
 /// The least batches a pool needs for a sweep to go on: one a side, and one being opened.
-pub(crate) const LEAST_BATCHES: usize = 3;
+const LEAST_BATCHES: usize = 3;
+
+/// Parts that are opened ahead, those in the sweep's hands included.
+const OPENED: Bound = Bound { bytes: 280 << 20, least: LEAST_BATCHES };
+
+/// Batches for the parts of a sweep, each with room for the largest: one for every thread that
+/// opens, as far as memory allows.
+pub(crate) fn pool_of_parts(
+    layout: &Arc<RowLayout>,
+    part_rows_at_most: usize,
+    threads: usize,
+) -> Arc<BatchPool> {
+    let wanted = threads.saturating_add(LEAST_BATCHES);
+    BatchPool::within(OPENED, Arc::clone(layout), part_rows_at_most, wanted)
+}
 
 /// Reads one part into a batch.
 pub(crate) type OpenPart =

@@ -19,6 +19,19 @@ pub(crate) struct BatchPool {
     notify: Notify,
 }
 
+/// What the batches of a pool may take together, however many hands could use one each: on a
+/// machine with many cores memory must not grow with them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bound {
+    /// Bytes of all batches.
+    pub(crate) bytes: usize,
+    /// Batches without which the pipeline would wait for itself, however large they are.
+    pub(crate) least: usize,
+}
+
+/// Id, row check and some agree columns: never much beside the shares of a row.
+const ROW_BYTES_BESIDE_SHARES: usize = 64;
+
 struct PoolState {
     idle: Vec<RowBatch>,
     /// How many more batches may be made.
@@ -41,6 +54,19 @@ impl BatchPool {
             returned: Condvar::new(),
             notify: Notify::new(),
         })
+    }
+
+    /// Prepares a pool of as many batches as are wanted and fit a [`Bound`].
+    pub(crate) fn within(
+        bound: Bound,
+        layout: Arc<RowLayout>,
+        rows_per_batch: usize,
+        wanted: usize,
+    ) -> Arc<Self> {
+        let row_bytes = layout.row_share_bytes().saturating_add(ROW_BYTES_BESIDE_SHARES);
+        let batch_bytes = row_bytes.saturating_mul(rows_per_batch).max(1);
+        let limit = wanted.min(bound.bytes / batch_bytes).max(bound.least);
+        Self::new(layout, rows_per_batch, limit)
     }
 
     /// Takes a batch, waiting on the thread until there is one.
@@ -114,6 +140,22 @@ impl Drop for PooledBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pool_is_as_large_as_is_wanted_and_allowed_and_needed() {
+        let layout = Arc::new(RowLayout::iris());
+        let limit_of = |bytes, rows, wanted| {
+            let bound = Bound { bytes, least: 3 };
+            let pool = BatchPool::within(bound, Arc::clone(&layout), rows, wanted);
+            pool.state.lock().expect("not poisoned").to_make
+        };
+        assert_eq!(limit_of(320 << 20, 64, 12), 12);
+        assert_eq!(limit_of(320 << 20, 512, 12), 8);
+        assert_eq!(limit_of(320 << 20, 512, 1000), 8);
+        assert_eq!(limit_of(320 << 20, 10_000, 12), 3);
+        assert_eq!(limit_of(320 << 20, usize::MAX, 12), 3);
+        assert_eq!(limit_of(320 << 20, 0, 12), 12);
+    }
 
     #[tokio::test]
     async fn a_pool_lends_no_more_than_its_limit() {

@@ -1,28 +1,63 @@
 //! Memory for sealed parts on their way, which is used again.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// Buffers that nobody uses now. There are never more than were in use at one time.
+/// What all buffers may take together: whoever seals waits until parts have arrived.
+const MAX_BYTES: usize = 160 << 20;
+
+/// Buffers that nobody uses now, and how much there is of all of them.
 #[derive(Debug, Default)]
 pub(crate) struct SealedBuffers {
-    idle: Mutex<Vec<Vec<u8>>>,
+    state: Mutex<State>,
+    returned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    idle: Vec<Vec<u8>>,
+    idle_bytes: usize,
+    lent_bytes: usize,
 }
 
 /// One sealed part in memory. It returns to the others when it is dropped.
 #[derive(Debug)]
 pub(crate) struct SealedBuffer {
     bytes: Vec<u8>,
+    /// What it was lent for; it may have grown.
+    lent_bytes: usize,
     buffers: Arc<SealedBuffers>,
 }
 
 impl SealedBuffers {
-    /// Takes an empty buffer with room for so many bytes.
+    /// Takes an empty buffer with room for so many bytes, waiting on the thread until they
+    /// fit beside the others in use; one alone always does.
     pub(crate) fn take(self: &Arc<Self>, capacity: usize) -> SealedBuffer {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut bytes = idle.unwrap_or_default();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.lent_bytes > 0 && state.lent_bytes.saturating_add(capacity) > MAX_BYTES {
+            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut bytes = state.idle.pop().unwrap_or_default();
+        state.idle_bytes -= bytes.capacity();
+        let lent_bytes = capacity.max(bytes.capacity());
+        state.lent_bytes = state.lent_bytes.saturating_add(lent_bytes);
+        if state.lent_bytes.saturating_add(state.idle_bytes) > MAX_BYTES {
+            // Parts have become larger: what smaller ones had is in the way.
+            state.idle.clear();
+            state.idle_bytes = 0;
+        }
+        drop(state);
         bytes.reserve_exact(capacity);
-        SealedBuffer { bytes, buffers: Arc::clone(self) }
+        SealedBuffer { bytes, lent_bytes, buffers: Arc::clone(self) }
+    }
+
+    fn give_back(&self, mut bytes: Vec<u8>, lent_bytes: usize) {
+        bytes.clear();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.lent_bytes = state.lent_bytes.saturating_sub(lent_bytes);
+        state.idle_bytes += bytes.capacity();
+        state.idle.push(bytes);
+        self.returned.notify_all();
     }
 }
 
@@ -44,9 +79,7 @@ impl AsRef<[u8]> for SealedBuffer {
 
 impl Drop for SealedBuffer {
     fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        self.buffers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+        self.buffers.give_back(std::mem::take(&mut self.bytes), self.lent_bytes);
     }
 }
 
@@ -67,5 +100,30 @@ mod tests {
         drop(copy);
         let again = buffers.take(10);
         assert!(again.as_ref().is_empty() && again.as_ref().as_ptr() == place);
+    }
+
+    #[test]
+    fn no_more_is_lent_than_the_limit_and_one_buffer_always_is() {
+        let buffers = Arc::new(SealedBuffers::default());
+        let half = MAX_BYTES / 2;
+        let (first, second) = (buffers.take(half), buffers.take(half));
+        let (taken, when) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn({
+            let buffers = Arc::clone(&buffers);
+            move || {
+                let larger = buffers.take(MAX_BYTES + 1);
+                taken.send(()).expect("somebody listens");
+                drop(larger);
+            }
+        });
+        drop(first);
+        // Still there is one, and the larger one fits beside none.
+        let soon = std::time::Duration::from_millis(50);
+        assert!(when.recv_timeout(soon).is_err());
+        drop(second);
+        waiting.join().expect("it gets its buffer");
+        let state = buffers.state.lock().expect("not poisoned");
+        assert_eq!((state.lent_bytes, state.idle.len()), (0, 1));
+        assert_eq!(state.idle_bytes, state.idle[0].capacity());
     }
 }

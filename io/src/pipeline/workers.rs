@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reshare_engine::layout::RowLayout;
 
 use super::error::PipelineError;
-use super::pool::BatchPool;
+use super::pool::{BatchPool, Bound};
 use crate::postgres::connect::Database;
 use crate::postgres::load::LoadOptions;
 use crate::postgres::table::TableSpec;
@@ -29,6 +29,9 @@ pub struct Target {
     /// How to load.
     pub options: LoadOptions,
 }
+
+/// Rows that are read from a table and worked on.
+const IN_FLIGHT: Bound = Bound { bytes: 320 << 20, least: 1 };
 
 /// How many of everything work at the same time.
 #[derive(Debug, Clone, Copy)]
@@ -86,11 +89,11 @@ impl Workers {
         Self { rows_per_part: largest, ..*self }.pool(layout)
     }
 
-    /// Batches enough for one in every hand and one on its way to each thread: this is what
-    /// bounds a pipeline's memory.
+    /// Batches enough for one in every hand and one on its way to each thread, or fewer where
+    /// they are large: this is what bounds a pipeline's memory.
     pub(crate) fn pool(&self, layout: &Arc<RowLayout>) -> Arc<BatchPool> {
         let limit = self.connections + 2 * self.threads;
-        BatchPool::new(Arc::clone(layout), self.rows_per_part.get(), limit)
+        BatchPool::within(IN_FLIGHT, Arc::clone(layout), self.rows_per_part.get(), limit)
     }
 }
 
