@@ -135,6 +135,11 @@ impl Drop for Receiver {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with_rows(20)
+    }
+
+    /// The same with so many rows at each sender, and none at the receiver.
+    pub(crate) fn with_rows(rows: u32) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -147,14 +152,12 @@ impl World {
         let mut world = Self { directory, databases, fingerprint: String::new() };
         world.make_keys();
         world.fingerprint = world.make_session("session.toml", &[]);
-        for (party, own_key) in [("0", "0.pub"), ("1", "1.pub"), ("2", "r.pub")] {
-            let approve = ["session", "approve", "--session", "session.toml"];
-            let own_key = ["--own-public-key", own_key];
-            world.run(party, &[&approve[..], &own_key].concat()).ends_with(0);
-        }
+        world.approve("session.toml", "approval");
         let databases = [0, 1].map(|party: usize| format!("{party}={}", world.databases[party]));
         let [zero, one] = &databases;
-        world.run("0", &["seed", "--rows", "20", "--db", zero, "--db", one]).ends_with(0);
+        world
+            .run("0", &["seed", "--rows", &rows.to_string(), "--db", zero, "--db", one])
+            .ends_with(0);
         world.sql(2, &IrisTable::Plain.create_sql("SMPC_dev_2", "irises"));
         world
     }
@@ -177,6 +180,16 @@ impl World {
         }
     }
 
+    /// Has all parties approve a session, in files that begin so.
+    pub(crate) fn approve(&self, session: &str, approval: &str) {
+        for (party, own_key) in [("0", "0.pub"), ("1", "1.pub"), ("2", "r.pub")] {
+            let out = format!("{approval}-{party}.json");
+            let approve = ["session", "approve", "--session", session, "--out", &out];
+            let own_key = ["--own-public-key", own_key];
+            self.run(party, &[&approve[..], &own_key].concat()).ends_with(0);
+        }
+    }
+
     /// Makes a session of these parties, and returns its fingerprint.
     pub(crate) fn make_session(&self, out: &str, more: &[&str]) -> String {
         let recipient = std::fs::read_to_string(self.path("r.pub")).expect("a recipient");
@@ -186,7 +199,10 @@ impl World {
         if !more.contains(&"--session-id") {
             new.extend(["--session-id", "check"]);
         }
-        new.extend(["--environment", "dev", "--db-end", "1001", "--ca-file", "ca/ca.pem"]);
+        if !more.contains(&"--db-end") {
+            new.extend(["--db-end", "1001"]);
+        }
+        new.extend(["--environment", "dev", "--ca-file", "ca/ca.pem"]);
         new.extend(["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", &receiver]);
         names.iter().for_each(|name| new.extend(["--certificate-name", name]));
         new.extend(more);

@@ -1,0 +1,193 @@
+//! Peak memory of real processes: bounded by parts in flight, whatever the number of rows.
+
+#[path = "check/world.rs"]
+#[expect(dead_code, reason = "what only the tests of `check` use")]
+mod world;
+
+use std::io::BufRead;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use world::World;
+
+const FEW: u64 = 2_000;
+const MANY: u64 = 20_000;
+const MIB: u64 = 1 << 20;
+/// What README.md promises without any flag.
+const DEFAULT_BOUND: u64 = 600 * MIB;
+/// So small that all that may be in flight is in flight long before the last of few rows.
+const SMALL_PARTS: [&str; 2] = ["--batch-size", "64"];
+
+/// The most memory that a process has had, in bytes; nothing once it has ended.
+fn peak_of(process: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}
+
+/// Looks at a process until it ends, which must be well, and returns its peak: the kernel keeps
+/// it, so that only what is new in the last moment can be missed.
+#[track_caller]
+fn peak_until_end(mut child: Child) -> u64 {
+    let mut peak = 0;
+    let status = loop {
+        peak = peak_of(child.id()).unwrap_or(0).max(peak);
+        match child.try_wait().expect("waited for") {
+            Some(status) => break status,
+            None => std::thread::sleep(Duration::from_millis(2)),
+        }
+    };
+    assert_eq!(status.code(), Some(0));
+    assert!(peak > MIB, "{peak} bytes: nothing was measured");
+    peak
+}
+
+/// Peaks in bytes of the commands of one session.
+#[derive(Debug, Clone, Copy)]
+struct Peaks {
+    send_to_directory: u64,
+    send_to_receiver: u64,
+    receive: u64,
+    rebuild: u64,
+    merge: u64,
+}
+
+impl Peaks {
+    fn named(&self) -> [(&'static str, u64); 5] {
+        [
+            ("send --to", self.send_to_directory),
+            ("send --server-url", self.send_to_receiver),
+            ("receive", self.receive),
+            ("rebuild", self.rebuild),
+            ("merge", self.merge),
+        ]
+    }
+}
+
+/// A session over the first rows, and how its commands are run.
+struct Migration<'a> {
+    world: &'a World,
+    name: &'static str,
+    rows: u64,
+    work: &'a [&'a str],
+    threads: &'static str,
+}
+
+impl Migration<'_> {
+    fn start(&self, party: &str, words: &[&str]) -> Child {
+        let mut command = self.program(party, words);
+        command.stdout(Stdio::null()).spawn().expect("it starts")
+    }
+
+    fn program(&self, party: &str, words: &[&str]) -> Command {
+        let mut command = self.world.program(party, words);
+        command.env("RAYON_NUM_THREADS", self.threads).arg("--quiet");
+        command
+    }
+
+    fn file(&self, name: &str) -> String {
+        format!("{}-{name}", self.name)
+    }
+
+    /// Sends to a directory and to a receiver; what has arrived is rebuilt and merged.
+    fn run(&self) -> Peaks {
+        let (session, end) = (self.file("session.toml"), (self.rows + 1).to_string());
+        self.world.make_session(&session, &["--session-id", self.name, "--db-end", &end]);
+        self.world.approve(&session, &self.file("approval"));
+        let package = self.file("package");
+        let send_to_directory = peak_until_end(self.send(0, &["--to", &package]));
+        std::fs::remove_dir_all(self.world.path(&package)).expect("removed");
+        let (receiver, url) = self.receive();
+        let senders = [0, 1].map(|party| self.send(party, &["--server-url", &url]));
+        let send_to_receiver = senders.map(peak_until_end).into_iter().max().expect("two");
+        let receive = peak_of(receiver.id()).expect("it still runs");
+        stop(receiver);
+        let (rebuild, merge) = (self.rebuild(), self.merge());
+        std::fs::remove_dir_all(self.world.path(&self.file("inbox"))).expect("removed");
+        Peaks { send_to_directory, send_to_receiver, receive, rebuild, merge }
+    }
+
+    fn send(&self, party: usize, to: &[&str]) -> Child {
+        let (session, approval) = (self.file("session.toml"), self.file("approval"));
+        let mut flags = self.world.sender(party);
+        flags.set("--session", &session).remove("--approval").remove("--to");
+        for other in ["0", "1", "2"].iter().filter(|other| **other != party.to_string()) {
+            flags.add("--approval", Some(&format!("{approval}-{other}.json")));
+        }
+        let words = [&flags.command("send")[..], self.work, to].concat();
+        self.start(["0", "1"][party], &words)
+    }
+
+    fn receive(&self) -> (Child, String) {
+        let (session, inbox) = (self.file("session.toml"), self.file("inbox"));
+        let listen = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"];
+        let words = ["receive", "--session", &session, "--inbox", &inbox];
+        let mut command = self.program("2", &[&words[..], &listen].concat());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
+        let address = lines.find_map(|line| {
+            let line = line.expect("text");
+            let (address, _) = line.strip_prefix("receiving on ")?.split_once(',')?;
+            Some(address.to_owned())
+        });
+        std::thread::spawn(move || lines.for_each(drop));
+        (child, format!("https://{}", address.expect("it says where it listens")))
+    }
+
+    fn receiver(&self, command: &'static str, more: &[&str]) -> u64 {
+        let (session, inbox) = (self.file("session.toml"), self.file("inbox"));
+        let [zero, one] = [0, 1].map(|sender| format!("{inbox}/sender-{sender}"));
+        let words = [command, "--session", &session, "--identity", "r.age"];
+        let packages = ["--package", &zero, "--package", &one];
+        peak_until_end(self.start("2", &[&words[..], &packages, self.work, more].concat()))
+    }
+
+    fn rebuild(&self) -> u64 {
+        let count = "SELECT count(*) FROM \"SMPC_dev_2\".irises";
+        let database = self.world.databases[2].clone();
+        let peak = self.receiver("rebuild", &["--db-url", &database]);
+        assert_eq!(self.world.sql(2, count).trim(), self.rows.to_string());
+        self.world.sql(2, "TRUNCATE \"SMPC_dev_2\".irises");
+        peak
+    }
+
+    fn merge(&self) -> u64 {
+        let out = self.file("rebuilt");
+        let peak = self.receiver("merge", &["--out", &out]);
+        let path = self.world.path(&out);
+        assert!(path.metadata().expect("its size").len() > self.rows * 76_800);
+        std::fs::remove_file(path).expect("removed");
+        peak
+    }
+}
+
+/// Ends a receiver that waits for nothing any more.
+fn stop(mut receiver: Child) {
+    if receiver.try_wait().expect("waited for").is_none() {
+        receiver.kill().expect("killed");
+        receiver.wait().expect("waited for");
+    }
+}
+
+#[test]
+fn memory_is_bounded_by_parts_in_flight_and_does_not_grow_with_rows_or_cores() {
+    let world = World::with_rows(u32::try_from(MANY).expect("small"));
+    let run = |name, rows, work: &[&str], threads| {
+        let started = std::time::Instant::now();
+        let peaks = Migration { world: &world, name, rows, work, threads }.run();
+        let mib = peaks.named().map(|(command, peak)| format!("{command} {} MiB", peak / MIB));
+        println!("{name}, {rows} rows: {} ({:?})", mib.join(", "), started.elapsed());
+        peaks
+    };
+    let few = run("few", FEW, &SMALL_PARTS, "4");
+    let many = run("many", MANY, &SMALL_PARTS, "4");
+    for ((command, few), (_, many)) in few.named().into_iter().zip(many.named()) {
+        let bound = few + few / 4 + 32 * MIB;
+        assert!(many <= bound, "{command}: {few} bytes for few rows, {many} for many");
+    }
+    // As on a machine with 16 cores.
+    for (command, peak) in run("default", MANY, &[], "16").named() {
+        assert!(peak < DEFAULT_BOUND, "{command}: {peak} bytes");
+    }
+}
