@@ -4,7 +4,8 @@
 #[expect(dead_code, reason = "what only the tests of `check` use")]
 mod world;
 
-use std::io::BufRead;
+use std::io::{BufRead, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -123,16 +124,7 @@ impl Migration<'_> {
         let (session, inbox) = (self.file("session.toml"), self.file("inbox"));
         let listen = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"];
         let words = ["receive", "--session", &session, "--inbox", &inbox];
-        let mut command = self.program("2", &[&words[..], &listen].concat());
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
-        let mut lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
-        let address = lines.find_map(|line| {
-            let line = line.expect("text");
-            let (address, _) = line.strip_prefix("receiving on ")?.split_once(',')?;
-            Some(address.to_owned())
-        });
-        std::thread::spawn(move || lines.for_each(drop));
-        (child, format!("https://{}", address.expect("it says where it listens")))
+        receiving(&mut self.program("2", &[&words[..], &listen].concat()))
     }
 
     fn receiver(&self, command: &'static str, more: &[&str]) -> u64 {
@@ -160,6 +152,19 @@ impl Migration<'_> {
         std::fs::remove_file(path).expect("removed");
         peak
     }
+}
+
+/// Starts a receiver, and says where it listens.
+fn receiving(command: &mut Command) -> (Child, String) {
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
+    let address = lines.find_map(|line| {
+        let line = line.expect("text");
+        let (address, _) = line.strip_prefix("receiving on ")?.split_once(',')?;
+        Some(address.to_owned())
+    });
+    std::thread::spawn(move || lines.for_each(drop));
+    (child, format!("https://{}", address.expect("it says where it listens")))
 }
 
 /// Ends a receiver that waits for nothing any more.
@@ -190,4 +195,45 @@ fn memory_is_bounded_by_parts_in_flight_and_does_not_grow_with_rows_or_cores() {
     for (command, peak) in run("default", MANY, &[], "16").named() {
         assert!(peak < DEFAULT_BOUND, "{command}: {peak} bytes");
     }
+}
+
+/// How many connect and say little.
+const CROWD: usize = 1_000;
+/// A receiver that nobody bothers needs half of it.
+const CROWDED_BOUND: u64 = 96 * MIB;
+
+#[test]
+fn a_thousand_slow_connections_keep_no_sender_out_and_take_little_memory() {
+    let world = World::new();
+    let (receiver, url) =
+        receiving(&mut world.program("2", &world_receive(&world).command("receive")));
+    // The largest record there is, but for its last byte: all of it has to be kept.
+    let mut record = vec![0; 5 + (1 << 14) - 1];
+    record[..5].copy_from_slice(&[22, 3, 1, 0x40, 0]);
+    let address = url.strip_prefix("https://").expect("a URL");
+    let crowd: Vec<TcpStream> = (0..CROWD)
+        .map(|index| {
+            let mut stream = TcpStream::connect(address).expect("connected");
+            let words = [&record[..], &record[..3], &[]][index % 3];
+            // It may have been let go already.
+            let _ = stream.write_all(words);
+            stream
+        })
+        .collect();
+    for party in [0, 1] {
+        let mut send = world.sender(party);
+        send.remove("--to").set("--server-url", &url);
+        world.run(["0", "1"][party], &send.command("send")).ends_with(0);
+    }
+    let peak = peak_of(receiver.id()).expect("it still runs");
+    stop(receiver);
+    assert!((MIB..CROWDED_BOUND).contains(&peak), "{peak} bytes with {} connections", crowd.len());
+    println!("receive, {CROWD} slow connections: {} MiB", peak / MIB);
+}
+
+/// A receiver that only receives.
+fn world_receive(world: &World) -> world::Flags {
+    let mut flags = world.receiver();
+    flags.remove("--identity").remove("--db-url");
+    flags
 }

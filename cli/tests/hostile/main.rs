@@ -56,8 +56,11 @@ fn make_pipe(path: &Path) {
     assert!(made.success());
 }
 
+/// Puts something at a path.
+type Put<'a> = Box<dyn Fn(&Path) + 'a>;
+
 /// Ways to put something that is no regular file at a path, where `elsewhere` is one.
-fn stand_ins(elsewhere: &Path) -> [(&'static str, Box<dyn Fn(&Path) + '_>); 4] {
+fn stand_ins(elsewhere: &Path) -> [(&'static str, Put<'_>); 4] {
     [
         ("pipe", Box::new(make_pipe)),
         ("directory", Box::new(|path| std::fs::create_dir(path).expect("a directory"))),
