@@ -100,8 +100,12 @@ impl Migration<'_> {
         let send_to_directory = peak_until_end(self.send(0, &["--to", &package]));
         std::fs::remove_dir_all(self.world.path(&package)).expect("removed");
         let (receiver, url) = self.receive();
-        let senders = [0, 1].map(|party| self.send(party, &["--server-url", &url]));
-        let send_to_receiver = senders.map(peak_until_end).into_iter().max().expect("two");
+        let senders = [0, 1].map(|party| {
+            let sender = self.send(party, &["--server-url", &url]);
+            std::thread::spawn(move || peak_until_end(sender))
+        });
+        let peaks = senders.map(|watcher| watcher.join().expect("it ends well"));
+        let send_to_receiver = peaks.into_iter().max().expect("two");
         let receive = peak_of(receiver.id()).expect("it still runs");
         stop(receiver);
         let (rebuild, merge) = (self.rebuild(), self.merge());

@@ -87,8 +87,10 @@ fn writes_below(directory: &Path, mut child: Child) -> usize {
     seen.len()
 }
 
+/// With no file of the test's own open.
 fn start(command: &mut Command) -> Child {
-    command.stdout(Stdio::null()).spawn().expect("it starts")
+    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("it starts")
 }
 
 /// Starts a receiver, and says where it listens.
@@ -96,7 +98,8 @@ fn receive(world: &World) -> (Child, String) {
     let mut flags = world.receiver();
     flags.add("--rebuild", None);
     let mut command = program(world, "2", &flags.command("receive"));
-    let mut child = start(command.stderr(Stdio::piped()));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
     let mut lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
     let address = lines.find_map(|line| {
         let line = line.expect("text");
