@@ -203,6 +203,18 @@ impl DurableLog {
         }
     }
 
+    /// Opens an existing regular file to read it, beside whoever has it and without a lock:
+    /// what is read may change, and nothing can be written.
+    ///
+    /// # Errors
+    /// As [`Self::open`], but never [`io::ErrorKind::WouldBlock`].
+    pub fn open_beside(path: &Path) -> io::Result<Self> {
+        match open_regular(path)? {
+            Some(file) => Ok(Self { file, path: path.to_owned() }),
+            None => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
     /// The file's length and permission bits.
     ///
     /// # Errors
@@ -305,6 +317,16 @@ pub fn remove_files(directory: &Path, names: impl IntoIterator<Item = String>) -
         }
     }
     sync_directory(directory)
+}
+
+/// Removes an empty directory and makes that durable.
+///
+/// # Errors
+/// What the file system says, such as that it is not empty.
+pub fn remove_directory(path: &Path) -> io::Result<()> {
+    meet(Call::Remove, path)?;
+    fs::remove_dir(path)?;
+    sync_directory(directory_of(path))
 }
 
 /// Whether a file name is one that [`DurableFile`] gives to unfinished files.

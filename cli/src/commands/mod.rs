@@ -30,6 +30,7 @@ mod receive;
 mod seed;
 mod send;
 mod session;
+mod status;
 mod upload;
 mod verify;
 
@@ -86,6 +87,8 @@ enum Command {
     Rebuild(rebuild::RebuildArgs),
     /// Compare two tables, or a share file and a table
     Verify(verify::VerifyArgs),
+    /// Say how far each side is: ledger, packages, inbox, load; reads only, takes no lock
+    Status(status::StatusArgs),
     /// Say what a file or package is
     Inspect(inspect::InspectArgs),
     /// Fill databases with synthetic records and their shares
@@ -117,6 +120,7 @@ impl Cli {
             Command::Load(args) => args.run(output),
             Command::Rebuild(args) => args.run(output),
             Command::Verify(args) => args.run(output),
+            Command::Status(args) => args.run(output),
             Command::Inspect(args) => args.run(output),
             Command::Seed(args) => args.run(output),
             Command::Demo(args) => args.run(output),

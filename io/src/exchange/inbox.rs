@@ -85,6 +85,36 @@ impl Inbox {
         Ok(Some([examine(lower)?, examine(higher)?]))
     }
 
+    /// Whether there is an inbox of this session, without its lock: another process may use it.
+    /// `false` where there is no such directory, or nothing has said yet whose it is.
+    ///
+    /// # Errors
+    /// [`InboxError::OtherSession`], and what the disk says.
+    pub fn is_of(directory: &Path, session: &Session) -> Result<bool, InboxError> {
+        match open_session_file(directory) {
+            Ok(file) => check_session(directory, &file, session).map(|()| true),
+            Err(InboxError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps receivers out of an inbox for as long as the returned file is open.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; an inbox that is not there is refused, and none is made.
+    pub fn hold(directory: &Path, session: &Session) -> Result<File, InboxError> {
+        lock_existing(directory, session)
+    }
+
+    /// The names of everything that an inbox of this session may hold besides its packages.
+    #[must_use]
+    pub fn own_files(session: &Session) -> Vec<String> {
+        let senders = session.senders().map(|sender| format!("sender-{}.journal", sender.party));
+        senders.into_iter().chain([SESSION_FILE.to_owned()]).collect()
+    }
+
     /// Where a sender's package lies.
     #[must_use]
     pub fn package_path(directory: &Path, sender: PartyId) -> PathBuf {
@@ -151,22 +181,33 @@ fn lock(directory: &Path, session: &Session) -> Result<File, InboxError> {
 
 /// The same, of an inbox that was used before.
 fn lock_existing(directory: &Path, session: &Session) -> Result<File, InboxError> {
-    let path = directory.join(SESSION_FILE);
-    let failed = |source| InboxError::Io { path: path.clone(), source };
-    let expected = session.fingerprint().to_string();
-    let file = durable::open_regular(&path).map_err(failed)?;
-    let file = file.ok_or_else(|| failed(NotRegular.into()))?;
+    let file = open_session_file(directory)?;
+    let failed = |source| InboxError::Io { path: directory.join(SESSION_FILE), source };
     if !try_lock(&file).map_err(failed)? {
         return Err(InboxError::InUse { path: directory.to_owned() });
     }
+    check_session(directory, &file, session)?;
+    Ok(file)
+}
+
+fn open_session_file(directory: &Path) -> Result<File, InboxError> {
+    let path = directory.join(SESSION_FILE);
+    let opened = durable::open_regular(&path).and_then(|file| file.ok_or(NotRegular.into()));
+    opened.map_err(|source| InboxError::Io { path, source })
+}
+
+/// Compares the session that an inbox was made for.
+fn check_session(directory: &Path, file: &File, session: &Session) -> Result<(), InboxError> {
+    let failed = |source| InboxError::Io { path: directory.join(SESSION_FILE), source };
+    let expected = session.fingerprint().to_string();
     let mut text = String::new();
-    io::Read::read_to_string(&mut io::Read::take(&file, MAX_SESSION_BYTES), &mut text)
+    io::Read::read_to_string(&mut io::Read::take(file, MAX_SESSION_BYTES), &mut text)
         .map_err(failed)?;
     let got = text.trim_end().to_owned();
     if got != expected {
         return Err(InboxError::OtherSession { path: directory.to_owned(), expected, got });
     }
-    Ok(file)
+    Ok(())
 }
 
 /// Tries a few times: the lock of a process that has just ended may outlive it by a moment.

@@ -26,11 +26,13 @@ use log::{Log, Tail};
 
 mod error;
 mod format;
+mod glance;
 mod index;
 mod log;
 mod part;
 
 pub use error::{LedgerDefect, LedgerError};
+pub use glance::LedgerFigures;
 pub use part::PartRecord;
 
 /// The ledger of one sender in one session, held by this process until it is dropped.
@@ -292,8 +294,6 @@ fn head(kind: u32, ids: IdRange, payload_bytes: usize) -> RawEntry {
 
 fn open_locked(path: &Path) -> Result<DurableLog, LedgerDefect> {
     let file = DurableLog::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => LedgerDefect::Missing,
-        io::ErrorKind::InvalidInput => LedgerDefect::NotALedger,
         io::ErrorKind::WouldBlock => {
             let noted = crate::input_file::read_input(&process_path(path), 32).unwrap_or_default();
             let noted = String::from_utf8(noted).unwrap_or_default();
@@ -301,8 +301,20 @@ fn open_locked(path: &Path) -> Result<DurableLog, LedgerDefect> {
             let process = if is_number { noted } else { "of an unknown id".to_owned() };
             LedgerDefect::InUse { process }
         }
-        _ => error.into(),
+        _ => not_opened(error),
     })?;
+    check_mode(file)
+}
+
+fn not_opened(error: io::Error) -> LedgerDefect {
+    match error.kind() {
+        io::ErrorKind::NotFound => LedgerDefect::Missing,
+        io::ErrorKind::InvalidInput => LedgerDefect::NotALedger,
+        _ => error.into(),
+    }
+}
+
+fn check_mode(file: DurableLog) -> Result<DurableLog, LedgerDefect> {
     let (_, mode) = file.size_and_mode()?;
     if mode & 0o077 != 0 { Err(LedgerDefect::Permissions { mode }) } else { Ok(file) }
 }

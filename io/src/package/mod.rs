@@ -16,6 +16,7 @@ mod part_name;
 mod seal;
 mod signature;
 mod signed_manifest;
+mod survey;
 mod writer;
 mod zstd_store;
 
@@ -34,6 +35,7 @@ pub use seal::{
     sealed_bytes_at_most,
 };
 pub use signature::{CHAIN_NAME, MAX_SIGNATURE_BYTES, ManifestSignature, SIGNATURE_NAME};
+pub use survey::{Closed, PackageSurvey, survey};
 pub use writer::PackageWriter;
 
 pub(crate) use signed_manifest::SignedManifest;

@@ -17,4 +17,5 @@ pub mod progress;
 pub mod schema;
 mod stored;
 pub mod table;
+pub mod verified;
 pub mod write;

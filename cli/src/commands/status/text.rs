@@ -1,0 +1,123 @@
+//! What `reshare status` found, for people: one line a thing, three columns.
+
+use super::figures::{
+    InboxStatus, LedgerStatus, LoadStatus, PackageState, PackageStatus, StatusReport,
+};
+
+impl StatusReport {
+    pub(super) fn text(&self) -> String {
+        let mut lines: Vec<[String; 3]> = vec![];
+        if let Some(ledgers) = &self.ledgers {
+            lines.extend(ledgers.iter().map(LedgerStatus::line));
+            if ledgers.is_empty() {
+                lines.push(none("ledger"));
+            }
+        }
+        lines.extend(self.packages.iter().map(|package| package.line("package")));
+        lines.extend(self.inbox.iter().flat_map(InboxStatus::lines));
+        lines.extend(self.load.iter().flat_map(LoadStatus::lines));
+        let [first, second] =
+            [0, 1].map(|column| lines.iter().map(|line| line[column].len()).max().unwrap_or(0));
+        let mut text = format!(
+            "session {}, fingerprint {}\nas of {}; what runs now may be further",
+            self.session, self.fingerprint, self.read_at
+        );
+        for [what, state, figures] in &lines {
+            let line = format!("\n{what:<first$}  {state:<second$}  {figures}");
+            text.push_str(line.trim_end_matches(' '));
+        }
+        text
+    }
+}
+
+fn none(what: &str) -> [String; 3] {
+    [what.to_owned(), "none".to_owned(), String::new()]
+}
+
+impl LedgerStatus {
+    fn line(&self) -> [String; 3] {
+        let mut figures = format!("{} rows blinded", self.rows_blinded);
+        if let (Some(first), Some(last)) = (self.first_id, self.last_id) {
+            let Self { rows_sealed, parts, .. } = self;
+            figures.push_str(&format!(
+                "; {rows_sealed} rows in {parts} parts recorded, ids {first} to {last}"
+            ));
+        }
+        if let Some(exported) = self.last_exported_at {
+            figures.push_str(&format!("; last read {exported}"));
+        }
+        if self.rows_left_out > 0 {
+            figures.push_str(&format!("; {} rows left out", self.rows_left_out));
+        }
+        let state = if self.rows_blinded == 0 { "empty" } else { "there" };
+        [format!("ledger of sender {}", self.sender), state.to_owned(), figures]
+    }
+}
+
+impl PackageStatus {
+    fn line(&self, what: &str) -> [String; 3] {
+        let what = match self.sender {
+            Some(sender) => format!("{what} of sender {sender}"),
+            None => format!("{what} {}", self.directory.display()),
+        };
+        let Self { parts, bytes, unfinished_files, extra_files, .. } = self;
+        let state = match self.state {
+            PackageState::None => return none(&what),
+            PackageState::Open => "open",
+            PackageState::Closed => "closed",
+        };
+        let mut figures = match (self.rows, self.parts_missing) {
+            (Some(rows), Some(0)) => format!("all {parts} parts, {bytes} bytes, {rows} rows"),
+            (Some(rows), Some(missing)) => {
+                format!("{parts} parts, {bytes} bytes; {missing} parts MISSING of {rows} rows")
+            }
+            _ => format!("{parts} parts, {bytes} bytes"),
+        };
+        if let Some(closed) = self.closed_at {
+            figures.push_str(&format!(", closed {closed}"));
+        }
+        for (count, kind) in [(unfinished_files, "unfinished"), (extra_files, "unexpected")] {
+            if *count > 0 {
+                figures.push_str(&format!("; {count} {kind} files"));
+            }
+        }
+        [what, state.to_owned(), figures]
+    }
+}
+
+impl InboxStatus {
+    fn lines(&self) -> Vec<[String; 3]> {
+        if !self.exists && self.packages.iter().all(|one| one.state == PackageState::None) {
+            return vec![none("inbox")];
+        }
+        self.packages.iter().map(|package| package.line("inbox")).collect()
+    }
+}
+
+impl LoadStatus {
+    fn lines(&self) -> Vec<[String; 3]> {
+        let Self { table, ranges, rows, .. } = self;
+        let what = format!("load into {table}");
+        let Some(last) = self.last_loaded_at else { return vec![none(&what)] };
+        let state = self.percent.map_or_else(|| "begun".to_owned(), |done| format!("{done} %"));
+        let mut figures = format!("{rows} rows in {ranges} ranges, last {last}");
+        let Self { only_lower_sender, only_higher_sender, disagreeing, .. } = self;
+        if only_lower_sender + only_higher_sender + disagreeing > 0 {
+            figures.push_str(&format!(
+                "; left over: {only_lower_sender} and {only_higher_sender} that only the lower and \
+                 the higher sender has, {disagreeing} that disagree"
+            ));
+        }
+        let verified = match &self.verified {
+            Some(verified) => {
+                let figures = format!(
+                    "{} rows equal to the {}, {}",
+                    verified.rows, verified.against, verified.at
+                );
+                ["verified".to_owned(), "yes".to_owned(), figures]
+            }
+            None => ["verified".to_owned(), "no".to_owned(), String::new()],
+        };
+        vec![[what, state, figures], verified]
+    }
+}
