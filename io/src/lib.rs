@@ -12,6 +12,7 @@ pub mod package;
 pub mod pipeline;
 pub mod postgres;
 pub mod preflight;
+pub mod purge;
 pub mod session;
 pub mod share_file;
 pub mod timestamp;

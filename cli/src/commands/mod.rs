@@ -25,6 +25,7 @@ mod merge;
 mod own_key;
 mod pack;
 mod pki;
+mod purge;
 mod rebuild;
 mod receive;
 mod seed;
@@ -89,6 +90,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Say how far each side is: ledger, packages, inbox, load; reads only, takes no lock
     Status(status::StatusArgs),
+    /// Remove a session's share files and packages, once its load was verified
+    Purge(purge::PurgeArgs),
     /// Say what a file or package is
     Inspect(inspect::InspectArgs),
     /// Fill databases with synthetic records and their shares
@@ -121,6 +124,7 @@ impl Cli {
             Command::Rebuild(args) => args.run(output),
             Command::Verify(args) => args.run(output),
             Command::Status(args) => args.run(output),
+            Command::Purge(args) => args.run(output),
             Command::Inspect(args) => args.run(output),
             Command::Seed(args) => args.run(output),
             Command::Demo(args) => args.run(output),

@@ -12,14 +12,16 @@ use reshare_io::pipeline::verify::{
 use reshare_io::pipeline::workers::Source;
 use reshare_io::postgres::compare::Difference;
 use reshare_io::postgres::progress::Leftovers;
-use reshare_io::share_file;
+use reshare_io::postgres::verified::{LoadMark, VERIFIED_TABLE, load_state, record_verified};
+use reshare_io::session::Session;
+use reshare_io::share_file::{self, Kind};
 use serde::Serialize;
 
 use super::context::{Context, database, table_of, workers};
 use crate::args::{AuthorityArgs, ConnectionArgs, OutputArgs, PackagesArgs, SessionArgs, WorkArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
-use crate::run::run;
+use crate::run::{block_on, run};
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
@@ -73,6 +75,8 @@ struct VerifyReport {
     first_differences: Vec<ListedDifference>,
     /// Rows that cannot be rebuilt from the packages, and so are not compared.
     left_over: u64,
+    /// Whether this was recorded beside the table: it is what `purge` asks for.
+    load_verified: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,9 +91,10 @@ impl VerifyArgs {
         let sides = self.sides(&context)?;
         let workers = workers(self.connections.count(), &self.work);
         let packages = self.packages(&context)?;
-        let context = &context;
+        let (context, sides) = (&context, sides.as_slice());
+        let mark = self.load_mark(&context.session, sides)?;
         let (compared, took) = run(output, |progress| async move {
-            let compared = match (&self.file, packages, sides.as_slice()) {
+            let compared = match (&self.file, packages, sides) {
                 (None, Some(packages), [table]) => {
                     let compared = verify_packages(packages, table, workers, &progress);
                     return compared.await.map_err(Failure::from);
@@ -111,7 +116,12 @@ impl VerifyArgs {
             let comparison = compared.map_err(Failure::from)?;
             Ok(PackagesComparison { comparison, leftovers: Leftovers::default() })
         })?;
-        let report = VerifyReport::of(compared);
+        let mut report = VerifyReport::of(compared);
+        if let (true, Some(mark), [table]) = (report.equal, mark, sides) {
+            let against = if self.file.is_some() { "share file" } else { "packages" };
+            report.load_verified =
+                record(&context.session, table, mark, report.rows_equal, against);
+        }
         report::print(output, &report, took, || report.text())?;
         Ok(if report.equal { Exit::Done } else { Exit::Refused })
     }
@@ -123,6 +133,27 @@ impl VerifyArgs {
         };
         let (packages, authority) = (self.packages.clone(), self.authority.clone());
         context.packages(&PackagesArgs { packages, identity, authority }).map(Some)
+    }
+
+    /// The load that this comparison is about: where both packages, or a merged file that holds
+    /// all that the session is about, are compared with one table.
+    fn load_mark(&self, session: &Session, sides: &[Source]) -> Result<Option<LoadMark>, Failure> {
+        let [table] = sides else { return Ok(None) };
+        if let Some(file) = &self.file {
+            let header = share_file::inspect(file).map_err(PipelineError::from)?;
+            let spec = &header.spec;
+            let is_all = spec.kind == Kind::Rebuilt && spec.ids == session.ids().range();
+            if !is_all || spec.fingerprint != session.fingerprint() {
+                return Ok(None);
+            }
+        }
+        let state = block_on(async {
+            let name = table.table.name();
+            let state = load_state(&table.database, name, session.fingerprint()).await;
+            state.map_err(|error| Failure::from(PipelineError::from(error)))
+        });
+        // A role that may read the table and nothing else can still compare.
+        Ok(state.ok().and_then(|state| state.mark()))
     }
 
     fn sides(&self, context: &Context) -> Result<Vec<Source>, Failure> {
@@ -139,6 +170,32 @@ impl VerifyArgs {
         };
         self.db_url.iter().enumerate().map(side).collect()
     }
+}
+
+/// Records that a load was found equal. The comparison stands where that is not possible.
+fn record(session: &Session, table: &Source, mark: LoadMark, rows: u64, against: &str) -> bool {
+    let name = table.table.name();
+    if mark.rows() != rows {
+        let loaded = mark.rows();
+        eprintln!(
+            "note: {rows} rows are equal, but this session has loaded {loaded}: the load is not \
+             recorded as verified"
+        );
+        return false;
+    }
+    let recorded = block_on(async {
+        let fingerprint = session.fingerprint();
+        let recorded = record_verified(&table.database, name, fingerprint, mark, against);
+        recorded.await.map_err(|error| Failure::from(PipelineError::from(error)))
+    });
+    if let Err(failure) = &recorded {
+        let why = report::printable(&failure.causes().join(": "));
+        eprintln!(
+            "note: the load is verified, and that could not be recorded in {VERIFIED_TABLE} beside \
+             {name}, which `purge` asks for: {why}"
+        );
+    }
+    recorded.is_ok()
 }
 
 impl VerifyReport {
@@ -159,6 +216,7 @@ impl VerifyReport {
             differing: comparison.differing,
             first_differences: comparison.first_differences.into_iter().map(listed).collect(),
             left_over: leftovers.len() as u64,
+            load_verified: false,
         }
     }
 
@@ -167,6 +225,9 @@ impl VerifyReport {
             true => format!("equal: all {} rows, bit for bit", self.rows_equal),
             false => format!("not equal: {} rows are, {} are not", self.rows_equal, self.differing),
         };
+        if self.load_verified {
+            text.push_str("; recorded: the load is verified");
+        }
         if self.left_over > 0 {
             text.push_str(&format!("\nnot compared: {} rows that were left over", self.left_over));
         }

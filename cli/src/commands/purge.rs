@@ -1,0 +1,189 @@
+//! `reshare purge`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use reshare_io::exchange::InboxError;
+use reshare_io::package::{PackageError, Timestamp};
+use reshare_io::pipeline::error::PipelineError;
+use reshare_io::postgres::verified::load_state;
+use reshare_io::purge::{Purge, PurgeError, Thing};
+use reshare_io::session::{Session, parse_fingerprint};
+use serde::Serialize;
+
+use super::context::{Context, database, table_of};
+use crate::args::{OutputArgs, SessionArgs};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::report;
+use crate::run::block_on;
+
+#[derive(Debug, Args)]
+pub(crate) struct PurgeArgs {
+    #[command(flatten)]
+    session: SessionArgs,
+
+    /// A closed package's directory: may be given several times
+    #[arg(long = "package", value_name = "DIR", num_args = 1)]
+    packages: Vec<PathBuf>,
+
+    /// A share file, plain, blinded or rebuilt: may be given several times
+    #[arg(long = "file", value_name = "FILE", num_args = 1)]
+    files: Vec<PathBuf>,
+
+    /// The receiver's inbox with both packages
+    #[arg(long = "inbox", value_name = "DIR", num_args = 1)]
+    inboxes: Vec<PathBuf>,
+
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Receiver: URL of the database that holds the load, or env:NAME [default: DATABASE_URL,
+    /// then the libpq variables and .pgpass]
+    #[arg(long, value_name = "URL", help_heading = "Whether the load was verified")]
+    db_url: Option<String>,
+
+    /// Receiver: schema of the table [default: SMPC_{environment}_{party}]
+    #[arg(long, value_name = "SCHEMA", help_heading = "Whether the load was verified")]
+    db_schema: Option<String>,
+
+    /// Sender, who cannot see that database: the session's fingerprint, given here once the
+    /// receiver's operator has told you that `verify` succeeded
+    #[arg(
+        long,
+        value_name = "HEX",
+        help_heading = "Whether the load was verified",
+        conflicts_with_all = ["db_url", "db_schema"]
+    )]
+    receiver_verified: Option<String>,
+}
+
+/// What was removed, or would be.
+#[derive(Debug, Serialize)]
+struct PurgeReport {
+    removed: bool,
+    /// On whose word.
+    verified: String,
+    things: Vec<Thing>,
+}
+
+impl PurgeArgs {
+    pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        let session = Context::open(&self.session)?.session;
+        if self.packages.is_empty() && self.files.is_empty() && self.inboxes.is_empty() {
+            return Err(Failure::usage("nothing is named: give --package, --file or --inbox"));
+        }
+        let purge = self.look(&session)?;
+        let verified = self.verified(&session, purge.things())?;
+        let things = match self.dry_run {
+            true => purge.things().to_vec(),
+            false => purge.remove().map_err(failure)?,
+        };
+        let report = PurgeReport { removed: !self.dry_run, verified, things };
+        let json = || serde_json::to_string_pretty(&report).map_err(Failure::failed);
+        report::line(&if output.json { json()? } else { report::printable(&report.text()) })?;
+        Ok(Exit::Done)
+    }
+
+    /// Everything that is named, before the first of it is removed.
+    fn look(&self, session: &Session) -> Result<Purge, Failure> {
+        let mut purge = Purge::default();
+        self.packages
+            .iter()
+            .try_for_each(|path| purge.add_package(session, path))
+            .map_err(failure)?;
+        self.files.iter().try_for_each(|path| purge.add_file(session, path)).map_err(failure)?;
+        self.inboxes.iter().try_for_each(|path| purge.add_inbox(session, path)).map_err(failure)?;
+        Ok(purge)
+    }
+
+    /// Finds out whether the load was verified, and on whose word.
+    fn verified(&self, session: &Session, things: &[Thing]) -> Result<String, Failure> {
+        let Some(told) = &self.receiver_verified else { return self.recorded(session) };
+        if let Some(thing) = things.iter().find(|thing| thing.is_receivers) {
+            let error = format!(
+                "{} is the receiver's ({}): --receiver-verified is for senders",
+                thing.path.display(),
+                thing.what
+            );
+            return Err(Failure::refused(error).hint("give --db-url: the record of `verify`"));
+        }
+        let told = parse_fingerprint(told).map_err(Failure::usage)?;
+        session.check_fingerprint(told).map_err(|error| {
+            Failure::refused(error)
+                .hint("--receiver-verified is about another session: nothing was removed")
+        })?;
+        Ok("the receiver's operator said so".to_owned())
+    }
+
+    /// What the receiver's database says of it.
+    fn recorded(&self, session: &Session) -> Result<String, Failure> {
+        let party = session.receiver().party;
+        let table = table_of(session, party, self.db_schema.as_deref())?;
+        let database = database(self.db_url.as_deref())?;
+        let state = block_on(async {
+            let state = load_state(&database, table.name(), session.fingerprint()).await;
+            state.map_err(|error| {
+                Failure::from(PipelineError::from(error))
+                    .hint("a sender gives --receiver-verified instead")
+            })
+        })?;
+        if let Some(verified) = &state.verified {
+            let at = Timestamp::from(verified.verified_at);
+            return Ok(format!("{} rows equal to the {}, {at}", verified.rows, verified.against));
+        }
+        let name = table.name();
+        let error = match state.rows() {
+            0 => format!("this session has loaded nothing into {name}: nothing was removed"),
+            rows => format!(
+                "{rows} rows are loaded into {name} and not verified, or more were loaded since: \
+                 nothing was removed"
+            ),
+        };
+        Err(Failure::refused(error).hint(
+            "run `reshare verify --file` with the merged share file against this table first; a \
+             sender gives --receiver-verified",
+        ))
+    }
+}
+
+impl PurgeReport {
+    fn text(&self) -> String {
+        let done = if self.removed { "removed" } else { "would remove" };
+        let mut text = format!("load verified: {}", self.verified);
+        for Thing { path, what, files, bytes, .. } in &self.things {
+            let path = path.display();
+            text.push_str(&format!("\n{done} {what} {path}: {files} files, {bytes} bytes"));
+        }
+        text
+    }
+}
+
+fn failure(error: PurgeError) -> Failure {
+    let hint = match &error {
+        PurgeError::Extra { .. } => "look what it is, and move it away; nothing was removed",
+        PurgeError::NotADirectory { .. } | PurgeError::NotRegular { .. } => {
+            "name the thing itself, not a link to it; nothing was removed"
+        }
+        PurgeError::OtherNames { .. } => {
+            "find the other names (find -samefile); nothing was removed"
+        }
+        PurgeError::OtherSession { .. } => {
+            "give the session file that it was made with; nothing was removed"
+        }
+        PurgeError::Package(PackageError::NotClosed { .. }) => {
+            "a package without a manifest may be unfinished: remove it by hand if it is not wanted"
+        }
+        PurgeError::Inbox(InboxError::InUse { .. }) => {
+            "end `reshare receive` first; nothing was removed"
+        }
+        PurgeError::Io { .. } => "what is gone is gone; run it again to go on",
+        _ => "nothing was removed",
+    };
+    let failure = match &error {
+        PurgeError::Twice { .. } => Failure::usage(error),
+        _ if error.is_refusal() => Failure::refused(error),
+        _ => Failure::failed(error),
+    };
+    failure.hint(hint)
+}

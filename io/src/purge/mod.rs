@@ -1,0 +1,243 @@
+//! Removes what a run leaves on disks: share files, packages and inboxes of one session.
+//!
+//! First everything is looked at, then it is removed: whatever does not belong to the session,
+//! or is not known, stops it before the first file is gone. No symbolic link is followed. A
+//! removal that was interrupted goes on when it is asked for again: manifests, which say what a
+//! package is, go last. A ledger is never among it: who forgets what was blinded may blind it
+//! anew.
+
+use std::collections::HashSet;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::durable;
+use crate::exchange::Inbox;
+use crate::package::{CHAIN_NAME, MANIFEST_NAME, SIGNATURE_NAME, read_manifest};
+use crate::session::Session;
+use crate::share_file::{self, Kind};
+
+mod error;
+
+pub use error::PurgeError;
+
+/// What is to be removed, looked at and not touched yet.
+#[derive(Debug, Default)]
+pub struct Purge {
+    steps: Vec<Step>,
+    things: Vec<Thing>,
+    /// Receivers stay out of these inboxes for as long.
+    _held: Vec<File>,
+}
+
+/// One thing that was named.
+#[derive(Debug, Clone, Serialize)]
+pub struct Thing {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is: `package of sender 0`, `share file (plain)`, `inbox`.
+    pub what: String,
+    /// The files of it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whether only the receiver has such a thing.
+    #[serde(skip)]
+    pub is_receivers: bool,
+}
+
+#[derive(Debug)]
+enum Step {
+    File(PathBuf),
+    /// The first files, then the last, then the directory.
+    Directory {
+        path: PathBuf,
+        first: Vec<String>,
+        last: Vec<String>,
+    },
+}
+
+impl Purge {
+    /// What would be removed.
+    #[must_use]
+    pub fn things(&self) -> &[Thing] {
+        &self.things
+    }
+
+    /// Adds a share file of this session.
+    ///
+    /// # Errors
+    /// [`PurgeError`]: then nothing of it may be removed.
+    pub fn add_file(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
+        let path = plain(path);
+        let metadata = examine(&path)?;
+        if !metadata.is_file() {
+            return Err(PurgeError::NotRegular { path });
+        }
+        let header = share_file::inspect(&path)?;
+        check_session(session, &path, header.spec.fingerprint)?;
+        if metadata.nlink() > 1 {
+            return Err(PurgeError::OtherNames { path });
+        }
+        let is_receivers = header.spec.kind == Kind::Rebuilt;
+        let what = format!("share file ({})", header.spec.kind);
+        self.add(Step::File(path.clone()), path, what, (1, metadata.len()), is_receivers)
+    }
+
+    /// Adds a closed package of this session.
+    ///
+    /// # Errors
+    /// As [`Self::add_file`].
+    pub fn add_package(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
+        let path = plain(path);
+        let (step, sender, size) = package(session, &path)?;
+        self.add(step, path, format!("package of sender {sender}"), size, false)
+    }
+
+    /// Adds an inbox of this session with both packages, which no receiver uses.
+    ///
+    /// # Errors
+    /// As [`Self::add_file`].
+    pub fn add_inbox(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
+        let path = plain(path);
+        check_directory(&path)?;
+        self._held.push(Inbox::hold(&path, session)?);
+        let packages = session.senders().map(|sender| Inbox::package_path(&path, sender.party));
+        let own = Inbox::own_files(session);
+        let (mut files, mut bytes, mut steps) = (0, 0, vec![]);
+        for entry in list(&path)? {
+            let metadata = examine(&entry)?;
+            if packages.contains(&entry) {
+                // Empty: what an interrupted removal leaves.
+                let step = if metadata.is_dir() && list(&entry)?.is_empty() {
+                    Step::Directory { path: entry, first: vec![], last: vec![] }
+                } else {
+                    let (step, _, size) = package(session, &entry)?;
+                    (files, bytes) = (files + size.0, bytes + size.1);
+                    step
+                };
+                steps.push(step);
+            } else if own.iter().any(|name| path.join(name) == entry) && metadata.is_file() {
+                (files, bytes) = (files + 1, bytes + metadata.len());
+            } else {
+                return Err(PurgeError::Extra { path: entry });
+            }
+        }
+        self.steps.extend(steps);
+        // The file that says whose inbox it is goes last.
+        let (last, first) = own.into_iter().partition(|name| !name.ends_with(".journal"));
+        let step = Step::Directory { path: path.clone(), first, last };
+        self.add(step, path, "inbox".to_owned(), (files, bytes), true)
+    }
+
+    /// Removes everything, durable on return.
+    ///
+    /// # Errors
+    /// [`PurgeError::Io`]: some of it may be gone; once more goes on.
+    pub fn remove(self) -> Result<Vec<Thing>, PurgeError> {
+        for step in &self.steps {
+            match step {
+                Step::File(path) => durable::remove_file(path).map_err(io_error(path))?,
+                Step::Directory { path, first, last } => {
+                    for names in [first, last].into_iter().filter(|names| !names.is_empty()) {
+                        let names = names.iter().cloned();
+                        durable::remove_files(path, names).map_err(io_error(path))?;
+                    }
+                    durable::remove_directory(path).map_err(io_error(path))?;
+                }
+            }
+        }
+        Ok(self.things)
+    }
+
+    fn add(
+        &mut self,
+        step: Step,
+        path: PathBuf,
+        what: String,
+        (files, bytes): (u64, u64),
+        is_receivers: bool,
+    ) -> Result<(), PurgeError> {
+        let overlaps = |other: &Path| path.starts_with(other) || other.starts_with(&path);
+        if self.things.iter().any(|thing| overlaps(&thing.path)) {
+            return Err(PurgeError::Twice { path });
+        }
+        self.steps.push(step);
+        self.things.push(Thing { path, what, files, bytes, is_receivers });
+        Ok(())
+    }
+}
+
+/// Looks at a package; returns how to remove it, its sender, its files and their bytes.
+fn package(session: &Session, path: &Path) -> Result<(Step, u8, (u64, u64)), PurgeError> {
+    check_directory(path)?;
+    let manifest = read_manifest(path)?;
+    let claims = manifest.claims();
+    check_session(session, path, claims.fingerprint)?;
+    if session.sender(claims.sender).is_none() {
+        return Err(PurgeError::NoSender { path: path.to_owned(), party: claims.sender });
+    }
+    let listed: HashSet<String> = claims.parts.iter().map(|part| part.name.to_string()).collect();
+    let of_manifest = [SIGNATURE_NAME, CHAIN_NAME, MANIFEST_NAME];
+    let (mut first, mut files, mut bytes) = (vec![], 0, 0);
+    for path in list(path)? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        if !listed.contains(&name) && !of_manifest.contains(&name.as_str()) {
+            return Err(PurgeError::Extra { path });
+        }
+        let metadata = examine(&path)?;
+        if !metadata.is_file() {
+            return Err(PurgeError::NotRegular { path });
+        }
+        (files, bytes) = (files + 1, bytes + metadata.len());
+        if name != MANIFEST_NAME {
+            first.push(name);
+        }
+    }
+    let last = vec![MANIFEST_NAME.to_owned()];
+    let step = Step::Directory { path: path.to_owned(), first, last };
+    Ok((step, claims.sender.index(), (files, bytes)))
+}
+
+/// Without a slash at the end, behind which a symbolic link would be followed.
+fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+fn examine(path: &Path) -> Result<Metadata, PurgeError> {
+    path.symlink_metadata().map_err(io_error(path))
+}
+
+fn check_directory(path: &Path) -> Result<(), PurgeError> {
+    match examine(path)?.is_dir() {
+        true => Ok(()),
+        false => Err(PurgeError::NotADirectory { path: path.to_owned() }),
+    }
+}
+
+fn check_session(
+    session: &Session,
+    path: &Path,
+    got: reshare_engine::fingerprint::Fingerprint,
+) -> Result<(), PurgeError> {
+    let expected = session.fingerprint();
+    if got == expected {
+        return Ok(());
+    }
+    Err(PurgeError::OtherSession { path: path.to_owned(), expected, got })
+}
+
+fn list(directory: &Path) -> Result<Vec<PathBuf>, PurgeError> {
+    let failed = io_error(directory);
+    let entries = fs::read_dir(directory).and_then(|entries| {
+        entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()
+    });
+    entries.map_err(failed)
+}
+
+fn io_error(path: &Path) -> impl Fn(io::Error) -> PurgeError {
+    move |source| PurgeError::Io { path: path.to_owned(), source }
+}
