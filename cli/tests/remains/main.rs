@@ -1,0 +1,5 @@
+//! What a run leaves behind: how far it is, and how it is removed.
+
+mod purge;
+mod status;
+mod world;
