@@ -141,8 +141,8 @@ impl PurgeArgs {
             ),
         };
         Err(Failure::refused(error).hint(
-            "run `reshare verify --file` with the merged share file against this table first; a \
-             sender gives --receiver-verified",
+            "run `reshare verify` with both --package, or the merged --file, against this table \
+             first; a sender gives --receiver-verified",
         ))
     }
 }

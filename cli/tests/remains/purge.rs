@@ -154,3 +154,30 @@ fn an_inbox_is_removed_when_no_receiver_uses_it_and_what_is_left_the_next_time()
     world.purge(&["--inbox", "inbox"]).ends_with(0);
     assert!(!world.path("inbox").exists() && world.path("p0").exists());
 }
+
+#[test]
+fn the_packages_themselves_verify_the_load_that_they_were_rebuilt_into() {
+    let world = World::new();
+    world.sql_at(1, "DELETE FROM \"SMPC_dev_1\".irises WHERE id = 3");
+    world.packages();
+    let things = ["--package", "p0", "--package", "p1"];
+    let verify = ["verify", "--session", "run.toml", "--db-url", &world.target, "--json"];
+    let verify = |more: &[&str]| world.run(&[&verify[..], &things, more].concat());
+    assert!(verify(&[]).ends_with(2).stderr.contains("--identity"));
+    let identity = ["--identity", "r.age", "--batch-size", "7"];
+    assert_eq!(verify(&identity).ends_with(4).report()["differing"], 59);
+    world.rebuild(&[]).ends_with(3);
+    // Swapped and swapped back, without the trigger that would raise the version.
+    let swap = "ALTER TABLE \"SMPC_dev_2\".irises DISABLE TRIGGER USER; \
+        UPDATE \"SMPC_dev_2\".irises SET left_mask = right_mask, right_mask = left_mask WHERE id = 9";
+    world.sql(swap);
+    let differs = verify(&identity).ends_with(4).report();
+    assert_eq!((&differs["differing"], &differs["load_verified"]), (&1.into(), &false.into()));
+    assert_eq!(differs["first_differences"][0]["id"], 9);
+    world.keeps_all(&things, "not verified");
+    world.sql(swap);
+    let equal = verify(&identity).ends_with(0).report();
+    assert_eq!((&equal["rows_equal"], &equal["load_verified"]), (&59.into(), &true.into()));
+    world.purge(&things).ends_with(0);
+    assert!(!world.path("p0").exists() && !world.path("p1").exists());
+}
