@@ -2,6 +2,7 @@
 //!
 //! Arguments in, reports out: the work itself is in `reshare-io` and `reshare-engine`.
 
+mod age_limit;
 mod args;
 mod argv;
 mod commands;

@@ -13,6 +13,7 @@ use reshare_io::session::Session;
 use super::context::{Context, workers};
 use super::credentials::identity;
 use super::ledger::StateArgs;
+use crate::age_limit::AgeLimit;
 use crate::args::{
     DatabaseArgs, DeliveryArgs, OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs, WorkArgs,
 };
@@ -40,6 +41,11 @@ pub(crate) struct SendArgs {
     #[command(flatten)]
     packing: PackingArgs,
 
+    /// Take a new snapshot between parts when the old one is older, such as 30m or 1h30m: VACUUM
+    /// waits for the oldest snapshot of all; off reads all rows in one
+    #[arg(long, value_name = "DURATION", default_value = "1h", help_heading = "Database")]
+    snapshot_max_age: AgeLimit,
+
     /// Make the package in this directory, to be carried or uploaded later [default: deliver each
     /// part to the receiver as soon as it is sealed, which needs a session with certificates]
     #[arg(long, value_name = "DIR", help_heading = "Delivery")]
@@ -66,11 +72,18 @@ impl SendArgs {
     }
 
     fn job<'a>(&self, context: &'a Context, keys: SenderKeys) -> Result<Job<'a>, Failure> {
+        let source = context.source(keys.sender(), &self.database)?;
+        let ids = context.row_ids()?;
+        let sender = self.packing.told(self.state.ledgered(&context.session, keys)?);
+        let sender = match self.snapshot_max_age.limit() {
+            Some(max_age) => sender.renewing_snapshots(max_age),
+            None => sender,
+        };
         Ok(Job {
             session: &context.session,
-            source: context.source(keys.sender(), &self.database)?,
-            ids: context.row_ids()?,
-            sender: self.packing.told(self.state.ledgered(&context.session, keys)?),
+            source,
+            ids,
+            sender,
             workers: workers(self.database.connections.count(), &self.work),
         })
     }

@@ -30,7 +30,8 @@ pub struct ExportReport {
 
 /// Exports the session's rows of one sender's table to a plain share file.
 ///
-/// All rows are of one snapshot. The file appears when it is complete.
+/// All rows are of one snapshot, however long that takes: the file has one count of rows, which is
+/// written before them. The file appears when it is complete.
 ///
 /// # Errors
 /// A [`PipelineError`]; there is then no file.
@@ -66,6 +67,7 @@ pub async fn export(
         progress,
         connections: workers.connections,
         threads: workers.threads,
+        until: None,
         work: Box::new({
             let writer = Arc::clone(&writer);
             move |index, _, batch| Ok(writer.write_rows(first_rows[index], &batch.rows())?)

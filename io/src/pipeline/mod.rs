@@ -40,6 +40,7 @@ mod receiver_package;
 mod resume;
 mod rows_digest;
 mod sealed_buffer;
+mod snapshots;
 mod sweep;
 
 /// Threads for work on parts: `RAYON_NUM_THREADS` where it is set, else one a core.

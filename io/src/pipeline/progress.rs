@@ -70,6 +70,12 @@ impl Progress {
         self.rows_total.store(rows_total, Ordering::Relaxed);
     }
 
+    /// Corrects how many rows are still to be gone through in this stage.
+    pub fn expect(&self, rows_left: u64) {
+        let done = self.rows_done.load(Ordering::Relaxed);
+        self.rows_total.store(done + rows_left, Ordering::Relaxed);
+    }
+
     /// Counts rows as done.
     pub fn add(&self, rows: u64, share_bytes: u64) {
         self.rows_done.fetch_add(rows, Ordering::Relaxed);

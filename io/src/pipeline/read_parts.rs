@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use reshare_engine::row_batch::RowBatch;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -24,6 +25,8 @@ pub(crate) struct PartRead {
     pub(crate) progress: Arc<Progress>,
     pub(crate) connections: usize,
     pub(crate) threads: usize,
+    /// No part but the first is begun after this.
+    pub(crate) until: Option<Instant>,
     pub(crate) work: Box<PartWork>,
 }
 
@@ -37,11 +40,13 @@ struct Shared {
 type ReadPart = (usize, PooledBatch);
 
 impl PartRead {
-    /// Goes through the plan: connections read, threads work, and both at the same time.
+    /// Goes through the plan in its order: connections read, threads work, and both at the same
+    /// time. Returns how many parts were gone through: all of them, or those begun in time, at
+    /// least one.
     ///
     /// # Errors
     /// The first error of any of them; the others have ended when it is returned.
-    pub(crate) async fn run(self, snapshot: &Snapshot) -> Result<(), PipelineError> {
+    pub(crate) async fn run(self, snapshot: &Snapshot) -> Result<usize, PipelineError> {
         let connections = self.connections.clamp(1, self.plan.len().max(1));
         let threads = self.threads.max(1);
         let mut readers = Vec::with_capacity(connections);
@@ -60,7 +65,21 @@ impl PartRead {
             tasks.spawn(read_parts(Arc::clone(&shared), reader, sender.clone()));
         }
         drop((sender, receiver));
-        super::all(tasks, &shared.read.progress).await
+        super::all(tasks, &shared.read.progress).await?;
+        Ok(shared.next.load(Ordering::Relaxed).min(shared.read.plan.len()))
+    }
+}
+
+impl Shared {
+    /// The next part to be read and its place in the plan.
+    fn take(&self) -> Option<(usize, &PlannedPart)> {
+        let too_late = || self.read.until.is_some_and(|until| Instant::now() >= until);
+        // A part is always read, however long the plan has taken: there must be an end.
+        if self.next.load(Ordering::Relaxed) > 0 && too_late() {
+            return None;
+        }
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
+        Some((index, self.read.plan.get(index)?))
     }
 }
 
@@ -70,8 +89,7 @@ async fn read_parts(
     sender: Sender<ReadPart>,
 ) -> Result<(), PipelineError> {
     while !shared.read.progress.stopped() {
-        let index = shared.next.fetch_add(1, Ordering::Relaxed);
-        let Some(part) = shared.read.plan.get(index) else { break };
+        let Some((index, part)) = shared.take() else { break };
         let mut batch = shared.read.pool.take().await;
         reader.read(part, &mut batch).await?;
         if sender.send((index, batch)).await.is_err() {

@@ -48,6 +48,21 @@ impl Resume {
     }
 }
 
+impl Resume {
+    /// Takes out what lies up to an id: it was read.
+    pub(crate) fn go_on_after(&mut self, last: i64) {
+        self.anew.retain(|record| record.ids.first() > last);
+        let ahead = last.checked_add(1).and_then(|first| IdRange::new(first, i64::MAX));
+        self.gaps.retain_mut(|gap| match ahead.and_then(|ahead| gap.intersection(ahead)) {
+            Some(rest) => {
+                *gap = rest;
+                true
+            }
+            None => false,
+        });
+    }
+}
+
 /// Reports a package that an earlier run has closed over just the content that the ledger has
 /// recorded; `None` when the package is still open.
 ///

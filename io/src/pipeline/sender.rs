@@ -1,6 +1,7 @@
 //! Who this sender is, and the keys that only the two senders have.
 
 use std::fmt;
+use std::time::Duration;
 
 use reshare_engine::blind::Blinder;
 use reshare_engine::key_schedule::{KeyCheck, KeySchedule, SharedSecret};
@@ -157,6 +158,7 @@ pub struct LedgeredSender {
     keys: SenderKeys,
     ledger: Ledger,
     compression: Compression,
+    snapshot_max_age: Option<Duration>,
 }
 
 impl LedgeredSender {
@@ -172,7 +174,8 @@ impl LedgeredSender {
         } else if sender != of {
             LedgerDefect::OtherSender { expected: sender, got: of }
         } else {
-            return Ok(Self { keys, ledger, compression: Compression::Auto });
+            let (compression, snapshot_max_age) = (Compression::Auto, None);
+            return Ok(Self { keys, ledger, compression, snapshot_max_age });
         };
         Err(LedgerError { path: ledger.path().to_owned(), defect })
     }
@@ -181,6 +184,17 @@ impl LedgeredSender {
     #[must_use]
     pub fn compressing(self, compression: Compression) -> Self {
         Self { compression, ..self }
+    }
+
+    /// Reads its rows in one snapshot after the other, none of which begins a part when it is that
+    /// old, and not in a single one.
+    #[must_use]
+    pub fn renewing_snapshots(self, max_age: Duration) -> Self {
+        Self { snapshot_max_age: Some(max_age), ..self }
+    }
+
+    pub(crate) fn snapshot_max_age(&self) -> Option<Duration> {
+        self.snapshot_max_age
     }
 
     pub(crate) fn compression(&self) -> Compression {

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use reshare_engine::ids::IdRange;
@@ -27,6 +28,7 @@ pub struct Snapshot {
     control: PgConnection,
     snapshot_id: String,
     taken_at: OffsetDateTime,
+    opened: Instant,
 }
 
 /// A connection that reads parts of a [`Snapshot`].
@@ -52,6 +54,7 @@ impl Snapshot {
     pub async fn open(database: &Database, spec: &TableSpec) -> Result<Self, ExportError> {
         let mut control = database.connect().await?;
         let failed = |error| ExportError::database(spec.name(), error);
+        let opened = Instant::now();
         // The lock comes before the snapshot: a TRUNCATE in between would empty the table
         // under it.
         let begin = format!(
@@ -73,7 +76,7 @@ impl Snapshot {
         let microseconds: i64 = row.try_get(1).map_err(failed)?;
         let taken_at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(microseconds) * 1_000)
             .unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        Ok(Self { database: database.clone(), table, control, snapshot_id, taken_at })
+        Ok(Self { database: database.clone(), table, control, snapshot_id, taken_at, opened })
     }
 
     /// The table with its real types.
@@ -87,6 +90,12 @@ impl Snapshot {
     #[must_use]
     pub fn taken_at(&self) -> OffsetDateTime {
         self.taken_at
+    }
+
+    /// When the snapshot is `age` old, by this machine's clock; `None` when that is never.
+    #[must_use]
+    pub fn is_of_age_at(&self, age: Duration) -> Option<Instant> {
+        self.opened.checked_add(age)
     }
 
     /// Cuts the rows into parts of `rows_per_part`, in id order.
