@@ -7,6 +7,7 @@ use reshare_io::exchange::{ClientError, InboxError};
 use reshare_io::package::PackageError;
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::postgres::export::ExportError;
+use reshare_io::postgres::fresh::NotFresh;
 use reshare_io::postgres::load_error::LoadError;
 use reshare_io::postgres::schema::SchemaError;
 
@@ -154,6 +155,7 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
              session's rows from the table reshare_progress beside it, and give --on-conflict \
              replace"
         }
+        PipelineError::Load(LoadError::NotFresh { defect, .. }) => return fresh_hint(defect),
         PipelineError::Load(LoadError::OlderDelivered { .. }) => {
             "--allow-older replaces newer rows, too; nothing of this range was written"
         }
@@ -184,6 +186,19 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
 /// SQLSTATEs that have a hint of their own.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const READ_ONLY_TRANSACTION: &str = "25006";
+
+fn fresh_hint(defect: &NotFresh) -> Option<&'static str> {
+    Some(match defect {
+        NotFresh::NotEmpty => {
+            "--yes-truncate removes all its rows first, whoever wrote them; without --fresh-table a \
+             load adds to them, or goes on with what this session has loaded"
+        }
+        NotFresh::NoRight => "grant TRUNCATE on the table to the role, or leave --fresh-table out",
+        NotFresh::InUse { .. } => "run it again when nobody reads or writes the table",
+        NotFresh::RolledBack => return None,
+        _ => "leave --fresh-table out: nothing was changed",
+    })
+}
 
 fn schema_hint(error: &SchemaError) -> Option<&'static str> {
     Some(match error {
@@ -220,6 +235,16 @@ impl Failure {
     pub(crate) fn stopped(exit: Exit) -> Self {
         let error = "stopped by a signal; what was finished is kept".into();
         Self { exit, error, hint: Some("run the same command again to go on".to_owned()) }
+    }
+
+    /// Of a run that a signal ended: corrects what is kept.
+    pub(crate) fn nothing_kept(self) -> Self {
+        if !matches!(self.exit, Exit::Interrupted | Exit::Terminated) {
+            return self;
+        }
+        let error = "stopped by a signal; nothing was loaded".into();
+        let hint = Some("run the same command again to start over".to_owned());
+        Self { error, hint, ..self }
     }
 
     /// Adds what to do next, unless something closer to the cause has said it.

@@ -7,7 +7,7 @@ use reshare_io::pipeline::load::load;
 use reshare_io::pipeline::workers::Target;
 
 use super::context::{Context, workers};
-use crate::args::{ConflictArgs, DatabaseArgs, OutputArgs, SessionArgs, WorkArgs};
+use crate::args::{ConflictArgs, DatabaseArgs, FreshArgs, OutputArgs, SessionArgs, WorkArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -24,6 +24,9 @@ pub(crate) struct LoadArgs {
     conflicts: ConflictArgs,
 
     #[command(flatten)]
+    fresh: FreshArgs,
+
+    #[command(flatten)]
     work: WorkArgs,
 
     /// The share file that `reshare merge` wrote
@@ -35,12 +38,13 @@ impl LoadArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
-        let target = Target { source, options: self.conflicts.options()? };
+        let target = Target { source, options: self.fresh.options(self.conflicts.options()?) };
         let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, |progress| async {
             let loaded = load(&context.session, &self.input, &target, workers, progress);
             loaded.await.map_err(Failure::from)
-        })?;
+        })
+        .map_err(|failure| self.fresh.told(failure))?;
         report::print(output, &report, took, || {
             let rate = report::rate(report.rows, report.share_bytes, took);
             report::loaded(report.rows, report.rows_skipped, &target.source, &rate)

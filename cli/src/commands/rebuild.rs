@@ -8,7 +8,8 @@ use reshare_io::pipeline::workers::Target;
 
 use super::context::{Context, workers};
 use crate::args::{
-    ConflictArgs, DatabaseArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs,
+    ConflictArgs, DatabaseArgs, FreshArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs,
+    WorkArgs,
 };
 use crate::exit::{Failure, Outcome};
 use crate::report;
@@ -29,6 +30,9 @@ pub(crate) struct RebuildArgs {
     conflicts: ConflictArgs,
 
     #[command(flatten)]
+    fresh: FreshArgs,
+
+    #[command(flatten)]
     work: WorkArgs,
 
     #[command(flatten)]
@@ -40,12 +44,13 @@ impl RebuildArgs {
         let context = Context::open(&self.session)?;
         let packages = context.packages(&self.packages)?;
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
-        let target = Target { source, options: self.conflicts.options()? };
+        let target = Target { source, options: self.fresh.options(self.conflicts.options()?) };
         let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, |progress| async {
             let rebuilt = rebuild(&context.session, packages, &target, workers, progress);
             rebuilt.await.map_err(Failure::from)
-        })?;
+        })
+        .map_err(|failure| self.fresh.told(failure))?;
         report::write(&self.reports, &report, &report.leftovers)?;
         print_report(output, &context, &target, &report, took)
     }

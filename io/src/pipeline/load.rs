@@ -15,9 +15,10 @@ use super::progress::Progress;
 use super::rows_digest::rows_digest;
 use super::sweep::segments_left;
 use super::workers::{Target, Workers};
+use super::writing::{Writer, Writing, begin_fresh};
 use crate::postgres::load::{Loader, OnConflict};
 use crate::postgres::progress::Leftovers;
-use crate::postgres::write::{RangeWriter, Written};
+use crate::postgres::write::Written;
 use crate::session::Session;
 use crate::share_file::{Expected, Kind, ShareFile};
 
@@ -55,27 +56,34 @@ pub async fn load(
     let fingerprint = session.fingerprint();
     let mut loader =
         Loader::open(&source.database, &source.table, fingerprint, target.options).await?;
-    let ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
+    let on_conflict = target.options.on_conflict;
+    let mut ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
+    let is_done = ranges.is_empty() && !loader.loaded().is_empty();
+    let fresh = begin_fresh(&mut loader, on_conflict, is_done).await?;
+    if fresh.is_some() {
+        ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
+    }
     let rows_to_load = ranges.iter().map(|(_, rows)| (rows.end - rows.start) as u64).sum();
     let rows_skipped = file.rows().len() as u64 - rows_to_load;
-    refuse_conflicts(&mut loader, target.options.on_conflict, &file, &ranges).await?;
+    refuse_conflicts(&mut loader, on_conflict, &file, &ranges).await?;
     progress.begin("load", rows_to_load + rows_skipped);
     progress.skip(rows_skipped);
     let ranges = Arc::new(ranges);
     let next = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
-    for _ in 0..workers.connections.clamp(1, ranges.len().max(1)) {
+    let writing = Writing::new(loader, fresh);
+    for writer in writing.writers(workers.connections.min(ranges.len())) {
         let task = FileLoad {
             file: Arc::clone(&file),
             ranges: Arc::clone(&ranges),
             next: Arc::clone(&next),
             progress: Arc::clone(&progress),
-            writer: loader.writer(),
+            writer,
         };
         tasks.spawn(task.run());
     }
     super::all(tasks, &progress).await?;
-    loader.close().await;
+    writing.finish().await?;
     let share_bytes = rows_to_load * session.layout().row_share_bytes() as u64;
     Ok(LoadReport { rows: rows_to_load, rows_skipped, share_bytes })
 }
@@ -129,7 +137,7 @@ struct FileLoad {
     ranges: Arc<Vec<FileRange>>,
     next: Arc<AtomicUsize>,
     progress: Arc<Progress>,
-    writer: RangeWriter,
+    writer: Writer,
 }
 
 impl FileLoad {

@@ -42,6 +42,7 @@ mod rows_digest;
 mod sealed_buffer;
 mod snapshots;
 mod sweep;
+mod writing;
 
 /// Threads for work on parts: `RAYON_NUM_THREADS` where it is set, else one a core.
 #[must_use]

@@ -18,9 +18,10 @@ use super::progress::Progress;
 use super::rows_digest::rows_digest;
 use super::sweep::segments_left;
 use super::workers::{Target, Workers};
+use super::writing::{Writer, Writing, begin_fresh};
 use crate::postgres::load::{Loader, OnConflict};
 use crate::postgres::progress::Leftovers;
-use crate::postgres::write::{RangeWriter, Written};
+use crate::postgres::write::Written;
 use crate::session::Session;
 
 /// What a rebuild did.
@@ -58,10 +59,16 @@ pub async fn rebuild(
     let mut loader =
         Loader::open(&source.database, &source.table, fingerprint, target.options).await?;
     let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
-    let segments = segments_left(packages.bounds(), &done);
+    let mut segments = segments_left(packages.bounds(), &done);
     progress.begin("check", 0);
     let on_conflict = target.options.on_conflict;
-    let rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;
+    let mut rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;
+    let is_done = rows == 0 && !done.is_empty();
+    let fresh = begin_fresh(&mut loader, on_conflict, is_done).await?;
+    if fresh.is_some() && !done.is_empty() {
+        segments = vec![packages.bounds()];
+        rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;
+    }
     let mut report = RebuildReport::default();
     for range in loader.loaded() {
         report.rows_skipped += range.rows;
@@ -85,18 +92,19 @@ pub async fn rebuild(
         sender,
     };
     tasks.spawn_blocking(move || merging.run());
-    for _ in 0..workers.connections.max(1) {
+    let writing = Writing::new(loader, fresh);
+    for writer in writing.writers(workers.connections) {
         let loading = Loading {
             receiver: Arc::clone(&receiver),
             totals: Arc::clone(&totals),
             progress: Arc::clone(&progress),
-            writer: loader.writer(),
+            writer,
         };
         tasks.spawn(loading.run());
     }
     drop(receiver);
     super::all(tasks, &progress).await?;
-    loader.close().await;
+    writing.finish().await?;
     let mut report = std::mem::take(&mut *totals.lock().await);
     report.leftovers.only_lower_sender.sort_unstable();
     report.leftovers.only_higher_sender.sort_unstable();
@@ -138,7 +146,7 @@ struct Loading {
     receiver: Arc<Mutex<Receiver<MergedRange>>>,
     totals: Arc<Mutex<RebuildReport>>,
     progress: Arc<Progress>,
-    writer: RangeWriter,
+    writer: Writer,
 }
 
 impl Loading {

@@ -11,8 +11,10 @@ use sqlx::postgres::PgConnection;
 use super::connect::Database;
 use super::error::DatabaseError;
 use super::export::close;
-use super::load_error::LoadError;
+use super::fresh::{Fresh, FreshTable};
+use super::load_error::{LOCK_NOT_AVAILABLE, LoadError};
 use super::progress::{LoadedRange, Progress};
+use super::schema::{compressed_columns, storage_sql};
 use super::stored::present_ids;
 use super::table::{Table, TableName, TableSpec};
 use super::write::RangeWriter;
@@ -27,6 +29,11 @@ pub enum OnConflict {
     Replace {
         /// Also a row whose integer agree columns are higher there than delivered.
         allow_older: bool,
+    },
+    /// Load a table without a row in one transaction: see [`Loader::fresh_table`].
+    FreshTable {
+        /// Remove all rows that are there; refuse otherwise.
+        truncate: bool,
     },
 }
 
@@ -75,6 +82,15 @@ impl Loader {
         let progress = Progress::of(spec.name(), fingerprint)?;
         let failed = |source| LoadError::Database { table: spec.name().clone(), source };
         progress.create(&mut control).await.map_err(failed)?;
+        let slow = compressed_columns(&mut control, spec).await.map_err(failed)?;
+        if !slow.is_empty() {
+            tracing::warn!(
+                "table {} compresses columns that hold shares, which costs time and wins nothing: \
+                 {} (before a load) has them stored as they are",
+                spec.name(),
+                storage_sql(spec, &slow)
+            );
+        }
         let loaded = progress.loaded(&mut control).await.map_err(failed)?;
         check_still_there(&mut control, spec, &loaded).await?;
         Ok(Self { database: database.clone(), table, progress, options, control, loaded })
@@ -125,6 +141,26 @@ impl Loader {
             self.progress.clone(),
             self.options.on_conflict,
         )
+    }
+
+    /// Empties the target and forgets what the session has loaded, in a transaction that is still
+    /// to load all rows.
+    ///
+    /// # Errors
+    /// [`LoadError::NotFresh`] when the table has rows and `truncate` does not allow to remove
+    /// them, or when it cannot be loaded in this way.
+    pub async fn fresh_table(&mut self, truncate: bool) -> Result<FreshTable, LoadError> {
+        let fresh = Fresh {
+            database: &self.database,
+            table: &self.table,
+            progress: &self.progress,
+            truncate,
+            has_records: !self.loaded.is_empty(),
+            lock_wait: self.options.lock_wait,
+        };
+        let fresh = fresh.begin().await?;
+        self.loaded.clear();
+        Ok(fresh)
     }
 
     /// The first `limit` ids of the target within `range` that this session has not loaded,
@@ -257,9 +293,6 @@ fn spans(loaded: &[LoadedRange]) -> Vec<(IdRange, u64)> {
     }
     spans
 }
-
-/// SQLSTATE of a lock that was not to be had in time.
-const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// What is left of `range` without the `loaded` ranges, which are in order and disjoint.
 fn gaps(range: IdRange, loaded: &[LoadedRange]) -> Vec<IdRange> {

@@ -8,6 +8,7 @@ use reshare_engine::rows::AgreeValue;
 use super::connect::ConnectError;
 use super::copy::EncodeError;
 use super::error::DatabaseError;
+use super::fresh::NotFresh;
 use super::schema::SchemaError;
 use super::table::{NameError, TableName};
 
@@ -139,6 +140,14 @@ pub enum LoadError {
         /// Rows there.
         found: u64,
     },
+    /// The table cannot be loaded as a fresh one.
+    #[error("table {table} cannot be loaded as a fresh one: {defect}")]
+    NotFresh {
+        /// The table.
+        table: TableName,
+        /// Why.
+        defect: NotFresh,
+    },
     /// The server failed.
     #[error("writing table {table} failed")]
     Database {
@@ -150,6 +159,9 @@ pub enum LoadError {
     },
 }
 
+/// SQLSTATE of a lock that was not to be had in time.
+pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 /// The most ids an error lists.
 pub(super) const LISTED_IDS: usize = 10;
 
@@ -160,6 +172,7 @@ impl LoadError {
         match self {
             Self::Connect(_) | Self::Busy { .. } => false,
             Self::Schema(error) => error.is_refusal(),
+            Self::NotFresh { defect, .. } => defect.is_refusal(),
             Self::Database { source, .. } => source.is_about_data(),
             _ => true,
         }

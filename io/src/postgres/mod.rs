@@ -9,6 +9,7 @@ pub mod connect;
 pub mod copy;
 pub mod error;
 pub mod export;
+pub mod fresh;
 pub mod load;
 pub mod load_error;
 mod pgpass;

@@ -5,7 +5,9 @@ use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
 use super::error::DatabaseError;
-use super::table::{AgreeType, IntegerWidth, RERAND_EPOCH, Table, TableName, TableSpec};
+use super::table::{
+    AgreeType, IntegerWidth, RERAND_EPOCH, Table, TableName, TableSpec, quote_identifier,
+};
 
 impl Table {
     /// Reads the catalog and checks that the table fits `spec`.
@@ -66,6 +68,44 @@ pub async fn has_rerand_epoch(
     Ok(Columns::read(connection, name).await?.find(RERAND_EPOCH).is_ok())
 }
 
+/// The share columns that the server tries to compress: shares do not shrink, so that is time lost.
+///
+/// Rows that it stores in the table itself are left as they are, and have none.
+///
+/// # Errors
+/// What the server says.
+pub async fn compressed_columns(
+    connection: &mut PgConnection,
+    spec: &TableSpec,
+) -> Result<Vec<String>, DatabaseError> {
+    if spec.layout().row_share_bytes() < TOAST_THRESHOLD {
+        return Ok(vec![]);
+    }
+    let shares: Vec<&str> =
+        spec.layout().shares().iter().map(|column| column.name.as_str()).collect();
+    // EXTENDED or MAIN.
+    let query = sqlx::query_scalar(
+        "SELECT a.attname::text FROM pg_catalog.pg_attribute a \
+         JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = $1 AND c.relname = $2 AND a.attname = ANY($3) \
+           AND NOT a.attisdropped AND a.attstorage IN ('x', 'm') ORDER BY a.attnum",
+    );
+    let query = query.bind(spec.name().schema()).bind(spec.name().table()).bind(shares);
+    Ok(query.fetch_all(connection).await?)
+}
+
+/// What makes [`compressed_columns`] stored as they are.
+#[must_use]
+pub fn storage_sql(spec: &TableSpec, columns: &[String]) -> String {
+    let set =
+        |column: &String| format!("ALTER COLUMN {} SET STORAGE EXTERNAL", quote_identifier(column));
+    let set: Vec<String> = columns.iter().map(set).collect();
+    format!("ALTER TABLE {} {}", spec.name().sql(), set.join(", "))
+}
+
+/// Bytes from which on the server compresses a row, or puts it elsewhere.
+const TOAST_THRESHOLD: usize = 2000;
 const BYTEA: i64 = 17;
 
 /// The type of an agree column by its OID, which the catalog fixes for built-in types.

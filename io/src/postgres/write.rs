@@ -37,11 +37,20 @@ pub enum Written {
 }
 
 /// What a write needs besides its connection.
-struct Work {
+pub(super) struct Work {
     table: Arc<Table>,
     progress: Progress,
-    on_conflict: OnConflict,
+    mode: CopyMode,
     encoder: Encoder,
+}
+
+/// What a table is written over.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum CopyMode {
+    /// Rows that may be there.
+    Beside(OnConflict),
+    /// Nothing: the transaction has truncated the table.
+    Freeze,
 }
 
 impl RangeWriter {
@@ -51,8 +60,7 @@ impl RangeWriter {
         progress: Progress,
         on_conflict: OnConflict,
     ) -> Self {
-        let encoder = Encoder::new(Arc::clone(&table));
-        let work = Work { table, progress, on_conflict, encoder };
+        let work = Work::new(table, progress, CopyMode::Beside(on_conflict));
         Self { database, work, connection: None }
     }
 
@@ -75,15 +83,7 @@ impl RangeWriter {
         digest: [u8; 32],
         leftovers: &Leftovers,
     ) -> Result<Written, LoadError> {
-        check_order(self.work.name(), range, rows.ids)?;
-        let record = LoadedRange {
-            ids: range,
-            rows: rows.len() as u64,
-            digest,
-            leftovers: leftovers.clone(),
-            // The server puts its own.
-            loaded_at: OffsetDateTime::UNIX_EPOCH,
-        };
+        let record = self.work.record_of(range, rows, digest, leftovers)?;
         // Out of its place until the transaction is at its end: see the type.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -103,8 +103,28 @@ impl RangeWriter {
 }
 
 impl Work {
-    fn name(&self) -> &TableName {
+    pub(super) fn new(table: Arc<Table>, progress: Progress, mode: CopyMode) -> Self {
+        let encoder = Encoder::new(Arc::clone(&table));
+        Self { table, progress, mode, encoder }
+    }
+
+    pub(super) fn name(&self) -> &TableName {
         self.table.spec().name()
+    }
+
+    /// What is to be recorded of a range, whose rows must be in order.
+    pub(super) fn record_of(
+        &self,
+        ids: IdRange,
+        rows: &Rows<'_>,
+        digest: [u8; 32],
+        leftovers: &Leftovers,
+    ) -> Result<LoadedRange, LoadError> {
+        check_order(self.name(), ids, rows.ids)?;
+        // The server puts its own time.
+        let loaded_at = OffsetDateTime::UNIX_EPOCH;
+        let (rows, leftovers) = (rows.len() as u64, leftovers.clone());
+        Ok(LoadedRange { ids, rows, digest, leftovers, loaded_at })
     }
 
     async fn transaction(
@@ -114,33 +134,49 @@ impl Work {
         rows: &Rows<'_>,
     ) -> Result<Written, LoadError> {
         self.run(connection, "BEGIN").await?;
+        let written = self.write_new(connection, record, rows).await?;
+        match written {
+            Written::Now => self.run(connection, "COMMIT").await?,
+            Written::AlreadyLoaded => self.run(connection, "ROLLBACK").await?,
+        }
+        Ok(written)
+    }
+
+    /// Writes and records a range within the caller's transaction.
+    pub(super) async fn write_new(
+        &mut self,
+        connection: &mut PgConnection,
+        record: &LoadedRange,
+        rows: &Rows<'_>,
+    ) -> Result<Written, LoadError> {
         let recorded = self.progress.record(connection, record).await;
         match recorded
             .map_err(|source| LoadError::Database { table: self.name().clone(), source })?
         {
             Recorded::New => {}
-            Recorded::Already => {
-                self.run(connection, "ROLLBACK").await?;
-                return Ok(Written::AlreadyLoaded);
-            }
+            Recorded::Already => return Ok(Written::AlreadyLoaded),
             Recorded::Otherwise(other) => {
                 let (table, range) = (self.name().clone(), record.ids);
                 return Err(LoadError::LoadedOtherwise { table, range, recorded: other.ids });
             }
         }
-        match self.on_conflict {
-            OnConflict::Error => self.refuse_existing(connection, rows).await?,
-            OnConflict::Replace { allow_older } => {
+        match self.mode {
+            CopyMode::Beside(OnConflict::Replace { allow_older }) => {
                 self.remove_existing(connection, rows, allow_older).await?;
             }
+            CopyMode::Beside(_) => self.refuse_existing(connection, rows).await?,
+            CopyMode::Freeze => {}
         }
         self.copy_in(connection, record.ids, rows).await?;
         self.check_stored(connection, rows).await?;
-        self.run(connection, "COMMIT").await?;
         Ok(Written::Now)
     }
 
-    async fn run(&self, connection: &mut PgConnection, sql: &'static str) -> Result<(), LoadError> {
+    pub(super) async fn run(
+        &self,
+        connection: &mut PgConnection,
+        sql: &'static str,
+    ) -> Result<(), LoadError> {
         let done = sqlx::raw_sql(sql).execute(connection).await;
         done.map(|_| ()).map_err(|error| LoadError::database(self.name(), error))
     }
@@ -197,7 +233,11 @@ impl Work {
         let name = self.table.spec().name();
         let failed = |error| LoadError::database(name, error);
         let columns = self.table.spec().columns_sql();
-        let sql = format!("COPY {} ({columns}) FROM STDIN (FORMAT binary)", name.sql());
+        let freeze = match self.mode {
+            CopyMode::Beside(_) => "",
+            CopyMode::Freeze => ", FREEZE",
+        };
+        let sql = format!("COPY {} ({columns}) FROM STDIN (FORMAT binary{freeze})", name.sql());
         let mut copy = connection.copy_in_raw(&sql).await.map_err(failed)?;
         self.encoder.restart();
         while let Some(message) = self.encoder.next_message(rows)? {

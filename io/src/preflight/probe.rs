@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use crate::postgres::connect::{ConnectError, Database};
 use crate::postgres::error::DatabaseError;
-use crate::postgres::schema::SchemaError;
+use crate::postgres::schema::{SchemaError, compressed_columns, storage_sql};
 use crate::postgres::table::{Table, TableName, TableSpec};
 
 /// A look at one database. Every statement is a read-only transaction of its own: the server
@@ -52,6 +52,18 @@ impl Probe {
                    WHERE oid = pg_catalog.to_regclass($1)";
         let unlogged = sqlx::query_scalar(sql).bind(table.sql());
         Ok(unlogged.fetch_optional(&mut self.connection).await?.unwrap_or(false))
+    }
+
+    /// What would have the server store shares as they are, as SQL, where it compresses them.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn storage_advice(
+        &mut self,
+        spec: &TableSpec,
+    ) -> Result<Option<String>, DatabaseError> {
+        let columns = compressed_columns(&mut self.connection, spec).await?;
+        Ok((!columns.is_empty()).then(|| storage_sql(spec, &columns)))
     }
 
     /// Says goodbye to the server.

@@ -2,6 +2,7 @@
 
 mod conflicts;
 mod demo_path;
+mod fresh;
 mod gate;
 mod leftovers;
 mod model;

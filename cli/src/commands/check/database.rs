@@ -90,6 +90,7 @@ pub(super) async fn check_target(
         let fired = look.triggers(replace).await;
         look.columns(fired).await;
         look.unlogged().await;
+        look.storage().await;
         look.loaded(&context.session, options).await;
     } else {
         let rest = ["rights", "triggers", "columns", "loaded so far"];
@@ -277,6 +278,16 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// Says so only where time is lost.
+    async fn storage(&mut self) {
+        const WHAT: &str = "storage";
+        let advice = self.probe.storage_advice(&self.source.table).await;
+        if let Some(sql) = self.list.take_answer(WHAT, advice).flatten() {
+            let detail = "the server tries to compress shares, which costs time and wins nothing";
+            self.list.warning(WHAT, detail, sql);
+        }
+    }
+
     async fn unlogged(&mut self) {
         const WHAT: &str = "durability";
         let unlogged = self.probe.is_unlogged(self.source.table.name()).await;
@@ -316,7 +327,7 @@ impl<'a> Look<'a> {
                 self.list
                     .ok("other rows", format!("from id {id} on; those delivered are replaced"));
             }
-            (Some(id), OnConflict::Error) => self.list.warning(
+            (Some(id), OnConflict::Error | OnConflict::FreshTable { .. }) => self.list.warning(
                 "other rows",
                 format!("the table has rows of the session's ids already, the first is {id}"),
                 "where one of them is delivered the load is refused before it begins: \
