@@ -83,7 +83,8 @@ pub(crate) struct DatabaseArgs {
 /// How many connections.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectionArgs {
-    /// Database connections that work at the same time [default: one a core, at most 4]
+    /// Database connections that work at the same time [default: RAYON_NUM_THREADS, then one a
+    /// core; at most 4]
     #[arg(short = 'j', long, value_name = "N", value_parser = hands)]
     connections: Option<NonZeroUsize>,
 }
@@ -91,7 +92,7 @@ pub(crate) struct ConnectionArgs {
 impl ConnectionArgs {
     /// The number asked for, or the default.
     pub(crate) fn count(&self) -> usize {
-        let default = || std::thread::available_parallelism().map_or(2, |cores| cores.get().min(4));
+        let default = || reshare_io::pipeline::default_threads().min(4);
         self.connections.map_or_else(default, NonZeroUsize::get)
     }
 }

@@ -16,3 +16,4 @@ pub mod purge;
 pub mod session;
 pub mod share_file;
 pub mod timestamp;
+pub mod tune;

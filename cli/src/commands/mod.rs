@@ -32,6 +32,7 @@ mod seed;
 mod send;
 mod session;
 mod status;
+mod tune;
 mod upload;
 mod verify;
 
@@ -94,6 +95,8 @@ enum Command {
     Purge(purge::PurgeArgs),
     /// Say what a file or package is
     Inspect(inspect::InspectArgs),
+    /// Measure this machine for some seconds and say which flags are best: changes nothing
+    Tune(tune::TuneArgs),
     /// Fill databases with synthetic records and their shares
     Seed(seed::SeedArgs),
     /// Do the whole job once, on synthetic records
@@ -126,6 +129,7 @@ impl Cli {
             Command::Status(args) => args.run(output),
             Command::Purge(args) => args.run(output),
             Command::Inspect(args) => args.run(output),
+            Command::Tune(args) => args.run(output),
             Command::Seed(args) => args.run(output),
             Command::Demo(args) => args.run(output),
             Command::Completions(args) => args.run(),

@@ -178,7 +178,7 @@ impl LoadError {
         }
     }
 
-    pub(super) fn database(table: &TableName, error: sqlx::Error) -> Self {
+    pub(crate) fn database(table: &TableName, error: sqlx::Error) -> Self {
         let (table, source) = (table.clone(), DatabaseError::from(error));
         if source.code() == Some(UNIQUE_VIOLATION) {
             let constraint = source.constraint().unwrap_or_default().to_owned();
