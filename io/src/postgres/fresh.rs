@@ -18,6 +18,7 @@ use super::export::close;
 use super::load_error::{LOCK_NOT_AVAILABLE, LoadError};
 use super::progress::{Leftovers, Progress};
 use super::table::Table;
+use super::verified::forget_all;
 use super::write::{CopyMode, Work, Written};
 
 /// The one transaction of a load into a fresh table.
@@ -53,6 +54,9 @@ impl Fresh<'_> {
         if self.has_records {
             let forgotten = self.progress.forget(&mut connection).await;
             forgotten.map_err(|source| LoadError::Database { table: name.clone(), source })?;
+        }
+        if self.truncate || self.has_records {
+            forget_all(&mut connection, name).await?;
         }
         // Of an empty table, too: only rows of a new file may be frozen at once.
         let sql = format!("TRUNCATE ONLY {}", name.sql());

@@ -13,10 +13,11 @@ use reshare_io::postgres::fresh::NotFresh;
 use reshare_io::postgres::load::{LoadOptions, OnConflict};
 use reshare_io::postgres::load_error::LoadError;
 use reshare_io::postgres::schema::{compressed_columns, storage_sql};
+use reshare_io::postgres::verified::{load_state, record_verified};
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
-use crate::support::{Place, World, chain, workers};
+use crate::support::{Place, TARGET, World, chain, workers};
 
 fn fresh(truncate: bool) -> LoadOptions {
     let on_conflict = OnConflict::FreshTable { truncate };
@@ -87,6 +88,12 @@ async fn a_table_with_rows_is_truncated_only_when_asked() {
     assert!(error.is_refusal() && *defect_of(&error) == NotFresh::NotEmpty);
     assert_eq!(world.place.rows_in("target").await, 1);
     world.rebuild(&packages).await;
+    let (source, of) = (world.source(TARGET), world.session.fingerprint());
+    let (database, name) = (&source.database, source.table.name());
+    let state = load_state(database, name, of).await.expect("read");
+    let mark = state.mark().expect("loaded");
+    record_verified(database, name, of, mark, "packages").await.expect("recorded");
+    assert!(load_state(database, name, of).await.expect("read").verified.is_some());
     world.place.run("DELETE FROM target.rows WHERE id = 1000").await;
     // The records of half the ranges are gone: the session has not loaded all it delivers.
     world.place.run("DELETE FROM target.reshare_progress WHERE first_id > 12").await;
@@ -95,6 +102,10 @@ async fn a_table_with_rows_is_truncated_only_when_asked() {
     let report = try_fresh(&world, &packages, true).await.expect("rebuilt");
     assert_eq!((report.rows, report.rows_skipped), (40, 0));
     assert_eq!(world.equal_rows().await, 40);
+    // The same rows, but nobody has compared these.
+    let state = load_state(database, name, of).await.expect("read");
+    assert!(state.verified.is_none() && state.rows() == 40);
+    assert_eq!(world.place.number("SELECT count(*) FROM target.reshare_verified").await, 0);
     let recorded = "SELECT sum(rows)::bigint FROM target.reshare_progress";
     assert_eq!(world.place.number(recorded).await, 40);
 }
