@@ -1,6 +1,7 @@
 //! The pipelines, from two senders' tables to the receiver's, with a real PostgreSQL.
 
 mod conflicts;
+mod crash;
 mod demo_path;
 mod fresh;
 mod gate;
