@@ -1,0 +1,1 @@
+//! PostgreSQL that is restarted, and connections that break, in the middle of work.

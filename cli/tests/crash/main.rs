@@ -1,0 +1,9 @@
+//! Runs that are killed, cut off, stopped or out of room, as processes, and runs after them.
+
+mod database;
+mod disk;
+mod kills;
+mod signals;
+mod tmpfs;
+mod way;
+mod world;

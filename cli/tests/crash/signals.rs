@@ -1,0 +1,1 @@
+//! Ctrl-C and SIGTERM in the middle of work.
