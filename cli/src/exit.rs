@@ -1,11 +1,13 @@
 //! Exit codes, and how a failure is told: the chain of causes and what to do next.
 
 use std::error::Error;
+use std::io;
 use std::process::ExitCode;
 
 use reshare_io::exchange::{ClientError, InboxError};
 use reshare_io::package::PackageError;
 use reshare_io::pipeline::error::PipelineError;
+use reshare_io::postgres::compare::CompareError;
 use reshare_io::postgres::export::ExportError;
 use reshare_io::postgres::fresh::NotFresh;
 use reshare_io::postgres::load_error::LoadError;
@@ -160,6 +162,16 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
             "--allow-older replaces newer rows, too; nothing of this range was written"
         }
         PipelineError::Export(ExportError::Database { source, .. })
+        | PipelineError::Load(LoadError::Database { source, .. })
+        | PipelineError::Compare(CompareError::Export(ExportError::Database { source, .. }))
+            if source.is_connection_lost() =>
+        {
+            "run the same command again when the server is back: what was finished is kept"
+        }
+        PipelineError::Load(LoadError::Database { source, .. }) if source.is_disk_full() => {
+            "make room on the server's disk, and run the same command again: what was loaded stays"
+        }
+        PipelineError::Export(ExportError::Database { source, .. })
             if source.code() == Some(INSUFFICIENT_PRIVILEGE) =>
         {
             "the role needs USAGE on the schema and SELECT on the table"
@@ -179,8 +191,24 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         | PipelineError::Load(LoadError::Connect(_)) => {
             "check --db-url, DATABASE_URL or the PG* variables, and whether the server runs"
         }
+        error if is_without_room(error) => {
+            "make room on the disk, and run the same command again: what was finished is kept"
+        }
         _ => return None,
     })
+}
+
+/// Whether a disk of this machine is full.
+fn is_without_room(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// SQLSTATEs that have a hint of their own.

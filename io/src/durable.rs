@@ -10,6 +10,7 @@ pub mod faults;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -370,10 +371,34 @@ pub fn lock_soon(file: &File) -> Result<(), TryLockError> {
 /// # Errors
 /// What the file system says.
 pub fn remove_leftovers(directory: &Path) -> io::Result<usize> {
+    remove_unfinished(directory, is_temporary)
+}
+
+/// Removes the unfinished files that a crash left of one file, which is none of a package: such
+/// a directory may be anybody's, and the other files in it are not looked at.
+///
+/// # Errors
+/// What the file system says; a missing directory is none.
+pub fn remove_leftovers_of(path: &Path) -> io::Result<usize> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut prefix = OsStr::new(".").to_owned();
+    prefix.push(name);
+    let is_of_it = |found: &OsStr| {
+        let front = found.len().checked_sub(TEMPORARY_MARK.len() + TEMPORARY_RANDOM_CHARS);
+        is_temporary(found)
+            && front.is_some_and(|front| found.as_bytes()[..front] == *prefix.as_bytes())
+    };
+    match remove_unfinished(directory_of(path), is_of_it) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        other => other,
+    }
+}
+
+fn remove_unfinished(directory: &Path, is_meant: impl Fn(&OsStr) -> bool) -> io::Result<usize> {
     let mut removed = 0;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if !is_temporary(&entry.file_name()) || !entry.file_type()?.is_file() {
+        if !is_meant(&entry.file_name()) || !entry.file_type()?.is_file() {
             continue;
         }
         let Some(file) = open_regular(&entry.path())? else { continue };
@@ -534,6 +559,22 @@ mod tests {
         assert!(!left.contains(&".part.tmp-Abcd1234".to_owned()), "{left:?}");
         assert_eq!(left.len(), 4, "{left:?}");
         drop(in_use);
+    }
+
+    #[test]
+    fn leftovers_of_one_file_are_removed_and_no_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let in_use = DurableFile::create(at("part")).unwrap();
+        let kept = [".apart.tmp-Abcd1234", ".part.tmp-short", ".part2.tmp-Abcd1234", "part"];
+        for name in kept.into_iter().chain([".part.tmp-Abcd1234"]) {
+            fs::write(at(name), b"x").unwrap();
+        }
+        assert_eq!(remove_leftovers_of(&at("part")).unwrap(), 1);
+        assert_eq!(names(directory.path()).len(), kept.len() + 1);
+        drop(in_use);
+        assert_eq!(names(directory.path()), kept);
+        assert_eq!(remove_leftovers_of(&at("none/part")).unwrap(), 0);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What PostgreSQL or the way to it complained about.
 
-use std::fmt;
+use std::{fmt, io};
 
 /// A failure at the database, reduced to what may be shown.
 ///
@@ -12,6 +12,7 @@ pub struct DatabaseError {
     code: Option<String>,
     message: String,
     constraint: Option<String>,
+    is_connection_lost: bool,
 }
 
 impl DatabaseError {
@@ -27,6 +28,19 @@ impl DatabaseError {
         self.constraint.as_deref()
     }
 
+    /// Whether a connection that was there ended: the server stopped, an administrator ended
+    /// it, or the way to it broke.
+    #[must_use]
+    pub fn is_connection_lost(&self) -> bool {
+        self.is_connection_lost
+    }
+
+    /// Whether the server has no room on one of its disks.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        self.code() == Some(DISK_FULL)
+    }
+
     /// Whether the data are at fault: then trying again does not help.
     ///
     /// Classes 22 (data), 23 (constraint) and P0 (raised by a trigger).
@@ -37,15 +51,39 @@ impl DatabaseError {
     }
 }
 
+/// SQLSTATE of a disk without room.
+const DISK_FULL: &str = "53100";
+/// SQLSTATEs of a session that is ended: by an administrator, by a crash, by a lost socket.
+const ENDED: [&str; 5] = ["57P01", "57P02", "08000", "08003", "08006"];
+/// How a connection that was there ends.
+const BROKEN: [io::ErrorKind; 4] = [
+    io::ErrorKind::UnexpectedEof,
+    io::ErrorKind::ConnectionReset,
+    io::ErrorKind::ConnectionAborted,
+    io::ErrorKind::BrokenPipe,
+];
+
 impl From<sqlx::Error> for DatabaseError {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::Database(error) => Self {
+                is_connection_lost: error.code().is_some_and(|code| ENDED.contains(&&*code)),
                 code: error.code().map(|code| code.into_owned()),
                 message: error.message().to_owned(),
                 constraint: error.constraint().map(str::to_owned),
             },
-            other => Self { code: None, message: other.to_string(), constraint: None },
+            sqlx::Error::Io(error) if BROKEN.contains(&error.kind()) => Self {
+                code: None,
+                message: format!("the connection to the server was lost: {error}"),
+                constraint: None,
+                is_connection_lost: true,
+            },
+            other => Self {
+                code: None,
+                message: other.to_string(),
+                constraint: None,
+                is_connection_lost: false,
+            },
         }
     }
 }

@@ -12,7 +12,7 @@ use super::check::{check_ids, check_ids_from, check_shape};
 use super::digest::digest_of;
 use super::map::map_range;
 use super::{ShareFileDefect, ShareFileError, ShareFileHeader, ShareFileSpec};
-use crate::durable::DurableFile;
+use crate::durable::{self, DurableFile};
 
 /// A share file being written: it has its name only once it is complete and durable.
 ///
@@ -35,6 +35,11 @@ impl ShareFileWriter {
         let path = path.into();
         let create = || {
             let header = ShareFileHeader::new(spec)?;
+            // Of a run that was killed: shares that nobody would ever look for. What is not
+            // ours to remove is no reason not to write.
+            if let Err(error) = durable::remove_leftovers_of(&path) {
+                tracing::warn!(path = %path.display(), %error, "leftovers of a run cannot be removed");
+            }
             let file = DurableFile::create(&path).map_err(ShareFileDefect::Write)?;
             file.allocate(header.file_bytes).map_err(ShareFileDefect::Write)?;
             Ok(Self { file, header, claimed: Mutex::default() })
