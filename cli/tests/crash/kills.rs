@@ -1,10 +1,12 @@
 //! SIGKILL at many moments, and the same command again.
 
 use std::fs;
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::way::{Direction, End, Way};
-use crate::world::{Job, PARTS, ROWS, World, contents, names, parts};
+use crate::world::{PARTS, ROWS, World, contents, names, parts};
 
 #[test]
 fn a_send_that_is_killed_at_many_moments_goes_on_and_ends_with_the_same_contents() {
@@ -60,16 +62,173 @@ fn a_rebuild_and_a_load_that_are_killed_at_many_moments_go_on_and_end_with_an_eq
     }
 }
 
-/// Kills a command after so many parts of the time that it takes; says how often it was in time.
+#[test]
+fn an_export_that_is_killed_leaves_no_file_and_the_next_one_no_leftovers() {
+    let world = World::new();
+    let (url, files) = (&world.databases[0], world.path("files"));
+    fs::create_dir(&files).expect("made");
+    let mut leftovers = 0;
+    for bytes in [1, 100_000, 1_000_000, 2_500_000] {
+        let way = Way::to_database(url, Direction::FromServer, bytes, End::Hold);
+        let mut job = world.start("0", &World::export(&way.url));
+        job.is_held_on(&way);
+        job.kill();
+        let left = names(&files);
+        assert!(left.len() <= 1 && left.iter().all(|name| name.starts_with('.')), "{left:?}");
+        leftovers += left.len();
+    }
+    assert!(leftovers > 0, "no export was killed while it wrote");
+    world.run("0", &World::export(url)).ends_with(0);
+    assert_eq!(names(&files), ["e.rsh"]);
+    let first = fs::read(files.join("e.rsh")).expect("a file");
+    world.run("0", &World::export(url)).ends_with(0);
+    assert!(fs::read(files.join("e.rsh")).expect("a file") == first);
+}
+
+/// Kills a command after one tenth of the time that it takes, two tenths, and so on.
 fn kill_at_tenths(world: &World, party: &str, arguments: &[&str], mut check: impl FnMut()) {
     let start = Instant::now();
     world.run(party, arguments).ends_with(0);
     let tenth = start.elapsed() / 10;
     check();
-    for turn in 0..10 {
+    for turn in 1..=12 {
         let mut job = world.start(party, arguments);
         std::thread::sleep(tenth * turn);
         job.kill();
         check();
     }
+}
+
+#[test]
+fn a_merge_that_is_killed_leaves_a_whole_file_or_none() {
+    let world = World::new();
+    let (files, merged) = (world.path("files"), world.path("files/m.rsh"));
+    fs::create_dir(&files).expect("made");
+    world.send_both();
+    world.run("2", &World::merge()).ends_with(0);
+    let whole = fs::read(&merged).expect("a file");
+    kill_at_tenths(&world, "2", &World::merge(), || {
+        if merged.exists() {
+            assert!(fs::read(&merged).expect("a file") == whole, "half a file");
+            fs::remove_file(&merged).expect("removed");
+        }
+        let left = names(&files);
+        assert!(left.len() <= 1 && left.iter().all(|name| name.starts_with('.')), "{left:?}");
+    });
+    world.run("2", &World::merge()).ends_with(0);
+    assert_eq!(names(&files), ["m.rsh"]);
+    assert!(fs::read(&merged).expect("a file") == whole);
+}
+
+#[test]
+fn a_pack_that_is_killed_goes_on_and_ends_with_the_same_contents() {
+    let world = World::new();
+    fs::create_dir(world.path("files")).expect("made");
+    world.run("0", &World::export(&world.databases[0])).ends_with(0);
+    let pack = |to| World::sender("pack", "0", &["--in", "files/e.rsh", "--to", to]);
+    world.run("0", &pack("whole")).ends_with(0);
+    let expected = contents(&world.path("whole"));
+    let package = world.path("p0");
+    let mut kept = vec![];
+    kill_at_tenths(&world, "0", &pack("p0"), || {
+        let now = parts(&package);
+        assert!(kept.iter().all(|part| now.contains(part)), "a part was made anew");
+        kept = now;
+        if package.join("manifest.json").exists() {
+            assert_eq!(contents(&package), expected);
+            fs::remove_dir_all(&package).expect("removed");
+            kept.clear();
+        }
+    });
+    world.run("0", &pack("p0")).ends_with(0);
+    let now = parts(&package);
+    assert!(kept.iter().all(|part| now.contains(part)));
+    assert_eq!(contents(&package), expected);
+}
+
+#[test]
+fn a_receiver_that_is_killed_again_and_again_gets_all_that_is_sent_to_it() {
+    let world = World::new();
+    let mut receiver = world.receive("inbox");
+    let bytes = i64::MAX;
+    let way = Way::to_receiver(&receiver.address, Direction::ToServer, bytes, End::Hold);
+    let to = ["--db-url", &world.databases[0], "--server-url", &way.url, "--retry-for", "600"];
+    let arrived = || parts(&world.path("inbox/sender-0"));
+    let mut sending = world.start("0", &World::sender("send", "0", &to));
+    for wanted in [1, 3, 5, 8] {
+        let come = sending.runs_until(|| arrived().len() >= wanted);
+        assert!(come || arrived().len() >= wanted, "{:?}", sending.finish());
+        receiver.job.kill();
+        receiver = world.receive("inbox");
+        way.lead_to(&receiver.address);
+    }
+    let report = sending.finish().ends_with(0);
+    assert_eq!((report.number("parts"), report.number("rows")), (PARTS, ROWS));
+    contents(&world.path("inbox/sender-0"));
+    let server = format!("https://{}", receiver.address);
+    let to = ["--db-url", &world.databases[1], "--server-url", &server];
+    world.run("1", &World::sender("send", "1", &to)).ends_with(0);
+    receiver.job.signal("-TERM");
+    receiver.job.finish().ends_with(143);
+    for (sender, to) in [("inbox/sender-0", "p0"), ("inbox/sender-1", "p1")] {
+        fs::rename(world.path(sender), world.path(to)).expect("moved");
+    }
+    world.run("2", &World::rebuild(&world.databases[2])).ends_with(0);
+    world.assert_rebuilt();
+}
+
+/// A session of PostgreSQL that has a lock until its standard input ends.
+struct Lock(Child);
+
+impl Lock {
+    fn take(world: &World) -> Self {
+        let mut command = Command::new("psql");
+        command.args(["--no-psqlrc", "--quiet", &world.databases[2]]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = command.spawn().expect("psql: run `make setup`");
+        let input = child.stdin.as_mut().expect("piped");
+        input.write_all(b"SELECT pg_advisory_lock(4242);\n").expect("it reads");
+        let lock = Self(child);
+        while world.sql("SELECT count(*) FROM pg_locks WHERE objid = 4242 AND granted") == "0" {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        lock
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn two_rebuilds_of_one_session_at_once_load_every_row_once() {
+    let world = World::new();
+    world.send_both();
+    world.sql(
+        "CREATE FUNCTION wait() RETURNS trigger AS $$ BEGIN \
+             PERFORM pg_advisory_xact_lock_shared(4242); RETURN NEW; END $$ LANGUAGE plpgsql; \
+         CREATE TRIGGER wait BEFORE INSERT ON \"SMPC_dev_2\".irises FOR EACH ROW \
+             WHEN (NEW.id = 18) EXECUTE FUNCTION wait()",
+    );
+    let lock = Lock::take(&world);
+    let url = &world.databases[2];
+    let rebuild = [&World::rebuild(url)[..], &["-j", "1"]].concat();
+    let waiting = |wanted| {
+        let waiting = "SELECT count(*) FROM pg_stat_activity \
+            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        move |world: &World| world.sql(waiting).parse::<u64>().expect("a number") >= wanted
+    };
+    let mut first = world.start("2", &rebuild);
+    assert!(first.runs_until(|| waiting(1)(&world)), "{:?}", first.finish());
+    let mut second = world.start("2", &rebuild);
+    assert!(second.runs_until(|| waiting(2)(&world)), "{:?}", second.finish());
+    drop(lock);
+    let runs = [first.finish().ends_with(0), second.finish().ends_with(0)];
+    let [rows, skipped] =
+        ["rows", "rows_skipped"].map(|name| runs.iter().map(|run| run.number(name)).sum::<u64>());
+    assert_eq!((rows, skipped), (ROWS, ROWS));
+    world.assert_rebuilt();
 }

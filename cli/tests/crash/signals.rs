@@ -1,1 +1,127 @@
-//! Ctrl-C and SIGTERM in the middle of work.
+//! Ctrl-C and SIGTERM in the middle of work: every command ends by itself, though what it
+//! waits for never comes.
+
+use std::fs;
+use std::time::Instant;
+
+use crate::way::{Direction, End, Way};
+use crate::world::{Job, PARTS, World, contents, names, parts};
+
+/// What a shell sends, and what it is told.
+const SIGNALS: [(&str, i32); 2] = [("-INT", 130), ("-TERM", 143)];
+
+#[track_caller]
+fn assert_stops(mut job: Job, way: &Way, (signal, code): (&str, i32)) {
+    job.is_held_on(way);
+    job.signal(signal);
+    let run = job.finish().ends_with(code).says("stopped by a signal");
+    run.says("run the same command again");
+    assert!(way.is_spent());
+}
+
+#[test]
+fn what_waits_for_a_database_is_stopped_by_a_signal() {
+    let world = World::new();
+    world.send_both();
+    fs::create_dir(world.path("files")).expect("made");
+    world.run("2", &World::merge()).ends_with(0);
+    let reading = |party: usize, bytes| {
+        Way::to_database(&world.databases[party], Direction::FromServer, bytes, End::Hold)
+    };
+    let writing =
+        |bytes| Way::to_database(&world.databases[2], Direction::ToServer, bytes, End::Hold);
+    std::thread::scope(|scope| {
+        for told in SIGNALS {
+            let (world, reading, writing) = (&world, &reading, &writing);
+            scope.spawn(move || {
+                for bytes in [1, 900_000] {
+                    let way = reading(0, bytes);
+                    assert_stops(world.start("0", &World::export(&way.url)), &way, told);
+                }
+                let way = reading(2, 1);
+                let verify = ["verify", "--db-url", &way.url, "--db-url", &world.databases[2]];
+                assert_stops(world.start("2", &verify), &way, told);
+            });
+            scope.spawn(move || {
+                let to = format!("stopped{}", told.0);
+                for bytes in [1, 900_000] {
+                    let way = reading(1, bytes);
+                    assert_stops(world.start("1", &World::send(&way.url, "1", &to)), &way, told);
+                }
+            });
+        }
+        // Of these, one waits for the other.
+        for told in SIGNALS {
+            let way = writing(900_000);
+            assert_stops(world.start("2", &World::rebuild(&way.url)), &way, told);
+            let way = writing(300_000);
+            assert_stops(world.start("2", &World::load(&way.url)), &way, told);
+        }
+    });
+    assert_eq!(names(&world.path("files")), ["m.rsh"]);
+    for (signal, _) in SIGNALS {
+        let to = format!("stopped{signal}");
+        assert!(!world.path(&to).join("manifest.json").exists());
+        world.run("1", &World::send(&world.databases[1], "1", &to)).ends_with(0);
+        assert_eq!(contents(&world.path(&to)), contents(&world.path("p1")));
+    }
+    world.run("2", &World::load(&world.databases[2])).ends_with(0);
+    world.assert_rebuilt();
+}
+
+#[test]
+fn what_waits_for_a_receiver_or_for_senders_is_stopped_by_a_signal() {
+    let world = World::new();
+    world.send_both();
+    for (number, told) in SIGNALS.into_iter().enumerate() {
+        let mut receiver = world.receive(&format!("inbox-{number}"));
+        let way = || Way::to_receiver(&receiver.address, Direction::ToServer, 900_000, End::Hold);
+        let (one, other) = (way(), way());
+        let upload = ["upload", "p0", "--server-url", &one.url];
+        assert_stops(world.start("0", &upload), &one, told);
+        let to = ["--db-url", &world.databases[1], "--server-url", &other.url];
+        assert_stops(world.start("1", &World::sender("send", "1", &to)), &other, told);
+        for sender in 0..2 {
+            let inbox = world.path(&format!("inbox-{number}/sender-{sender}"));
+            assert!((parts(&inbox).len() as u64) < PARTS && !inbox.join("manifest.json").exists());
+        }
+        receiver.job.signal(told.0);
+        receiver.job.finish().ends_with(told.1);
+    }
+}
+
+/// What neither waits for a database nor for a receiver is over in no time: it ends in one of
+/// three ways, of which none leaves half of anything.
+#[test]
+fn a_merge_and_a_pack_that_are_stopped_leave_all_or_nothing() {
+    let world = World::new();
+    world.send_both();
+    fs::create_dir(world.path("files")).expect("made");
+    world.run("0", &World::export(&world.databases[0])).ends_with(0);
+    let pack = World::sender("pack", "0", &["--in", "files/e.rsh", "--to", "packed"]);
+    let commands = [(World::merge(), "2", "files/m.rsh"), (pack, "0", "packed/manifest.json")];
+    for (arguments, party, file) in commands {
+        let start = Instant::now();
+        world.run(party, &arguments).ends_with(0);
+        let fifth = start.elapsed() / 5;
+        let whole = fs::read(world.path(file)).expect("a file");
+        for (turn, (signal, code)) in (0..6).zip(SIGNALS.into_iter().cycle()) {
+            fs::remove_file(world.path(file)).expect("made");
+            let mut job = world.start(party, &arguments);
+            std::thread::sleep(fifth * turn);
+            if job.is_running() {
+                job.signal(signal);
+            }
+            let run = job.finish();
+            // Before the program listens to signals, they end it as they end anything.
+            assert!([Some(0), Some(code), None].contains(&run.code), "{run:?}");
+            assert_eq!(world.path(file).exists(), run.code == Some(0), "{run:?}");
+            world.run(party, &arguments).ends_with(0);
+            let is_manifest = file.ends_with(".json");
+            assert!(is_manifest || fs::read(world.path(file)).expect("a file") == whole);
+        }
+    }
+    assert_eq!(names(&world.path("files")), ["e.rsh", "m.rsh"]);
+    world.run("0", &World::send(&world.databases[0], "0", "again")).ends_with(0);
+    assert_eq!(contents(&world.path("packed")), contents(&world.path("again")));
+}

@@ -4,8 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -41,6 +41,10 @@ struct State {
     end: End,
     left: AtomicI64,
     is_open_again: AtomicBool,
+    /// What is held up is lost, as the process is that waits for it.
+    is_over: AtomicBool,
+    /// Where a receiver is.
+    receiver: Mutex<String>,
 }
 
 const SOCKET: &str = ".s.PGSQL.5432";
@@ -74,17 +78,25 @@ impl Way {
         let directory = tempfile::tempdir().expect("a directory");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("https://{}", listener.local_addr().expect("bound"));
-        let (state, target) = (State::new(direction, bytes, end), address.to_owned());
+        let state = State::new(direction, bytes, end);
+        *state.receiver.lock().unwrap_or_else(PoisonError::into_inner) = address.to_owned();
         let shared = Arc::clone(&state);
         thread::spawn(move || {
             for client in listener.incoming() {
                 let Ok(client) = client else { break };
-                if let Ok(server) = TcpStream::connect(&target) {
+                let target = shared.receiver.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if let Ok(server) = TcpStream::connect(target) {
                     shared.join(client, server);
                 }
             }
         });
         Self { _directory: directory, url, state }
+    }
+
+    /// Leads to another receiver from now on.
+    pub(crate) fn lead_to(&self, address: &str) {
+        let mut receiver = self.state.receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        *receiver = address.to_owned();
     }
 
     /// Whether its bytes are spent.
@@ -100,7 +112,7 @@ impl Way {
 
 impl Drop for Way {
     fn drop(&mut self) {
-        self.go_on();
+        self.state.is_over.store(true, Ordering::SeqCst);
     }
 }
 
@@ -132,8 +144,14 @@ impl Stream for TcpStream {
 
 impl State {
     fn new(direction: Direction, bytes: i64, end: End) -> Arc<Self> {
-        let (left, is_open_again) = (AtomicI64::new(bytes), AtomicBool::new(false));
-        Arc::new(Self { direction, end, left, is_open_again })
+        Arc::new(Self {
+            direction,
+            end,
+            left: AtomicI64::new(bytes),
+            is_open_again: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            receiver: Mutex::default(),
+        })
     }
 
     fn join<S: Stream>(self: &Arc<Self>, client: S, server: S) {
@@ -165,6 +183,9 @@ impl State {
                     return Ok(());
                 }
                 while !self.is_open_again.load(Ordering::SeqCst) {
+                    if self.is_over.load(Ordering::SeqCst) {
+                        return Ok(());
+                    }
                     thread::sleep(PERIOD);
                 }
             }

@@ -4,7 +4,7 @@ use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use reshare_fixtures::iris_table::IrisTable;
@@ -138,6 +138,23 @@ impl Drop for Job {
     }
 }
 
+/// A receiver at work.
+pub(crate) struct Receiver {
+    pub(crate) job: Job,
+    said: Arc<Mutex<Vec<String>>>,
+    pub(crate) address: String,
+}
+
+impl Receiver {
+    #[track_caller]
+    pub(crate) fn runs_until_it_says(&mut self, words: &str) {
+        let said = Arc::clone(&self.said);
+        let has_said = || said.lock().expect("no panic").iter().any(|line| line.contains(words));
+        let in_time = self.job.runs_until(has_said);
+        assert!(in_time || has_said(), "{words:?} is not in {:?}", self.said);
+    }
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         Self::on(Arc::clone(&SHARED))
@@ -267,20 +284,28 @@ impl World {
         [&["export", "--json", "--db-url", url], &flags[..]].concat()
     }
 
-    /// Starts the receiver, and says where it listens.
-    pub(crate) fn receive(&self, listen: &str, inbox: &str) -> (Job, String) {
-        let at = ["--listen", listen, "--health-listen", "127.0.0.1:0", "--inbox", inbox];
-        let mut command =
-            self.program("2", &[&["receive", "--keep-free-bytes", "0"], &at[..]].concat());
+    /// Starts the receiver.
+    pub(crate) fn receive(&self, inbox: &str) -> Receiver {
+        let at = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--inbox", inbox];
+        let arguments = [&["receive", "--keep-free-bytes", "0"], &at[..]].concat();
+        let mut command = self.program("2", &arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
-        let mut lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
+        let lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
         let job = Job(Some(child));
-        let first = lines.next().expect("a line").expect("text");
-        // The rest is read, so that the program never waits for a reader.
-        std::thread::spawn(move || lines.for_each(drop));
+        let said = Arc::<Mutex<Vec<String>>>::default();
+        let shared = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                shared.lock().expect("no panic").push(line);
+            }
+        });
+        let mut receiver = Receiver { job, said, address: String::new() };
+        receiver.runs_until_it_says("receiving on ");
+        let first = receiver.said.lock().expect("no panic")[0].clone();
         let address = first.strip_prefix("receiving on ").and_then(|rest| rest.split_once(','));
-        (job, address.unwrap_or_else(|| panic!("{first}")).0.to_owned())
+        receiver.address = address.unwrap_or_else(|| panic!("{first}")).0.to_owned();
+        receiver
     }
 
     /// Runs SQL as the superuser in the receiver's database.
@@ -296,6 +321,12 @@ impl World {
     /// How many rows are in the target: just as many as are recorded, in one snapshot.
     #[track_caller]
     pub(crate) fn loaded_rows(&self) -> u64 {
+        let others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
+            AND datname = current_database() AND pid <> pg_backend_pid()";
+        // A server process may outlive its client by a moment, and commit in it.
+        while self.sql(others) != "0" {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let progress = "\"SMPC_dev_2\".reshare_progress";
         let rows = "SELECT count(*) FROM \"SMPC_dev_2\".irises";
         if self.sql(&format!("SELECT to_regclass('{progress}') IS NULL")) == "t" {
