@@ -8,6 +8,7 @@ use reshare_io::exchange::{ClientError, InboxError};
 use reshare_io::package::PackageError;
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::postgres::compare::CompareError;
+use reshare_io::postgres::connect::ConnectError;
 use reshare_io::postgres::export::ExportError;
 use reshare_io::postgres::fresh::NotFresh;
 use reshare_io::postgres::load_error::LoadError;
@@ -161,8 +162,14 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         PipelineError::Load(LoadError::OlderDelivered { .. }) => {
             "--allow-older replaces newer rows, too; nothing of this range was written"
         }
-        PipelineError::Export(ExportError::Database { source, .. })
-        | PipelineError::Load(LoadError::Database { source, .. })
+        PipelineError::Export(
+            ExportError::Database { source, .. }
+            | ExportError::Connect(ConnectError::Unreachable { source, .. }),
+        )
+        | PipelineError::Load(
+            LoadError::Database { source, .. }
+            | LoadError::Connect(ConnectError::Unreachable { source, .. }),
+        )
         | PipelineError::Compare(CompareError::Export(ExportError::Database { source, .. }))
             if source.is_connection_lost() =>
         {

@@ -252,9 +252,10 @@ impl World {
         [&keys[..], &approvals, more].concat()
     }
 
-    /// `send --to`, from a database.
+    /// `send --to`, from a database. One connection, here and below: one part after the other
+    /// comes, and what has gone before a way ends are whole parts and some of one.
     pub(crate) fn send<'a>(url: &'a str, sender: &str, to: &'a str) -> Vec<&'a str> {
-        Self::sender("send", sender, &["--db-url", url, "--to", to])
+        Self::sender("send", sender, &["-j", "1", "--db-url", url, "--to", to])
     }
 
     /// Makes both packages.
@@ -267,7 +268,8 @@ impl World {
 
     pub(crate) fn rebuild(url: &str) -> Vec<&str> {
         let packages = ["--package", "p0", "--package", "p1", "--identity", "r.age"];
-        [&["rebuild", "--json", "--batch-size", "4", "--db-url", url], &packages[..]].concat()
+        [&["rebuild", "-j", "1", "--json", "--batch-size", "4", "--db-url", url], &packages[..]]
+            .concat()
     }
 
     pub(crate) fn merge() -> Vec<&'static str> {
@@ -276,12 +278,23 @@ impl World {
     }
 
     pub(crate) fn load(url: &str) -> Vec<&str> {
-        vec!["load", "--json", "--batch-size", "4", "--in", "files/m.rsh", "--db-url", url]
+        vec![
+            "load",
+            "-j",
+            "1",
+            "--json",
+            "--batch-size",
+            "4",
+            "--in",
+            "files/m.rsh",
+            "--db-url",
+            url,
+        ]
     }
 
     pub(crate) fn export(url: &str) -> Vec<&str> {
         let flags = ["--party-id", "0", "--batch-size", "4", "--out", "files/e.rsh"];
-        [&["export", "--json", "--db-url", url], &flags[..]].concat()
+        [&["export", "-j", "1", "--json", "--db-url", url], &flags[..]].concat()
     }
 
     /// Starts the receiver.

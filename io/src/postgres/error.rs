@@ -28,8 +28,8 @@ impl DatabaseError {
         self.constraint.as_deref()
     }
 
-    /// Whether a connection that was there ended: the server stopped, an administrator ended
-    /// it, or the way to it broke.
+    /// Whether a connection that was there ended, or is not to be had for the moment: the
+    /// server stops or starts, an administrator ended it, or the way to it broke.
     #[must_use]
     pub fn is_connection_lost(&self) -> bool {
         self.is_connection_lost
@@ -53,8 +53,9 @@ impl DatabaseError {
 
 /// SQLSTATE of a disk without room.
 const DISK_FULL: &str = "53100";
-/// SQLSTATEs of a session that is ended: by an administrator, by a crash, by a lost socket.
-const ENDED: [&str; 5] = ["57P01", "57P02", "08000", "08003", "08006"];
+/// SQLSTATEs of a session that is ended: by an administrator, by a crash, by a lost socket; and
+/// of one that a starting or stopping server does not begin.
+const ENDED: [&str; 6] = ["57P01", "57P02", "57P03", "08000", "08003", "08006"];
 /// How a connection that was there ends.
 const BROKEN: [io::ErrorKind; 4] = [
     io::ErrorKind::UnexpectedEof,
