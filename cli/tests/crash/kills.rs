@@ -14,12 +14,13 @@ fn a_send_that_is_killed_at_many_moments_goes_on_and_ends_with_the_same_contents
     let url = &world.databases[0];
     let package = world.path("p0");
     let mut kept = vec![];
-    for bytes in [1, 10_000, 400_000, 800_000, 1_200_000, 1_600_000] {
+    // Less in all than there is: what is kept is not read once more.
+    for bytes in [1, 10_000, 800_000, 400_000, 400_000] {
         let way = Way::to_database(url, Direction::FromServer, bytes, End::Hold);
         let mut job = world.start("0", &World::send(&way.url, "0", "p0"));
         job.is_held_on(&way);
         // What has come in whole is being sealed.
-        assert!(bytes < 800_000 || job.runs_until(|| !parts(&package).is_empty()));
+        assert!(bytes < 400_000 || job.runs_until(|| !parts(&package).is_empty()));
         job.kill();
         assert!(!package.join("manifest.json").exists(), "{bytes}");
         let now = parts(&package);

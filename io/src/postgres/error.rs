@@ -11,7 +11,7 @@ use std::{fmt, io};
 pub struct DatabaseError {
     code: Option<String>,
     message: String,
-    constraint: Option<String>,
+    constraint: Option<Box<str>>,
     is_connection_lost: bool,
 }
 
@@ -71,7 +71,7 @@ impl From<sqlx::Error> for DatabaseError {
                 is_connection_lost: error.code().is_some_and(|code| ENDED.contains(&&*code)),
                 code: error.code().map(|code| code.into_owned()),
                 message: error.message().to_owned(),
-                constraint: error.constraint().map(str::to_owned),
+                constraint: error.constraint().map(Box::from),
             },
             sqlx::Error::Io(error) if BROKEN.contains(&error.kind()) => Self {
                 code: None,
