@@ -33,7 +33,7 @@ fn what_waits_for_a_database_is_stopped_by_a_signal() {
         |bytes| Way::to_database(&world.databases[2], Direction::ToServer, bytes, End::Hold);
     std::thread::scope(|scope| {
         for told in SIGNALS {
-            let (world, reading, writing) = (&world, &reading, &writing);
+            let (world, reading) = (&world, &reading);
             scope.spawn(move || {
                 for bytes in [1, 900_000] {
                     let way = reading(0, bytes);

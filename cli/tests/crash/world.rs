@@ -358,14 +358,12 @@ impl World {
     pub(crate) fn assert_rebuilt(&self) {
         assert_eq!(self.loaded_rows(), ROWS);
         let columns = "id, left_code, left_mask, right_code, right_mask, version_id";
-        let differing = self.sql(
-            &format!(
-                "SELECT count(*) FROM ((TABLE target EXCEPT TABLE reference) UNION ALL \
-             (TABLE reference EXCEPT TABLE target)) d"
-            )
-            .replace("TABLE target", &format!("SELECT {columns} FROM \"SMPC_dev_2\".irises"))
-            .replace("TABLE reference", &format!("SELECT {columns} FROM reference.irises")),
-        );
+        let rows = |schema: &str| format!("SELECT {columns} FROM {schema}.irises");
+        let (target, reference) = (rows("\"SMPC_dev_2\""), rows("reference"));
+        let differing = self.sql(&format!(
+            "SELECT count(*) FROM (({target} EXCEPT {reference}) UNION ALL \
+             ({reference} EXCEPT {target})) d"
+        ));
         assert_eq!(differing, "0");
     }
 }
