@@ -2,54 +2,23 @@
 //! what LocalStack lets pass.
 
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::LazyLock;
 
 use reshare_fixtures::kms::{ThrowAwayKms, environment};
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use reshare_fixtures::stub_kms::{StubAnswer, StubKms};
 use reshare_io::keys::AgreementKey;
-use serde_json::Value;
 use tempfile::TempDir;
+
+mod network;
+
+use network::Run;
 
 static KMS: LazyLock<ThrowAwayKms> =
     LazyLock::new(|| ThrowAwayKms::start().unwrap_or_else(|error| panic!("{error}")));
 
 const ARN: &str = "arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
-
-/// What a run printed and returned.
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Run {
-    fn of(output: Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        let code = output.status.code().expect("not killed");
-        Self { code, stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
-    #[track_caller]
-    fn ends_with(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
-        self
-    }
-
-    #[track_caller]
-    fn says(self, words: &[&str]) -> Self {
-        for word in words {
-            assert!(self.stderr.contains(word), "{word:?} is not in: {}", self.stderr);
-        }
-        self
-    }
-
-    #[track_caller]
-    fn report(&self) -> Value {
-        serde_json::from_str(&self.stdout).expect("JSON on standard output")
-    }
-}
 
 /// A directory of an operator, and an AWS environment.
 struct Desk {

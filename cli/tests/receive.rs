@@ -1,10 +1,8 @@
 //! `reshare receive` as a process: killed, stopped, started twice, and what it says.
 
-use std::io::BufRead;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver as Lines, channel};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
+use std::time::Instant;
 
 use reshare_engine::ids::IdRange;
 use reshare_engine::party::PartyId;
@@ -16,85 +14,15 @@ use reshare_io::package::{
 use reshare_io::session::{Session, SessionTrust};
 use tempfile::TempDir;
 
-/// How long anything may take that must come in the end.
-const PATIENCE: Duration = Duration::from_secs(60);
+mod network;
+
+use network::{PATIENCE, Running};
+
 const ROWS_PER_PART: i64 = 10;
 
 /// A session with certificates, in a directory that every party shares.
 struct Desk {
     directory: TempDir,
-}
-
-/// A process that does not outlive its test, and what it prints on standard error.
-struct Running {
-    child: Child,
-    lines: Lines<String>,
-    said: Vec<String>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended by itself where all went well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Running {
-    fn start(command: &mut Command) -> Self {
-        let mut child =
-            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let stderr = std::io::BufReader::new(child.stderr.take().expect("piped"));
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                // Nobody listens to a process that the test is done with.
-                let _ = sender.send(line);
-            }
-        });
-        Self { child, lines, said: Vec::new() }
-    }
-
-    /// Waits for a line that holds all these words.
-    #[track_caller]
-    fn says(&mut self, words: &[&str]) -> String {
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) => self.said.push(line),
-                Err(_) => break,
-            }
-            let line = self.said.last().expect("just pushed");
-            if words.iter().all(|word| line.contains(word)) {
-                return line.clone();
-            }
-        }
-        panic!("{words:?} is not in: {:#?}", self.said);
-    }
-
-    /// Where it listens.
-    #[track_caller]
-    fn address(&mut self) -> String {
-        let line = self.says(&["receiving on "]);
-        let address = line.strip_prefix("receiving on ").and_then(|rest| rest.split_once(','));
-        address.expect("it says where").0.to_owned()
-    }
-
-    fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill").success());
-    }
-
-    #[track_caller]
-    fn ends_with(&mut self, code: i32) {
-        let status = self.child.wait().expect("it ends");
-        self.said.extend(self.lines.iter());
-        assert_eq!(status.code(), Some(code), "{:#?}", self.said);
-    }
-
-    fn said(&self, word: &str) -> bool {
-        self.said.iter().any(|line| line.contains(word))
-    }
 }
 
 impl Desk {

@@ -3,6 +3,8 @@
 
 mod faults_receiver;
 mod faults_sender;
+#[path = "../network/mod.rs"]
+mod network;
 mod world;
 
 use reshare_fixtures::postgres::ThrowAwayPostgres;

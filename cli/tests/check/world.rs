@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,6 +11,9 @@ use reshare_fixtures::iris_table::IrisTable;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub(crate) use crate::network::Run;
+use crate::network::files_in;
 
 static CLUSTER: LazyLock<ThrowAwayPostgres> =
     LazyLock::new(|| ThrowAwayPostgres::start().expect("a PostgreSQL server: run `make setup`"));
@@ -20,33 +23,6 @@ pub(crate) struct World {
     directory: TempDir,
     pub(crate) databases: [String; 3],
     pub(crate) fingerprint: String,
-}
-
-/// What a run printed and returned.
-pub(crate) struct Run {
-    pub(crate) code: i32,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
-
-impl Run {
-    pub(crate) fn of(output: Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        let code = output.status.code().expect("not killed");
-        Self { code, stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
-    #[track_caller]
-    pub(crate) fn ends_with(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
-        self
-    }
-
-    #[track_caller]
-    pub(crate) fn report(&self) -> Value {
-        let parsed = serde_json::from_str(&self.stdout);
-        parsed.unwrap_or_else(|error| panic!("{error}: {} {}", self.stdout, self.stderr))
-    }
 }
 
 /// One line of a report.
@@ -299,8 +275,7 @@ impl World {
     /// All files with their size, mode and when they were written, and all tables with their
     /// rights, columns and rows.
     pub(crate) fn everything(&self) -> (BTreeMap<PathBuf, String>, Vec<String>) {
-        let mut files = BTreeMap::new();
-        list(self.directory.path(), &mut files);
+        let files = files_in(self.directory.path());
         let catalog = "SELECT string_agg(concat_ws(' ', n.nspname, n.nspacl, c.relname, c.relkind, \
             c.relacl, a.attname, a.atttypid), ';' ORDER BY n.nspname, c.relname, a.attnum) \
             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -311,18 +286,5 @@ impl World {
             self.sql(party, catalog) + &self.sql(party, &rows)
         });
         (files, databases.collect())
-    }
-}
-
-fn list(directory: &Path, files: &mut BTreeMap<PathBuf, String>) {
-    for entry in std::fs::read_dir(directory).expect("readable") {
-        let entry = entry.expect("an entry");
-        let metadata = entry.metadata().expect("its metadata");
-        let written = metadata.modified().expect("a time");
-        let mode = metadata.permissions();
-        files.insert(entry.path(), format!("{written:?} {} {mode:?}", metadata.len()));
-        if metadata.is_dir() {
-            list(&entry.path(), files);
-        }
     }
 }

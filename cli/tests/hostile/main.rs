@@ -3,6 +3,8 @@
 
 mod inboxes;
 mod named_files;
+#[path = "../network/mod.rs"]
+mod network;
 mod packages;
 #[path = "../check/world.rs"]
 #[expect(dead_code, reason = "what only the tests of `check` use")]

@@ -2,6 +2,8 @@
 
 mod logs;
 mod needles;
+#[path = "../network/mod.rs"]
+mod network;
 mod openssl;
 mod plain_shares;
 #[path = "../check/world.rs"]
