@@ -100,6 +100,10 @@ impl From<ClientError> for Failure {
             {
                 "another run delivered at the same time: run the same command again, alone"
             }
+            ClientError::Refused { reason, .. } if reason == "other-digest" => {
+                "the file has changed since it was sealed, or on the way: look at this disk, and \
+                 make the package anew with `send`"
+            }
             ClientError::ClosedOtherwise => "what was delivered first stands: use a new session",
             _ => "",
         };
