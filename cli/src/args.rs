@@ -206,7 +206,7 @@ impl TlsArgs {
             certificate_key: self.certificate_key.clone(),
             ca_file: self.ca_file.clone(),
         };
-        TlsIdentity::load(&files, session).map_err(Failure::refused)
+        Ok(TlsIdentity::load(&files, session)?)
     }
 }
 

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
-use reshare_io::exchange::{ClientError, InboxError};
-use reshare_io::package::PackageError;
+use reshare_io::exchange::{ClientError, IdentityError, InboxError, ServerError};
+use reshare_io::package::{ManifestError, PackageError, PartDefect};
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::postgres::compare::CompareError;
 use reshare_io::postgres::connect::ConnectError;
@@ -14,7 +14,7 @@ use reshare_io::postgres::fresh::NotFresh;
 use reshare_io::postgres::load_error::LoadError;
 use reshare_io::postgres::schema::SchemaError;
 
-use crate::commands::ledger_hint;
+use crate::commands::{identity_hint, ledger_hint};
 use crate::report::printable;
 
 /// What the program answers to the shell.
@@ -89,26 +89,55 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let hint = match &error {
             ClientError::GaveUp { .. } => "run the same command again: it goes on where it broke",
+            ClientError::Identity(error) => identity_hint(error).unwrap_or_default(),
             ClientError::NotTheReceiver { .. } => {
-                "check --server-url, and that the receiver's certificate has its session name"
+                "check --server-url, this machine's clock, and that the receiver's certificate has \
+                 its session name"
             }
             ClientError::CertificateRefused { .. } => {
                 "give this sender's certificate, made by the session's authority and not expired"
             }
-            ClientError::Refused { reason, .. }
-                if ["part-missing", "other-part"].contains(&reason.as_str()) =>
-            {
-                "another run delivered at the same time: run the same command again, alone"
-            }
-            ClientError::Refused { reason, .. } if reason == "other-digest" => {
-                "the file has changed since it was sealed, or on the way: look at this disk, and \
-                 make the package anew with `send`"
-            }
+            ClientError::Refused { reason, .. } => refusal_hint(reason),
             ClientError::ClosedOtherwise => "what was delivered first stands: use a new session",
             _ => "",
         };
         let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
         if hint.is_empty() { failure } else { failure.hint(hint) }
+    }
+}
+
+/// What a sender does about a request that the receiver refuses.
+fn refusal_hint(reason: &str) -> &'static str {
+    match reason {
+        "part-missing" | "other-part" => {
+            "another run delivered at the same time: run the same command again, alone"
+        }
+        "other-digest" => "a file of the package was changed since it was made: make it anew",
+        "other-session" | "other-party" | "manifest" | "signature" => {
+            "compare `reshare session show` with the receiver: both must have one session file"
+        }
+        "closed" => "what was delivered first stands: use a new session",
+        _ => "",
+    }
+}
+
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        let hint = identity_hint(&error);
+        let failure = Self::refused(error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        match error {
+            ServerError::Identity(error) => error.into(),
+            error => Self::failed(error).hint("give another address with --listen"),
+        }
     }
 }
 
@@ -154,6 +183,16 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         }
         PipelineError::Package(PackageError::UnfinishedFile { .. }) => {
             "the copy was interrupted: copy the package anew"
+        }
+        PipelineError::Package(PackageError::Manifest { source, .. }) => {
+            return manifest_hint(source);
+        }
+        PipelineError::Package(PackageError::MissingPart { .. }) => {
+            "not everything was copied: copy the package anew"
+        }
+        PipelineError::Package(PackageError::PartSize { .. }) => CHANGED_PART,
+        PipelineError::Part(part) | PipelineError::Package(PackageError::Part(part)) => {
+            return part_hint(&part.defect);
         }
         PipelineError::Export(ExportError::Schema(error))
         | PipelineError::Load(LoadError::Schema(error)) => return schema_hint(error),
@@ -236,6 +275,33 @@ fn fresh_hint(defect: &NotFresh) -> Option<&'static str> {
         NotFresh::InUse { .. } => "run it again when nobody reads or writes the table",
         NotFresh::RolledBack => return None,
         _ => "leave --fresh-table out: nothing was changed",
+    })
+}
+
+const CHANGED_PART: &str =
+    "it was changed since the package was made: copy it anew, or have it made anew";
+
+fn part_hint(defect: &PartDefect) -> Option<&'static str> {
+    Some(match defect {
+        PartDefect::SealedSize { .. } | PartDefect::SealedDigest { .. } => CHANGED_PART,
+        PartDefect::OtherRecipient => {
+            "give the identity whose recipient `session show` prints, of this package's session"
+        }
+        _ => return None,
+    })
+}
+
+fn manifest_hint(error: &ManifestError) -> Option<&'static str> {
+    Some(match error {
+        ManifestError::OtherSessionId { .. } | ManifestError::OtherSession { .. } => {
+            "it is a package of another session, or was made with another session file: compare \
+             `reshare session show` at all parties"
+        }
+        ManifestError::Signature { .. } | ManifestError::NotSigned => {
+            "nothing shows that the sender made this package: do not use it, ask the sender"
+        }
+        ManifestError::SignedInFuture { .. } => "compare both machines' clocks",
+        _ => return None,
     })
 }
 

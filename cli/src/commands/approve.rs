@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use reshare_engine::party::PartyId;
 use reshare_io::durable;
-use reshare_io::session::{Approval, Session, SessionTrust};
+use reshare_io::session::{Approval, ApprovalError, Session, SessionTrust};
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::certificate_hint::certificate_hint;
 use super::context::{check_fingerprint, load_session};
 use super::credentials::{certificate, trust};
 use super::ledger::{StateArgs, create_ledger};
@@ -93,8 +94,17 @@ impl ApproveArgs {
         let now = OffsetDateTime::now_utc();
         // It may be approved before its life begins.
         session.check_time(now.max(session.not_before())).map_err(Failure::refused)?;
-        let approval =
-            Approval::sign(session, trust, &certificate, now).map_err(Failure::refused)?;
+        let approval = Approval::sign(session, trust, &certificate, now).map_err(|error| {
+            let hint = match &error {
+                ApprovalError::Own(error) => Some(certificate_hint(error)),
+                _ => None,
+            };
+            let failure = Failure::refused(error);
+            match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        })?;
         let party = approval.party();
         if let Some(claimed) = self.party_id.filter(|id| *id != u64::from(party.index())) {
             let error = format!("--party-id is {claimed}, but the certificate is party {party}'s");

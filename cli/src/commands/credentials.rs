@@ -9,6 +9,7 @@ use reshare_io::pipeline::sender::{SenderCredentials, SenderKeys};
 use reshare_io::session::{Approvals, Session, SessionTrust};
 use time::OffsetDateTime;
 
+use super::certificate_hint::certificate_hint;
 use crate::args::{AuthorityArgs, CertificateArgs, CredentialArgs};
 use crate::exit::Failure;
 
@@ -45,7 +46,10 @@ pub(super) fn certificate(args: &CertificateArgs) -> Result<PartyCertificate, Fa
             "this session uses certificates: --certificate and --certificate-key are needed";
         return Err(Failure::usage(error));
     };
-    PartyCertificate::load(certificate, key).map_err(Failure::refused)
+    PartyCertificate::load(certificate, key).map_err(|error| {
+        let hint = certificate_hint(&error);
+        Failure::refused(error).hint(hint)
+    })
 }
 
 /// What this party proves its name with over the network, from the same flags.
@@ -59,7 +63,7 @@ pub(super) fn identity(session: &Session, args: &CredentialArgs) -> Result<TlsId
     let [certificate, certificate_key, ca_file] =
         [certificate, certificate_key, ca_file].map(Clone::clone);
     let files = TlsFiles { certificate, certificate_key, ca_file };
-    TlsIdentity::load(&files, session).map_err(Failure::refused)
+    Ok(TlsIdentity::load(&files, session)?)
 }
 
 /// The approvals without which a sender blinds nothing.

@@ -5,10 +5,12 @@ use clap::{Parser, Subcommand};
 use crate::args::OutputArgs;
 use crate::exit::Outcome;
 pub(crate) use agreement::AgreementKeyArgs;
+pub(crate) use certificate_hint::{certificate_hint, identity_hint};
 pub(crate) use ledger::ledger_hint;
 
 mod agreement;
 mod approve;
+mod certificate_hint;
 mod check;
 mod completions;
 mod context;

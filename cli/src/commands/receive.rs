@@ -160,7 +160,9 @@ impl ReceiveArgs {
         self.check_flags()?;
         let context = Context::open(&self.session)?;
         let tls = self.tls.identity(&context.session)?;
-        let trust = tls.trust(&context.session).map_err(Failure::refused)?;
+        // Before anything is made: an inbox, or a port that senders come to.
+        tls.check_receiver()?;
+        let trust = tls.trust(&context.session)?;
         let rebuild = self.rebuild(&context, &trust)?;
         let receiving = Receiving { args: self, context: &context, tls: &tls, trust: &trust };
         let (report, took) =
@@ -246,7 +248,7 @@ impl Receiving<'_> {
         let listen = self.args.listen;
         let endpoint =
             Endpoint::bind(listen, session, self.tls, held, Arc::clone(&monitor), limits).await;
-        let endpoint = endpoint.map_err(Failure::failed)?;
+        let endpoint = endpoint?;
         let address = endpoint.address().map_err(Failure::failed)?;
         eprintln!("receiving on {address}, health on {health}");
         let working = async {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use reshare_io::exchange::upload;
 use reshare_io::package::{Package, PackageExpectations, read_manifest};
+use reshare_io::pipeline::error::PipelineError;
 use reshare_io::session::SessionTrust;
 
 use super::context::Context;
@@ -34,7 +35,7 @@ impl UploadArgs {
         let context = Context::open(&self.session)?;
         let session = &context.session;
         let identity = self.tls.identity(session)?;
-        let trust = identity.trust(session).map_err(Failure::refused)?;
+        let trust = identity.trust(session)?;
         let package = self.package(&context, &trust)?;
         let sender = package.manifest().content().sender;
         let target = self.delivery.target(session, sender, &identity)?;
@@ -48,13 +49,13 @@ impl UploadArgs {
 
     /// Opens the package of whichever sender it claims to be; that claim is then verified.
     fn package(&self, context: &Context, trust: &SessionTrust) -> Result<Package, Failure> {
-        let claimed = read_manifest(&self.directory).map_err(Failure::refused)?.claims().sender;
+        let claimed = read_manifest(&self.directory).map_err(PipelineError::from)?.claims().sender;
         if context.session.sender(claimed).is_none() {
             let error = format!("the package is of party {claimed}: no sender of this session");
             return Err(Failure::refused(error));
         }
         let expected = PackageExpectations::of(&context.session, claimed, Some(trust));
         let expected = expected.map_err(Failure::refused)?;
-        Package::open(&self.directory, expected).map_err(Failure::refused)
+        Ok(Package::open(&self.directory, expected).map_err(PipelineError::from)?)
     }
 }

@@ -20,20 +20,20 @@ pub(crate) struct Door {
 impl Door {
     /// Starts the receiver.
     pub(crate) fn open(world: &World, more: &[&str]) -> Self {
-        Self::open_as(world, "2", more)
+        Self::open_as(world, "2", "inbox", more)
     }
 
-    /// Starts a receiver with another certificate.
-    pub(crate) fn open_as(world: &World, who: &str, more: &[&str]) -> Self {
+    /// Starts a receiver with another certificate or inbox.
+    pub(crate) fn open_as(world: &World, who: &str, inbox: &str, more: &[&str]) -> Self {
         let at = ["receive", "--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"];
-        let rest = ["--inbox", "inbox", "--keep-free-bytes", "0"];
+        let rest = ["--inbox", inbox, "--keep-free-bytes", "0"];
         let mut command = world.program_as(who, &[&at[..], &rest, more].concat());
         let mut running = Running::start(&mut command);
         let line = running.says(&["receiving on ", "health on "]);
         let line = line.trim_start_matches("receiving on ").split_once(", health on ");
         let (address, health) = line.expect("both addresses");
         let (address, health) = (address.to_owned(), health.to_owned());
-        let inbox = world.path("inbox");
+        let inbox = world.path(inbox);
         let before = contents_of(&inbox);
         Self { running, address, health, inbox, before }
     }
@@ -73,8 +73,8 @@ impl Door {
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// 0 when there was none.
-    status: u16,
-    body: String,
+    pub(crate) status: u16,
+    pub(crate) body: String,
     /// What curl says of a failure.
     error: String,
 }
@@ -92,15 +92,6 @@ impl Answer {
     #[track_caller]
     pub(crate) fn alerts(&self, alert: &str) {
         assert!(self.status == 0 && self.error.contains(alert), "{alert}: {self:?}");
-    }
-
-    pub(crate) fn status(&self) -> u16 {
-        self.status
-    }
-
-    #[track_caller]
-    pub(crate) fn is(&self, status: u16) {
-        assert_eq!(self.status, status, "{self:?}");
     }
 }
 

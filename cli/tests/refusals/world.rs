@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reshare_fixtures::iris_table::IrisTable;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
@@ -24,6 +25,8 @@ pub(crate) const ROWS: usize = 6;
 /// name; `earlier-0` and `other-0` are packages of them.
 pub(crate) struct World {
     directory: TempDir,
+    /// The database of sender 0, where it is not the one that all tests read.
+    own_database: Option<String>,
 }
 
 /// What the tests copy; no test changes the senders' tables.
@@ -63,8 +66,17 @@ impl World {
         world
     }
 
+    /// One in which sender 0 has a database that no other test looks at.
+    pub(crate) fn with_own_database() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("refusals_own_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let create = format!("CREATE DATABASE {name} TEMPLATE refusals_0 STRATEGY file_copy");
+        sql(&MADE.cluster.url("postgres"), &create);
+        Self { own_database: Some(MADE.cluster.url(&name)), ..Self::new() }
+    }
+
     fn empty() -> Self {
-        Self { directory: tempfile::tempdir().expect("a directory") }
+        Self { directory: tempfile::tempdir().expect("a directory"), own_database: None }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -79,9 +91,10 @@ impl World {
         self.directory.path()
     }
 
-    /// The database of a sender, or the receiver's empty one: every test reads the same.
+    /// The database of a sender, or the receiver's empty one: tests read the same.
     pub(crate) fn database(&self, party: &str) -> String {
-        MADE.cluster.url(&format!("refusals_{party}"))
+        let own = self.own_database.as_ref().filter(|_| party == "0");
+        own.cloned().unwrap_or_else(|| MADE.cluster.url(&format!("refusals_{party}")))
     }
 
     /// The program in this directory, with the certificate `certificate-WHO` and the state

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use reshare_engine::party::PartyId;
 
 use super::listing::RefusalBody;
+use crate::keys::certificate::CertificateError;
 use crate::package::{ManifestError, PackageError, PartName};
 
 /// Why a request is refused; nothing has changed.
@@ -51,10 +52,10 @@ pub(super) enum Refusal {
     Missing { name: PartName },
     #[error("{name} is not the part that the manifest lists")]
     OtherPart { name: PartName },
-    #[error("the manifest is refused: {0}")]
+    #[error("the manifest is refused: {}", with_causes(.0))]
     Manifest(ManifestError),
-    #[error("the manifest's signature is refused: {0}")]
-    Signature(#[source] PackageError),
+    #[error("the manifest's signature is refused: {}", with_causes(.0))]
+    Signature(CertificateError),
     #[error("this sender has too many requests in flight: try again later")]
     Busy,
     #[error("{parts} parts of this package are still on their way: they end or time out first")]
@@ -75,6 +76,16 @@ impl Refusal {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
             _ => Self::Disk(error),
+        }
+    }
+
+    /// What is wrong with the files of a signature; where they lie here is not the sender's
+    /// affair.
+    pub(super) fn signature(error: PackageError) -> Self {
+        match error {
+            PackageError::Signature { source, .. } => Self::Signature(source),
+            PackageError::Io { source, .. } => Self::disk(source),
+            other => Self::Disk(io::Error::other(other)),
         }
     }
 
@@ -130,6 +141,18 @@ impl IntoResponse for Refusal {
         }
         response
     }
+}
+
+/// An error and its causes, which are about what the sender has sent.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        told.push_str(": ");
+        told.push_str(&error.to_string());
+        cause = error.source();
+    }
+    told
 }
 
 /// Answers with JSON and a line feed.

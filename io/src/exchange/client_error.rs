@@ -23,13 +23,12 @@ pub enum ClientError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The other end is not the receiver of the session.
-    #[error("{host} does not prove that it is the receiver of this session")]
+    #[error("{host} does not prove that it is the receiver of this session: {why}")]
     NotTheReceiver {
         /// Where it was looked for.
         host: String,
         /// What its certificate lacks.
-        #[source]
-        source: rustls::Error,
+        why: String,
     },
     /// The receiver closed the door on this party's certificate.
     #[error("the receiver at {host} refuses this party's certificate: {why}")]

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::client_error::{AttemptError, ClientError};
+use super::impostor;
 use super::upload_body::UploadBody;
 
 /// Where the receiver is, and how its name is proved.
@@ -143,8 +144,9 @@ impl Dialer {
         use rustls::{AlertDescription as Alert, Error};
         let host = self.host.clone();
         let why = match tls {
-            Error::InvalidCertificate(_) => {
-                return Failed::Never(ClientError::NotTheReceiver { host, source: tls });
+            Error::InvalidCertificate(error) => {
+                let why = impostor::why(&error);
+                return Failed::Never(ClientError::NotTheReceiver { host, why });
             }
             Error::AlertReceived(Alert::AccessDenied) => {
                 "it is not that of a sender of the session"

@@ -14,6 +14,7 @@ mod digest;
 mod gate;
 mod health;
 mod identity;
+mod impostor;
 mod inbox;
 mod inbox_error;
 mod journal;

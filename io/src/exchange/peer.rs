@@ -19,6 +19,7 @@ use rustls::{
 };
 
 use super::identity::{IdentityError, TlsIdentity};
+use super::impostor;
 use super::names::{PartyNames, names_of};
 use crate::keys::certificate::Purpose;
 
@@ -158,11 +159,7 @@ impl ServerCertVerifier for ReceiverVerifier {
             algorithms,
         )?;
         if !self.names.is_receiver(end_entity) {
-            tracing::warn!(
-                names = names_of(end_entity),
-                "a certificate that is not the receiver's"
-            );
-            return Err(CertificateError::ApplicationVerificationFailure.into());
+            return Err(impostor::other_name(&self.names.receiver, end_entity).into());
         }
         Ok(ServerCertVerified::assertion())
     }

@@ -271,7 +271,7 @@ impl Slot {
             return if closed.blake3 == digest { Ok(Accepted::Same) } else { Err(Refusal::Closed) };
         }
         let unverified = UnverifiedManifest::read(bytes).map_err(Refusal::Manifest)?;
-        let signature = ManifestSignature::load(&self.directory).map_err(Refusal::Signature)?;
+        let signature = ManifestSignature::load(&self.directory).map_err(Refusal::signature)?;
         let manifest =
             unverified.verify(&self.session, signature.as_ref()).map_err(Refusal::Manifest)?;
         for part in manifest.parts() {

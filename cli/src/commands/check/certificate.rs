@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use super::checklist::Checklist;
 use super::session::utc;
 use crate::args::{AuthorityArgs, CertificateArgs, TlsArgs};
-use crate::commands::credentials;
+use crate::commands::{certificate_hint, credentials};
 use crate::exit::Failure;
 
 /// With fewer days than these it is time for another certificate.
@@ -50,10 +50,7 @@ pub(super) fn open(
     }
     match (&own.certificate, &own.certificate_key) {
         (Some(_), Some(_)) => {
-            let loaded = credentials::certificate(own).map_err(|failure| {
-                failure.hint("see `reshare pki issue`: a PEM chain, and its key of mode 0600")
-            });
-            opened.certificate = list.take("certificate", loaded);
+            opened.certificate = list.take("certificate", credentials::certificate(own));
         }
         _ => list.not_checked("certificate", "--certificate FILE and --certificate-key FILE"),
     }
@@ -154,22 +151,5 @@ impl Credentials {
             ca_file: authority.ca_file.clone()?,
         };
         Some(args.identity(session))
-    }
-}
-
-/// What to do about a certificate that is not accepted.
-fn certificate_hint(error: &CertificateError) -> &'static str {
-    match error {
-        CertificateError::Expired { .. } => "have it issued anew, with the same name",
-        CertificateError::NotYetValid { .. } => "check this machine's clock",
-        CertificateError::OtherName { .. } | CertificateError::NotOneParty { .. } => {
-            "give this party's certificate: one name must equal the session's, see `session show`"
-        }
-        CertificateError::OtherIssuer(_) => "the session's authority must issue it",
-        CertificateError::NoDigitalSignature => "have it issued with key usage digitalSignature",
-        CertificateError::ExtendedKeyUsage(_) => {
-            "have it issued for clientAuth (senders) or serverAuth (the receiver)"
-        }
-        _ => "have it issued anew by the session's authority",
     }
 }

@@ -91,7 +91,7 @@ impl CheckReceiverArgs {
         shown.check(list, session, party, &[Purpose::TlsServer]);
         if let Some(tls) = shown.tls(session, &self.authority, &self.certificate) {
             // The very configuration that a receiver listens with.
-            let checked = tls.and_then(|tls| tls.check_receiver().map_err(Failure::refused));
+            let checked = tls.and_then(|tls| Ok(tls.check_receiver()?));
             if list.take("tls", checked).is_some() {
                 list.ok("tls", "senders can prove this receiver");
             }

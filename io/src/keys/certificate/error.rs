@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use crate::keys::{PemError, PrivateFileError};
 use crate::session::CertificateName;
+use crate::timestamp::Timestamp;
 
 /// Why a certificate, its key or a signature is not accepted. Never holds any of a key.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +91,10 @@ pub enum CertificateError {
         certificate: PathBuf,
     },
     /// A certificate that is over.
-    #[error("the certificate was valid until {not_after}, and it is about {at}")]
+    #[error(
+        "the certificate was valid until {}, and it is about {}",
+        Timestamp::from(*not_after), Timestamp::from(*at)
+    )]
     Expired {
         /// Its last moment.
         not_after: OffsetDateTime,
@@ -98,7 +102,10 @@ pub enum CertificateError {
         at: OffsetDateTime,
     },
     /// A certificate that has not begun.
-    #[error("the certificate is valid from {not_before} on, and it is about {at}")]
+    #[error(
+        "the certificate is valid from {} on, and it is about {}",
+        Timestamp::from(*not_before), Timestamp::from(*at)
+    )]
     NotYetValid {
         /// Its first moment.
         not_before: OffsetDateTime,

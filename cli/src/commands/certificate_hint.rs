@@ -1,0 +1,47 @@
+//! What to do about a certificate, its key or an authority that is not accepted.
+
+use reshare_io::exchange::IdentityError;
+use reshare_io::keys::certificate::CertificateError;
+use reshare_io::session::TrustError;
+
+/// What to do about a party's own certificate.
+pub(crate) fn certificate_hint(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::File { source, .. } => certificate_hint(source),
+        CertificateError::Read { .. } | CertificateError::KeyPem { .. } => {
+            "see `reshare pki issue`: a PEM chain, and its key of mode 0600"
+        }
+        CertificateError::KeyFile(_) => {
+            "the key is for this party alone: a PEM file of mode 0600 that nobody else may read"
+        }
+        CertificateError::KeyMismatch { .. } => {
+            "give --certificate and --certificate-key of one pair"
+        }
+        CertificateError::Expired { .. } => "have it issued anew, with the same name",
+        CertificateError::NotYetValid { .. } => "check this machine's clock",
+        CertificateError::OtherName { .. } | CertificateError::NotOneParty { .. } => OTHER_NAME,
+        CertificateError::OtherAuthority { .. } => OTHER_AUTHORITY,
+        CertificateError::OtherIssuer(_) => "the session's authority must issue it",
+        CertificateError::NoDigitalSignature => "have it issued with key usage digitalSignature",
+        CertificateError::ExtendedKeyUsage(_) => {
+            "have it issued for clientAuth (senders) or serverAuth (the receiver)"
+        }
+        _ => "have it issued anew by the session's authority",
+    }
+}
+
+/// What to do about a party that cannot prove who it is.
+pub(crate) fn identity_hint(error: &IdentityError) -> Option<&'static str> {
+    Some(match error {
+        IdentityError::NoNames => "make a session with --certificate-name",
+        IdentityError::OtherName { .. } => OTHER_NAME,
+        IdentityError::Certificate(error) => certificate_hint(error),
+        IdentityError::Trust(TrustError::Authority(_)) => OTHER_AUTHORITY,
+        _ => return None,
+    })
+}
+
+const OTHER_NAME: &str =
+    "give this party's certificate: one name must equal the session's, see `session show`";
+const OTHER_AUTHORITY: &str =
+    "give the certificate of the authority that the session was made with";
