@@ -159,6 +159,9 @@ impl From<InboxError> for Failure {
 /// What to do about errors that do not say it themselves.
 fn hint_for(error: &PipelineError) -> Option<&'static str> {
     Some(match error {
+        error if is_without_room(error) => {
+            "make room on the disk, and run the same command again: what was finished is kept"
+        }
         PipelineError::Conflict { .. } => {
             "--on-conflict replace replaces such rows; nothing has been written"
         }
@@ -240,9 +243,6 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         PipelineError::Export(ExportError::Connect(_))
         | PipelineError::Load(LoadError::Connect(_)) => {
             "check --db-url, DATABASE_URL or the PG* variables, and whether the server runs"
-        }
-        error if is_without_room(error) => {
-            "make room on the disk, and run the same command again: what was finished is kept"
         }
         _ => return None,
     })
