@@ -94,7 +94,7 @@ start_kms() {
     local python=${RESHARE_LOCALSTACK_PYTHON:-$root/target/localstack-env/bin/python}
     mkdir -p "$work/kms"
     # Killed at the end, since it takes seconds to end by itself.
-    background KILL kms env -i PATH="$PATH" HOME="$work/kms" FILESYSTEM_ROOT="$work/kms" SERVICES=kms \
+    background KILL kms env -i PATH="$PATH" HOME="$work/kms" FILESYSTEM_ROOT="$work/kms" TMPDIR="$work/kms" SERVICES=kms \
         GATEWAY_LISTEN="127.0.0.1:$1" DNS_ADDRESS=0 DISABLE_EVENTS=1 SKIP_SSL_CERT_DOWNLOAD=1 \
         PYTHONDONTWRITEBYTECODE=1 "$python" "$root/fixtures/python/loopback_localstack.py"
     # Its own word first: what answers on the port might be another one.
