@@ -1,6 +1,6 @@
 //! Flags that several commands share.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -225,6 +225,11 @@ pub(crate) struct DeliveryArgs {
     /// Seconds for which a request is tried again before the delivery ends [default: 600]
     #[arg(long, value_name = "SECONDS")]
     pub(crate) retry_for: Option<u64>,
+
+    /// Seconds that it may take to connect, and to be answered once all is sent; then the request
+    /// is tried again [default: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) answer_timeout: Option<NonZeroU64>,
 }
 
 /// Unless `--uploads` says otherwise.
@@ -237,8 +242,11 @@ impl DeliveryArgs {
         if self.server_url.is_some() && self.server_url != from_environment {
             return Some("--server-url");
         }
-        let others =
-            [(self.uploads.is_some(), "--uploads"), (self.retry_for.is_some(), "--retry-for")];
+        let others = [
+            (self.uploads.is_some(), "--uploads"),
+            (self.retry_for.is_some(), "--retry-for"),
+            (self.answer_timeout.is_some(), "--answer-timeout"),
+        ];
         others.into_iter().find_map(|(is_given, flag)| is_given.then_some(flag))
     }
 
@@ -256,6 +264,9 @@ impl DeliveryArgs {
         let mut options = ClientOptions::default();
         if let Some(seconds) = self.retry_for {
             options.give_up_after = Duration::from_secs(seconds);
+        }
+        if let Some(seconds) = self.answer_timeout {
+            options.timeout = Duration::from_secs(seconds.get());
         }
         Ok(Target::new(session, sender, url, identity, options)?)
     }
