@@ -96,12 +96,25 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// Writes an amount of share data and the rate at which it was moved.
+/// Writes how many there are of something: "no rows", "1 row", "2 rows".
+pub(crate) fn counted(count: u64, thing: &str) -> String {
+    match count {
+        0 => format!("no {thing}s"),
+        1 => format!("1 {thing}"),
+        _ => format!("{count} {thing}s"),
+    }
+}
+
+/// A line with an amount of share data and the rate at which it was moved; nothing where
+/// nothing was moved.
 pub(crate) fn rate(rows: u64, share_bytes: u64, took: Duration) -> String {
+    if rows == 0 {
+        return String::new();
+    }
     let seconds = took.as_secs_f64().max(1e-9);
     let (per_second, megabytes) = (rows as f64 / seconds, share_bytes as f64 / 1e6);
     format!(
-        "{megabytes:.1} MB of shares in {seconds:.2} s: {per_second:.0} rows/s, {:.1} MB/s",
+        "\n{megabytes:.1} MB of shares in {seconds:.2} s: {per_second:.0} rows/s, {:.1} MB/s",
         megabytes / seconds
     )
 }
@@ -109,30 +122,43 @@ pub(crate) fn rate(rows: u64, share_bytes: u64, took: Duration) -> String {
 /// Tells what a sender packed.
 pub(crate) fn packed(report: &PackReport, to: &Path, took: Duration) -> String {
     let PackReport { rows, sender, parts, sealed_bytes, .. } = report;
+    let (to, counts) = (to.display(), rows_in_parts(*rows, *parts));
     let mut text = match report.closed_before {
         true => format!(
-            "{} is complete already, with what the ledger has recorded: {rows} rows of sender \
-             {sender} in {parts} parts ({sealed_bytes} bytes)",
-            to.display()
+            "{to} is complete already, with what the ledger has recorded: {counts} of sender \
+             {sender} ({sealed_bytes} bytes)"
         ),
-        false => format!(
-            "packed {rows} rows of sender {sender} in {parts} parts ({sealed_bytes} bytes) to {}",
-            to.display()
-        ),
+        false => format!("packed {counts} of sender {sender} ({sealed_bytes} bytes) to {to}"),
     };
     if report.parts_kept > 0 && !report.closed_before {
-        let kept = report.parts_kept;
-        text.push_str(&format!("\nkept {kept} parts that an earlier run had sealed"));
+        let kept = counted(report.parts_kept, "part");
+        text.push_str(&format!("\nkept {kept} that an earlier run had sealed"));
     }
     if !report.closed_before {
-        text.push_str(&format!("\n{}", rate(report.rows, report.share_bytes, took)));
+        text.push_str(&rate(*rows, report.share_bytes, took));
     }
+    text.push_str(nothing_sent(report));
     text.push_str(&changed_without_version(report));
     text
 }
 
+fn rows_in_parts(rows: u64, parts: u64) -> String {
+    match (rows, parts) {
+        (0, 0) => "no rows".to_owned(),
+        _ => format!("{} in {}", counted(rows, "row"), counted(parts, "part")),
+    }
+}
+
+/// Says why a package is empty; nothing where it has rows, or lost them all for another reason.
+fn nothing_sent(report: &PackReport) -> &'static str {
+    if report.rows > 0 || !report.changed_without_version.is_empty() {
+        return "";
+    }
+    "\nnote: this sender has no row with an id of the session, and its empty package says so"
+}
+
 fn changed_without_version(report: &PackReport) -> String {
-    let kind = "have other shares than when they were blinded, and the same version";
+    let kind = "changed after being blinded and kept the version";
     left_over(kind, &report.changed_without_version)
 }
 
@@ -140,22 +166,25 @@ fn changed_without_version(report: &PackReport) -> String {
 pub(crate) fn delivered(report: &DeliveryReport, took: Duration) -> String {
     let DeliveryReport { package, parts_delivered, rows_delivered, bytes_delivered } = report;
     let PackReport { sender, rows, parts, parts_kept, .. } = package;
+    let counts = rows_in_parts(*rows, *parts);
     let mut text = match package.closed_before {
         true => format!(
             "the receiver has the package of sender {sender} already, with what the ledger has \
-             recorded: {rows} rows in {parts} parts"
+             recorded: {counts}"
         ),
         false => format!(
-            "delivered the package of sender {sender}: {rows} rows in {parts} parts; \
-             {parts_delivered} parts with {rows_delivered} rows ({bytes_delivered} bytes) in this run"
+            "delivered the package of sender {sender}: {counts}; {} ({bytes_delivered} bytes) in \
+             this run",
+            rows_in_parts(*rows_delivered, *parts_delivered)
         ),
     };
     if *parts_kept > 0 && !package.closed_before {
-        text.push_str(&format!(", {parts_kept} parts had arrived before"));
+        text.push_str(&format!(", {} had arrived before", counted(*parts_kept, "part")));
     }
     if !package.closed_before {
-        text.push_str(&format!("\n{}", rate(*rows_delivered, package.share_bytes, took)));
+        text.push_str(&rate(*rows_delivered, package.share_bytes, took));
     }
+    text.push_str(nothing_sent(package));
     text.push_str(&changed_without_version(package));
     text
 }
@@ -169,26 +198,27 @@ pub(crate) fn exit_of_pack(report: &PackReport) -> Exit {
 pub(crate) fn uploaded(report: &UploadReport, took: Duration) -> String {
     let (seconds, megabytes) = (took.as_secs_f64().max(1e-9), report.sealed_bytes as f64 / 1e6);
     let mut text = format!(
-        "delivered the package of sender {}: {} rows, {} parts ({megabytes:.1} MB) in {seconds:.2} s, \
+        "delivered the package of sender {}: {}, {} ({megabytes:.1} MB) in {seconds:.2} s, \
          {:.1} MB/s",
         report.sender,
-        report.rows,
-        report.parts,
+        counted(report.rows, "row"),
+        counted(report.parts, "part"),
         megabytes / seconds
     );
     if report.parts_skipped > 0 {
-        text.push_str(&format!("; {} parts had arrived before", report.parts_skipped));
+        text.push_str(&format!("; {} had arrived before", counted(report.parts_skipped, "part")));
     }
     text
 }
 
-/// Tells what was written to a table.
+/// Tells what was written to a table, and how fast.
 pub(crate) fn loaded(rows: u64, skipped: u64, target: &Source, rate: &str) -> String {
-    let mut text = format!("loaded {rows} rows into {}", target.table.name());
+    let mut text = format!("loaded {} into {}", counted(rows, "row"), target.table.name());
     if skipped > 0 {
         text.push_str(&format!(", skipped {skipped} that this session had loaded before"));
     }
-    format!("{text}\n{rate}")
+    text.push_str(rate);
+    text
 }
 
 /// Tells which rows were not rebuilt; nothing when all were.
@@ -209,7 +239,8 @@ fn left_over(kind: &str, ids: &[i64]) -> String {
     }
     let shown: Vec<String> = ids.iter().take(IDS_SHOWN).map(i64::to_string).collect();
     let more = if ids.len() > IDS_SHOWN { ", ..." } else { "" };
-    format!("\nleft over: {} rows that {kind}: {}{more}", ids.len(), shown.join(", "))
+    let rows = counted(ids.len() as u64, "row");
+    format!("\nleft over: {rows} that {kind}: {}{more}", shown.join(", "))
 }
 
 /// Whether rows were left over.

@@ -41,7 +41,8 @@ impl ExportArgs {
         })?;
         report::print(output, &report, took, || {
             let rate = report::rate(report.rows, report.share_bytes, took);
-            format!("exported {} rows to {}\n{rate}", report.rows, self.out.display())
+            let rows = report::counted(report.rows, "row");
+            format!("exported {rows} to {}{rate}", self.out.display())
         })?;
         Ok(Exit::Done)
     }

@@ -44,7 +44,8 @@ impl MergeArgs {
         report::print(output, &report, took, || {
             let leftovers = report::leftovers(&context.session, &report.leftovers);
             let rate = report::rate(report.rows, report.share_bytes, took);
-            format!("merged {} rows to {}\n{rate}{leftovers}", report.rows, self.out.display())
+            let rows = report::counted(report.rows, "row");
+            format!("merged {rows} to {}{rate}{leftovers}", self.out.display())
         })?;
         Ok(report::exit_of(&report.leftovers))
     }

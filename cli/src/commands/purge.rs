@@ -142,7 +142,7 @@ impl PurgeArgs {
         };
         Err(Failure::refused(error).hint(
             "run `reshare verify` with both --package, or the merged --file, against this table \
-             first; a sender gives --receiver-verified",
+             first; a sender gives --receiver-verified, and packages without a row are removed by hand",
         ))
     }
 }

@@ -78,7 +78,7 @@ impl SeedArgs {
         let report = json!({ "rows": plan.rows, "databases": targets.len(), "share_bytes": bytes });
         report::print(output, &report, took, || {
             let rate = report::rate(plan.rows as u64, bytes, took);
-            format!("seeded {} rows in each of {} databases\n{rate}", plan.rows, targets.len())
+            format!("seeded {} rows in each of {} databases{rate}", plan.rows, targets.len())
         })?;
         Ok(Exit::Done)
     }

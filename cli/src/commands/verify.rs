@@ -221,19 +221,36 @@ impl VerifyReport {
     }
 
     fn text(&self) -> String {
-        let mut text = match self.equal {
-            true => format!("equal: all {} rows, bit for bit", self.rows_equal),
-            false => format!("not equal: {} rows are, {} are not", self.rows_equal, self.differing),
+        let Self { rows_equal, differing, left_over, .. } = self;
+        let mut text = match (self.equal, rows_equal) {
+            (true, 0) if *left_over > 0 => {
+                let rows = report::counted(*left_over, "row");
+                format!("nothing to compare: {rows} left over, and no other")
+            }
+            (true, 0) => "equal: neither side has a row with an id of the session".to_owned(),
+            (true, 1) => "equal: the one row there is, bit for bit".to_owned(),
+            (true, rows) => format!("equal: all {rows} rows, bit for bit"),
+            (false, _) => format!(
+                "not equal: {} not the same on both sides, {} equal",
+                is_or_are(*differing),
+                is_or_are(*rows_equal)
+            ),
         };
         if self.load_verified {
             text.push_str("; recorded: the load is verified");
         }
-        if self.left_over > 0 {
-            text.push_str(&format!("\nnot compared: {} rows that were left over", self.left_over));
+        if *left_over > 0 && (*rows_equal > 0 || !self.equal) {
+            let rows = report::counted(*left_over, "row");
+            text.push_str(&format!("\nnot compared: {rows} left over"));
         }
         for ListedDifference { id, difference } in &self.first_differences {
             text.push_str(&format!("\n  id {id}: {difference}"));
         }
         text
     }
+}
+
+fn is_or_are(rows: u64) -> String {
+    let verb = if rows == 1 { "is" } else { "are" };
+    format!("{} {verb}", report::counted(rows, "row"))
 }
