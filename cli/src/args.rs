@@ -368,7 +368,7 @@ impl FreshArgs {
 
     /// Says what an interruption leaves: nothing, where there is one transaction.
     pub(crate) fn told(&self, failure: Failure) -> Failure {
-        if self.fresh_table { failure.nothing_kept() } else { failure }
+        if self.fresh_table { failure.begins_anew("nothing was loaded") } else { failure }
     }
 }
 

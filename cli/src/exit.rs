@@ -156,6 +156,9 @@ impl From<InboxError> for Failure {
     }
 }
 
+/// Ends a hint to run a command again, unless it begins anew then.
+const KEPT: &str = ": what was finished is kept";
+
 /// What to do about errors that do not say it themselves.
 fn hint_for(error: &PipelineError) -> Option<&'static str> {
     Some(match error {
@@ -342,14 +345,15 @@ impl Failure {
         Self { exit, error, hint: Some("run the same command again to go on".to_owned()) }
     }
 
-    /// Of a run that a signal ended: corrects what is kept.
-    pub(crate) fn nothing_kept(self) -> Self {
-        if !matches!(self.exit, Exit::Interrupted | Exit::Terminated) {
-            return self;
+    /// Of a command that begins anew when it is run again: corrects what is said to be kept.
+    pub(crate) fn begins_anew(mut self, nothing: &str) -> Self {
+        if matches!(self.exit, Exit::Interrupted | Exit::Terminated) {
+            self.error = format!("stopped by a signal; {nothing}").into();
+            self.hint = Some("run the same command again to start over".to_owned());
+        } else if let Some(hint) = &mut self.hint {
+            *hint = hint.replace(KEPT, "");
         }
-        let error = "stopped by a signal; nothing was loaded".into();
-        let hint = Some("run the same command again to start over".to_owned());
-        Self { error, hint, ..self }
+        self
     }
 
     /// Adds what to do next, unless something closer to the cause has said it.

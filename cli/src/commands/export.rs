@@ -38,7 +38,8 @@ impl ExportArgs {
             let session = &context.session;
             let report = export(session, &ids, sender, &source, &self.out, workers, progress);
             report.await.map_err(Failure::from)
-        })?;
+        })
+        .map_err(|failure| failure.begins_anew("no file was written"))?;
         report::print(output, &report, took, || {
             let rate = report::rate(report.rows, report.share_bytes, took);
             let rows = report::counted(report.rows, "row");

@@ -39,7 +39,8 @@ impl MergeArgs {
         let (report, took) = run(output, |progress| async {
             let merged = merge(&context.session, packages, &self.out, workers, progress);
             merged.await.map_err(Failure::from)
-        })?;
+        })
+        .map_err(|failure| failure.begins_anew("no file was written"))?;
         report::write(&self.reports, &report, &report.leftovers)?;
         report::print(output, &report, took, || {
             let leftovers = report::leftovers(&context.session, &report.leftovers);

@@ -104,7 +104,8 @@ impl TuneArgs {
                 speed = Some(measured.map_err(failure)?);
             }
             Ok(self.report(machine, speed))
-        })?;
+        })
+        .map_err(|failure| failure.begins_anew("nothing was changed"))?;
         report::print(output, &report, took, || report.text())?;
         Ok(Exit::Done)
     }

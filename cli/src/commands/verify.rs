@@ -115,7 +115,8 @@ impl VerifyArgs {
             };
             let comparison = compared.map_err(Failure::from)?;
             Ok(PackagesComparison { comparison, leftovers: Leftovers::default() })
-        })?;
+        })
+        .map_err(|failure| failure.begins_anew("nothing was changed"))?;
         let mut report = VerifyReport::of(compared);
         if let (true, Some(mark), [table]) = (report.equal, mark, sides) {
             let against = if self.file.is_some() { "share file" } else { "packages" };

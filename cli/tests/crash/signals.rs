@@ -10,11 +10,15 @@ use crate::world::{Job, PARTS, World, contents, names, parts};
 /// What a shell sends, and what it is told.
 const SIGNALS: [(&str, i32); 2] = [("-INT", 130), ("-TERM", 143)];
 
+/// What a command that goes on says, and one that begins anew.
+const KEPT: &str = "what was finished is kept";
+const NO_FILE: &str = "no file was written";
+
 #[track_caller]
-fn assert_stops(mut job: Job, way: Way, (signal, code): (&str, i32)) {
+fn assert_stops(mut job: Job, way: Way, (signal, code): (&str, i32), kept: &str) {
     job.is_held_on(&way);
     job.signal(signal);
-    let run = job.finish().ends_with(code).says("stopped by a signal");
+    let run = job.finish().ends_with(code).says(&format!("stopped by a signal; {kept}"));
     run.says("run the same command again");
     // What the server waited for does not come: it ends its transaction.
     drop(way);
@@ -37,11 +41,11 @@ fn what_waits_for_a_database_is_stopped_by_a_signal() {
             scope.spawn(move || {
                 for bytes in [1, 900_000] {
                     let way = reading(0, bytes);
-                    assert_stops(world.start("0", &World::export(&way.url)), way, told);
+                    assert_stops(world.start("0", &World::export(&way.url)), way, told, NO_FILE);
                 }
                 let way = reading(2, 1);
                 let verify = ["verify", "--db-url", &way.url, "--db-url", &world.databases[2]];
-                assert_stops(world.start("2", &verify), way, told);
+                assert_stops(world.start("2", &verify), way, told, "nothing was changed");
             });
         }
         // Of the others, one waits for the other.
@@ -49,14 +53,14 @@ fn what_waits_for_a_database_is_stopped_by_a_signal() {
             let to = format!("stopped{}", told.0);
             for bytes in [1, 900_000] {
                 let way = reading(1, bytes);
-                assert_stops(world.start("1", &World::send(&way.url, "1", &to)), way, told);
+                assert_stops(world.start("1", &World::send(&way.url, "1", &to)), way, told, KEPT);
             }
         }
         for told in SIGNALS {
             let way = writing(900_000);
-            assert_stops(world.start("2", &World::rebuild(&way.url)), way, told);
+            assert_stops(world.start("2", &World::rebuild(&way.url)), way, told, KEPT);
             let way = writing(300_000);
-            assert_stops(world.start("2", &World::load(&way.url)), way, told);
+            assert_stops(world.start("2", &World::load(&way.url)), way, told, KEPT);
         }
     });
     assert_eq!(names(&world.path("files")), ["m.rsh"]);
@@ -79,9 +83,9 @@ fn what_waits_for_a_receiver_or_for_senders_is_stopped_by_a_signal() {
         let way = || Way::to_receiver(&receiver.address, Direction::ToServer, 900_000, End::Hold);
         let (one, other) = (way(), way());
         let upload = ["upload", "p0", "--server-url", &one.url];
-        assert_stops(world.start("0", &upload), one, told);
+        assert_stops(world.start("0", &upload), one, told, KEPT);
         let to = ["--db-url", &world.databases[1], "--server-url", &other.url];
-        assert_stops(world.start("1", &World::sender("send", "1", &to)), other, told);
+        assert_stops(world.start("1", &World::sender("send", "1", &to)), other, told, KEPT);
         for sender in 0..2 {
             let inbox = world.path(&format!("inbox-{number}/sender-{sender}"));
             assert!((parts(&inbox).len() as u64) < PARTS && !inbox.join("manifest.json").exists());

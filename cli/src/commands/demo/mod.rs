@@ -114,7 +114,8 @@ impl DemoArgs {
                 None => files::demo(&demo, &mut stages).await?,
             };
             Ok((equal, stages.done))
-        })?;
+        })
+        .map_err(|failure| failure.begins_anew("the demo is not finished"))?;
         let report =
             DemoReport { databases: with_databases, rows: self.rows as u64, equal, stages };
         report::print(output, &report, took, || report.text(self))?;
