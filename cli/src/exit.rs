@@ -207,6 +207,11 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
              session's rows from the table reshare_progress beside it, and give --on-conflict \
              replace"
         }
+        PipelineError::Load(LoadError::OtherSource { .. }) => {
+            "a session loads one delivery: go on with what it began with. Rows that this lacks come \
+             with a session of their own (`session new --ids-from`); --fresh-table --yes-truncate \
+             begins anew with an empty table"
+        }
         PipelineError::Load(LoadError::NotFresh { defect, .. }) => return fresh_hint(defect),
         PipelineError::Load(LoadError::OlderDelivered { .. }) => {
             "--allow-older replaces newer rows, too; nothing of this range was written"

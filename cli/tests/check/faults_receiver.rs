@@ -85,7 +85,7 @@ fn rights_that_a_receiver_lacks_are_told_with_the_grants() {
     // A load that was begun has made its table: to create it is no longer needed.
     let grants = "GRANT INSERT, UPDATE, DELETE ON \"SMPC_dev_2\".irises TO PUBLIC; \
         CREATE TABLE \"SMPC_dev_2\".reshare_progress (fingerprint bytea, first_id bigint, \
-        last_id bigint, rows bigint, digest bytea, leftovers jsonb, loaded_at timestamptz)";
+        last_id bigint, rows bigint, digest bytea, source bytea, leftovers jsonb, loaded_at timestamptz)";
     world.sql(2, grants);
     let report = world.receiver_finds(&flags, &["rights", "loaded so far"]);
     line(&report, "rights", "not_ok").says("\"reshare_progress\"");

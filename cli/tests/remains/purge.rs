@@ -42,7 +42,7 @@ fn nothing_is_removed_before_the_load_is_verified_and_after_more_is_loaded() {
     world.verified();
     // A range that is loaded afterwards was not compared.
     let copy = "INSERT INTO \"SMPC_dev_2\".reshare_progress \
-        SELECT fingerprint, 900, 901, 0, digest, leftovers FROM \"SMPC_dev_2\".reshare_progress \
+        SELECT fingerprint, 900, 901, 0, digest, source, leftovers FROM \"SMPC_dev_2\".reshare_progress \
         LIMIT 1";
     world.sql(copy);
     world.keeps_all(&things, "or more were loaded since");

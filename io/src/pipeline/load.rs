@@ -16,7 +16,8 @@ use super::rows_digest::rows_digest;
 use super::sweep::segments_left;
 use super::workers::{Target, Workers};
 use super::writing::{Writer, Writing, begin_fresh};
-use crate::postgres::load::{Loader, OnConflict};
+use crate::postgres::load::{LoadOptions, Loader, OnConflict};
+use crate::postgres::load_source::LoadSource;
 use crate::postgres::progress::Leftovers;
 use crate::postgres::write::Written;
 use crate::session::Session;
@@ -54,8 +55,9 @@ pub async fn load(
     let file = Arc::new(open_checked(path, expected, &progress).await?);
     let source = &target.source;
     let fingerprint = session.fingerprint();
-    let mut loader =
-        Loader::open(&source.database, &source.table, fingerprint, target.options).await?;
+    let digest = LoadSource::ShareFile(file.header().digest);
+    let options = LoadOptions { source: Some(digest), ..target.options };
+    let mut loader = Loader::open(&source.database, &source.table, fingerprint, options).await?;
     let on_conflict = target.options.on_conflict;
     let mut ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
     let is_done = ranges.is_empty() && !loader.loaded().is_empty();

@@ -14,6 +14,7 @@ use super::error::PipelineError;
 use super::pool::PooledBatch;
 use super::sweep::{HeldRows, PartRef};
 use crate::package::{Package, PackageExpectations, PartEntry, read_manifest};
+use crate::postgres::load_source::LoadSource;
 use crate::session::{IdList, Session, SessionIds, SessionTrust};
 use crate::share_file::RowPrefix;
 
@@ -94,6 +95,14 @@ impl Packages {
             self.ids = Ids::List(list.ids().into());
         }
         self
+    }
+
+    /// What a load records of both.
+    pub(crate) fn load_source(&self) -> LoadSource {
+        LoadSource::Packages(self.packages.each_ref().map(|package| {
+            let manifest = package.manifest();
+            (manifest.content().sender, manifest.package_digest())
+        }))
     }
 
     /// Refuses rows that the session is not about.

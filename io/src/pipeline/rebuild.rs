@@ -19,7 +19,7 @@ use super::rows_digest::rows_digest;
 use super::sweep::segments_left;
 use super::workers::{Target, Workers};
 use super::writing::{Writer, Writing, begin_fresh};
-use crate::postgres::load::{Loader, OnConflict};
+use crate::postgres::load::{LoadOptions, Loader, OnConflict};
 use crate::postgres::progress::Leftovers;
 use crate::postgres::write::Written;
 use crate::session::Session;
@@ -56,8 +56,8 @@ pub async fn rebuild(
     let workers = workers.within_parts_of(session);
     progress.begin("connect", 0);
     let (source, fingerprint) = (&target.source, session.fingerprint());
-    let mut loader =
-        Loader::open(&source.database, &source.table, fingerprint, target.options).await?;
+    let options = LoadOptions { source: Some(packages.load_source()), ..target.options };
+    let mut loader = Loader::open(&source.database, &source.table, fingerprint, options).await?;
     let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
     let mut segments = segments_left(packages.bounds(), &done);
     progress.begin("check", 0);

@@ -37,7 +37,7 @@ pub(crate) async fn begin_fresh(
     is_done: bool,
 ) -> Result<Option<FreshTable>, PipelineError> {
     let OnConflict::FreshTable { truncate } = on_conflict else { return Ok(None) };
-    if is_done {
+    if is_done && !loader.starts_over() {
         return Ok(None);
     }
     let fresh = loader.fresh_table(truncate).await?;

@@ -16,6 +16,7 @@ use super::connect::Database;
 use super::error::DatabaseError;
 use super::export::close;
 use super::load_error::{LOCK_NOT_AVAILABLE, LoadError};
+use super::load_source::LoadSource;
 use super::progress::{Leftovers, Progress};
 use super::table::Table;
 use super::verified::forget_all;
@@ -37,6 +38,8 @@ pub(super) struct Fresh<'a> {
     pub(super) progress: &'a Progress,
     /// Whether rows that are there may be removed.
     pub(super) truncate: bool,
+    /// What the rows are from.
+    pub(super) source: Option<LoadSource>,
     /// Whether the session has recorded ranges, which are then forgotten.
     pub(super) has_records: bool,
     pub(super) lock_wait: Duration,
@@ -61,7 +64,8 @@ impl Fresh<'_> {
         // Of an empty table, too: only rows of a new file may be frozen at once.
         let sql = format!("TRUNCATE ONLY {}", name.sql());
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.map_err(failed)?;
-        let work = Work::new(Arc::clone(self.table), self.progress.clone(), CopyMode::Freeze);
+        let work =
+            Work::new(Arc::clone(self.table), self.progress.clone(), CopyMode::Freeze, self.source);
         Ok(FreshTable { work, connection: Some(connection) })
     }
 

@@ -13,6 +13,7 @@ use super::error::DatabaseError;
 use super::export::close;
 use super::fresh::{Fresh, FreshTable};
 use super::load_error::{LOCK_NOT_AVAILABLE, LoadError};
+use super::load_source::LoadSource;
 use super::progress::{LoadedRange, Progress};
 use super::schema::{compressed_columns, storage_sql};
 use super::stored::present_ids;
@@ -44,11 +45,14 @@ pub struct LoadOptions {
     pub on_conflict: OnConflict,
     /// How long to wait while another process loads the same session into the same table.
     pub lock_wait: Duration,
+    /// What the rows are from, where the caller knows: recorded with each range, and a session
+    /// that has loaded ranges from something else is refused.
+    pub source: Option<LoadSource>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { on_conflict: OnConflict::Error, lock_wait: Duration::from_secs(60) }
+        Self { on_conflict: OnConflict::Error, lock_wait: Duration::from_secs(60), source: None }
     }
 }
 
@@ -93,7 +97,9 @@ impl Loader {
         }
         let loaded = progress.loaded(&mut control).await.map_err(failed)?;
         check_still_there(&mut control, spec, &loaded).await?;
-        Ok(Self { database: database.clone(), table, progress, options, control, loaded })
+        let loader = Self { database: database.clone(), table, progress, options, control, loaded };
+        loader.check_source()?;
+        Ok(loader)
     }
 
     /// As [`Loader::open`], without making the progress table and on a connection that changes
@@ -139,8 +145,34 @@ impl Loader {
             self.database.clone(),
             Arc::clone(&self.table),
             self.progress.clone(),
-            self.options.on_conflict,
+            self.options,
         )
+    }
+
+    /// Whether what the session has loaded is from something else and is to be removed.
+    #[must_use]
+    pub fn starts_over(&self) -> bool {
+        matches!(self.options.on_conflict, OnConflict::FreshTable { truncate: true })
+            && self.other_source().is_some()
+    }
+
+    /// Refuses to go on with other packages or another share file than ranges are recorded from.
+    fn check_source(&self) -> Result<(), LoadError> {
+        match self.other_source() {
+            Some((range, changed)) if !self.starts_over() => Err(LoadError::OtherSource {
+                table: self.table.spec().name().clone(),
+                range: range.ids,
+                loaded_at: range.loaded_at,
+                changed,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first range that was loaded from something else, and what is another now.
+    fn other_source(&self) -> Option<(&LoadedRange, String)> {
+        let source = self.options.source?;
+        self.loaded.iter().find_map(|range| Some((range, source.differing(&range.source)?)))
     }
 
     /// Empties the target and forgets what the session has loaded, in a transaction that is still
@@ -155,6 +187,7 @@ impl Loader {
             table: &self.table,
             progress: &self.progress,
             truncate,
+            source: self.options.source,
             has_records: !self.loaded.is_empty(),
             lock_wait: self.options.lock_wait,
         };
@@ -328,6 +361,7 @@ mod tests {
             ids: range(first, last),
             rows: 1,
             digest: [0; 32],
+            source: vec![],
             leftovers: Leftovers::default(),
             loaded_at: OffsetDateTime::UNIX_EPOCH,
         };

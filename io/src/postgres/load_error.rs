@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reshare_engine::ids::IdRange;
 use reshare_engine::rows::AgreeValue;
+use time::OffsetDateTime;
 
 use super::connect::ConnectError;
 use super::copy::EncodeError;
@@ -11,6 +12,7 @@ use super::error::DatabaseError;
 use super::fresh::NotFresh;
 use super::schema::SchemaError;
 use super::table::{NameError, TableName};
+use crate::timestamp::Timestamp;
 
 /// Why a load stops. Nothing of the range at hand is then in the table.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +128,21 @@ pub enum LoadError {
         /// The range that was loaded.
         recorded: IdRange,
     },
+    /// The session has loaded ranges from something else, and a session is about one delivery.
+    #[error(
+        "table {table}: since this session loaded ids {range} at {}, {changed}",
+        second(.loaded_at)
+    )]
+    OtherSource {
+        /// The table.
+        table: TableName,
+        /// The first such range.
+        range: IdRange,
+        /// When it was loaded.
+        loaded_at: OffsetDateTime,
+        /// What is another now.
+        changed: String,
+    },
     /// Rows were deleted after they were loaded.
     #[error(
         "table {table}: this session has loaded {recorded} rows into ids {range}, but {found} are there"
@@ -201,6 +218,11 @@ fn count(ids: &[i64]) -> String {
 fn list(ids: &[i64]) -> String {
     let shown: Vec<_> = ids.iter().take(LISTED_IDS).map(i64::to_string).collect();
     shown.join(", ")
+}
+
+/// A time to the second, in UTC.
+fn second(time: &OffsetDateTime) -> String {
+    Timestamp::from(*time).to_string()
 }
 
 fn show(value: &AgreeValue) -> String {

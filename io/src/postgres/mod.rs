@@ -12,6 +12,7 @@ pub mod export;
 pub mod fresh;
 pub mod load;
 pub mod load_error;
+pub mod load_source;
 mod pgpass;
 pub mod plan;
 pub mod progress;

@@ -63,6 +63,8 @@ pub struct LoadedRange {
     pub rows: u64,
     /// The caller's digest of their content.
     pub digest: [u8; 32],
+    /// The digests of what it was loaded from: see [`super::load_source::LoadSource`]. Empty if nobody said.
+    pub source: Vec<u8>,
     /// The rows of the range that were not rebuilt.
     pub leftovers: Leftovers,
     /// When, by the server's clock.
@@ -88,7 +90,7 @@ pub(super) enum Recorded {
 }
 
 const COLUMNS: &str = "first_id, last_id, rows, digest, leftovers::text, \
-    (extract(epoch FROM loaded_at) * 1000000)::bigint";
+    (extract(epoch FROM loaded_at) * 1000000)::bigint, source";
 
 impl Progress {
     pub(super) fn of(target: &TableName, fingerprint: Fingerprint) -> Result<Self, NameError> {
@@ -121,6 +123,7 @@ impl Progress {
                  last_id bigint NOT NULL CHECK (last_id >= first_id), \
                  rows bigint NOT NULL CHECK (rows >= 0), \
                  digest bytea NOT NULL, \
+                 source bytea NOT NULL, \
                  leftovers jsonb NOT NULL, \
                  loaded_at timestamptz NOT NULL DEFAULT now(), \
                  PRIMARY KEY (fingerprint, first_id)); \
@@ -163,8 +166,8 @@ impl Progress {
         let leftovers = serde_json::to_string(&range.leftovers)
             .map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
         let sql = format!(
-            "INSERT INTO {} (fingerprint, first_id, last_id, rows, digest, leftovers) \
-             VALUES ($1, $2, $3, $4, $5, $6::text::jsonb) ON CONFLICT DO NOTHING",
+            "INSERT INTO {} (fingerprint, first_id, last_id, rows, digest, leftovers, source) \
+             VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7) ON CONFLICT DO NOTHING",
             self.table
         );
         let query = sqlx::query(AssertSqlSafe(sql))
@@ -173,7 +176,8 @@ impl Progress {
             .bind(range.ids.last())
             .bind(range.rows.cast_signed())
             .bind(&range.digest[..])
-            .bind(leftovers);
+            .bind(leftovers)
+            .bind(&range.source);
         let inserted = query.execute(&mut *connection).await?.rows_affected() == 1;
         let Some(other) = self.overlapping(connection, range.ids, inserted).await? else {
             return Ok(Recorded::New);
@@ -221,6 +225,7 @@ fn loaded_range(row: &PgRow) -> Result<LoadedRange, DatabaseError> {
         ids,
         rows: u64::try_from(rows).map_err(|_| bad("number of rows"))?,
         digest: digest.try_into().map_err(|_| bad("digest"))?,
+        source: row.try_get(6)?,
         leftovers: serde_json::from_str(leftovers).map_err(|_| bad("leftovers"))?,
         loaded_at: loaded_at.map_err(|_| bad("time"))?,
     })

@@ -11,8 +11,9 @@ use time::OffsetDateTime;
 use super::connect::Database;
 use super::copy::Encoder;
 use super::export::{array_literal, close};
-use super::load::OnConflict;
+use super::load::{LoadOptions, OnConflict};
 use super::load_error::{LISTED_IDS, LoadError};
+use super::load_source::LoadSource;
 use super::progress::{Leftovers, LoadedRange, Progress, Recorded};
 use super::stored::{IDS_PER_QUERY, StoredRow, present_ids, stored_rows};
 use super::table::{Table, TableName};
@@ -41,6 +42,7 @@ pub(super) struct Work {
     table: Arc<Table>,
     progress: Progress,
     mode: CopyMode,
+    source: Option<LoadSource>,
     encoder: Encoder,
 }
 
@@ -58,9 +60,10 @@ impl RangeWriter {
         database: Database,
         table: Arc<Table>,
         progress: Progress,
-        on_conflict: OnConflict,
+        options: LoadOptions,
     ) -> Self {
-        let work = Work::new(table, progress, CopyMode::Beside(on_conflict));
+        let mode = CopyMode::Beside(options.on_conflict);
+        let work = Work::new(table, progress, mode, options.source);
         Self { database, work, connection: None }
     }
 
@@ -103,9 +106,14 @@ impl RangeWriter {
 }
 
 impl Work {
-    pub(super) fn new(table: Arc<Table>, progress: Progress, mode: CopyMode) -> Self {
+    pub(super) fn new(
+        table: Arc<Table>,
+        progress: Progress,
+        mode: CopyMode,
+        source: Option<LoadSource>,
+    ) -> Self {
         let encoder = Encoder::new(Arc::clone(&table));
-        Self { table, progress, mode, encoder }
+        Self { table, progress, mode, source, encoder }
     }
 
     pub(super) fn name(&self) -> &TableName {
@@ -124,7 +132,8 @@ impl Work {
         // The server puts its own time.
         let loaded_at = OffsetDateTime::UNIX_EPOCH;
         let (rows, leftovers) = (rows.len() as u64, leftovers.clone());
-        Ok(LoadedRange { ids, rows, digest, leftovers, loaded_at })
+        let source = self.source.map(LoadSource::to_bytes).unwrap_or_default();
+        Ok(LoadedRange { ids, rows, digest, source, leftovers, loaded_at })
     }
 
     async fn transaction(

@@ -7,6 +7,7 @@ mod fresh;
 mod gate;
 mod leftovers;
 mod model;
+mod other_deliveries;
 mod packing;
 mod refusals;
 mod resending;

@@ -26,7 +26,7 @@ const REPLACE: LoadOptions = replace(false);
 
 const fn replace(allow_older: bool) -> LoadOptions {
     let on_conflict = OnConflict::Replace { allow_older };
-    LoadOptions { on_conflict, lock_wait: Duration::from_secs(60) }
+    LoadOptions { on_conflict, lock_wait: Duration::from_secs(60), source: None }
 }
 
 const OTHER_SESSION: Fingerprint = Fingerprint([8; 32]);
