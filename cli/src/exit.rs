@@ -207,6 +207,10 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
              session's rows from the table reshare_progress beside it, and give --on-conflict \
              replace"
         }
+        PipelineError::Load(LoadError::TurnLost { .. }) => {
+            "somebody ended it, or the server failed over: run the same command again. A pooler in \
+             front of the server must keep sessions (pool_mode = session). What was finished is kept"
+        }
         PipelineError::Load(LoadError::OtherSource { .. }) => {
             "a session loads one delivery: go on with what it began with. Rows that this lacks come \
              with a session of their own (`session new --ids-from`); --fresh-table --yes-truncate \

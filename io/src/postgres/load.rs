@@ -9,15 +9,15 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::connect::Database;
-use super::error::DatabaseError;
 use super::export::close;
 use super::fresh::{Fresh, FreshTable};
-use super::load_error::{LOCK_NOT_AVAILABLE, LoadError};
+use super::load_error::LoadError;
 use super::load_source::LoadSource;
 use super::progress::{LoadedRange, Progress};
 use super::schema::{compressed_columns, storage_sql};
 use super::stored::present_ids;
-use super::table::{Table, TableName, TableSpec};
+use super::table::{Table, TableSpec};
+use super::turn::Turn;
 use super::write::RangeWriter;
 
 /// What to do about rows that are in the target already and were not loaded by this session.
@@ -64,6 +64,7 @@ pub struct Loader {
     table: Arc<Table>,
     progress: Progress,
     options: LoadOptions,
+    turn: Turn,
     control: PgConnection,
     loaded: Vec<LoadedRange>,
 }
@@ -82,7 +83,7 @@ impl Loader {
     ) -> Result<Self, LoadError> {
         let mut control = database.connect().await?;
         let table = Arc::new(Table::inspect(&mut control, spec).await?);
-        lock(&mut control, spec.name(), fingerprint, options.lock_wait).await?;
+        let turn = Turn::wait(&mut control, spec.name(), fingerprint, options.lock_wait).await?;
         let progress = Progress::of(spec.name(), fingerprint)?;
         let failed = |source| LoadError::Database { table: spec.name().clone(), source };
         progress.create(&mut control).await.map_err(failed)?;
@@ -97,7 +98,8 @@ impl Loader {
         }
         let loaded = progress.loaded(&mut control).await.map_err(failed)?;
         check_still_there(&mut control, spec, &loaded).await?;
-        let loader = Self { database: database.clone(), table, progress, options, control, loaded };
+        let loader =
+            Self { database: database.clone(), table, progress, options, turn, control, loaded };
         loader.check_source()?;
         Ok(loader)
     }
@@ -115,7 +117,7 @@ impl Loader {
     ) -> Result<Self, LoadError> {
         let mut control = database.connect_read_only().await?;
         let table = Arc::new(Table::inspect(&mut control, spec).await?);
-        lock(&mut control, spec.name(), fingerprint, Duration::ZERO).await?;
+        let turn = Turn::wait(&mut control, spec.name(), fingerprint, Duration::ZERO).await?;
         let progress = Progress::of(spec.name(), fingerprint)?;
         let failed = |source| LoadError::Database { table: spec.name().clone(), source };
         let mut loaded = vec![];
@@ -123,7 +125,7 @@ impl Loader {
             loaded = progress.loaded(&mut control).await.map_err(failed)?;
         }
         check_still_there(&mut control, spec, &loaded).await?;
-        Ok(Self { database: database.clone(), table, progress, options, control, loaded })
+        Ok(Self { database: database.clone(), table, progress, options, turn, control, loaded })
     }
 
     /// The table with its real types.
@@ -146,6 +148,7 @@ impl Loader {
             Arc::clone(&self.table),
             self.progress.clone(),
             self.options,
+            self.turn,
         )
     }
 
@@ -241,49 +244,6 @@ impl Loader {
     /// Gives the lock back and says goodbye to the server.
     pub async fn close(self) {
         close(self.control).await;
-    }
-}
-
-/// The key of an advisory lock: the same for the same words, in every process.
-pub(super) fn advisory_key(words: &[&str]) -> i64 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(b"reshare/advisory-lock");
-    for word in words {
-        hasher.update(&(word.len() as u64).to_le_bytes());
-        hasher.update(word.as_bytes());
-    }
-    let mut key = [0; 8];
-    hasher.finalize_xof().fill(&mut key);
-    i64::from_le_bytes(key)
-}
-
-async fn lock(
-    control: &mut PgConnection,
-    table: &TableName,
-    fingerprint: Fingerprint,
-    wait: Duration,
-) -> Result<(), LoadError> {
-    let failed = |error| LoadError::database(table, error);
-    let key = advisory_key(&[&table.sql(), &fingerprint.to_string()]);
-    let locked = sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_lock($1)").bind(key);
-    if locked.fetch_one(&mut *control).await.map_err(failed)? {
-        return Ok(());
-    }
-    // In milliseconds; 0 would mean for ever.
-    let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX).max(1);
-    tracing::warn!(%table, "another process loads this session into this table: waiting for it");
-    let sql = format!(
-        "SET lock_timeout = {wait_ms}; SELECT pg_catalog.pg_advisory_lock('{key}'::bigint); \
-         SET lock_timeout = 0"
-    );
-    match sqlx::raw_sql(AssertSqlSafe(sql)).execute(control).await {
-        Ok(_) => Ok(()),
-        Err(error) => match DatabaseError::from(error) {
-            error if error.code() == Some(LOCK_NOT_AVAILABLE) => {
-                Err(LoadError::Busy { table: table.clone(), waited: wait })
-            }
-            source => Err(LoadError::Database { table: table.clone(), source }),
-        },
     }
 }
 
@@ -393,10 +353,5 @@ mod tests {
         let done = loaded(&[(-5, -1), (5, 9)]);
         let hits: Vec<i64> = (-7..12).filter(|id| is_loaded(&done, *id)).collect();
         assert_eq!(hits, [-5, -4, -3, -2, -1, 5, 6, 7, 8, 9]);
-    }
-
-    #[test]
-    fn keys_of_locks_do_not_run_words_together() {
-        assert_ne!(advisory_key(&["ab", "c"]), advisory_key(&["a", "bc"]));
     }
 }

@@ -38,6 +38,12 @@ pub enum LoadError {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// The connection that keeps other processes out is gone.
+    #[error("table {table}: the connection that keeps other loads of this session out has ended")]
+    TurnLost {
+        /// The table.
+        table: TableName,
+    },
     /// The delivered rows are not ascending ids of the range.
     #[error("table {table}: id {id} is out of order or outside of the range {range}")]
     MisplacedRow {
@@ -187,7 +193,7 @@ impl LoadError {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Busy { .. } => false,
+            Self::Connect(_) | Self::Busy { .. } | Self::TurnLost { .. } => false,
             Self::Schema(error) => error.is_refusal(),
             Self::NotFresh { defect, .. } => defect.is_refusal(),
             Self::Database { source, .. } => source.is_about_data(),

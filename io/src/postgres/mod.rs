@@ -19,5 +19,6 @@ pub mod progress;
 pub mod schema;
 mod stored;
 pub mod table;
+mod turn;
 pub mod verified;
 pub mod write;

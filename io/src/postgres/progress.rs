@@ -114,7 +114,7 @@ impl Progress {
             return Ok(());
         }
         // Two that find it missing would collide in the catalog: one after the other.
-        let lock = super::load::advisory_key(&["create", &self.schema]);
+        let lock = super::turn::advisory_key(&["create", &self.schema]);
         let sql = format!(
             "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({lock}); \
              CREATE TABLE IF NOT EXISTS {} (\

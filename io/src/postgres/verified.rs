@@ -98,7 +98,7 @@ pub async fn record_verified(
     let table = target.beside(VERIFIED_TABLE)?.sql();
     let mut connection = database.connect().await?;
     if !exists(&mut connection, &table).await.map_err(failed)? {
-        let lock = super::load::advisory_key(&["create", target.schema()]);
+        let lock = super::turn::advisory_key(&["create", target.schema()]);
         let sql = format!(
             "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({lock}); \
              CREATE TABLE IF NOT EXISTS {table} (\

@@ -17,6 +17,7 @@ use super::load_source::LoadSource;
 use super::progress::{Leftovers, LoadedRange, Progress, Recorded};
 use super::stored::{IDS_PER_QUERY, StoredRow, present_ids, stored_rows};
 use super::table::{Table, TableName};
+use super::turn::Turn;
 
 /// A connection that writes ranges.
 ///
@@ -25,6 +26,7 @@ use super::table::{Table, TableName};
 pub struct RangeWriter {
     database: Database,
     work: Work,
+    turn: Turn,
     connection: Option<PgConnection>,
 }
 
@@ -61,10 +63,11 @@ impl RangeWriter {
         table: Arc<Table>,
         progress: Progress,
         options: LoadOptions,
+        turn: Turn,
     ) -> Self {
         let mode = CopyMode::Beside(options.on_conflict);
         let work = Work::new(table, progress, mode, options.source);
-        Self { database, work, connection: None }
+        Self { database, work, turn, connection: None }
     }
 
     /// Writes the rows of a range and records it, in one transaction.
@@ -92,7 +95,7 @@ impl RangeWriter {
             Some(connection) => connection,
             None => self.database.connect().await?,
         };
-        let written = self.work.transaction(&mut connection, &record, rows).await?;
+        let written = self.work.transaction(&mut connection, self.turn, &record, rows).await?;
         self.connection = Some(connection);
         Ok(written)
     }
@@ -139,10 +142,15 @@ impl Work {
     async fn transaction(
         &mut self,
         connection: &mut PgConnection,
+        turn: Turn,
         record: &LoadedRange,
         rows: &Rows<'_>,
     ) -> Result<Written, LoadError> {
         self.run(connection, "BEGIN").await?;
+        let failed = |error| LoadError::database(self.name(), error);
+        if !turn.lasts(connection).await.map_err(failed)? {
+            return Err(LoadError::TurnLost { table: self.name().clone() });
+        }
         let written = self.write_new(connection, record, rows).await?;
         match written {
             Written::Now => self.run(connection, "COMMIT").await?,

@@ -349,6 +349,30 @@ async fn a_second_process_waits_for_its_turn_or_gives_up() {
     assert_eq!(second.loaded().len(), 1);
 }
 
+#[tokio::test]
+async fn a_load_that_no_longer_keeps_others_out_ends() {
+    let mut place = Place::with_table().await;
+    let loader = place.loader(LoadOptions::default()).await;
+    let mut writer = loader.writer();
+    let write = small_rows(&[1]);
+    writer.write(span(&write), &write.rows(), [1; 32], &none()).await.expect("writes");
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    place.run(end).await;
+    let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' \
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while place.number(held).await > 0 {}
+    let rows = small_rows(&[2]);
+    let error = writer.write(span(&rows), &rows.rows(), [1; 32], &none()).await;
+    let error = error.expect_err("the lock is gone");
+    assert!(matches!(error, LoadError::TurnLost { .. }) && !error.is_refusal(), "{error}");
+    // Another process goes on.
+    let next = place.loader(LoadOptions::default()).await;
+    assert_eq!(next.loaded().len(), 1);
+    next.writer().write(span(&rows), &rows.rows(), [1; 32], &none()).await.expect("writes");
+    assert_same(&table(&place, 2).await, &small_rows(&[1, 2]));
+}
+
 /// A table of two full-size iris rows, moved through triggers.
 #[tokio::test]
 async fn triggers_of_an_iris_table_leave_delivered_versions_alone() {
