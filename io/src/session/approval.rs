@@ -5,8 +5,6 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
 use serde::{Deserialize, Serialize};
@@ -15,7 +13,9 @@ use time::{Duration, OffsetDateTime};
 use super::approval_error::ApprovalError;
 use super::{Session, SessionTrust, parse_fingerprint};
 use crate::input_file::read_input;
-use crate::keys::certificate::{CertificateChain, PartyCertificate, Purpose, SignatureContext};
+use crate::keys::certificate::{
+    CertificateChain, PartyCertificate, Purpose, SignatureContext, SignedDocument,
+};
 use crate::timestamp::Timestamp;
 
 /// How far another party's clock may be ahead of this machine's.
@@ -47,15 +47,6 @@ struct Statement {
     fingerprint: String,
     party: u64,
     approved_at: Timestamp,
-}
-
-/// The file, field by field in canonical order.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    statement: Statement,
-    signature: String,
-    chain: String,
 }
 
 impl Approval {
@@ -124,18 +115,19 @@ impl Approval {
         if bytes.len() as u64 > Self::MAX_FILE_BYTES {
             return Err(ApprovalError::TooLarge { max: Self::MAX_FILE_BYTES });
         }
-        let document: Document = serde_json::from_slice(bytes).map_err(ApprovalError::Json)?;
-        let statement = document.statement;
+        let document: SignedDocument<Statement> =
+            serde_json::from_slice(bytes).map_err(ApprovalError::Json)?;
+        let statement = &document.statement;
         if statement.format != Self::FORMAT {
-            return Err(ApprovalError::Format { expected: Self::FORMAT, got: statement.format });
+            let got = statement.format.clone();
+            return Err(ApprovalError::Format { expected: Self::FORMAT, got });
         }
         let fingerprint = parse_fingerprint(&statement.fingerprint)?;
         let party = PartyId::try_from(statement.party).map_err(ApprovalError::UnknownParty)?;
-        let signature =
-            STANDARD.decode(&document.signature).map_err(|_| ApprovalError::NotCanonical)?;
-        let chain = CertificateChain::from_canonical_pem(document.chain.as_bytes())
-            .map_err(|source| ApprovalError::Certificate { party, source })?;
-        let approval = Self { statement, fingerprint, party, chain, signature };
+        let signature = document.signature().ok_or(ApprovalError::NotCanonical)?;
+        let chain = document.chain();
+        let chain = chain.map_err(|source| ApprovalError::Certificate { party, source })?;
+        let approval = Self { statement: document.statement, fingerprint, party, chain, signature };
         if approval.to_bytes()? != bytes {
             return Err(ApprovalError::NotCanonical);
         }
@@ -147,14 +139,8 @@ impl Approval {
     /// # Errors
     /// [`ApprovalError::Json`], which does not happen with what this type holds.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ApprovalError> {
-        let document = Document {
-            statement: self.statement.clone(),
-            signature: STANDARD.encode(&self.signature),
-            chain: self.chain.to_pem(),
-        };
-        let mut bytes = serde_json::to_vec(&document).map_err(ApprovalError::Json)?;
-        bytes.push(b'\n');
-        Ok(bytes)
+        let document = SignedDocument::new(self.statement.clone(), &self.signature, &self.chain);
+        document.to_bytes().map_err(ApprovalError::Json)
     }
 
     /// Verifies that a party of the session approved this very session.

@@ -7,6 +7,7 @@
 
 mod anchor;
 mod chain;
+mod document;
 mod error;
 mod extensions;
 mod party;
@@ -14,6 +15,7 @@ mod verify;
 
 pub use anchor::TrustAnchor;
 pub use chain::CertificateChain;
+pub(crate) use document::SignedDocument;
 pub use error::CertificateError;
 pub use extensions::{matches_name, names_in, not_after};
 pub use party::PartyCertificate;
