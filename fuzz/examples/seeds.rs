@@ -1,5 +1,5 @@
 //! Writes the valid inputs that a corpus begins with: `cargo run -p reshare-fuzz --example
-//! seeds -- fuzz/corpus`. Sessions and approvals come from the program itself.
+//! seeds -- fuzz/corpus`. Sessions, approvals and receipts come from the program itself.
 
 use std::error::Error;
 use std::fs;

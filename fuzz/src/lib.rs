@@ -8,6 +8,7 @@ pub mod approval;
 pub mod copy;
 pub mod manifest;
 pub mod part;
+pub mod receipt;
 pub mod sample;
 pub mod session;
 pub mod share_file;
@@ -16,11 +17,12 @@ pub mod share_file;
 pub type Check = fn(&[u8]);
 
 /// The names of all targets, with their checks.
-pub const TARGETS: [(&str, Check); 6] = [
+pub const TARGETS: [(&str, Check); 7] = [
     ("approval", approval::check),
     ("copy", copy::check),
     ("manifest", manifest::check),
     ("part", part::check),
+    ("receipt", receipt::check),
     ("session", session::check),
     ("share_file", share_file::check),
 ];

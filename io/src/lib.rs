@@ -13,6 +13,7 @@ pub mod pipeline;
 pub mod postgres;
 pub mod preflight;
 pub mod purge;
+pub mod receipt;
 pub mod session;
 pub mod share_file;
 pub mod timestamp;

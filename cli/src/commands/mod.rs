@@ -29,6 +29,7 @@ mod pack;
 mod pki;
 mod purge;
 mod rebuild;
+mod receipt;
 mod receive;
 mod seed;
 mod send;

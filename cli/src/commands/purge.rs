@@ -1,18 +1,22 @@
 //! `reshare purge`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use reshare_engine::party::PartyId;
 use reshare_io::exchange::InboxError;
 use reshare_io::package::{PackageError, Timestamp};
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::postgres::verified::load_state;
-use reshare_io::purge::{Purge, PurgeError, Thing};
+use reshare_io::purge::{Origin, Purge, PurgeError, Thing};
+use reshare_io::receipt::Compared;
 use reshare_io::session::{Session, parse_fingerprint};
 use serde::Serialize;
 
 use super::context::{Context, database, table_of};
-use crate::args::{OutputArgs, SessionArgs};
+use super::ledger::StateArgs;
+use super::receipt;
+use crate::args::{AuthorityArgs, OutputArgs, SessionArgs};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
 use crate::run::block_on;
@@ -56,6 +60,22 @@ pub(crate) struct PurgeArgs {
         conflicts_with_all = ["db_url", "db_schema"]
     )]
     receiver_verified: Option<String>,
+
+    /// Sender: the receipt that the receiver's `verify --receipt` signed. It must be about the
+    /// package named here, or else about what this sender's ledger has
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Whether the load was verified",
+        conflicts_with_all = ["db_url", "db_schema", "receiver_verified"]
+    )]
+    receipt: Option<PathBuf>,
+
+    #[command(flatten)]
+    authority: AuthorityArgs,
+
+    #[command(flatten)]
+    state: StateArgs,
 }
 
 /// What was removed, or would be.
@@ -74,7 +94,7 @@ impl PurgeArgs {
             return Err(Failure::usage("nothing is named: give --package, --file or --inbox"));
         }
         let purge = self.look(&session)?;
-        let verified = self.verified(&session, purge.things())?;
+        let verified = self.verified(&session, &purge)?;
         let things = match self.dry_run {
             true => purge.things().to_vec(),
             false => purge.remove().map_err(failure)?,
@@ -98,9 +118,13 @@ impl PurgeArgs {
     }
 
     /// Finds out whether the load was verified, and on whose word.
-    fn verified(&self, session: &Session, things: &[Thing]) -> Result<String, Failure> {
+    fn verified(&self, session: &Session, purge: &Purge) -> Result<String, Failure> {
+        if let Some(path) = &self.receipt {
+            return self.signed(session, path, purge);
+        }
         let Some(told) = &self.receiver_verified else { return self.recorded(session) };
-        if let Some(thing) = things.iter().find(|thing| thing.is_receivers) {
+        let is_receivers = |thing: &&Thing| thing.origin == Origin::Receiver;
+        if let Some(thing) = purge.things().iter().find(is_receivers) {
             let error = format!(
                 "{} is the receiver's ({}): --receiver-verified is for senders",
                 thing.path.display(),
@@ -116,6 +140,20 @@ impl PurgeArgs {
         Ok("the receiver's operator said so".to_owned())
     }
 
+    /// What the receiver has signed about it.
+    fn signed(&self, session: &Session, path: &Path, purge: &Purge) -> Result<String, Failure> {
+        let claimed = self.session.checks.party_id.map(PartyId::try_from).transpose();
+        let claimed = claimed.map_err(Failure::usage)?;
+        let local = (&self.authority, &self.state);
+        let receipt = receipt::check(session, path, local, purge, claimed)?;
+        let Compared { rows, left_over, .. } = receipt.compared();
+        let (receiver, at) = (receipt.receiver(), receipt.verified_at());
+        Ok(format!(
+            "{rows} rows equal to the packages, {left_over} left over, {at}: signed by party \
+             {receiver}"
+        ))
+    }
+
     /// What the receiver's database says of it.
     fn recorded(&self, session: &Session) -> Result<String, Failure> {
         let party = session.receiver().party;
@@ -125,7 +163,7 @@ impl PurgeArgs {
             let state = load_state(&database, table.name(), session.fingerprint()).await;
             state.map_err(|error| {
                 Failure::from(PipelineError::from(error))
-                    .hint("a sender gives --receiver-verified instead")
+                    .hint("a sender gives --receipt or --receiver-verified instead")
             })
         })?;
         if let Some(verified) = &state.verified {
@@ -142,7 +180,8 @@ impl PurgeArgs {
         };
         Err(Failure::refused(error).hint(
             "run `reshare verify` with both --package, or the merged --file, against this table \
-             first; a sender gives --receiver-verified, and packages without a row are removed by hand",
+             first; a sender gives --receipt or --receiver-verified, and packages without a row \
+             are removed by hand",
         ))
     }
 }

@@ -13,12 +13,16 @@ use reshare_io::pipeline::workers::Source;
 use reshare_io::postgres::compare::Difference;
 use reshare_io::postgres::progress::Leftovers;
 use reshare_io::postgres::verified::{LoadMark, VERIFIED_TABLE, load_state, record_verified};
+use reshare_io::receipt::Compared;
 use reshare_io::session::Session;
 use reshare_io::share_file::{self, Kind};
 use serde::Serialize;
 
 use super::context::{Context, database, table_of, workers};
-use crate::args::{AuthorityArgs, ConnectionArgs, OutputArgs, PackagesArgs, SessionArgs, WorkArgs};
+use super::receipt::ReceiptSigner;
+use crate::args::{
+    AuthorityArgs, CertificateArgs, ConnectionArgs, OutputArgs, PackagesArgs, SessionArgs, WorkArgs,
+};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
 use crate::run::{block_on, run};
@@ -56,8 +60,16 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE", env = "RESHARE_IDENTITY")]
     identity: Option<PathBuf>,
 
+    /// With --package: sign a receipt to this file when everything is equal, with the receiver's
+    /// certificate. A sender gives it to `purge`
+    #[arg(long, value_name = "FILE", requires = "packages")]
+    receipt: Option<PathBuf>,
+
     #[command(flatten)]
     authority: AuthorityArgs,
+
+    #[command(flatten)]
+    certificate: CertificateArgs,
 
     #[command(flatten)]
     connections: ConnectionArgs,
@@ -77,6 +89,8 @@ struct VerifyReport {
     left_over: u64,
     /// Whether this was recorded beside the table: it is what `purge` asks for.
     load_verified: bool,
+    /// The signed receipt, where one was asked for and everything is equal.
+    receipt: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,8 +103,10 @@ impl VerifyArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         let sides = self.sides(&context)?;
+        let signer = self.signer(&context.session)?;
         let workers = workers(self.connections.count(), &self.work);
         let packages = self.packages(&context)?;
+        let received = packages.as_ref().map(|packages| packages.received());
         let (context, sides) = (&context, sides.as_slice());
         let mark = self.load_mark(&context.session, sides)?;
         let (compared, took) = run(output, |progress| async move {
@@ -123,8 +139,23 @@ impl VerifyArgs {
             report.load_verified =
                 record(&context.session, table, mark, report.rows_equal, against);
         }
+        if let (true, Some(signer), Some(packages)) = (report.load_verified, &signer, received) {
+            let (rows, left_over) = (report.rows_equal, report.left_over);
+            let written = signer.write(&context.session, Compared { packages, rows, left_over })?;
+            report.receipt = Some(written.display().to_string());
+        }
         report::print(output, &report, took, || report.text())?;
+        if signer.is_some() && report.receipt.is_none() {
+            return Err(report.no_receipt());
+        }
         Ok(if report.equal { Exit::Done } else { Exit::Refused })
+    }
+
+    /// What a receipt is signed with, where one is asked for.
+    fn signer(&self, session: &Session) -> Result<Option<ReceiptSigner>, Failure> {
+        let open =
+            |path: &PathBuf| ReceiptSigner::open(session, path, &self.authority, &self.certificate);
+        self.receipt.as_ref().map(open).transpose()
     }
 
     /// The packages that the table is compared with, where there are any.
@@ -200,6 +231,18 @@ fn record(session: &Session, table: &Source, mark: LoadMark, rows: u64, against:
 }
 
 impl VerifyReport {
+    /// Why no receipt was signed although one was asked for.
+    fn no_receipt(&self) -> Failure {
+        if !self.equal {
+            let error = "no receipt is signed: the table differs from the packages";
+            return Failure::refused(error)
+                .hint("`reshare rebuild` loads what is missing; look at the rows that differ");
+        }
+        let error = "no receipt is signed: the load of this session is not recorded as verified";
+        Failure::refused(error)
+            .hint("give the role and the table that `rebuild` has loaded with; see the note above")
+    }
+
     fn of(compared: PackagesComparison) -> Self {
         let PackagesComparison { comparison, leftovers } = compared;
         let equal = comparison.is_equal();
@@ -218,6 +261,7 @@ impl VerifyReport {
             first_differences: comparison.first_differences.into_iter().map(listed).collect(),
             left_over: leftovers.len() as u64,
             load_verified: false,
+            receipt: None,
         }
     }
 
@@ -239,6 +283,9 @@ impl VerifyReport {
         };
         if self.load_verified {
             text.push_str("; recorded: the load is verified");
+        }
+        if let Some(path) = &self.receipt {
+            text.push_str(&format!("\nreceipt for both senders: {path}"));
         }
         if *left_over > 0 && (*rows_equal > 0 || !self.equal) {
             let rows = report::counted(*left_over, "row");

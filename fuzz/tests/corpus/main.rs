@@ -65,3 +65,11 @@ fn places(length: usize) -> Vec<usize> {
     places.dedup();
     places
 }
+
+#[test]
+fn the_corpus_begins_with_whole_receipts() {
+    for path in inputs("receipt") {
+        let receipt = reshare_io::receipt::UnverifiedReceipt::parse(&fs::read(&path).unwrap());
+        assert!(receipt.is_ok(), "{}: {receipt:?}", path.display());
+    }
+}

@@ -1,10 +1,10 @@
-//! Bytes that a manifest writes as lower-case hexadecimal digits.
+//! Bytes that manifests and receipts write as lower-case hexadecimal digits.
 
 use reshare_engine::fingerprint::Fingerprint;
 use serde::{Deserialize, Deserializer, Serializer, de};
 
 /// What is written as `2 * N` digits.
-pub(super) trait HexBytes<const N: usize>: Sized {
+pub(crate) trait HexBytes<const N: usize>: Sized {
     fn to_bytes(&self) -> [u8; N];
     fn from_bytes(bytes: [u8; N]) -> Self;
 }
@@ -39,7 +39,7 @@ impl HexBytes<32> for Fingerprint {
     }
 }
 
-pub(super) fn serialize<const N: usize, T: HexBytes<N>, S: Serializer>(
+pub(crate) fn serialize<const N: usize, T: HexBytes<N>, S: Serializer>(
     value: &T,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -47,7 +47,7 @@ pub(super) fn serialize<const N: usize, T: HexBytes<N>, S: Serializer>(
 }
 
 /// Takes exactly the digits that [`serialize`] writes: no upper case, no other length.
-pub(super) fn deserialize<'de, const N: usize, T: HexBytes<N>, D: Deserializer<'de>>(
+pub(crate) fn deserialize<'de, const N: usize, T: HexBytes<N>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     let text = String::deserialize(deserializer)?;

@@ -21,8 +21,6 @@ pub const MAX_MANIFEST_BYTES: u64 = 128 << 20;
 /// Parts whose manifest surely is not larger: an entry has 500 bytes at the most.
 pub const MAX_PARTS: usize = 250_000;
 
-const PACKAGE_DIGEST_CONTEXT: &[u8] = b"reshare/package-digest/1";
-
 /// One part, as the manifest lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartEntry {
@@ -155,6 +153,12 @@ impl UnverifiedManifest {
         self.totals
     }
 
+    /// BLAKE3 of the file.
+    #[must_use]
+    pub fn digest(&self) -> blake3::Hash {
+        blake3::hash(&self.bytes)
+    }
+
     /// Checks the manifest against the session, and its signature where the session uses
     /// certificates.
     ///
@@ -199,27 +203,16 @@ impl Manifest {
         self.totals
     }
 
-    /// Stands for what is in the package, however often its parts were sealed.
-    ///
-    /// Formula: BLAKE3 over a context string, the sender, and per part in order: first id, last
-    /// id (i64 LE), rows (u64 LE), content digest. Two ledgers never give the same.
-    #[must_use]
-    pub fn package_digest(&self) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(PACKAGE_DIGEST_CONTEXT).update(&[self.content.sender.index()]);
-        for part in self.parts() {
-            hasher.update(&part.ids.first().to_le_bytes());
-            hasher.update(&part.ids.last().to_le_bytes());
-            hasher.update(&part.rows.to_le_bytes());
-            hasher.update(part.content_digest.as_bytes());
-        }
-        hasher.finalize()
-    }
-
     /// The file's exact bytes: what a signature is over.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// BLAKE3 of the file.
+    #[must_use]
+    pub fn digest(&self) -> blake3::Hash {
+        blake3::hash(&self.bytes)
     }
 }
 

@@ -8,7 +8,7 @@ mod compression;
 mod directory;
 mod error;
 mod expectations;
-mod hex_bytes;
+pub(crate) mod hex_bytes;
 mod manifest;
 mod manifest_check;
 mod open;

@@ -15,6 +15,7 @@ use super::pool::PooledBatch;
 use super::sweep::{HeldRows, PartRef};
 use crate::package::{Package, PackageExpectations, PartEntry, read_manifest};
 use crate::postgres::load_source::LoadSource;
+use crate::receipt::ReceivedPackage;
 use crate::session::{IdList, Session, SessionIds, SessionTrust};
 use crate::share_file::RowPrefix;
 
@@ -99,10 +100,15 @@ impl Packages {
 
     /// What a load records of both.
     pub(crate) fn load_source(&self) -> LoadSource {
-        LoadSource::Packages(self.packages.each_ref().map(|package| {
-            let manifest = package.manifest();
-            (manifest.content().sender, manifest.package_digest())
-        }))
+        LoadSource::Packages(
+            self.received().map(|package| (package.sender, package.content_digest)),
+        )
+    }
+
+    /// What a receipt says of the two, the lower party's first.
+    #[must_use]
+    pub fn received(&self) -> [ReceivedPackage; 2] {
+        self.packages.each_ref().map(|package| ReceivedPackage::of(package.manifest()))
     }
 
     /// Refuses rows that the session is not about.

@@ -6,7 +6,7 @@ use reshare_engine::party::PartyId;
 /// load goes on with something else is found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadSource {
-    /// Two packages, the lower sender's first: see [`crate::package::Manifest::package_digest`].
+    /// Two packages, the lower sender's first: see [`crate::receipt::content_of_parts`].
     Packages([(PartyId, blake3::Hash); 2]),
     /// A share file, by the digest in its header.
     ShareFile(blake3::Hash),

@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use reshare_engine::party::PartyId;
 use serde::Serialize;
 
 use crate::durable;
@@ -21,8 +22,10 @@ use crate::session::Session;
 use crate::share_file::{self, Kind};
 
 mod error;
+mod received;
 
 pub use error::PurgeError;
+pub use received::{NotReceived, check_ledger};
 
 /// What is to be removed, looked at and not touched yet.
 #[derive(Debug, Default)]
@@ -44,9 +47,30 @@ pub struct Thing {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Whether only the receiver has such a thing.
+    /// Whose it is.
     #[serde(skip)]
-    pub is_receivers: bool,
+    pub origin: Origin,
+}
+
+/// Whose a thing is, and what a receipt can be held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Only the receiver has such a thing.
+    Receiver,
+    /// A package.
+    Package {
+        /// Who claims to have made it.
+        sender: PartyId,
+        /// BLAKE3 of its manifest.
+        manifest_digest: blake3::Hash,
+    },
+    /// A plain or blinded share file.
+    File {
+        /// Whose shares these are.
+        party: PartyId,
+        /// Its rows.
+        rows: u64,
+    },
 }
 
 #[derive(Debug)]
@@ -82,9 +106,13 @@ impl Purge {
         if metadata.nlink() > 1 {
             return Err(PurgeError::OtherNames { path });
         }
-        let is_receivers = header.spec.kind == Kind::Rebuilt;
-        let what = format!("share file ({})", header.spec.kind);
-        self.add(Step::File(path.clone()), path, what, (1, metadata.len()), is_receivers)
+        let spec = &header.spec;
+        let origin = match spec.kind {
+            Kind::Rebuilt => Origin::Receiver,
+            Kind::Plain | Kind::Blinded => Origin::File { party: spec.party, rows: spec.rows },
+        };
+        let what = format!("share file ({})", spec.kind);
+        self.add(Step::File(path.clone()), path, what, (1, metadata.len()), origin)
     }
 
     /// Adds a closed package of this session.
@@ -93,8 +121,10 @@ impl Purge {
     /// As [`Self::add_file`].
     pub fn add_package(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
         let path = plain(path);
-        let (step, sender, size) = package(session, &path)?;
-        self.add(step, path, format!("package of sender {sender}"), size, false)
+        let LookedAt { step, sender, manifest_digest, files, bytes } = package(session, &path)?;
+        let what = format!("package of sender {sender}");
+        let origin = Origin::Package { sender, manifest_digest };
+        self.add(step, path, what, (files, bytes), origin)
     }
 
     /// Adds an inbox of this session with both packages, which no receiver uses.
@@ -115,9 +145,9 @@ impl Purge {
                 let step = if metadata.is_dir() && list(&entry)?.is_empty() {
                     Step::Directory { path: entry, first: vec![], last: vec![] }
                 } else {
-                    let (step, _, size) = package(session, &entry)?;
-                    (files, bytes) = (files + size.0, bytes + size.1);
-                    step
+                    let package = package(session, &entry)?;
+                    (files, bytes) = (files + package.files, bytes + package.bytes);
+                    package.step
                 };
                 steps.push(step);
             } else if own.iter().any(|name| path.join(name) == entry) && metadata.is_file() {
@@ -130,7 +160,7 @@ impl Purge {
         // The file that says whose inbox it is goes last.
         let (last, first) = own.into_iter().partition(|name| !name.ends_with(".journal"));
         let step = Step::Directory { path: path.clone(), first, last };
-        self.add(step, path, "inbox".to_owned(), (files, bytes), true)
+        self.add(step, path, "inbox".to_owned(), (files, bytes), Origin::Receiver)
     }
 
     /// Removes everything, durable on return.
@@ -159,20 +189,29 @@ impl Purge {
         path: PathBuf,
         what: String,
         (files, bytes): (u64, u64),
-        is_receivers: bool,
+        origin: Origin,
     ) -> Result<(), PurgeError> {
         let overlaps = |other: &Path| path.starts_with(other) || other.starts_with(&path);
         if self.things.iter().any(|thing| overlaps(&thing.path)) {
             return Err(PurgeError::Twice { path });
         }
         self.steps.push(step);
-        self.things.push(Thing { path, what, files, bytes, is_receivers });
+        self.things.push(Thing { path, what, files, bytes, origin });
         Ok(())
     }
 }
 
-/// Looks at a package; returns how to remove it, its sender, its files and their bytes.
-fn package(session: &Session, path: &Path) -> Result<(Step, u8, (u64, u64)), PurgeError> {
+/// A package that was looked at.
+struct LookedAt {
+    step: Step,
+    sender: PartyId,
+    manifest_digest: blake3::Hash,
+    files: u64,
+    bytes: u64,
+}
+
+/// Looks at a package.
+fn package(session: &Session, path: &Path) -> Result<LookedAt, PurgeError> {
     check_directory(path)?;
     let manifest = read_manifest(path)?;
     let claims = manifest.claims();
@@ -199,7 +238,8 @@ fn package(session: &Session, path: &Path) -> Result<(Step, u8, (u64, u64)), Pur
     }
     let last = vec![MANIFEST_NAME.to_owned()];
     let step = Step::Directory { path: path.to_owned(), first, last };
-    Ok((step, claims.sender.index(), (files, bytes)))
+    let (sender, manifest_digest) = (claims.sender, manifest.digest());
+    Ok(LookedAt { step, sender, manifest_digest, files, bytes })
 }
 
 /// Without a slash at the end, behind which a symbolic link would be followed.

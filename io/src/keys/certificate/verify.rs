@@ -30,6 +30,8 @@ pub enum SignatureContext {
     Manifest,
     /// A party's approval of a session.
     Approval,
+    /// The receiver's word that what it loaded is what was delivered.
+    Receipt,
 }
 
 impl SignatureContext {
@@ -39,6 +41,7 @@ impl SignatureContext {
         match self {
             Self::Manifest => b"reshare/v1/manifest\0",
             Self::Approval => b"reshare/v1/approval\0",
+            Self::Receipt => b"reshare/v1/receipt\0",
         }
     }
 

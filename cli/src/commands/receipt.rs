@@ -1,0 +1,159 @@
+//! The receiver's receipt: how `verify` signs it, and how a sender's `purge` reads it.
+
+use std::path::{Path, PathBuf};
+
+use reshare_engine::party::PartyId;
+use reshare_io::durable;
+use reshare_io::keys::certificate::PartyCertificate;
+use reshare_io::ledger::Ledger;
+use reshare_io::purge::{NotReceived, Purge, check_ledger};
+use reshare_io::receipt::{Compared, Receipt, ReceiptError, UnverifiedReceipt, check_signer};
+use reshare_io::session::{Session, SessionTrust};
+use time::OffsetDateTime;
+
+use super::certificate_hint::certificate_hint;
+use super::credentials::{certificate, trust};
+use super::ledger::StateArgs;
+use crate::args::{AuthorityArgs, CertificateArgs};
+use crate::exit::Failure;
+
+/// What the receiver signs with, found to be fit before anything is compared.
+pub(super) struct ReceiptSigner {
+    path: PathBuf,
+    trust: SessionTrust,
+    certificate: PartyCertificate,
+}
+
+impl ReceiptSigner {
+    pub(super) fn open(
+        session: &Session,
+        path: &Path,
+        authority: &AuthorityArgs,
+        own: &CertificateArgs,
+    ) -> Result<Self, Failure> {
+        let trust = trust_of(session, authority)?;
+        let certificate = certificate(own)?;
+        let now = OffsetDateTime::now_utc();
+        check_signer(session, &trust, &certificate, now).map_err(|error| {
+            let hint = match &error {
+                ReceiptError::Own(error) => certificate_hint(error),
+                _ => "only the receiver has compared anything: give its certificate and key",
+            };
+            Failure::refused(error).hint(hint)
+        })?;
+        let path = path.to_owned();
+        // Said now and not after hours of comparing.
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if path.is_dir() || directory.is_some_and(|directory| !directory.is_dir()) {
+            let error =
+                format!("cannot write {}: no such directory, or one itself", path.display());
+            return Err(
+                Failure::usage(error).hint("give --receipt a file in a directory that is there")
+            );
+        }
+        Ok(Self { path, trust, certificate })
+    }
+
+    /// Signs what was found equal, and says where.
+    pub(super) fn write(&self, session: &Session, compared: Compared) -> Result<&Path, Failure> {
+        let (now, path) = (OffsetDateTime::now_utc(), &self.path);
+        let signed =
+            UnverifiedReceipt::sign(session, &self.trust, &self.certificate, compared, now);
+        let bytes = signed.and_then(|receipt| receipt.to_bytes()).map_err(Failure::refused)?;
+        durable::write_whole(path, &bytes).map_err(|error| {
+            Failure::failed(format!("cannot write {}: {error}", path.display()))
+        })?;
+        Ok(path)
+    }
+}
+
+/// Reads a receipt, and checks that it is about what this sender is about to remove.
+pub(super) fn check(
+    session: &Session,
+    path: &Path,
+    (authority, state): (&AuthorityArgs, &StateArgs),
+    purge: &Purge,
+    claimed: Option<PartyId>,
+) -> Result<Receipt, Failure> {
+    let trust = trust_of(session, authority)?;
+    let receipt = Receipt::load(path, session, &trust, OffsetDateTime::now_utc());
+    let receipt = receipt.map_err(|error| {
+        let hint = receipt_hint(&error);
+        let failure = match &error {
+            ReceiptError::Read { .. } => Failure::failed(error),
+            _ => Failure::refused(error),
+        };
+        failure.hint(hint)
+    })?;
+    let sender = purge.check_received(&receipt, claimed).map_err(not_received)?;
+    if let Some(sender) = sender.filter(|_| !purge.has_package()) {
+        let figures = Ledger::glance(&state.directory()?, &session.fingerprint(), sender);
+        let figures = figures.map_err(|error| {
+            Failure::refused(error).hint(
+                "a receipt is held against this sender's package or its ledger: name the package, \
+                 too, or give the --state-dir of the ledger; nothing was removed",
+            )
+        })?;
+        check_ledger(&receipt, sender, &figures.parts).map_err(not_received)?;
+    }
+    Ok(receipt)
+}
+
+/// The authority of a session that has receipts at all.
+fn trust_of(session: &Session, authority: &AuthorityArgs) -> Result<SessionTrust, Failure> {
+    if session.ca_sha256().is_some()
+        && let Some(trust) = trust(session, authority)?
+    {
+        return Ok(trust);
+    }
+    let error = "this session uses no certificates: it has no receipts";
+    Err(Failure::usage(error).hint(
+        "the operators tell each other that `verify` succeeded, and a sender gives \
+         --receiver-verified",
+    ))
+}
+
+fn receipt_hint(error: &ReceiptError) -> &'static str {
+    match error {
+        ReceiptError::File { source, .. } => receipt_hint(source),
+        ReceiptError::Read { .. } => "check --receipt; nothing was removed",
+        ReceiptError::OtherSession { .. } => {
+            "give the receipt of this session, or the session file of that receipt; nothing was \
+             removed"
+        }
+        ReceiptError::NotTheReceiver { .. }
+        | ReceiptError::OtherSenders { .. }
+        | ReceiptError::Certificate { .. } => {
+            "nothing shows that the receiver has signed this: ask it; nothing was removed"
+        }
+        ReceiptError::InFuture { .. } | ReceiptError::BeforeSession { .. } => {
+            "compare both machines' clocks; nothing was removed"
+        }
+        _ => {
+            "it was cut off or changed, or is no receipt: get what `reshare verify --receipt` wrote \
+             anew from the receiver; nothing was removed"
+        }
+    }
+}
+
+fn not_received(error: NotReceived) -> Failure {
+    let hint = match &error {
+        NotReceived::Receivers { .. } => "give --db-url: the record of `verify`",
+        NotReceived::OtherParty { .. } | NotReceived::NoSender { .. } => {
+            "each sender removes what is its own; nothing was removed"
+        }
+        NotReceived::OtherPackage { .. } => {
+            "the receiver has to rebuild from this package and verify it, if it is the one that \
+             counts; nothing was removed"
+        }
+        NotReceived::OtherLedger { .. } => {
+            "more was sent since, or the ledger is another one: check --state-dir, or have the \
+             receiver verify what was sent last; nothing was removed"
+        }
+        _ => {
+            "it holds rows that the receiver does not have: if that is meant, give \
+             --receiver-verified; nothing was removed"
+        }
+    };
+    Failure::refused(error).hint(hint)
+}

@@ -1,0 +1,15 @@
+//! Receipts of the receiver.
+
+use reshare_io::receipt::UnverifiedReceipt;
+
+/// What is read is written as it was.
+///
+/// # Panics
+/// When it is not.
+pub fn check(data: &[u8]) {
+    let Ok(receipt) = UnverifiedReceipt::parse(data) else { return };
+    let written = receipt.to_bytes().expect("writes what it read");
+    assert_eq!(written, data, "two ways to write one receipt");
+    let again = UnverifiedReceipt::parse(&written).expect("reads what it wrote");
+    assert_eq!(again, receipt, "another receipt");
+}
