@@ -277,7 +277,8 @@ fn is_without_room(error: &(dyn Error + 'static)) -> bool {
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const READ_ONLY_TRANSACTION: &str = "25006";
 
-fn fresh_hint(defect: &NotFresh) -> Option<&'static str> {
+/// What to do about a table that cannot be loaded as a fresh one.
+pub(crate) fn fresh_hint(defect: &NotFresh) -> Option<&'static str> {
     Some(match defect {
         NotFresh::NotEmpty => {
             "--yes-truncate removes all its rows first, whoever wrote them; without --fresh-table a \

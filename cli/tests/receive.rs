@@ -7,6 +7,8 @@ use std::time::Instant;
 use reshare_engine::ids::IdRange;
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
+use reshare_fixtures::iris_table::IrisTable;
+use reshare_fixtures::postgres::ThrowAwayPostgres;
 use reshare_io::keys::certificate::PartyCertificate;
 use reshare_io::package::{
     ManifestContent, PackageExpectations, PackageWriter, PartEntry, Timestamp,
@@ -243,7 +245,7 @@ fn a_second_receiver_on_the_same_inbox_is_told_so_and_harms_nothing() {
 #[test]
 fn flags_of_the_rebuild_are_refused_without_it_and_nothing_is_made() {
     let desk = Desk::new();
-    let flags: [&[&str]; 8] = [
+    let flags: [&[&str]; 10] = [
         &["--identity", "r.age"],
         &["--db-url", "postgres://h/d"],
         &["--db-schema", "s"],
@@ -252,6 +254,8 @@ fn flags_of_the_rebuild_are_refused_without_it_and_nothing_is_made() {
         &["--batch-size", "512"],
         &["--threads", "2"],
         &["--report", "report.json"],
+        &["--fresh-table"],
+        &["--yes-truncate", "--fresh-table"],
     ];
     for flag in flags {
         let out = desk.receiver("127.0.0.1:0", flag).output().expect("it starts");
@@ -304,6 +308,51 @@ fn a_rebuild_that_fails_keeps_the_inbox_and_its_exit_code() {
     let mut again = desk.receive("127.0.0.1:0", &flags);
     again.ends_with(1);
     assert!(again.said("127.0.0.1:1"), "{:?}", again.said);
+}
+
+#[test]
+fn a_rebuild_fills_a_fresh_table_in_one_transaction_and_truncates_only_when_asked() {
+    let desk = Desk::new();
+    for sender in [0, 1] {
+        desk.package(sender, 2);
+    }
+    let cluster = ThrowAwayPostgres::start().expect("a PostgreSQL server: run `make setup`");
+    let url = cluster.url("postgres");
+    let sql = |sql: &str| {
+        let psql =
+            ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--command", sql, &url];
+        let out = Command::new("psql").args(psql).output().expect("psql: run `make setup`");
+        assert_code(&out, 0);
+        String::from_utf8(out.stdout).expect("UTF-8").trim().to_owned()
+    };
+    sql(&IrisTable::Plain.create_sql("SMPC_dev_2", "irises"));
+    let table = "\"SMPC_dev_2\".irises";
+    sql(&format!("INSERT INTO {table} (id) VALUES (77)"));
+    let flags = ["--rebuild", "--identity", "r.age", "--db-url", &url, "--fresh-table"];
+    let mut receiver = desk.receive("127.0.0.1:0", &flags);
+    receiver.address();
+    receiver.signal("-TERM");
+    receiver.ends_with(143);
+    assert!(receiver.said("stopped by a signal; nothing was loaded"), "{:?}", receiver.said);
+    let mut receiver = desk.receive("127.0.0.1:0", &flags);
+    let address = receiver.address();
+    for sender in ["0", "1"] {
+        assert_code(&desk.upload(sender, &address), 0);
+    }
+    receiver.ends_with(4);
+    assert!(receiver.said("it is not empty"), "{:?}", receiver.said);
+    assert!(receiver.said("hint: --yes-truncate removes all its rows"), "{:?}", receiver.said);
+    assert_eq!(sql(&format!("SELECT array_agg(id) FROM {table}")), "{77}");
+    desk.assert_arrived(0);
+    desk.receive("127.0.0.1:0", &[&flags[..], &["--yes-truncate"]].concat()).ends_with(0);
+    let loaded = format!("SELECT count(*), min(id), max(id) FROM {table}");
+    assert_eq!(sql(&loaded), "20|1|20");
+    // Frozen: VACUUM has nothing to do with a page of it.
+    let frozen = "SELECT relallvisible = relpages AND relpages > 0 FROM pg_class WHERE oid = ";
+    sql(&format!("ANALYZE {table}"));
+    assert_eq!(sql(&format!("{frozen}'{table}'::regclass")), "t");
+    let transactions = "SELECT count(DISTINCT xmin::text) FROM \"SMPC_dev_2\".reshare_progress";
+    assert_eq!(sql(transactions), "1");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use reshare_io::session::SessionTrust;
 use super::context::{Context, workers};
 use super::rebuild::print_report;
 use crate::args::{
-    ConflictArgs, DatabaseArgs, OutputArgs, ReportArgs, SessionArgs, TlsArgs, WorkArgs,
+    ConflictArgs, DatabaseArgs, FreshArgs, OutputArgs, ReportArgs, SessionArgs, TlsArgs, WorkArgs,
 };
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
@@ -64,6 +64,9 @@ pub(crate) struct ReceiveArgs {
 
     #[command(flatten)]
     conflicts: ConflictArgs,
+
+    #[command(flatten)]
+    fresh: FreshArgs,
 
     #[command(flatten)]
     work: WorkArgs,
@@ -139,7 +142,7 @@ struct Rebuild {
 
 /// Flags that say something about the rebuild only. Without it they would be ignored, and the
 /// operator would wait for a table.
-const REBUILD_FLAGS: [&str; 9] = [
+const REBUILD_FLAGS: [&str; 11] = [
     "report",
     "leftover_ids",
     "db_url",
@@ -147,6 +150,8 @@ const REBUILD_FLAGS: [&str; 9] = [
     "connections",
     "on_conflict",
     "allow_older",
+    "fresh_table",
+    "yes_truncate",
     "batch_size",
     "threads",
 ];
@@ -166,7 +171,8 @@ impl ReceiveArgs {
         let rebuild = self.rebuild(&context, &trust)?;
         let receiving = Receiving { args: self, context: &context, tls: &tls, trust: &trust };
         let (report, took) =
-            run(output, |progress| async { receiving.run(rebuild.as_ref(), progress).await })?;
+            run(output, |progress| async { receiving.run(rebuild.as_ref(), progress).await })
+                .map_err(|failure| self.fresh.told(failure))?;
         let (Some(report), Some(rebuild)) = (report, rebuild) else { return Ok(Exit::Done) };
         report::write(&self.reports, &report, &report.leftovers)?;
         print_report(output, &context, &rebuild.target, &report, took)
@@ -194,7 +200,7 @@ impl ReceiveArgs {
         context.receiver_identity(&identity)?;
         context.row_ids()?;
         let source = context.source(context.session.receiver().party, &self.database)?;
-        let target = Target { source, options: self.conflicts.options()? };
+        let target = Target { source, options: self.fresh.options(self.conflicts.options()?) };
         let workers = workers(self.database.connections.count(), &self.work);
         Ok(Some(Rebuild { identity, trust: trust.clone(), target, workers }))
     }
