@@ -3,6 +3,7 @@
 
 mod faults_receiver;
 mod faults_sender;
+mod fresh;
 #[path = "../network/mod.rs"]
 mod network;
 mod world;

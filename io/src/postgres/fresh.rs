@@ -18,7 +18,7 @@ use super::export::close;
 use super::load_error::{LOCK_NOT_AVAILABLE, LoadError};
 use super::load_source::LoadSource;
 use super::progress::{Leftovers, Progress};
-use super::table::Table;
+use super::table::{Table, TableName};
 use super::verified::forget_all;
 use super::write::{CopyMode, Work, Written};
 
@@ -51,7 +51,9 @@ impl Fresh<'_> {
         let failed = |error| LoadError::database(name, error);
         let mut connection = self.database.connect().await?;
         self.lock(&mut connection).await?;
-        if let Some(defect) = self.defect(&mut connection).await.map_err(failed)? {
+        let found = defects(&mut connection, name).await.map_err(failed)?;
+        let allowed = |defect: &NotFresh| self.truncate && *defect == NotFresh::NotEmpty;
+        if let Some(defect) = found.into_iter().find(|defect| !allowed(defect)) {
             return Err(LoadError::NotFresh { table: name.clone(), defect });
         }
         if self.has_records {
@@ -94,34 +96,37 @@ impl Fresh<'_> {
             }
         })
     }
+}
 
-    /// Why the table cannot be truncated and loaded with FREEZE, if so.
-    async fn defect(&self, connection: &mut PgConnection) -> Result<Option<NotFresh>, sqlx::Error> {
-        let name = self.table.spec().name();
-        let query = sqlx::query(CATALOG).bind(name.schema()).bind(name.table());
-        let row = query.fetch_one(&mut *connection).await?;
-        if row.try_get(0)? {
-            return Ok(Some(NotFresh::Partitioned));
-        }
-        if let Some(child) = row.try_get(1)? {
-            return Ok(Some(NotFresh::Parent { child }));
-        }
-        if let Some(constraint) = row.try_get(2)? {
-            return Ok(Some(NotFresh::Referenced { constraint }));
-        }
-        if let Some(trigger) = row.try_get(3)? {
-            return Ok(Some(NotFresh::TruncateTrigger { trigger }));
-        }
-        if !row.try_get::<bool, _>(4)? {
-            return Ok(Some(NotFresh::NoRight));
-        }
-        if self.truncate {
-            return Ok(None);
-        }
-        let sql = format!("SELECT EXISTS (SELECT FROM {})", name.sql());
-        let has_rows = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await?;
-        Ok(if has_rows { Some(NotFresh::NotEmpty) } else { None })
+/// Why a table that is there cannot be loaded as a fresh one: all that can be known without a lock,
+/// that it has rows at the end.
+pub(crate) async fn defects(
+    connection: &mut PgConnection,
+    name: &TableName,
+) -> Result<Vec<NotFresh>, sqlx::Error> {
+    let query = sqlx::query(CATALOG).bind(name.schema()).bind(name.table());
+    let row = query.fetch_one(&mut *connection).await?;
+    let mut defects = vec![];
+    if row.try_get(0)? {
+        defects.push(NotFresh::Partitioned);
     }
+    if let Some(child) = row.try_get(1)? {
+        defects.push(NotFresh::Parent { child });
+    }
+    if let Some(constraint) = row.try_get(2)? {
+        defects.push(NotFresh::Referenced { constraint });
+    }
+    if let Some(trigger) = row.try_get(3)? {
+        defects.push(NotFresh::TruncateTrigger { trigger });
+    }
+    if !row.try_get::<bool, _>(4)? {
+        defects.push(NotFresh::NoRight);
+    }
+    let sql = format!("SELECT EXISTS (SELECT FROM {})", name.sql());
+    if sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await? {
+        defects.push(NotFresh::NotEmpty);
+    }
+    Ok(defects)
 }
 
 /// Partitioned; a child; a foreign key of another table; a trigger on TRUNCATE (bit 5 of its

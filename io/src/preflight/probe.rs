@@ -5,6 +5,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use crate::postgres::connect::{ConnectError, Database};
 use crate::postgres::error::DatabaseError;
+use crate::postgres::fresh::{self, NotFresh};
 use crate::postgres::schema::{SchemaError, compressed_columns, storage_sql};
 use crate::postgres::table::{Table, TableName, TableSpec};
 
@@ -52,6 +53,17 @@ impl Probe {
                    WHERE oid = pg_catalog.to_regclass($1)";
         let unlogged = sqlx::query_scalar(sql).bind(table.sql());
         Ok(unlogged.fetch_optional(&mut self.connection).await?.unwrap_or(false))
+    }
+
+    /// Why the table cannot be loaded as a fresh one; that it has rows comes last.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn fresh_defects(
+        &mut self,
+        table: &TableName,
+    ) -> Result<Vec<NotFresh>, DatabaseError> {
+        Ok(fresh::defects(&mut self.connection, table).await?)
     }
 
     /// What would have the server store shares as they are, as SQL, where it compresses them.

@@ -1,11 +1,13 @@
 //! Whether the role may do what a run does.
 
+use reshare_engine::fingerprint::Fingerprint;
 use sqlx::Row;
 
 use super::Probe;
 use crate::postgres::error::DatabaseError;
 use crate::postgres::progress::PROGRESS_TABLE;
 use crate::postgres::table::{NameError, TableName, TableSpec, quote_identifier};
+use crate::postgres::verified::VERIFIED_TABLE;
 
 /// What a run does with a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,13 @@ pub enum TableUse {
     Load {
         /// Whether rows may be replaced.
         replace: bool,
+    },
+    /// Empties it and adds rows: the receiver, with a fresh table.
+    LoadFresh {
+        /// Whether rows may be removed.
+        truncate: bool,
+        /// The session, whose records are then forgotten.
+        fingerprint: Fingerprint,
     },
 }
 
@@ -50,15 +59,20 @@ impl Probe {
         missing.schema(table, "USAGE").await?;
         // What is done with the table as a whole: the lock of a snapshot, the reading back.
         missing.table(table, "SELECT").await?;
-        if let TableUse::Load { replace } = needed {
-            missing.insert(spec).await?;
-            if replace {
-                missing.table(table, "UPDATE").await?;
-                missing.table(table, "DELETE").await?;
-            }
-            missing.progress_table(table).await?;
-            missing.tables_of_triggers(table).await?;
+        if needed == TableUse::Read {
+            return Ok(missing.rights);
         }
+        missing.insert(spec).await?;
+        if needed == (TableUse::Load { replace: true }) {
+            missing.table(table, "UPDATE").await?;
+            missing.table(table, "DELETE").await?;
+        }
+        missing.progress_table(table).await?;
+        if let TableUse::LoadFresh { truncate, fingerprint } = needed {
+            missing.table(table, "TRUNCATE").await?;
+            missing.records(table, truncate, fingerprint).await?;
+        }
+        missing.tables_of_triggers(table).await?;
         Ok(missing.rights)
     }
 }
@@ -79,11 +93,15 @@ impl Missing<'_> {
     }
 
     async fn table(&mut self, table: &TableName, right: &str) -> Result<(), DatabaseError> {
-        let sql = format!("SELECT pg_catalog.has_table_privilege({}, '{right}')", oid_of(table));
-        if !self.probe.asks(sql).await? {
+        if !self.may(table, right).await? {
             self.push(format!("{right} ON TABLE {}", table.sql()));
         }
         Ok(())
+    }
+
+    async fn may(&mut self, table: &TableName, right: &str) -> Result<bool, DatabaseError> {
+        let sql = format!("SELECT pg_catalog.has_table_privilege({}, '{right}')", oid_of(table));
+        self.probe.asks(sql).await
     }
 
     /// COPY takes the right on the columns that it fills, too.
@@ -108,6 +126,35 @@ impl Missing<'_> {
             return self.table(&progress, "INSERT").await;
         }
         self.schema(table, "CREATE").await
+    }
+
+    /// What is recorded of rows that are removed goes with them: of this session's own, and of
+    /// every comparison.
+    async fn records(
+        &mut self,
+        table: &TableName,
+        truncate: bool,
+        fingerprint: Fingerprint,
+    ) -> Result<(), DatabaseError> {
+        let Ok::<_, NameError>(progress) = table.beside(PROGRESS_TABLE) else { return Ok(()) };
+        let mut has_records = false;
+        // Whether there are any only a role that may read them can tell.
+        if self.exists(&progress).await? && self.may(&progress, "SELECT").await? {
+            let sql = format!(
+                "SELECT EXISTS (SELECT FROM {} \
+                 WHERE fingerprint = pg_catalog.decode('{fingerprint}', 'hex'))",
+                progress.sql()
+            );
+            has_records = self.probe.asks(sql).await?;
+        }
+        if has_records {
+            self.table(&progress, "DELETE").await?;
+        }
+        let Ok::<_, NameError>(verified) = table.beside(VERIFIED_TABLE) else { return Ok(()) };
+        if (truncate || has_records) && self.exists(&verified).await? {
+            self.table(&verified, "DELETE").await?;
+        }
+        Ok(())
     }
 
     /// The newer table of iris-mpc: its trigger reads another table with the rights of whoever

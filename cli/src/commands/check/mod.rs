@@ -13,6 +13,7 @@ mod certificate;
 mod checklist;
 mod database;
 mod delivery;
+mod fresh;
 mod inbox;
 mod receiver;
 mod sender;

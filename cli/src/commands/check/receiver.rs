@@ -10,7 +10,8 @@ use reshare_io::keys::certificate::Purpose;
 use super::checklist::{Checklist, StrictArgs};
 use super::{certificate, database, inbox, session};
 use crate::args::{
-    AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, OutputArgs, SessionArgs, WorkArgs,
+    AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, FreshArgs, OutputArgs, SessionArgs,
+    WorkArgs,
 };
 use crate::commands::context::Context;
 use crate::commands::receive::LimitArgs;
@@ -52,6 +53,9 @@ pub(super) struct CheckReceiverArgs {
 
     #[command(flatten)]
     conflicts: ConflictArgs,
+
+    #[command(flatten)]
+    fresh: FreshArgs,
 
     #[command(flatten)]
     work: WorkArgs,
@@ -115,6 +119,7 @@ impl CheckReceiverArgs {
             self.addresses(list).await;
             let options = list.take("conflicts", self.conflicts.options());
             if let Some((party, options)) = party.zip(options) {
+                let options = self.fresh.options(options);
                 database::check_target(list, context, party, &self.database, options).await;
             }
             Ok(())
