@@ -117,7 +117,7 @@ pub(crate) struct WorkArgs {
 pub(crate) struct PackingArgs {
     /// Compress ids and agree columns: auto, off, or a level of zstd from 1 to 19; shares are
     /// blinded and stored as they are
-    #[arg(long, value_name = "HOW", default_value = "auto")]
+    #[arg(long, value_name = "HOW", default_value = "auto", allow_negative_numbers = true)]
     compression: Compression,
 }
 
