@@ -367,8 +367,8 @@ impl FreshArgs {
     }
 
     /// Says what an interruption leaves: nothing, where there is one transaction.
-    pub(crate) fn told(&self, failure: Failure) -> Failure {
-        if self.fresh_table { failure.begins_anew("nothing was loaded") } else { failure }
+    pub(crate) fn told(&self, failure: Failure, nothing: &str) -> Failure {
+        if self.fresh_table { failure.begins_anew(nothing) } else { failure }
     }
 }
 

@@ -44,7 +44,7 @@ impl LoadArgs {
             let loaded = load(&context.session, &self.input, &target, workers, progress);
             loaded.await.map_err(Failure::from)
         })
-        .map_err(|failure| self.fresh.told(failure))?;
+        .map_err(|failure| self.fresh.told(failure, "nothing was loaded"))?;
         report::print(output, &report, took, || {
             let rate = report::rate(report.rows, report.share_bytes, took);
             report::loaded(report.rows, report.rows_skipped, &target.source, &rate)

@@ -50,7 +50,7 @@ impl RebuildArgs {
             let rebuilt = rebuild(&context.session, packages, &target, workers, progress);
             rebuilt.await.map_err(Failure::from)
         })
-        .map_err(|failure| self.fresh.told(failure))?;
+        .map_err(|failure| self.fresh.told(failure, "nothing was loaded"))?;
         report::write(&self.reports, &report, &report.leftovers)?;
         print_report(output, &context, &target, &report, took)
     }

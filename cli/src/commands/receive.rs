@@ -172,7 +172,9 @@ impl ReceiveArgs {
         let receiving = Receiving { args: self, context: &context, tls: &tls, trust: &trust };
         let (report, took) =
             run(output, |progress| async { receiving.run(rebuild.as_ref(), progress).await })
-                .map_err(|failure| self.fresh.told(failure))?;
+                .map_err(|failure| {
+                    self.fresh.told(failure, "what has arrived is kept, and nothing was loaded")
+                })?;
         let (Some(report), Some(rebuild)) = (report, rebuild) else { return Ok(Exit::Done) };
         report::write(&self.reports, &report, &report.leftovers)?;
         print_report(output, &context, &rebuild.target, &report, took)
