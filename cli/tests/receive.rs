@@ -333,7 +333,11 @@ fn a_rebuild_fills_a_fresh_table_in_one_transaction_and_truncates_only_when_aske
     receiver.address();
     receiver.signal("-TERM");
     receiver.ends_with(143);
-    assert!(receiver.said("stopped by a signal; nothing was loaded"), "{:?}", receiver.said);
+    assert!(
+        receiver.said("stopped by a signal; what has arrived is kept, and nothing was loaded"),
+        "{:?}",
+        receiver.said
+    );
     let mut receiver = desk.receive("127.0.0.1:0", &flags);
     let address = receiver.address();
     for sender in ["0", "1"] {

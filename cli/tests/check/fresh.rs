@@ -105,8 +105,8 @@ fn rights_to_truncate_and_to_forget_are_told_with_the_grants() {
     finds(&world, &flags, &[]);
     // What this and other sessions have recorded there belongs to somebody else.
     let recorded = "CREATE TABLE \"SMPC_dev_2\".reshare_progress (fingerprint bytea, \
-        first_id bigint, last_id bigint, rows bigint, digest bytea, leftovers jsonb, \
-        loaded_at timestamptz); CREATE TABLE \"SMPC_dev_2\".reshare_verified (fingerprint bytea); \
+        first_id bigint, last_id bigint, rows bigint, digest bytea, source bytea, \
+        leftovers jsonb, loaded_at timestamptz); CREATE TABLE \"SMPC_dev_2\".reshare_verified (fingerprint bytea); \
         GRANT SELECT, INSERT ON \"SMPC_dev_2\".reshare_progress TO PUBLIC";
     world.sql(2, recorded);
     finds(&world, &flags, &[]);
@@ -119,7 +119,7 @@ fn rights_to_truncate_and_to_forget_are_told_with_the_grants() {
     );
     let record = format!(
         "INSERT INTO \"SMPC_dev_2\".reshare_progress VALUES ('\\x{}', 1, 9, 0, \
-         '\\x{}', '{{\"only_lower_sender\":[],\"only_higher_sender\":[],\"disagreeing\":[]}}', now())",
+         '\\x{}', '', '{{\"only_lower_sender\":[],\"only_higher_sender\":[],\"disagreeing\":[]}}', now())",
         world.fingerprint,
         "00".repeat(32)
     );
