@@ -34,6 +34,8 @@ pub struct FreshTable {
 /// What a fresh table is made of.
 pub(super) struct Fresh<'a> {
     pub(super) database: &'a Database,
+    /// Another connection: what it makes is there whatever becomes of the load.
+    pub(super) control: &'a mut PgConnection,
     pub(super) table: &'a Arc<Table>,
     pub(super) progress: &'a Progress,
     /// Whether rows that are there may be removed.
@@ -56,6 +58,8 @@ impl Fresh<'_> {
         if let Some(defect) = found.into_iter().find(|defect| !allowed(defect)) {
             return Err(LoadError::NotFresh { table: name.clone(), defect });
         }
+        let made = self.progress.create(self.control).await;
+        made.map_err(|source| LoadError::Database { table: name.clone(), source })?;
         if self.has_records {
             let forgotten = self.progress.forget(&mut connection).await;
             forgotten.map_err(|source| LoadError::Database { table: name.clone(), source })?;

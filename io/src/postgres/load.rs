@@ -71,10 +71,11 @@ pub struct Loader {
 
 impl Loader {
     /// Checks the table, waits for its turn, and reads what the session has loaded already.
+    /// Nothing is written: the table of what is loaded is made by whoever writes first.
     ///
     /// # Errors
-    /// A [`LoadError`]: no connection, not the table, [`LoadError::Busy`], or rows that were
-    /// loaded and are gone.
+    /// A [`LoadError`]: no connection, not the table, [`LoadError::Busy`], rows that were
+    /// loaded and are gone, or [`LoadError::OtherSource`].
     pub async fn open(
         database: &Database,
         spec: &TableSpec,
@@ -84,28 +85,12 @@ impl Loader {
         let mut control = database.connect().await?;
         let table = Arc::new(Table::inspect(&mut control, spec).await?);
         let turn = Turn::wait(&mut control, spec.name(), fingerprint, options.lock_wait).await?;
-        let progress = Progress::of(spec.name(), fingerprint)?;
-        let failed = |source| LoadError::Database { table: spec.name().clone(), source };
-        progress.create(&mut control).await.map_err(failed)?;
-        let slow = compressed_columns(&mut control, spec).await.map_err(failed)?;
-        if !slow.is_empty() {
-            tracing::warn!(
-                "table {} compresses columns that hold shares, which costs time and wins nothing: \
-                 {} (before a load) has them stored as they are",
-                spec.name(),
-                storage_sql(spec, &slow)
-            );
-        }
-        let loaded = progress.loaded(&mut control).await.map_err(failed)?;
-        check_still_there(&mut control, spec, &loaded).await?;
-        let loader =
-            Self { database: database.clone(), table, progress, options, turn, control, loaded };
-        loader.check_source()?;
-        Ok(loader)
+        warn_of_compression(&mut control, spec).await?;
+        Self::with(database, table, fingerprint, options, (turn, control)).await
     }
 
-    /// As [`Loader::open`], without making the progress table and on a connection that changes
-    /// nothing: to find out what a load would begin with.
+    /// As [`Loader::open`] on a connection that changes nothing: to find out what a load would begin
+    /// with.
     ///
     /// # Errors
     /// As [`Loader::open`].
@@ -118,6 +103,17 @@ impl Loader {
         let mut control = database.connect_read_only().await?;
         let table = Arc::new(Table::inspect(&mut control, spec).await?);
         let turn = Turn::wait(&mut control, spec.name(), fingerprint, Duration::ZERO).await?;
+        Self::with(database, table, fingerprint, options, (turn, control)).await
+    }
+
+    async fn with(
+        database: &Database,
+        table: Arc<Table>,
+        fingerprint: Fingerprint,
+        options: LoadOptions,
+        (turn, mut control): (Turn, PgConnection),
+    ) -> Result<Self, LoadError> {
+        let spec = table.spec();
         let progress = Progress::of(spec.name(), fingerprint)?;
         let failed = |source| LoadError::Database { table: spec.name().clone(), source };
         let mut loaded = vec![];
@@ -125,7 +121,10 @@ impl Loader {
             loaded = progress.loaded(&mut control).await.map_err(failed)?;
         }
         check_still_there(&mut control, spec, &loaded).await?;
-        Ok(Self { database: database.clone(), table, progress, options, turn, control, loaded })
+        let database = database.clone();
+        let loader = Self { database, table, progress, options, turn, control, loaded };
+        loader.check_source()?;
+        Ok(loader)
     }
 
     /// The table with its real types.
@@ -187,6 +186,7 @@ impl Loader {
     pub async fn fresh_table(&mut self, truncate: bool) -> Result<FreshTable, LoadError> {
         let fresh = Fresh {
             database: &self.database,
+            control: &mut self.control,
             table: &self.table,
             progress: &self.progress,
             truncate,
@@ -245,6 +245,23 @@ impl Loader {
     pub async fn close(self) {
         close(self.control).await;
     }
+}
+
+async fn warn_of_compression(
+    control: &mut PgConnection,
+    spec: &TableSpec,
+) -> Result<(), LoadError> {
+    let slow = compressed_columns(control, spec).await;
+    let slow = slow.map_err(|source| LoadError::Database { table: spec.name().clone(), source })?;
+    if !slow.is_empty() {
+        tracing::warn!(
+            "table {} compresses columns that hold shares, which costs time and wins nothing: \
+             {} (before a load) has them stored as they are",
+            spec.name(),
+            storage_sql(spec, &slow)
+        );
+    }
+    Ok(())
 }
 
 /// Counts the rows that the session has loaded: where some were deleted since, skipping them

@@ -93,11 +93,20 @@ impl RangeWriter {
         // Out of its place until the transaction is at its end: see the type.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.database.connect().await?,
+            None => self.connect().await?,
         };
         let written = self.work.transaction(&mut connection, self.turn, &record, rows).await?;
         self.connection = Some(connection);
         Ok(written)
+    }
+
+    /// Connects, and makes the table of what is loaded where there is none: here, so that a load
+    /// that is refused before its first row leaves nothing.
+    async fn connect(&self) -> Result<PgConnection, LoadError> {
+        let mut connection = self.database.connect().await?;
+        let made = self.work.progress.create(&mut connection).await;
+        made.map_err(|source| LoadError::Database { table: self.work.name().clone(), source })?;
+        Ok(connection)
     }
 
     /// Says goodbye to the server.

@@ -51,8 +51,8 @@ async fn put(world: &mut World, id: i64, version: i64) {
 }
 
 async fn assert_nothing_recorded(world: &mut World) {
-    let recorded = "SELECT count(*) FROM target.reshare_progress";
-    assert_eq!(world.place.number(recorded).await, 0);
+    let tables = "SELECT count(*) FROM pg_class WHERE relname = 'reshare_progress'";
+    assert_eq!(world.place.number(tables).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
