@@ -16,6 +16,7 @@ use reshare_io::postgres::schema::SchemaError;
 
 use crate::commands::{identity_hint, ledger_hint};
 use crate::report::printable;
+use crate::target_hint::target_hint;
 
 /// What the program answers to the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +71,11 @@ impl From<PipelineError> for Failure {
             PipelineError::Delivery(error) => return error.into(),
             error => error,
         };
-        let hint = hint_for(&error);
+        let hint = match &error {
+            PipelineError::Load(error) => target_hint(error),
+            _ => None,
+        };
+        let hint = hint.or_else(|| hint_for(&error).map(str::to_owned));
         let failure = match &error {
             PipelineError::PartRows { .. } | PipelineError::TooManyParts { .. } => {
                 Self::usage(error)

@@ -11,6 +11,7 @@ mod logs;
 mod progress;
 mod report;
 mod run;
+mod target_hint;
 
 use std::process::ExitCode;
 

@@ -197,7 +197,13 @@ fn triggers_are_listed_with_what_they_may_do() {
     flags.set("--session", "epochs.toml").set("--db-url", &url);
     let report = world.receiver_finds(&flags, &["rights"]);
     line(&report, "rights", "not_ok").says("SELECT ON TABLE \"SMPC_dev_2\".\"rerand_control\"");
-    line(&report, "triggers", "warning").says("rerand_epoch is not 0").hints("DISABLE TRIGGER");
+    let guard = line(&report, "triggers", "warning").says("rerand_epoch is not 0");
+    let of = "ALTER TABLE \"SMPC_dev_2\".\"irises\"";
+    let guard = guard.hints("a load is refused before it writes anything");
+    let name = "TRIGGER \"update_iris_metadata_trigger\"";
+    guard.hints(&format!(
+        "{of} DISABLE {name} for the time of the load, and then {of} ENABLE {name}"
+    ));
     let semantic = [&agree[..], &["--agree-column", "semantic_id:uuid"]].concat();
     world.make_session("semantic.toml", &semantic);
     let mut flags = world.receiver();

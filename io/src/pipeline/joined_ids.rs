@@ -2,7 +2,9 @@
 
 use reshare_engine::ids::IdRange;
 use reshare_engine::merge::join;
+use reshare_engine::rows::Rows;
 
+use super::epochs::RefusedEpochs;
 use super::error::PipelineError;
 use super::packages::{HeldPrefix, Packages};
 use super::progress::Progress;
@@ -21,20 +23,50 @@ impl<'a> JoinedIds<'a> {
         Self { packages, sweep: Sweep::new(packages.ranges(), segments) }
     }
 
-    /// The ids of the next rows that can be rebuilt, ascending; `None` at the end.
+    /// The next rows that can be rebuilt, ascending; `None` at the end.
     ///
     /// # Errors
     /// A part that is not in its place or of another session, rows that the session is not about,
     /// and rows that two honest senders cannot have sent.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<i64>>, PipelineError> {
+    pub(crate) fn next(&mut self) -> Result<Option<JoinedRows<'_>>, PipelineError> {
         let step = self.sweep.step(usize::MAX, |part| self.packages.open_prefix(part))?;
         let Some(step) = step else { return Ok(None) };
         for rows in step.rows.iter().flatten() {
             self.packages.check_ids(rows.ids)?;
         }
-        let [Some(first), Some(second)] = &step.rows else { return Ok(Some(Vec::new())) };
-        let joined = join(first, second)?;
-        Ok(Some(joined.pairs.iter().map(|(row, _)| first.ids[*row as usize]).collect()))
+        let [Some(first), Some(second)] = step.rows else {
+            return Ok(Some(JoinedRows { first: None, positions: vec![] }));
+        };
+        let joined = join(&first, &second)?;
+        let positions = joined.pairs.iter().map(|(row, _)| *row as usize).collect();
+        Ok(Some(JoinedRows { first: Some(first), positions }))
+    }
+}
+
+/// Rows that can be rebuilt: both sides have them and agree on them.
+pub(crate) struct JoinedRows<'a> {
+    /// What one side sent; the other's ids and agree values are the same.
+    first: Option<Rows<'a>>,
+    /// Where in it the joined rows are, ascending.
+    positions: Vec<usize>,
+}
+
+impl JoinedRows<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    /// The ids of the joined rows, ascending.
+    pub(crate) fn ids(&self) -> Vec<i64> {
+        let Some(rows) = &self.first else { return vec![] };
+        self.positions.iter().map(|row| rows.ids[*row]).collect()
+    }
+
+    /// Looks at the agree values, where there is something to be looked for.
+    pub(crate) fn shown_to(&self, epochs: Option<&mut RefusedEpochs>) {
+        if let (Some(rows), Some(epochs)) = (&self.first, epochs) {
+            epochs.look_at(rows, self.positions.iter().copied());
+        }
     }
 }
 
@@ -45,11 +77,11 @@ impl<'a> JoinedIds<'a> {
 pub(crate) fn count_rows(packages: &Packages, progress: &Progress) -> Result<u64, PipelineError> {
     let mut joined = JoinedIds::new(packages, vec![packages.bounds()]);
     let mut rows = 0;
-    while let Some(ids) = joined.next()? {
+    while let Some(next) = joined.next()? {
         if progress.stopped() {
             return Err(PipelineError::Stopped);
         }
-        rows += ids.len() as u64;
+        rows += next.len() as u64;
     }
     Ok(rows)
 }

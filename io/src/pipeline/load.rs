@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::conflicts::Conflicts;
+use super::epochs::RefusedEpochs;
 use super::error::PipelineError;
 use super::open_file::open_checked;
 use super::progress::Progress;
@@ -60,14 +61,15 @@ pub async fn load(
     let mut loader = Loader::open(&source.database, &source.table, fingerprint, options).await?;
     let on_conflict = target.options.on_conflict;
     let mut ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
+    refuse_rows(&mut loader, on_conflict, &file, &ranges).await?;
     let is_done = ranges.is_empty() && !loader.loaded().is_empty();
     let fresh = begin_fresh(&mut loader, on_conflict, is_done).await?;
     if fresh.is_some() {
         ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
+        refuse_rows(&mut loader, on_conflict, &file, &ranges).await?;
     }
     let rows_to_load = ranges.iter().map(|(_, rows)| (rows.end - rows.start) as u64).sum();
     let rows_skipped = file.rows().len() as u64 - rows_to_load;
-    refuse_conflicts(&mut loader, on_conflict, &file, &ranges).await?;
     progress.begin("load", rows_to_load + rows_skipped);
     progress.skip(rows_skipped);
     let ranges = Arc::new(ranges);
@@ -114,7 +116,23 @@ fn ranges_to_load(file: &ShareFile, loader: &Loader, rows_per_range: usize) -> V
     ranges
 }
 
-/// Looks for the file's ids in the target before anything is written.
+/// Looks for rows that the target would not take, before anything is written.
+async fn refuse_rows(
+    loader: &mut Loader,
+    on_conflict: OnConflict,
+    file: &ShareFile,
+    ranges: &[FileRange],
+) -> Result<(), PipelineError> {
+    refuse_conflicts(loader, on_conflict, file, ranges).await?;
+    let Some(mut epochs) = RefusedEpochs::begin(loader) else { return Ok(()) };
+    tokio::task::block_in_place(|| {
+        let rows = file.rows();
+        ranges.iter().for_each(|(_, positions)| epochs.look_at(&rows, positions.clone()));
+    });
+    epochs.finish()
+}
+
+/// Looks for the file's ids in the target.
 async fn refuse_conflicts(
     loader: &mut Loader,
     on_conflict: OnConflict,

@@ -29,6 +29,7 @@ pub mod workers;
 
 mod conflicts;
 mod destination;
+mod epochs;
 mod joined_ids;
 mod merged;
 mod merging;

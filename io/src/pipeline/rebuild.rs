@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::task::JoinSet;
 
 use super::conflicts::Conflicts;
+use super::epochs::RefusedEpochs;
 use super::error::PipelineError;
 use super::joined_ids::JoinedIds;
 use super::merged::MergedRange;
@@ -112,8 +113,8 @@ pub async fn rebuild(
     Ok(report)
 }
 
-/// Joins both packages without their shares and looks for conflicts, before anything is
-/// written, and returns how many rows can be rebuilt.
+/// Joins both packages without their shares and looks for rows that the target would not take,
+/// before anything is written, and returns how many rows can be rebuilt.
 async fn check(
     loader: &mut Loader,
     on_conflict: OnConflict,
@@ -121,10 +122,19 @@ async fn check(
     segments: &[IdRange],
     progress: &Progress,
 ) -> Result<u64, PipelineError> {
+    let mut epochs = RefusedEpochs::begin(loader);
     let mut conflicts = Conflicts::begin(loader, on_conflict, packages.bounds()).await?;
     let mut joined = JoinedIds::new(packages, segments.to_vec());
     let mut rows = 0;
-    while let Some(ids) = tokio::task::block_in_place(|| joined.next())? {
+    loop {
+        let ids = tokio::task::block_in_place(|| {
+            let next = joined.next()?;
+            Ok::<_, PipelineError>(next.map(|next| {
+                next.shown_to(epochs.as_mut());
+                next.ids()
+            }))
+        });
+        let Some(ids) = ids? else { break };
         if progress.stopped() {
             return Err(PipelineError::Stopped);
         }
@@ -138,6 +148,7 @@ async fn check(
         }
     }
     conflicts.map_or(Ok(()), Conflicts::finish)?;
+    epochs.map_or(Ok(()), RefusedEpochs::finish)?;
     Ok(rows)
 }
 

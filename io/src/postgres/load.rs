@@ -16,7 +16,8 @@ use super::load_source::LoadSource;
 use super::progress::{LoadedRange, Progress};
 use super::schema::{compressed_columns, storage_sql};
 use super::stored::present_ids;
-use super::table::{Table, TableSpec};
+use super::table::{Table, TableName, TableSpec};
+use super::triggers::{Trigger, TriggerEffect, fired_triggers};
 use super::turn::Turn;
 use super::write::RangeWriter;
 
@@ -36,6 +37,12 @@ pub enum OnConflict {
         /// Remove all rows that are there; refuse otherwise.
         truncate: bool,
     },
+}
+
+impl OnConflict {
+    const fn replaces(self) -> bool {
+        matches!(self, Self::Replace { .. })
+    }
 }
 
 /// How to load.
@@ -62,6 +69,7 @@ impl Default for LoadOptions {
 pub struct Loader {
     database: Database,
     table: Arc<Table>,
+    triggers: Vec<Trigger>,
     progress: Progress,
     options: LoadOptions,
     turn: Turn,
@@ -74,8 +82,9 @@ impl Loader {
     /// Nothing is written: the table of what is loaded is made by whoever writes first.
     ///
     /// # Errors
-    /// A [`LoadError`]: no connection, not the table, [`LoadError::Busy`], rows that were
-    /// loaded and are gone, or [`LoadError::OtherSource`].
+    /// A [`LoadError`]: no connection, not the table, a trigger of the table that would spoil
+    /// every load, [`LoadError::Busy`], rows that were loaded and are gone, or
+    /// [`LoadError::OtherSource`].
     pub async fn open(
         database: &Database,
         spec: &TableSpec,
@@ -84,13 +93,14 @@ impl Loader {
     ) -> Result<Self, LoadError> {
         let mut control = database.connect().await?;
         let table = Arc::new(Table::inspect(&mut control, spec).await?);
+        let triggers = triggers(&mut control, spec, options.on_conflict).await?;
+        refuse_replaced_ids(spec.name(), &triggers)?;
         let turn = Turn::wait(&mut control, spec.name(), fingerprint, options.lock_wait).await?;
         warn_of_compression(&mut control, spec).await?;
-        Self::with(database, table, fingerprint, options, (turn, control)).await
+        Self::with(database, table, triggers, fingerprint, options, (turn, control)).await
     }
 
-    /// As [`Loader::open`] on a connection that changes nothing: to find out what a load would begin
-    /// with.
+    /// As [`Loader::open`] on a connection that changes nothing, and whatever triggers there are: to find out what a load would begin with.
     ///
     /// # Errors
     /// As [`Loader::open`].
@@ -102,13 +112,15 @@ impl Loader {
     ) -> Result<Self, LoadError> {
         let mut control = database.connect_read_only().await?;
         let table = Arc::new(Table::inspect(&mut control, spec).await?);
+        let triggers = triggers(&mut control, spec, options.on_conflict).await?;
         let turn = Turn::wait(&mut control, spec.name(), fingerprint, Duration::ZERO).await?;
-        Self::with(database, table, fingerprint, options, (turn, control)).await
+        Self::with(database, table, triggers, fingerprint, options, (turn, control)).await
     }
 
     async fn with(
         database: &Database,
         table: Arc<Table>,
+        triggers: Vec<Trigger>,
         fingerprint: Fingerprint,
         options: LoadOptions,
         (turn, mut control): (Turn, PgConnection),
@@ -122,7 +134,7 @@ impl Loader {
         }
         check_still_there(&mut control, spec, &loaded).await?;
         let database = database.clone();
-        let loader = Self { database, table, progress, options, turn, control, loaded };
+        let loader = Self { database, table, triggers, progress, options, turn, control, loaded };
         loader.check_source()?;
         Ok(loader)
     }
@@ -131,6 +143,12 @@ impl Loader {
     #[must_use]
     pub fn table(&self) -> &Arc<Table> {
         &self.table
+    }
+
+    /// The trigger that refuses rows whose `rerand_epoch` is not 0, if there is one.
+    #[must_use]
+    pub fn refuses_epochs(&self) -> Option<&Trigger> {
+        self.triggers.iter().find(|trigger| trigger.effect == TriggerEffect::RefusesEpochs)
     }
 
     /// The ranges the session had loaded when the loader was opened, in id order.
@@ -245,6 +263,23 @@ impl Loader {
     pub async fn close(self) {
         close(self.control).await;
     }
+}
+
+async fn triggers(
+    control: &mut PgConnection,
+    spec: &TableSpec,
+    on_conflict: OnConflict,
+) -> Result<Vec<Trigger>, LoadError> {
+    let triggers = fired_triggers(control, spec, on_conflict.replaces()).await;
+    triggers.map_err(|source| LoadError::Database { table: spec.name().clone(), source })
+}
+
+/// Every row would be refused when it is read back: then better before the first one is written.
+fn refuse_replaced_ids(table: &TableName, triggers: &[Trigger]) -> Result<(), LoadError> {
+    let replaces = |trigger: &&Trigger| trigger.effect == TriggerEffect::ReplacesSemanticId;
+    let Some(trigger) = triggers.iter().find(replaces) else { return Ok(()) };
+    let (table, trigger) = (table.clone(), Box::new(trigger.clone()));
+    Err(LoadError::SemanticIdReplaced { table, trigger })
 }
 
 async fn warn_of_compression(

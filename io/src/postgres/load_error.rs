@@ -12,6 +12,7 @@ use super::error::DatabaseError;
 use super::fresh::NotFresh;
 use super::schema::SchemaError;
 use super::table::{NameError, TableName};
+use super::triggers::Trigger;
 use crate::timestamp::Timestamp;
 
 /// Why a load stops. Nothing of the range at hand is then in the table.
@@ -81,6 +82,34 @@ pub enum LoadError {
         table: TableName,
         /// Their ids, ten and one more at the most.
         ids: Vec<i64>,
+    },
+    /// A trigger would put another value in place of a delivered one, in every row.
+    #[error(
+        "table {table}: the trigger {:?} puts a random semantic_id in place of the delivered one",
+        .trigger.name
+    )]
+    SemanticIdReplaced {
+        /// The table.
+        table: TableName,
+        /// The trigger.
+        trigger: Box<Trigger>,
+    },
+    /// A trigger would refuse delivered rows.
+    #[error(
+        "table {table}: the trigger {:?} refuses rows whose rerand_epoch is not 0, and {count} of \
+         the delivered rows have another: {}",
+        .trigger.name,
+        list_epochs(.rows)
+    )]
+    EpochsRefused {
+        /// The table.
+        table: TableName,
+        /// The trigger.
+        trigger: Box<Trigger>,
+        /// How many rows.
+        count: u64,
+        /// Ids and epochs of the first of them, ten and one more at the most.
+        rows: Vec<(i64, i64)>,
     },
     /// An agree column does not hold what was delivered.
     #[error(
@@ -186,7 +215,7 @@ pub enum LoadError {
 pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// The most ids an error lists.
-pub(super) const LISTED_IDS: usize = 10;
+pub(crate) const LISTED_IDS: usize = 10;
 
 impl LoadError {
     /// Whether the data are at fault: then trying again does not help.
@@ -229,6 +258,13 @@ fn list(ids: &[i64]) -> String {
 /// A time to the second, in UTC.
 fn second(time: &OffsetDateTime) -> String {
     Timestamp::from(*time).to_string()
+}
+
+fn list_epochs(rows: &[(i64, i64)]) -> String {
+    let shown = rows.iter().take(LISTED_IDS).map(|(id, epoch)| format!("id {id} (epoch {epoch})"));
+    let mut shown: Vec<_> = shown.collect();
+    shown.extend((rows.len() > LISTED_IDS).then(|| "...".to_owned()));
+    shown.join(", ")
 }
 
 fn show(value: &AgreeValue) -> String {

@@ -19,6 +19,7 @@ pub mod progress;
 pub mod schema;
 mod stored;
 pub mod table;
+pub mod triggers;
 mod turn;
 pub mod verified;
 pub mod write;

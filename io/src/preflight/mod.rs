@@ -2,7 +2,7 @@
 //!
 //! Whatever a command checks itself is asked of the very function that it calls, such as
 //! [`crate::ledger::Ledger::examine`] or [`crate::exchange::Inbox::examine`]. Here is what no
-//! command asks, because it finds out by doing: rights, triggers, limits, sizes, room.
+//! command asks, because it finds out by doing: rights, limits, sizes, room.
 
 mod columns;
 mod disk;
@@ -10,7 +10,6 @@ mod probe;
 mod rights;
 mod rows;
 mod server;
-mod triggers;
 
 pub use columns::ColumnDefect;
 pub use disk::{Filesystem, Place};
@@ -18,4 +17,3 @@ pub use probe::Probe;
 pub use rights::{MissingRight, TableUse};
 pub use rows::{RowEstimate, read_first_row};
 pub use server::{Connections, Server, Standby, TimeLimit};
-pub use triggers::{Trigger, TriggerEffect};

@@ -8,6 +8,7 @@ use crate::postgres::error::DatabaseError;
 use crate::postgres::fresh::{self, NotFresh};
 use crate::postgres::schema::{SchemaError, compressed_columns, storage_sql};
 use crate::postgres::table::{Table, TableName, TableSpec};
+use crate::postgres::triggers::{Trigger, fired_triggers};
 
 /// A look at one database. Every statement is a read-only transaction of its own: the server
 /// refuses others, and one that fails does not end the next.
@@ -76,6 +77,18 @@ impl Probe {
     ) -> Result<Option<String>, DatabaseError> {
         let columns = compressed_columns(&mut self.connection, spec).await?;
         Ok((!columns.is_empty()).then(|| storage_sql(spec, &columns)))
+    }
+
+    /// The triggers that a load fires, by name, as the load itself finds them.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn triggers(
+        &mut self,
+        spec: &TableSpec,
+        replace: bool,
+    ) -> Result<Vec<Trigger>, DatabaseError> {
+        fired_triggers(&mut self.connection, spec, replace).await
     }
 
     /// Says goodbye to the server.

@@ -6,13 +6,13 @@ use reshare_io::pipeline::workers::Source;
 use reshare_io::postgres::export::ExportError;
 use reshare_io::postgres::load::{LoadOptions, Loader, OnConflict};
 use reshare_io::postgres::table::quote_identifier;
-use reshare_io::preflight::{
-    ColumnDefect, Probe, RowEstimate, Server, TableUse, Trigger, TriggerEffect, read_first_row,
-};
+use reshare_io::postgres::triggers::TriggerEffect;
+use reshare_io::preflight::{ColumnDefect, Probe, RowEstimate, Server, TableUse, read_first_row};
 use reshare_io::session::Session;
 
 use super::checklist::{Checklist, bytes};
 use super::fresh;
+use super::trigger::tell_trigger;
 use crate::args::{DatabaseArgs, WorkArgs};
 use crate::commands::context::{Context, workers};
 use crate::exit::Failure;
@@ -256,7 +256,7 @@ impl<'a> Look<'a> {
             self.list.ok(WHAT, "none fires");
         }
         for trigger in &triggers {
-            tell_trigger(self.list, trigger);
+            tell_trigger(self.list, trigger, self.source.table.name());
         }
         triggers.iter().any(|trigger| trigger.effect != TriggerEffect::MayRefuseRows)
     }
@@ -355,35 +355,6 @@ impl<'a> Look<'a> {
                  --on-conflict replace replaces such rows",
             ),
         }
-    }
-}
-
-fn tell_trigger(list: &mut Checklist, trigger: &Trigger) {
-    const WHAT: &str = "triggers";
-    let Trigger { name, function, effect } = trigger;
-    let said = format!("{name:?} ({function})");
-    match effect {
-        TriggerEffect::Harmless => list.ok(WHAT, format!("{said} changes nothing that is delivered")),
-        TriggerEffect::ReplacesSemanticId => list.not_ok(
-            WHAT,
-            format!("{said} puts a random semantic_id in place of the delivered one"),
-            "make a session without the agree column semantic_id: it differs from party to party",
-        ),
-        TriggerEffect::RefusesEpochs => list.warning(
-            WHAT,
-            format!("{said} refuses rows whose rerand_epoch is not 0"),
-            "where senders have such rows: ALTER TABLE ... DISABLE TRIGGER for the time of the load",
-        ),
-        TriggerEffect::MayRefuseRows => list.warning(
-            WHAT,
-            format!("{said} runs with every load, and may refuse it"),
-            "read its function, or ALTER TABLE ... DISABLE TRIGGER for the time of the load",
-        ),
-        _ => list.warning(
-            WHAT,
-            format!("{said} sees each row before it is stored, and may change, drop or refuse it"),
-            "read its function, or ALTER TABLE ... DISABLE TRIGGER for the time of the load",
-        ),
     }
 }
 

@@ -18,6 +18,7 @@ mod inbox;
 mod receiver;
 mod sender;
 mod session;
+mod trigger;
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckCommand {

@@ -1,0 +1,31 @@
+//! What to do about a target whose triggers would spoil a load.
+
+use reshare_io::postgres::load_error::LoadError;
+use reshare_io::postgres::table::TableName;
+use reshare_io::postgres::triggers::Trigger;
+
+/// What to do next, where a trigger of the target is in the way.
+pub(crate) fn target_hint(error: &LoadError) -> Option<String> {
+    Some(match error {
+        LoadError::SemanticIdReplaced { table, trigger } => format!(
+            "nothing has been written; make a session without the agree column semantic_id, which \
+             differs from party to party, or where the senders agree on it {}",
+            without_trigger(table, trigger)
+        ),
+        LoadError::EpochsRefused { table, trigger, .. } => format!(
+            "nothing has been written; {}. The trigger also sets semantic_id and last_modified_at, \
+             which stay NULL without it. The rows cannot be loaded as epoch 0: their shares are of \
+             the epoch that is delivered with them",
+            without_trigger(table, trigger)
+        ),
+        _ => return None,
+    })
+}
+
+fn without_trigger(table: &TableName, trigger: &Trigger) -> String {
+    format!(
+        "{}, run the same command again, then {}",
+        trigger.disable_sql(table),
+        trigger.enable_sql(table)
+    )
+}
