@@ -1,10 +1,11 @@
-//! What to do about a target whose triggers would spoil a load.
+//! What to do about a target whose triggers or foreign keys would spoil a load.
 
 use reshare_io::postgres::load_error::LoadError;
+use reshare_io::postgres::references::Reference;
 use reshare_io::postgres::table::TableName;
 use reshare_io::postgres::triggers::Trigger;
 
-/// What to do next, where a trigger of the target is in the way.
+/// What to do next, where a trigger or a foreign key of the target is in the way.
 pub(crate) fn target_hint(error: &LoadError) -> Option<String> {
     Some(match error {
         LoadError::SemanticIdReplaced { table, trigger } => format!(
@@ -18,6 +19,17 @@ pub(crate) fn target_hint(error: &LoadError) -> Option<String> {
              the epoch that is delivered with them",
             without_trigger(table, trigger)
         ),
+        LoadError::Referenced { references, .. } => {
+            let sql = |of: fn(&Reference) -> String| {
+                references.iter().map(of).collect::<Vec<_>>().join("; ")
+            };
+            format!(
+                "nothing has been written; where the table has no delivered row yet, leave \
+                 --on-conflict replace out; else {}, run the same command again, then {}",
+                sql(Reference::drop_sql),
+                sql(Reference::add_sql)
+            )
+        }
         _ => return None,
     })
 }

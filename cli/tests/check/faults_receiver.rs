@@ -142,6 +142,24 @@ fn rows_that_are_there_already_are_told() {
 }
 
 #[test]
+fn a_foreign_key_that_follows_replaced_rows_is_told() {
+    let world = World::new();
+    let mut flags = world.receiver();
+    world.sql(2, &format!("CREATE TABLE hits (iris bigint REFERENCES {TABLE} ON DELETE CASCADE)"));
+    let before = world.check(&flags).ends_with(0).report();
+    assert!(!before.to_string().contains("foreign key"), "{before:#}");
+    flags.set("--on-conflict", "replace");
+    let report = world.receiver_finds(&flags, &["foreign keys"]);
+    let told = line(&report, "foreign keys", "not_ok");
+    let told = told.says("\"hits_iris_fkey\" of table public.hits would delete the rows there");
+    let told = told.hints("ALTER TABLE public.hits DROP CONSTRAINT \"hits_iris_fkey\", run");
+    told.hints("ALTER TABLE public.hits ADD CONSTRAINT \"hits_iris_fkey\" FOREIGN KEY (iris)");
+    world.sql(2, "DROP TABLE hits");
+    let report = world.check(&flags).ends_with(0).report();
+    line(&report, "foreign keys", "ok").says("none would keep a row from being replaced");
+}
+
+#[test]
 fn triggers_are_listed_with_what_they_may_do() {
     let world = World::new();
     let function = |name: &str| {

@@ -1,9 +1,11 @@
-//! Loads into the tables that iris-mpc makes, with their triggers: as processes, against a real PostgreSQL.
+//! Loads into the tables that iris-mpc makes, with their triggers, and into tables that others
+//! refer to: as processes, against a real PostgreSQL.
 
 #[path = "../network/mod.rs"]
 mod network;
 mod newer;
 mod older;
+mod referenced;
 mod world;
 
 use network::{Network, ROWS};

@@ -14,6 +14,7 @@ use super::fresh::{Fresh, FreshTable};
 use super::load_error::LoadError;
 use super::load_source::LoadSource;
 use super::progress::{LoadedRange, Progress};
+use super::references::refuse_referenced;
 use super::schema::{compressed_columns, storage_sql};
 use super::stored::present_ids;
 use super::table::{Table, TableName, TableSpec};
@@ -82,8 +83,8 @@ impl Loader {
     /// Nothing is written: the table of what is loaded is made by whoever writes first.
     ///
     /// # Errors
-    /// A [`LoadError`]: no connection, not the table, a trigger of the table that would spoil
-    /// every load, [`LoadError::Busy`], rows that were loaded and are gone, or
+    /// A [`LoadError`]: no connection, not the table, a trigger or foreign key of the table that
+    /// would spoil every load, [`LoadError::Busy`], rows that were loaded and are gone, or
     /// [`LoadError::OtherSource`].
     pub async fn open(
         database: &Database,
@@ -95,12 +96,16 @@ impl Loader {
         let table = Arc::new(Table::inspect(&mut control, spec).await?);
         let triggers = triggers(&mut control, spec, options.on_conflict).await?;
         refuse_replaced_ids(spec.name(), &triggers)?;
+        if options.on_conflict.replaces() {
+            refuse_referenced(&mut control, spec).await?;
+        }
         let turn = Turn::wait(&mut control, spec.name(), fingerprint, options.lock_wait).await?;
         warn_of_compression(&mut control, spec).await?;
         Self::with(database, table, triggers, fingerprint, options, (turn, control)).await
     }
 
-    /// As [`Loader::open`] on a connection that changes nothing, and whatever triggers there are: to find out what a load would begin with.
+    /// As [`Loader::open`] on a connection that changes nothing, and whatever triggers and foreign
+    /// keys there are: to find out what a load would begin with.
     ///
     /// # Errors
     /// As [`Loader::open`].

@@ -10,6 +10,7 @@ use super::connect::ConnectError;
 use super::copy::EncodeError;
 use super::error::DatabaseError;
 use super::fresh::NotFresh;
+use super::references::Reference;
 use super::schema::SchemaError;
 use super::table::{NameError, TableName};
 use super::triggers::Trigger;
@@ -110,6 +111,17 @@ pub enum LoadError {
         count: u64,
         /// Ids and epochs of the first of them, ten and one more at the most.
         rows: Vec<(i64, i64)>,
+    },
+    /// Rows of other tables would be lost or changed with those that are replaced.
+    #[error(
+        "table {table}: to replace a row is to delete it first, and the foreign key {}",
+        list_references(.references)
+    )]
+    Referenced {
+        /// The table.
+        table: TableName,
+        /// The foreign keys, at least one.
+        references: Vec<Reference>,
     },
     /// An agree column does not hold what was delivered.
     #[error(
@@ -265,6 +277,11 @@ fn list_epochs(rows: &[(i64, i64)]) -> String {
     let mut shown: Vec<_> = shown.collect();
     shown.extend((rows.len() > LISTED_IDS).then(|| "...".to_owned()));
     shown.join(", ")
+}
+
+fn list_references(references: &[Reference]) -> String {
+    let shown: Vec<_> = references.iter().map(Reference::to_string).collect();
+    shown.join("; and the foreign key ")
 }
 
 fn show(value: &AgreeValue) -> String {

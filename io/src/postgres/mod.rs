@@ -16,6 +16,7 @@ pub mod load_source;
 mod pgpass;
 pub mod plan;
 pub mod progress;
+pub mod references;
 pub mod schema;
 mod stored;
 pub mod table;

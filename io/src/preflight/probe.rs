@@ -6,6 +6,8 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::postgres::connect::{ConnectError, Database};
 use crate::postgres::error::DatabaseError;
 use crate::postgres::fresh::{self, NotFresh};
+use crate::postgres::load_error::LoadError;
+use crate::postgres::references::refuse_referenced;
 use crate::postgres::schema::{SchemaError, compressed_columns, storage_sql};
 use crate::postgres::table::{Table, TableName, TableSpec};
 use crate::postgres::triggers::{Trigger, fired_triggers};
@@ -89,6 +91,14 @@ impl Probe {
         replace: bool,
     ) -> Result<Vec<Trigger>, DatabaseError> {
         fired_triggers(&mut self.connection, spec, replace).await
+    }
+
+    /// Whether a load can replace rows, as the load itself asks it.
+    ///
+    /// # Errors
+    /// As [`refuse_referenced`].
+    pub async fn replaceable(&mut self, spec: &TableSpec) -> Result<(), LoadError> {
+        refuse_referenced(&mut self.connection, spec).await
     }
 
     /// Says goodbye to the server.

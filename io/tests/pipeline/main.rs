@@ -9,6 +9,7 @@ mod leftovers;
 mod model;
 mod other_deliveries;
 mod packing;
+mod referenced;
 mod refusals;
 mod resending;
 mod resume;

@@ -95,6 +95,9 @@ pub(super) async fn check_target(
         look.rights(table_use).await;
         look.row_security().await;
         let fired = look.triggers(replace).await;
+        if replace {
+            look.foreign_keys().await;
+        }
         look.columns(fired).await;
         look.unlogged().await;
         look.storage().await;
@@ -259,6 +262,15 @@ impl<'a> Look<'a> {
             tell_trigger(self.list, trigger, self.source.table.name());
         }
         triggers.iter().any(|trigger| trigger.effect != TriggerEffect::MayRefuseRows)
+    }
+
+    /// Whether rows can be replaced without a change in another table.
+    async fn foreign_keys(&mut self) {
+        const WHAT: &str = "foreign keys";
+        let checked = self.probe.replaceable(&self.source.table).await;
+        if self.list.take_found(WHAT, checked, NO_ANSWER).is_some() {
+            self.list.ok(WHAT, "none would keep a row from being replaced, or follow it");
+        }
     }
 
     async fn columns(&mut self, triggers_see_rows: bool) {

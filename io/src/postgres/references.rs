@@ -1,0 +1,142 @@
+//! Foreign keys that refer to a table whose rows are to be replaced.
+
+use std::fmt;
+
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+
+use super::error::DatabaseError;
+use super::load_error::LoadError;
+use super::table::{TableSpec, quote_identifier};
+
+/// A foreign key that does something when a row it refers to is deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The constraint.
+    pub constraint: String,
+    /// The table that has it, as SQL.
+    pub table_sql: String,
+    /// What it does.
+    pub action: DeleteAction,
+    /// The constraint as SQL: what adds it again.
+    pub definition_sql: String,
+}
+
+/// What a foreign key does when a row it refers to is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteAction {
+    /// It refuses, NO ACTION and RESTRICT alike.
+    Refuse,
+    /// It deletes the rows that refer to it.
+    Cascade,
+    /// It takes the reference out of them.
+    SetNull,
+    /// It has them refer to another row.
+    SetDefault,
+}
+
+impl Reference {
+    /// The SQL that takes the constraint away.
+    #[must_use]
+    pub fn drop_sql(&self) -> String {
+        let Self { constraint, table_sql, .. } = self;
+        format!("ALTER TABLE {table_sql} DROP CONSTRAINT {}", quote_identifier(constraint))
+    }
+
+    /// The SQL that adds it again.
+    #[must_use]
+    pub fn add_sql(&self) -> String {
+        let Self { constraint, table_sql, definition_sql, .. } = self;
+        let constraint = quote_identifier(constraint);
+        format!("ALTER TABLE {table_sql} ADD CONSTRAINT {constraint} {definition_sql}")
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { constraint, table_sql, action, .. } = self;
+        write!(f, "{constraint:?} of table {table_sql} {action}")
+    }
+}
+
+impl fmt::Display for DeleteAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refuse => "would refuse that in the middle of the load (NO ACTION or RESTRICT)",
+            Self::Cascade => "would delete the rows there that refer to it (ON DELETE CASCADE)",
+            Self::SetNull => "would set NULL in the rows there (ON DELETE SET NULL)",
+            Self::SetDefault => "would change the rows there (ON DELETE SET DEFAULT)",
+        })
+    }
+}
+
+/// Refuses to replace rows of a table that others refer to: a replaced row is deleted, and written
+/// anew.
+///
+/// Whether a row would really be replaced is not asked. One may come while the load runs, and what
+/// is lost in another table then nobody would notice.
+///
+/// # Errors
+/// [`LoadError::Referenced`], and what the server says.
+pub async fn refuse_referenced(
+    connection: &mut PgConnection,
+    spec: &TableSpec,
+) -> Result<(), LoadError> {
+    let table = spec.name().clone();
+    match references(connection, spec).await {
+        Ok(references) if references.is_empty() => Ok(()),
+        Ok(references) => Err(LoadError::Referenced { table, references }),
+        Err(source) => Err(LoadError::Database { table, source }),
+    }
+}
+
+/// The table, its partitions and children; constraints on any of them by the name that they have
+/// where they were made; those only whose trigger on DELETE (bit 3 of its type) fires on this
+/// connection. One that waits for the end of the transaction finds the id there again.
+const CATALOG: &str = "\
+    WITH RECURSIVE target(oid) AS (\
+        SELECT c.oid FROM pg_catalog.pg_class c \
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+        WHERE n.nspname = $1 AND c.relname = $2 \
+        UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i \
+        JOIN target ON i.inhparent = target.oid) \
+    SELECT DISTINCT made.conname::text, pg_catalog.format('%I.%I', n.nspname, c.relname), \
+        k.confdeltype::text, pg_catalog.pg_get_constraintdef(made.oid) \
+    FROM pg_catalog.pg_constraint k JOIN target ON target.oid = k.confrelid \
+    JOIN pg_catalog.pg_trigger t ON t.tgconstraint = k.oid AND t.tgrelid = k.confrelid \
+    JOIN pg_catalog.pg_constraint made ON made.oid = COALESCE(NULLIF(k.conparentid, 0), k.oid) \
+    JOIN pg_catalog.pg_class c ON c.oid = made.conrelid \
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE k.contype = 'f' AND (t.tgtype & 8) <> 0 \
+      AND t.tgenabled::text = ANY(\
+          CASE pg_catalog.current_setting('session_replication_role') \
+          WHEN 'replica' THEN '{A,R}'::text[] ELSE '{A,O}'::text[] END) \
+      AND NOT (k.confdeltype = 'a' AND t.tginitdeferred AND k.confkey = ARRAY(\
+          SELECT a.attnum FROM pg_catalog.pg_attribute a \
+          WHERE a.attrelid = k.confrelid AND a.attname = $3)) \
+    ORDER BY 2, 1";
+
+async fn references(
+    connection: &mut PgConnection,
+    spec: &TableSpec,
+) -> Result<Vec<Reference>, DatabaseError> {
+    let query = sqlx::query(CATALOG).bind(spec.name().schema()).bind(spec.name().table());
+    let rows = query.bind(spec.id_column()).fetch_all(connection).await?;
+    let references: Result<_, sqlx::Error> = rows.iter().map(reference).collect();
+    Ok(references?)
+}
+
+fn reference(row: &PgRow) -> Result<Reference, sqlx::Error> {
+    let action = match row.try_get(2)? {
+        "c" => DeleteAction::Cascade,
+        "n" => DeleteAction::SetNull,
+        "d" => DeleteAction::SetDefault,
+        _ => DeleteAction::Refuse,
+    };
+    Ok(Reference {
+        constraint: row.try_get(0)?,
+        table_sql: row.try_get(1)?,
+        action,
+        definition_sql: row.try_get(3)?,
+    })
+}
