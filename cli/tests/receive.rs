@@ -296,6 +296,8 @@ fn a_rebuild_that_fails_keeps_the_inbox_and_its_exit_code() {
     let url = "postgres://nobody@127.0.0.1:1/none";
     let flags = ["--rebuild", "--identity", "r.age", "--db-url", url];
     let mut receiver = desk.receive("127.0.0.1:0", &flags);
+    // Told at once, since the server may be there by the time that it is needed.
+    receiver.says(&["the table cannot be looked at now", "127.0.0.1:1", "packages are taken"]);
     let address = receiver.address();
     for sender in ["0", "1"] {
         assert_code(&desk.upload(sender, &address), 0);
@@ -308,6 +310,18 @@ fn a_rebuild_that_fails_keeps_the_inbox_and_its_exit_code() {
     let mut again = desk.receive("127.0.0.1:0", &flags);
     again.ends_with(1);
     assert!(again.said("127.0.0.1:1"), "{:?}", again.said);
+}
+
+#[test]
+fn a_table_that_no_rebuild_can_load_is_told_before_anything_is_taken() {
+    let desk = Desk::new();
+    let cluster = ThrowAwayPostgres::start().expect("a PostgreSQL server: run `make setup`");
+    let flags = ["--rebuild", "--identity", "r.age", "--db-url", &cluster.url("postgres")];
+    let mut receiver = desk.receive("127.0.0.1:0", &flags);
+    receiver.ends_with(4);
+    assert!(receiver.said("SMPC_dev_2.irises"), "{:?}", receiver.said);
+    assert!(receiver.said("hint: check --db-url and --db-schema"), "{:?}", receiver.said);
+    assert!(!receiver.said("receiving on") && !desk.path("inbox").exists());
 }
 
 #[test]

@@ -10,10 +10,12 @@ use reshare_io::exchange::{
     Endpoint, HealthEndpoint, Inbox, Limits, Monitor, Shutdown, Stage, TlsIdentity,
 };
 use reshare_io::keys::load_identity;
+use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::packages::Packages;
 use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
 use reshare_io::pipeline::workers::{Target, Workers};
+use reshare_io::postgres::load::Loader;
 use reshare_io::session::SessionTrust;
 
 use super::context::{Context, workers};
@@ -22,7 +24,7 @@ use crate::args::{
     ConflictArgs, DatabaseArgs, FreshArgs, OutputArgs, ReportArgs, SessionArgs, TlsArgs, WorkArgs,
 };
 use crate::exit::{Exit, Failure, Outcome};
-use crate::report;
+use crate::report::{self, printable};
 use crate::run::run;
 
 const IDENTITY_VARIABLE: &str = "RESHARE_IDENTITY";
@@ -250,6 +252,10 @@ impl Receiving<'_> {
         shutdown: &Shutdown,
     ) -> Result<Option<RebuildReport>, Failure> {
         let limits = self.args.limits.limits();
+        if let Some(rebuild) = rebuild {
+            progress.begin("look at the table", 0);
+            rebuild.foresee().await?;
+        }
         let inbox = self.open_inbox(limits, &progress).await?;
         progress.begin("receive", 0);
         let (session, held) = (&self.context.session, Arc::clone(&inbox));
@@ -302,6 +308,27 @@ impl Receiving<'_> {
 }
 
 impl Rebuild {
+    /// Refuses a table that no rebuild can load. Whether the server can be reached may change
+    /// until both packages are there: that is told, and keeps nobody from delivering.
+    async fn foresee(&self) -> Result<(), Failure> {
+        let Target { source, options } = &self.target;
+        let foreseen = Loader::foresee(&source.database, &source.table, options.on_conflict).await;
+        let Err(error) = foreseen.map_err(PipelineError::from) else { return Ok(()) };
+        let is_refusal = error.is_refusal();
+        let failure = Failure::from(error);
+        if is_refusal {
+            return Err(failure);
+        }
+        let hint = failure.next_step().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        let message = format!(
+            "warning: the table cannot be looked at now: {}{hint}; packages are taken, and the \
+             rebuild will need it",
+            failure.causes().join(": ")
+        );
+        eprintln!("{}", printable(&message));
+        Ok(())
+    }
+
     async fn run(
         &self,
         context: &Context,

@@ -102,12 +102,28 @@ fn a_table_that_others_refer_to_is_not_truncated() {
 fn a_receiver_that_rebuilds_keeps_rows_that_others_refer_to_and_what_was_delivered() {
     let network = referenced("ON DELETE SET NULL");
     network.certify();
+    let drop = "ALTER TABLE \"SMPC_dev_2\".\"Hits\" DROP CONSTRAINT hits_of";
     let mut receive = vec!["receive", "--session", "certified.toml", "--inbox", "inbox"];
     receive.extend(["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"]);
     receive.extend(["--rebuild", "--identity", "r.age", "--db-url", &network.target]);
     receive.extend(REPLACE);
-    let mut receiver = Running::start(&mut network.program_as("2", &receive));
+    let start = || Running::start(&mut network.program_as("2", &receive));
+    let assert_refused = |mut receiver: Running| {
+        receiver.ends_with(4);
+        assert!(receiver.said("would set NULL in the rows there (ON DELETE SET NULL)"));
+        assert!(receiver.said("DROP CONSTRAINT \"hits_of\""), "{:#?}", receiver.said);
+        assert_untouched(&network);
+    };
+    // Before anybody delivers.
+    assert_refused(start());
+    assert!(!network.path("inbox").exists());
+    // And where it appears only while they do.
+    network.sql(&network.target, drop);
+    let mut receiver = start();
     let url = format!("https://{}", receiver.address());
+    let add = "ALTER TABLE \"SMPC_dev_2\".\"Hits\" ADD CONSTRAINT hits_of \
+               FOREIGN KEY (iris_id) REFERENCES \"SMPC_dev_2\".irises ON DELETE SET NULL";
+    network.sql(&network.target, add);
     for ((party, other), database) in [("0", "1"), ("1", "0")].into_iter().zip(&network.databases) {
         let (key, other) = (format!("file:{party}.key"), format!("approval-{other}.json"));
         let mut send = vec!["send", "--session", "certified.toml", "--agreement-key", &key];
@@ -115,13 +131,10 @@ fn a_receiver_that_rebuilds_keeps_rows_that_others_refer_to_and_what_was_deliver
         send.extend(["--db-url", database, "--server-url", &url]);
         network.run_as(party, &send).ends_with(0);
     }
-    receiver.ends_with(4);
-    assert!(receiver.said("would set NULL in the rows there (ON DELETE SET NULL)"));
-    assert!(receiver.said("DROP CONSTRAINT \"hits_of\""), "{:#?}", receiver.said);
-    assert_untouched(&network);
-    network.sql(&network.target, "ALTER TABLE \"SMPC_dev_2\".\"Hits\" DROP CONSTRAINT hits_of");
+    assert_refused(receiver);
+    network.sql(&network.target, drop);
     // Everything is in the inbox: the next run rebuilds at once.
-    Running::start(&mut network.program_as("2", &receive)).ends_with(0);
+    start().ends_with(0);
     assert_eq!(hits(&network), "3>3 4>4 5>5");
     assert_eq!(network.verify().ends_with(0).report()["rows_equal"], ROWS);
 }

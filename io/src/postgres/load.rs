@@ -93,15 +93,27 @@ impl Loader {
         options: LoadOptions,
     ) -> Result<Self, LoadError> {
         let mut control = database.connect().await?;
-        let table = Arc::new(Table::inspect(&mut control, spec).await?);
-        let triggers = triggers(&mut control, spec, options.on_conflict).await?;
-        refuse_replaced_ids(spec.name(), &triggers)?;
-        if options.on_conflict.replaces() {
-            refuse_referenced(&mut control, spec).await?;
-        }
+        let (table, triggers) = loadable(&mut control, spec, options.on_conflict).await?;
         let turn = Turn::wait(&mut control, spec.name(), fingerprint, options.lock_wait).await?;
         warn_of_compression(&mut control, spec).await?;
         Self::with(database, table, triggers, fingerprint, options, (turn, control)).await
+    }
+
+    /// What of [`Loader::open`] can be found out long before there is anything to load: no
+    /// connection, not the table, a trigger or foreign key that would spoil every load. Takes no
+    /// lock and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Loader::open`].
+    pub async fn foresee(
+        database: &Database,
+        spec: &TableSpec,
+        on_conflict: OnConflict,
+    ) -> Result<(), LoadError> {
+        let mut control = database.connect_read_only().await?;
+        loadable(&mut control, spec, on_conflict).await?;
+        close(control).await;
+        Ok(())
     }
 
     /// As [`Loader::open`] on a connection that changes nothing, and whatever triggers and foreign
@@ -268,6 +280,21 @@ impl Loader {
     pub async fn close(self) {
         close(self.control).await;
     }
+}
+
+/// The table and what it fires, if nothing of it would spoil every load.
+async fn loadable(
+    control: &mut PgConnection,
+    spec: &TableSpec,
+    on_conflict: OnConflict,
+) -> Result<(Arc<Table>, Vec<Trigger>), LoadError> {
+    let table = Arc::new(Table::inspect(control, spec).await?);
+    let triggers = triggers(control, spec, on_conflict).await?;
+    refuse_replaced_ids(spec.name(), &triggers)?;
+    if on_conflict.replaces() {
+        refuse_referenced(control, spec).await?;
+    }
+    Ok((table, triggers))
 }
 
 async fn triggers(
