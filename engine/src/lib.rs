@@ -8,6 +8,7 @@ compile_error!(
 );
 
 pub mod blind;
+mod counters;
 pub mod fingerprint;
 pub mod ids;
 pub mod kernel;
@@ -22,3 +23,4 @@ pub mod row_key;
 pub mod rows;
 pub mod rows_mut;
 pub mod shamir;
+mod tile;

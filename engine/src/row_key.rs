@@ -87,7 +87,7 @@ impl RowIdentity {
     }
 }
 
-/// Derives keys, row checks and content tags of one session's rows, without allocating.
+/// Derives keys, row checks and content tags of one session's rows; allocates with the first tag alone.
 ///
 /// # Secrecy
 /// Holds keys, and plain shares while it hashes: wiped when dropped.
@@ -98,8 +98,9 @@ pub struct RowHasher {
     row_check_label: Vec<u8>,
     content: Hasher,
     content_label: Vec<u8>,
-    /// Words and not bytes, since wiping writes one entry after the other.
-    staging: Box<[u64]>,
+    /// Empty until a tag is asked for. Words and not bytes, since wiping writes one entry after
+    /// the other.
+    staging: Vec<u64>,
 }
 
 /// BLAKE3 hashes 16 KiB at once where AVX-512 lets it, and only of what one call gives it at a
@@ -117,7 +118,7 @@ impl RowHasher {
             row_check_label: fingerprint.label("row-check"),
             content: Hasher::new_keyed(keys.content_tag_key()),
             content_label: fingerprint.label("content-tag"),
-            staging: vec![0; STAGING_BYTES / size_of::<u64>()].into_boxed_slice(),
+            staging: Vec::new(),
         }
     }
 
@@ -155,6 +156,7 @@ impl RowHasher {
         shares: impl Iterator<Item = &'a [u16]>,
     ) -> ContentTag {
         let Self { content, content_label, staging, .. } = self;
+        staging.resize(STAGING_BYTES / size_of::<u64>(), 0);
         let buffer = bytemuck::cast_slice_mut(staging);
         let mut staged = Staged { hasher: content, buffer, len: 0 };
         staged.push(content_label);

@@ -1,5 +1,7 @@
 //! Borrowed rows in columns, to be written.
 
+use std::ops::Range;
+
 use crate::layout::RowLayout;
 use crate::rows::{AgreeValue, RowCheck};
 
@@ -59,8 +61,16 @@ impl RowsMut<'_> {
 
     /// The shares of one row, to be written.
     pub fn share_row_mut(&mut self, row: usize) -> impl Iterator<Item = &mut [u16]> + '_ {
+        self.share_rows_mut(row..row + 1)
+    }
+
+    /// The shares of consecutive rows, to be written: column by column in session order, and in
+    /// each column row by row.
+    pub fn share_rows_mut(&mut self, rows: Range<usize>) -> impl Iterator<Item = &mut [u16]> + '_ {
         let columns = self.layout.shares().iter().zip(&mut self.shares);
-        columns.map(move |(column, shares)| &mut shares[row * column.len..][..column.len])
+        columns.map(move |(column, shares)| {
+            &mut shares[rows.start * column.len..rows.end * column.len]
+        })
     }
 }
 

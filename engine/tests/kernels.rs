@@ -48,9 +48,13 @@ fn lengths_that_differ_are_refused_and_nothing_is_written() {
         let blind = kernels.weight_and_blind_in_place(&weighting, &mut out, &input[..2]);
         assert_eq!(blind, Err(short));
         assert!(out == [RingElement::ZERO; 3]);
-        let mut keystream = Keystream::new(&[7; 32]);
-        let few = kernels.blind_streaming(&weighting, &mut out, &input[..2], &mut keystream);
+        let mut keystreams = [(); 2].map(|()| Keystream::new(&[7; 32]));
+        let few = kernels.blind_streaming(&weighting, &mut out, &input[..2], &mut keystreams[..1]);
         assert_eq!(few, Err(short));
+        let uneven = kernels.blind_streaming(&weighting, &mut out, &input, &mut keystreams);
+        assert_eq!(uneven, Err(short));
+        let none = kernels.blind_streaming(&weighting, &mut out, &input, &mut []);
+        assert_eq!(none, Err(LengthMismatch { expected: 3, got: 0 }));
         assert!(out == [RingElement::ZERO; 3]);
         assert_eq!(kernels.merge(&mut [0; 3], &[1; 3], &[1; 2]), Err(short));
     }
@@ -101,31 +105,42 @@ fn equals_portable(kernels: Kernels, length: usize, seed: u64) {
 
 /// Compares the streaming kernel, wherever in a line of the cache its output begins and ends.
 fn streaming_equals_portable(kernels: Kernels, length: usize, seed: u64) {
+    const EDGE: usize = 3;
     let mut words = Words(seed);
-    let (key, before) = ([7; 32], words.elements(length + 1 + 600));
-    for at in [0, 1, 4, 6, 8] {
+    let before = words.elements(3 * length + 1 + 600);
+    let weighting = Weighting::new(words.elements(1)[0], Sign::Subtract);
+    for (at, rows) in [(0, 1), (1, 2), (4, 3), (6, 1), (8, 2)] {
         let shares = &before[at % 2..];
-        let weighting = Weighting::new(words.elements(1)[0], Sign::Subtract);
-        // Not from the first word of the keystream on, and it goes on behind what was used.
-        let mut keys = vec![RingElement::ZERO; 3 + length + 3];
-        Keystream::new(&key).fill(bytemuck::cast_slice_mut(&mut keys));
-        let mut expected = vec![RingElement::ZERO; length];
-        let taken = &keys[3..3 + length];
-        portable::weight_and_blind(&weighting, &mut expected, &shares[..length], taken)
-            .expect("equal");
-
-        let mut keystream = Keystream::new(&key);
-        let mut edge = [RingElement::ZERO; 3];
-        keystream.fill(bytemuck::cast_slice_mut(&mut edge));
-        let mut blinded = vec![1_u16; at + 4 * length + 4];
-        let out: &mut [RingElement] = bytemuck::cast_slice_mut(&mut blinded[at..][..4 * length]);
-        kernels.blind_streaming(&weighting, out, shares, &mut keystream).expect("enough");
-        let context = format!("{} at {length} elements, seed {seed}", kernels.backend());
-        assert!(*out == expected, "blind_streaming, {context}, {at} words behind");
-        let around = blinded[..at].iter().chain(&blinded[at + 4 * length..]);
-        assert!(around.copied().all(|word| word == 1), "written beside, {context}");
-        keystream.fill(bytemuck::cast_slice_mut(&mut edge));
-        assert!(edge == keys[3 + length..], "the keystream behind it, {context}");
+        let (mut expected, mut behind, mut keystreams) = (vec![], vec![], vec![]);
+        for row in 0..rows {
+            // Not from the first word of the keystream on, and it goes on behind what was used.
+            let key = [u8::try_from(row).expect("few"); 32];
+            let mut keys = vec![RingElement::ZERO; EDGE + length + EDGE];
+            Keystream::new(&key).fill(bytemuck::cast_slice_mut(&mut keys));
+            let (taken, shares) = (&keys[EDGE..][..length], &shares[row * length..][..length]);
+            let mut blinded = vec![RingElement::ZERO; length];
+            portable::weight_and_blind(&weighting, &mut blinded, shares, taken).expect("equal");
+            expected.extend(blinded);
+            behind.push(keys.split_off(EDGE + length));
+            let mut keystream = Keystream::new(&key);
+            keystream.fill(&mut [0; 4 * EDGE]);
+            keystreams.push(keystream);
+        }
+        let mut blinded = vec![1_u16; at + 4 * rows * length + 4];
+        let (front, rest) = blinded.split_at_mut(at);
+        let (out, back) = rest.split_at_mut(4 * rows * length);
+        let out: &mut [RingElement] = bytemuck::cast_slice_mut(out);
+        kernels.blind_streaming(&weighting, out, shares, &mut keystreams).expect("enough");
+        let context = format!("{rows} rows of {length} elements, seed {seed}, at {at}");
+        let context = format!("{}, {context}", kernels.backend());
+        assert!(*out == expected, "blind_streaming, {context}");
+        let mut around = front.iter().chain(&*back).copied();
+        assert!(around.all(|word| word == 1), "written beside, {context}");
+        for (mut keystream, behind) in keystreams.into_iter().zip(behind) {
+            let mut edge = [RingElement::ZERO; EDGE];
+            keystream.fill(bytemuck::cast_slice_mut(&mut edge));
+            assert!(edge[..] == behind, "the keystream behind it, {context}");
+        }
     }
 }
 

@@ -133,32 +133,39 @@ impl Kernels {
         Ok(())
     }
 
-    /// Weights shares and blinds them with the next of `keystream`, from memory to memory: what
-    /// is written goes around the cache, and what is read next is prefetched.
+    /// Weights the shares of a column's rows and blinds each row with the next of its keystream,
+    /// from memory to memory: what is written goes around the cache, and what is read next is
+    /// prefetched.
     ///
     /// Faster than [`Self::weight_and_blind`] only where both are far larger than the cache.
     ///
     /// # Shapes
-    /// As many ring elements of `shares` as `blinded` has, and behind them those that will be
-    /// read next, where the caller knows.
+    /// In `blinded` as many rows as there are keystreams, one behind the other and all of one
+    /// length; in `shares` as many ring elements, and behind them those that will be read next,
+    /// where the caller knows.
     ///
     /// # Secrecy
     /// That of [`Self::weight_and_blind`].
     ///
     /// # Errors
-    /// [`LengthMismatch`] when there are fewer shares; `blinded` and `keystream` are then
-    /// unchanged.
+    /// [`LengthMismatch`] when there are fewer shares, or the rows are not of one length;
+    /// `blinded` and `keystreams` are then unchanged.
     pub fn blind_streaming(
         self,
         weighting: &Weighting,
         blinded: &mut [RingElement],
         shares: &[RingElement],
-        keystream: &mut Keystream,
+        keystreams: &mut [Keystream],
     ) -> Result<(), LengthMismatch> {
         if shares.len() < blinded.len() {
             return Err(LengthMismatch { expected: blinded.len(), got: shares.len() });
         }
-        self.run(BlindStreaming { kernels: self, weighting, blinded, shares, keystream });
+        if !blinded.len().is_multiple_of(keystreams.len()) {
+            return Err(LengthMismatch { expected: blinded.len(), got: keystreams.len() });
+        }
+        if !blinded.is_empty() {
+            self.run(BlindStreaming { kernels: self, weighting, blinded, shares, keystreams });
+        }
         Ok(())
     }
 

@@ -1,0 +1,37 @@
+//! A piece of keystream on its way from the cipher to the kernel.
+
+use zeroize::Zeroize;
+
+use crate::keystream::Keystream;
+use crate::ring::RingElement;
+
+/// Room for `N` ring elements of keystream.
+///
+/// Whole lines of the cache: a vector across two of them is stored in two steps, and read back
+/// only after both have left the store buffer (7 % of the time to blind a row).
+///
+/// # Secrecy
+/// Wiped when dropped.
+#[repr(C, align(64))]
+pub(crate) struct Tile<const N: usize>([RingElement; N]);
+
+impl<const N: usize> Tile<N> {
+    pub(crate) const fn new() -> Self {
+        Self([RingElement::ZERO; N])
+    }
+
+    /// The next `len` elements of a keystream, of `N` at most.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, len: usize, keystream: &mut Keystream) -> &[RingElement] {
+        let elements = &mut self.0[..len];
+        keystream.fill(bytemuck::cast_slice_mut(elements));
+        elements
+    }
+}
+
+impl<const N: usize> Drop for Tile<N> {
+    fn drop(&mut self) {
+        // One store an entry: as words of 16 bits it would take longer than the cipher.
+        bytemuck::cast_slice_mut::<_, u64>(&mut self.0).zeroize();
+    }
+}
