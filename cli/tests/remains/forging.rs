@@ -47,10 +47,9 @@ impl Forger {
         String::from_utf8(said).expect("UTF-8")
     }
 
-    /// A moment to come, as the documents write it.
-    pub(crate) fn in_hours(&self, hours: u32) -> String {
-        let at = format!("+{hours} hours");
-        let date = Command::new("date").args(["-u", "-d", &at, "+%Y-%m-%dT%H:%M:%SZ"]).output();
+    /// A moment so far from now, as the documents write it.
+    pub(crate) fn moment(&self, from_now: &str) -> String {
+        let date = Command::new("date").args(["-u", "-d", from_now, "+%Y-%m-%dT%H:%M:%SZ"]).output();
         String::from_utf8(date.expect("date").stdout).expect("UTF-8").trim().to_owned()
     }
 

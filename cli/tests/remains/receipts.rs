@@ -181,11 +181,12 @@ fn a_receipt_that_the_receiver_did_not_sign_removes_nothing() {
     assert_eq!(receiver.verify("receipt", &text), "Verified OK\n", "by stock openssl");
     with(&receiver.sign("approval", &statement), &[not_accepted, ask]);
     let (before, _) = statement.split_once("\"verified_at\":").expect("the last field");
-    let later = format!("{before}\"verified_at\":\"{}\"}}", receiver.in_hours(2));
+    let at = |moment: &str| format!("{before}\"verified_at\":\"{}\"}}", receiver.moment(moment));
     let clocks = "hint: compare both machines' clocks";
-    with(&receiver.sign("receipt", &later), &["which has not come yet", clocks]);
-    let early = format!("{before}\"verified_at\":\"2020-01-01T00:00:00Z\"}}");
-    with(&receiver.sign("receipt", &early), &[not_accepted, "valid", ask]);
+    with(&receiver.sign("receipt", &at("2 hours")), &["which has not come yet", clocks]);
+    // The certificate is valid from some minutes before it was made, and the session is younger.
+    with(&receiver.sign("receipt", &at("-4 minutes")), &["and the session began at", clocks]);
+    with(&receiver.sign("receipt", &at("-10 years")), &[not_accepted, "valid", ask]);
     let swapped = statement.replace("\"sender\":0", "\"sender\":3");
     let senders = "it names packages of parties 3 and 1, and the senders are 0 and 1";
     with(&receiver.sign("receipt", &swapped), &[senders, ask]);
