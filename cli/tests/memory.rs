@@ -196,9 +196,11 @@ fn memory_is_bounded_by_parts_in_flight_and_does_not_grow_with_rows_or_cores() {
         let bound = few + few / 4 + 32 * MIB;
         assert!(many <= bound, "{command}: {few} bytes for few rows, {many} for many");
     }
-    // As on a machine with 16 cores.
-    for (command, peak) in run("default", MANY, &[], "16").named() {
-        assert!(peak < DEFAULT_BOUND, "{command}: {peak} bytes");
+    // Parts of the full size, and more hands than they are rows for, as on a machine of 16 cores.
+    for (name, threads) in [("full", "4"), ("hands", "16")] {
+        for (command, peak) in run(name, MANY, &[], threads).named() {
+            assert!(peak < DEFAULT_BOUND, "{command}, {threads} threads: {peak} bytes");
+        }
     }
 }
 
