@@ -56,6 +56,7 @@ fn a_receiver_with_everything_in_place_is_ok() {
     says("identity", "opens");
     says("inbox", "will be made");
     says("rights", "postgres may do all");
+    says("record of verify", "postgres may write it");
     says("triggers", "none fires");
     says("loaded so far", "nothing of this session");
     says("listen", "is free");

@@ -49,7 +49,8 @@ impl Forger {
 
     /// A moment so far from now, as the documents write it.
     pub(crate) fn moment(&self, from_now: &str) -> String {
-        let date = Command::new("date").args(["-u", "-d", from_now, "+%Y-%m-%dT%H:%M:%SZ"]).output();
+        let date =
+            Command::new("date").args(["-u", "-d", from_now, "+%Y-%m-%dT%H:%M:%SZ"]).output();
         String::from_utf8(date.expect("date").stdout).expect("UTF-8").trim().to_owned()
     }
 

@@ -67,12 +67,26 @@ impl Probe {
             missing.table(table, "UPDATE").await?;
             missing.table(table, "DELETE").await?;
         }
-        missing.progress_table(table).await?;
+        missing.table_beside(table, PROGRESS_TABLE, &["SELECT", "INSERT"]).await?;
         if let TableUse::LoadFresh { truncate, fingerprint } = needed {
             missing.table(table, "TRUNCATE").await?;
             missing.records(table, truncate, fingerprint).await?;
         }
         missing.tables_of_triggers(table).await?;
+        Ok(missing.rights)
+    }
+
+    /// The rights that are missing to record a comparison of what was loaded, which is a later run and
+    /// may be another role's.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn missing_rights_to_record(
+        &mut self,
+        table: &TableName,
+    ) -> Result<Vec<MissingRight>, DatabaseError> {
+        let mut missing = Missing { probe: self, rights: vec![] };
+        missing.table_beside(table, VERIFIED_TABLE, &["SELECT", "INSERT", "UPDATE"]).await?;
         Ok(missing.rights)
     }
 }
@@ -119,13 +133,21 @@ impl Missing<'_> {
         Ok(())
     }
 
-    async fn progress_table(&mut self, table: &TableName) -> Result<(), DatabaseError> {
-        let Ok::<_, NameError>(progress) = table.beside(PROGRESS_TABLE) else { return Ok(()) };
-        if self.exists(&progress).await? {
-            self.table(&progress, "SELECT").await?;
-            return self.table(&progress, "INSERT").await;
+    /// A table of ours in the target's schema: rights on it, or the one to make it.
+    async fn table_beside(
+        &mut self,
+        table: &TableName,
+        name: &str,
+        rights: &[&str],
+    ) -> Result<(), DatabaseError> {
+        let Ok::<_, NameError>(ours) = table.beside(name) else { return Ok(()) };
+        if !self.exists(&ours).await? {
+            return self.schema(table, "CREATE").await;
         }
-        self.schema(table, "CREATE").await
+        for right in rights {
+            self.table(&ours, right).await?;
+        }
+        Ok(())
     }
 
     /// What is recorded of rows that are removed goes with them: of this session's own, and of

@@ -7,7 +7,9 @@ use reshare_io::postgres::export::ExportError;
 use reshare_io::postgres::load::{LoadOptions, Loader, OnConflict};
 use reshare_io::postgres::table::quote_identifier;
 use reshare_io::postgres::triggers::TriggerEffect;
-use reshare_io::preflight::{ColumnDefect, Probe, RowEstimate, Server, TableUse, read_first_row};
+use reshare_io::preflight::{
+    ColumnDefect, MissingRight, Probe, RowEstimate, Server, TableUse, read_first_row,
+};
 use reshare_io::session::Session;
 
 use super::checklist::{Checklist, bytes};
@@ -93,6 +95,7 @@ pub(super) async fn check_target(
     look.server(connections + 1, table_use).await;
     if look.table().await {
         look.rights(table_use).await;
+        look.record_of_verify().await;
         look.row_security().await;
         let fired = look.triggers(replace).await;
         if replace {
@@ -189,11 +192,23 @@ impl<'a> Look<'a> {
         if missing.is_empty() {
             return self.list.ok(WHAT, format!("{role} may do all that a run does"));
         }
-        let names: Vec<&str> = missing.iter().map(|right| right.grant.as_str()).collect();
-        let role_sql = quote_identifier(&role);
-        let grants: Vec<String> =
-            names.iter().map(|grant| format!("GRANT {grant} TO {role_sql};")).collect();
-        self.list.not_ok(WHAT, format!("{role} lacks {}", names.join(", ")), grants.join(" "));
+        let (names, grants) = told(&missing, &role);
+        self.list.not_ok(WHAT, format!("{role} lacks {names}"), grants);
+    }
+
+    /// No run that loads needs it, but the one after it does.
+    async fn record_of_verify(&mut self) {
+        const WHAT: &str = "record of verify";
+        let missing = self.probe.missing_rights_to_record(self.source.table.name()).await;
+        let Some(missing) = self.list.take_answer(WHAT, missing) else { return };
+        let role = self.probe.role().await;
+        let Some(role) = self.list.take_answer(WHAT, role) else { return };
+        if missing.is_empty() {
+            return self.list.ok(WHAT, format!("{role} may write it"));
+        }
+        let (names, grants) = told(&missing, &role);
+        let detail = format!("{role} lacks {names}: without it purge removes nothing");
+        self.list.warning(WHAT, detail, grants);
     }
 
     async fn row_security(&mut self) {
@@ -368,6 +383,14 @@ impl<'a> Look<'a> {
             ),
         }
     }
+}
+
+/// What is missing, and the SQL that gives it.
+fn told(missing: &[MissingRight], role: &str) -> (String, String) {
+    let role = quote_identifier(role);
+    let names: Vec<&str> = missing.iter().map(|right| right.grant.as_str()).collect();
+    let grants: Vec<String> = names.iter().map(|name| format!("GRANT {name} TO {role};")).collect();
+    (names.join(", "), grants.join(" "))
 }
 
 fn standby(list: &mut Checklist, server: &Server) {
