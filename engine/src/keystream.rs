@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aes::Aes256;
+use aes::Aes256Enc;
 use aes::cipher::array::Array;
 use aes::cipher::consts::U16;
 use aes::cipher::{
@@ -19,12 +19,13 @@ const BLOCK_WORDS: usize = BLOCK_BYTES / 2;
 /// AES-256 in counter mode from an all-zero counter block, read as little-endian `u16`.
 ///
 /// # Secrecy
-/// The state is wiped when dropped. A key is used for one row of one content.
+/// The state is wiped when dropped; what the cipher and moves of this value leave on the stack is
+/// not. A key is used for one row of one content.
 ///
 /// # Source
 /// NIST SP 800-38A section 6.5.
 pub struct Keystream {
-    cipher: Aes256,
+    cipher: Aes256Enc,
     /// The counter of the next block. A row has at most 2^21 blocks.
     next: u64,
     /// The last block that was made, of which the last `unused` words are still to be given out.
@@ -36,7 +37,7 @@ impl Keystream {
     /// Starts at the first byte.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
-        Self { cipher: Aes256::new(key.into()), next: 0, block: [0; BLOCK_WORDS], unused: 0 }
+        Self { cipher: Aes256Enc::new(key.into()), next: 0, block: [0; BLOCK_WORDS], unused: 0 }
     }
 
     /// Writes the next `out.len()` words and goes on behind them.
@@ -65,6 +66,7 @@ impl Keystream {
 }
 
 impl Drop for Keystream {
+    /// The cipher wipes its keys itself.
     fn drop(&mut self) {
         self.block.zeroize();
     }
@@ -108,7 +110,57 @@ impl fmt::Debug for Keystream {
 
 #[cfg(test)]
 mod tests {
+    use aes::cipher::array::ArraySize;
+    use aes::cipher::consts::{U1, U2, U4, U8, U9, U30, U64};
+    use aes::cipher::inout::InOut;
+    use aes::cipher::{Block, ParBlocksSizeUser};
+
     use super::*;
+
+    /// A cipher that changes nothing, and takes `N` blocks at once.
+    struct Identity<N>(std::marker::PhantomData<N>);
+
+    impl<N> BlockSizeUser for Identity<N> {
+        type BlockSize = U16;
+    }
+
+    impl<N: ArraySize> ParBlocksSizeUser for Identity<N> {
+        type ParBlocksSize = N;
+    }
+
+    impl<N: ArraySize> BlockCipherEncBackend for Identity<N> {
+        fn encrypt_block(&self, mut block: InOut<'_, '_, Block<Self>>) {
+            let counter = *block.get_in();
+            *block.get_out() = counter;
+        }
+    }
+
+    fn assert_counts<N: ArraySize>() {
+        for first in [0, 1, 3, 4, 60, 250, 65_530, (1 << 32) - 9] {
+            for count in [0, 1, 2, 3, 7, 8, 9, 29, 30, 31, 63, 64, 65, 200] {
+                let mut blocks = vec![Array([7; BLOCK_BYTES]); count];
+                let counters = EncryptCounters { first, blocks: &mut blocks };
+                counters.call(&Identity::<N>(std::marker::PhantomData));
+                let expected = (u128::from(first)..).map(|n| Array(n.to_be_bytes()));
+                assert!(
+                    blocks.iter().copied().eq(expected.take(count)),
+                    "{count} from {first} on, {} at once",
+                    N::USIZE
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn counters_run_on_however_many_blocks_a_cipher_takes_at_once() {
+        assert_counts::<U1>();
+        assert_counts::<U2>();
+        assert_counts::<U4>();
+        assert_counts::<U8>();
+        assert_counts::<U9>();
+        assert_counts::<U30>();
+        assert_counts::<U64>();
+    }
 
     /// Key and first counter block of NIST SP 800-38A, F.5.5 (CTR-AES256.Encrypt).
     const KEY: [u8; 32] = [
@@ -130,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_cipher_gives_the_output_blocks_of_sp_800_38a() {
-        let cipher = Aes256::new(&KEY.into());
+        let cipher = Aes256Enc::new(&KEY.into());
         for (n, expected) in OUTPUT.chunks(BLOCK_BYTES).enumerate() {
             let mut block = (u128::from_be_bytes(COUNTER) + n as u128).to_be_bytes().into();
             cipher.encrypt_block(&mut block);
@@ -140,7 +192,7 @@ mod tests {
 
     #[test]
     fn block_n_is_the_cipher_of_n_as_a_128_bit_big_endian_counter() {
-        let cipher = Aes256::new(&KEY.into());
+        let cipher = Aes256Enc::new(&KEY.into());
         let mut words = vec![0_u16; 8 * 300];
         Keystream::new(&KEY).fill(&mut words);
         for (n, block) in words.chunks(8).enumerate() {

@@ -87,7 +87,8 @@ impl RowIdentity {
     }
 }
 
-/// Derives keys, row checks and content tags of one session's rows; allocates with the first tag alone.
+/// Derives keys, row checks and content tags of one session's rows; allocates with the first tag
+/// alone.
 ///
 /// # Secrecy
 /// Holds keys, and plain shares while it hashes: wiped when dropped.

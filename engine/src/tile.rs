@@ -29,9 +29,29 @@ impl<const N: usize> Tile<N> {
     }
 }
 
-impl<const N: usize> Drop for Tile<N> {
-    fn drop(&mut self) {
+impl<const N: usize> Zeroize for Tile<N> {
+    fn zeroize(&mut self) {
         // One store an entry: as words of 16 bits it would take longer than the cipher.
         bytemuck::cast_slice_mut::<_, u64>(&mut self.0).zeroize();
+    }
+}
+
+impl<const N: usize> Drop for Tile<N> {
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wiped_tile_holds_nothing() {
+        let mut tile = Tile::<6>::new();
+        let elements = tile.next(6, &mut Keystream::new(&[1; 32])).to_vec();
+        assert!(elements.iter().all(|element| *element != RingElement::ZERO));
+        tile.zeroize();
+        assert_eq!(tile.0, [RingElement::ZERO; 6]);
     }
 }

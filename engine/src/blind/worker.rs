@@ -21,10 +21,7 @@ pub(super) struct OutOfPlace<'a> {
 
 impl OutOfPlace<'_> {
     pub(super) fn split(self) -> (Self, Option<Self>) {
-        let middle = self.plain.len() / 2;
-        if middle == 0 {
-            return (self, None);
-        }
+        let Some(middle) = middle(self.plain.len()) else { return (self, None) };
         let (tags, later_tags) = self.tags.map(|tags| tags.split_at_mut(middle)).unzip();
         let (blinded, later) = self.blinded.split_at(middle);
         let later_plain = self.plain.slice(middle..self.plain.len());
@@ -42,14 +39,16 @@ pub(super) struct InPlace<'a> {
 
 impl InPlace<'_> {
     pub(super) fn split(self) -> (Self, Option<Self>) {
-        let middle = self.rows.len() / 2;
-        if middle == 0 {
-            return (self, None);
-        }
+        let Some(middle) = middle(self.rows.len()) else { return (self, None) };
         let (tags, later_tags) = self.tags.map(|tags| tags.split_at_mut(middle)).unzip();
         let (rows, later) = self.rows.split_at(middle);
         (Self { rows, tags }, Some(Self { rows: later, tags: later_tags }))
     }
+}
+
+/// Where so many rows are cut in two, so that each piece has rows enough to blind together.
+fn middle(rows: usize) -> Option<usize> {
+    (rows >= 2 * ROWS_AT_ONCE).then(|| (rows / 2).next_multiple_of(ROWS_AT_ONCE))
 }
 
 /// 2 KiB of keystream: while the cipher makes a tile, the memory still works for the one before
@@ -61,7 +60,7 @@ const TILE: usize = 256;
 /// that were just tagged must still be in the second cache.
 const ROWS_AT_ONCE: usize = 4;
 
-/// What one thread needs, allocated once for many rows.
+/// What one thread needs for a piece, allocated once for all its rows.
 pub(super) struct Worker<'a> {
     blinder: &'a Blinder,
     hasher: RowHasher,
@@ -170,5 +169,124 @@ fn copy_agree(to: &mut AgreeSliceMut<'_>, from: &AgreeSlice<'_>) {
         (AgreeValuesMut::Integer(to), AgreeValues::Integer(from)) => to.copy_from_slice(from),
         (AgreeValuesMut::Uuid(to), AgreeValues::Uuid(from)) => to.copy_from_slice(from),
         _ => unreachable!("both sides were checked against one layout"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::fingerprint::Fingerprint;
+    use crate::kernel::{Backend, Kernels, portable};
+    use crate::key_schedule::{KeySchedule, SharedSecret};
+    use crate::layout::{RowLayout, ShareColumn};
+    use crate::party::PartyId;
+    use crate::row_batch::RowBatch;
+
+    /// Below a line of the cache, whole lines and not, whole tiles and not, half blocks.
+    const COLUMNS: [usize; 5] = [4, 1032, 32, 12, 4096];
+
+    /// Rows with the formulas' answers, one row after the other.
+    struct Example {
+        plain: RowBatch,
+        blinded: Vec<Vec<u16>>,
+        row_checks: Vec<RowCheck>,
+        tags: Vec<ContentTag>,
+    }
+
+    fn blinder(backend: Backend) -> Blinder {
+        let fingerprint = Fingerprint([5; 32]);
+        let keys = KeySchedule::derive(&SharedSecret::new([1; 32]), "run", &fingerprint);
+        let [sender, other, receiver] = [3, 1, 2].map(|n| PartyId::new(n).expect("a party"));
+        let blinder = Blinder::new(&keys, &fingerprint, sender, other, receiver);
+        let kernels = Kernels::new(backend).expect("it is available");
+        blinder.expect("three parties").with_kernels(kernels)
+    }
+
+    fn plain(layout: &Arc<RowLayout>, rows: usize) -> RowBatch {
+        let mut batch = RowBatch::with_capacity(Arc::clone(layout), rows);
+        let columns = batch.reset(rows, false).expect("there is room");
+        columns.ids.iter_mut().zip(-4..).for_each(|(id, n)| *id = 3 * n);
+        let mut word = 0_u16;
+        for share in columns.shares.into_iter().flatten() {
+            word = word.wrapping_mul(40_503).wrapping_add(8_191);
+            *share = word;
+        }
+        batch
+    }
+
+    impl Example {
+        fn new(blinder: &Blinder, layout: &Arc<RowLayout>, rows: usize) -> Self {
+            let mut hasher = blinder.hasher.clone();
+            let mut example = Self {
+                plain: plain(layout, rows),
+                blinded: vec![vec![]; COLUMNS.len()],
+                row_checks: vec![],
+                tags: vec![],
+            };
+            let plain = example.plain.rows();
+            for row in 0..rows {
+                let identity = RowIdentity::new(plain.ids[row], plain.agree_values(row));
+                let key = hasher.row_key(&identity);
+                example.tags.push(hasher.content_tag(&identity, plain.share_row(row)));
+                example.row_checks.push(hasher.row_check(&key));
+                let mut keystream = key.keystream();
+                for (blinded, shares) in example.blinded.iter_mut().zip(plain.share_row(row)) {
+                    let mut hidden_by = vec![0; shares.len()];
+                    keystream.fill(&mut hidden_by);
+                    let mut out = vec![RingElement::ZERO; shares.len() / 4];
+                    let (shares, hidden_by) =
+                        (bytemuck::cast_slice(shares), bytemuck::cast_slice(&hidden_by));
+                    portable::weight_and_blind(&blinder.weighting, &mut out, shares, hidden_by)
+                        .expect("they are as long");
+                    blinded.extend_from_slice(bytemuck::cast_slice(&out));
+                }
+            }
+            example
+        }
+
+        #[track_caller]
+        fn check(&self, rows: &Rows<'_>, tags: &[ContentTag], how: &str) {
+            assert_eq!(rows.ids, self.plain.rows().ids, "{how}");
+            assert!(rows.shares == self.blinded, "{how}");
+            assert_eq!((rows.row_checks, tags), (&self.row_checks[..], &self.tags[..]), "{how}");
+        }
+    }
+
+    #[test]
+    fn groups_of_any_size_are_blinded_as_row_by_row_with_the_formulas() {
+        let column =
+            |(n, len): (usize, &usize)| ShareColumn { name: format!("share{n}"), len: *len };
+        let columns = COLUMNS.iter().enumerate().map(column).collect();
+        let layout = Arc::new(RowLayout::new(vec![], columns).expect("a layout"));
+        for backend in Backend::available() {
+            let blinder = blinder(backend);
+            for rows in 0..=2 * ROWS_AT_ONCE + 3 {
+                let example = Example::new(&blinder, &layout, rows);
+                let how = |way: &str| format!("{rows} rows, {backend}, {way}");
+                let mut tags = vec![ContentTag::default(); rows];
+                for (streamed, way) in [(false, "in the cache"), (true, "streamed")] {
+                    let mut to = RowBatch::with_capacity(Arc::clone(&layout), rows);
+                    let blinded = to.reset(rows, true).expect("there is room");
+                    let (plain, tags_out) = (example.plain.rows(), Some(&mut tags[..]));
+                    let piece = OutOfPlace { plain, blinded, tags: tags_out, streamed };
+                    Worker::new(&blinder).blind(piece);
+                    example.check(&to.rows(), &tags, &how(way));
+                    tags.fill(ContentTag::default());
+                }
+                let mut batch = plain(&layout, rows);
+                let rows = batch.add_row_checks().expect("there are none");
+                Worker::new(&blinder).blind_in_place(InPlace { rows, tags: Some(&mut tags[..]) });
+                example.check(&batch.rows(), &tags, &how("in place"));
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_are_of_whole_groups_but_for_the_last() {
+        let cuts = [7, 8, 9, 11, 12, 15, 16, 1_001].map(middle);
+        let at = [None, Some(4), Some(4), Some(8), Some(8), Some(8), Some(8), Some(500)];
+        assert_eq!(cuts, at);
     }
 }

@@ -1,6 +1,9 @@
 //! Runs code compiled for one set of vector instructions.
 
-#![expect(unsafe_code, reason = "calling a function that needs CPU features is unsafe")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "calling a function that needs CPU features is unsafe")
+)]
 
 use crate::kernel::Backend;
 

@@ -3,7 +3,10 @@
 //! A store into memory that is not in the cache first reads the line that it overwrites. Where
 //! more is written than a cache holds, that is a third of the traffic for nothing.
 
-#![expect(unsafe_code, reason = "stores around the cache and prefetches are unsafe")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "stores around the cache and prefetches are unsafe")
+)]
 
 use std::marker::PhantomData;
 
@@ -26,6 +29,10 @@ impl Line {
 /// the fence.
 pub(super) struct Stream<'a> {
     /// Private to this file, and true only where [`Stream::new`] met kernels of AVX-512.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "there are no such stores")
+    )]
     whole_lines: bool,
     lines: PhantomData<&'a mut [Line]>,
 }

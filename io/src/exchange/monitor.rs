@@ -13,7 +13,7 @@ use crate::pipeline::progress::Progress;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stage {
-    /// It reads its inbox, and takes nothing yet.
+    /// It looks at the table and reads its inbox, and takes nothing yet.
     Starting,
     /// It takes deliveries.
     Receiving,
