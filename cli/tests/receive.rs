@@ -322,6 +322,28 @@ fn a_table_that_no_rebuild_can_load_is_told_before_anything_is_taken() {
     assert!(receiver.said("SMPC_dev_2.irises"), "{:?}", receiver.said);
     assert!(receiver.said("hint: check --db-url and --db-schema"), "{:?}", receiver.said);
     assert!(!receiver.said("receiving on") && !desk.path("inbox").exists());
+    // Neither the password nor the name of a database comes right by waiting.
+    let nowhere = ["--rebuild", "--identity", "r.age", "--db-url", &cluster.url("nowhere")];
+    let mut receiver = desk.receive("127.0.0.1:0", &nowhere);
+    receiver.ends_with(1);
+    assert!(receiver.said("\"nowhere\" does not exist"), "{:?}", receiver.said);
+    assert!(!receiver.said("receiving on") && !desk.path("inbox").exists());
+}
+
+#[test]
+fn a_database_that_never_answers_keeps_no_sender_out() {
+    let desk = Desk::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("bound");
+    // Zero is for ever: what has no limit of its own must have one.
+    let url = format!("postgres://nobody:secret@{address}/none?connect_timeout=0");
+    let mut receiver =
+        desk.receive("127.0.0.1:0", &["--rebuild", "--identity", "r.age", "--db-url", &url]);
+    receiver.says(&["the table cannot be looked at now", "does not answer within 10s"]);
+    receiver.address();
+    receiver.signal("-TERM");
+    receiver.ends_with(143);
+    assert!(!receiver.said("secret"), "{:?}", receiver.said);
 }
 
 #[test]
@@ -341,7 +363,6 @@ fn a_rebuild_fills_a_fresh_table_in_one_transaction_and_truncates_only_when_aske
     };
     sql(&IrisTable::Plain.create_sql("SMPC_dev_2", "irises"));
     let table = "\"SMPC_dev_2\".irises";
-    sql(&format!("INSERT INTO {table} (id) VALUES (77)"));
     let flags = ["--rebuild", "--identity", "r.age", "--db-url", &url, "--fresh-table"];
     let mut receiver = desk.receive("127.0.0.1:0", &flags);
     receiver.address();
@@ -352,17 +373,31 @@ fn a_rebuild_fills_a_fresh_table_in_one_transaction_and_truncates_only_when_aske
         "{:?}",
         receiver.said
     );
+    // Fresh when it was looked at, and no longer when it is loaded.
     let mut receiver = desk.receive("127.0.0.1:0", &flags);
     let address = receiver.address();
+    sql(&format!("INSERT INTO {table} (id) VALUES (77)"));
     for sender in ["0", "1"] {
         assert_code(&desk.upload(sender, &address), 0);
     }
     receiver.ends_with(4);
     assert!(receiver.said("it is not empty"), "{:?}", receiver.said);
     assert!(receiver.said("hint: --yes-truncate removes all its rows"), "{:?}", receiver.said);
-    assert_eq!(sql(&format!("SELECT array_agg(id) FROM {table}")), "{77}");
     desk.assert_arrived(0);
-    desk.receive("127.0.0.1:0", &[&flags[..], &["--yes-truncate"]].concat()).ends_with(0);
+    // What is known at once is told at once.
+    let refused = |flags: &[&str], words: &str| {
+        let mut receiver = desk.receive("127.0.0.1:0", flags);
+        receiver.ends_with(4);
+        assert!(receiver.said(words), "{:?}", receiver.said);
+        assert!(!receiver.said("receiving on"), "{:?}", receiver.said);
+    };
+    refused(&flags, "it is not empty");
+    let truncate = [&flags[..], &["--yes-truncate"]].concat();
+    sql("CREATE TABLE other (row bigint CONSTRAINT refers REFERENCES \"SMPC_dev_2\".irises)");
+    refused(&truncate, "it is referred to by the foreign key refers of other");
+    sql("DROP TABLE other");
+    assert_eq!(sql(&format!("SELECT array_agg(id) FROM {table}")), "{77}");
+    desk.receive("127.0.0.1:0", &truncate).ends_with(0);
     let loaded = format!("SELECT count(*), min(id), max(id) FROM {table}");
     assert_eq!(sql(&loaded), "20|1|20");
     // Frozen: VACUUM has nothing to do with a page of it.
@@ -371,6 +406,9 @@ fn a_rebuild_fills_a_fresh_table_in_one_transaction_and_truncates_only_when_aske
     assert_eq!(sql(&format!("{frozen}'{table}'::regclass")), "t");
     let transactions = "SELECT count(DISTINCT xmin::text) FROM \"SMPC_dev_2\".reshare_progress";
     assert_eq!(sql(transactions), "1");
+    // All is there: its own rows are no reason to refuse.
+    desk.receive("127.0.0.1:0", &flags).ends_with(0);
+    assert_eq!(sql(&loaded), "20|1|20");
 }
 
 #[test]

@@ -14,9 +14,11 @@ use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::packages::Packages;
 use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
-use reshare_io::pipeline::workers::{Target, Workers};
+use reshare_io::pipeline::workers::{Source, Target, Workers};
+use reshare_io::postgres::connect::ConnectError;
 use reshare_io::postgres::load::Loader;
-use reshare_io::session::SessionTrust;
+use reshare_io::postgres::load_error::LoadError;
+use reshare_io::session::{Session, SessionTrust};
 
 use super::context::{Context, workers};
 use super::rebuild::print_report;
@@ -254,7 +256,7 @@ impl Receiving<'_> {
         let limits = self.args.limits.limits();
         if let Some(rebuild) = rebuild {
             progress.begin("look at the table", 0);
-            rebuild.foresee().await?;
+            rebuild.foresee(&self.context.session).await?;
         }
         let inbox = self.open_inbox(limits, &progress).await?;
         progress.begin("receive", 0);
@@ -308,22 +310,27 @@ impl Receiving<'_> {
 }
 
 impl Rebuild {
-    /// Refuses a table that no rebuild can load. Whether the server can be reached may change
-    /// until both packages are there: that is told, and keeps nobody from delivering.
-    async fn foresee(&self) -> Result<(), Failure> {
-        let Target { source, options } = &self.target;
-        let foreseen = Loader::foresee(&source.database, &source.table, options.on_conflict).await;
-        let Err(error) = foreseen.map_err(PipelineError::from) else { return Ok(()) };
-        let is_refusal = error.is_refusal();
-        let failure = Failure::from(error);
-        if is_refusal {
-            return Err(failure);
-        }
-        let hint = failure.next_step().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    /// Refuses a table that no rebuild can load, and a server that does not let this role in.
+    /// Whether a server answers may change until both packages are there: that is told, and
+    /// keeps nobody from delivering.
+    async fn foresee(&self, session: &Session) -> Result<(), Failure> {
+        let Target { source: Source { database, table }, options } = &self.target;
+        let look = Loader::foresee(database, table, session.fingerprint(), options.on_conflict);
+        let why = match tokio::time::timeout(LOOK_PATIENCE, look).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) if may_pass(&error) => {
+                let is_reached = !matches!(error, LoadError::Connect(_));
+                let causes = Failure::from(PipelineError::from(error)).causes();
+                // Once it is reached, it is what the server says that counts.
+                let skipped = if is_reached { causes.len() - 1 } else { 0 };
+                causes[skipped..].join(": ")
+            }
+            Ok(Err(error)) => return Err(PipelineError::from(error).into()),
+            Err(_) => format!("{database} does not answer within {LOOK_PATIENCE:?}"),
+        };
         let message = format!(
-            "warning: the table cannot be looked at now: {}{hint}; packages are taken, and the \
-             rebuild will need it",
-            failure.causes().join(": ")
+            "warning: the table cannot be looked at now: {why}; packages are taken all the same, \
+             and the rebuild will need it"
         );
         eprintln!("{}", printable(&message));
         Ok(())
@@ -343,6 +350,18 @@ impl Rebuild {
         let rebuilt = rebuild(&context.session, packages, &self.target, self.workers, progress);
         Ok(rebuilt.await?)
     }
+}
+
+/// How long senders wait for a look at the table that does not end.
+const LOOK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether what kept the table from being looked at may be gone when it is loaded.
+fn may_pass(error: &LoadError) -> bool {
+    let is_turned_away = matches!(
+        error,
+        LoadError::Connect(ConnectError::Denied { .. } | ConnectError::NoSuchDatabase { .. })
+    );
+    !is_turned_away && !error.is_refusal()
 }
 
 /// How often a request to stop is looked for.

@@ -53,11 +53,7 @@ impl Fresh<'_> {
         let failed = |error| LoadError::database(name, error);
         let mut connection = self.database.connect().await?;
         self.lock(&mut connection).await?;
-        let found = defects(&mut connection, name).await.map_err(failed)?;
-        let allowed = |defect: &NotFresh| self.truncate && *defect == NotFresh::NotEmpty;
-        if let Some(defect) = found.into_iter().find(|defect| !allowed(defect)) {
-            return Err(LoadError::NotFresh { table: name.clone(), defect });
-        }
+        refuse_defects(&mut connection, name, self.truncate).await?;
         let made = self.progress.create(self.control).await;
         made.map_err(|source| LoadError::Database { table: name.clone(), source })?;
         if self.has_records {
@@ -99,6 +95,21 @@ impl Fresh<'_> {
                 _ => LoadError::Database { table, source },
             }
         })
+    }
+}
+
+/// Refuses a table that cannot be loaded as a fresh one, as far as that can be known without a lock.
+pub(super) async fn refuse_defects(
+    connection: &mut PgConnection,
+    name: &TableName,
+    truncate: bool,
+) -> Result<(), LoadError> {
+    let found = defects(connection, name).await;
+    let found = found.map_err(|error| LoadError::database(name, error))?;
+    let allowed = |defect: &NotFresh| truncate && *defect == NotFresh::NotEmpty;
+    match found.into_iter().find(|defect| !allowed(defect)) {
+        Some(defect) => Err(LoadError::NotFresh { table: name.clone(), defect }),
+        None => Ok(()),
     }
 }
 

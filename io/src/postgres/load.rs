@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 
 use super::connect::Database;
 use super::export::close;
-use super::fresh::{Fresh, FreshTable};
+use super::fresh::{Fresh, FreshTable, refuse_defects};
 use super::load_error::LoadError;
 use super::load_source::LoadSource;
 use super::progress::{LoadedRange, Progress};
@@ -99,19 +99,30 @@ impl Loader {
         Self::with(database, table, triggers, fingerprint, options, (turn, control)).await
     }
 
-    /// What of [`Loader::open`] can be found out long before there is anything to load: no
-    /// connection, not the table, a trigger or foreign key that would spoil every load. Takes no
-    /// lock and changes nothing.
+    /// What of a load can be found out long before there is anything to load: no connection, not
+    /// the table, a trigger or foreign key that would spoil every load, or a table that is no fresh
+    /// one. Takes no lock and changes nothing.
     ///
     /// # Errors
-    /// As [`Loader::open`].
+    /// As [`Loader::open`], and [`LoadError::NotFresh`].
     pub async fn foresee(
         database: &Database,
         spec: &TableSpec,
+        fingerprint: Fingerprint,
         on_conflict: OnConflict,
     ) -> Result<(), LoadError> {
         let mut control = database.connect_read_only().await?;
         loadable(&mut control, spec, on_conflict).await?;
+        if let OnConflict::FreshTable { truncate } = on_conflict {
+            let failed = |source| LoadError::Database { table: spec.name().clone(), source };
+            let progress = Progress::of(spec.name(), fingerprint)?;
+            // A load that is complete finds its own rows there, and has nothing to do.
+            let has_begun = progress.exists(&mut control).await.map_err(failed)?
+                && !progress.loaded(&mut control).await.map_err(failed)?.is_empty();
+            if !has_begun {
+                refuse_defects(&mut control, spec.name(), truncate).await?;
+            }
+        }
         close(control).await;
         Ok(())
     }
