@@ -1,8 +1,9 @@
-//! Shows a running pipeline: bars on a terminal, a line every ten seconds off it.
+//! Shows a running pipeline: bars on a terminal, a line every ten seconds off it, or every minute
+//! where nothing happens.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use reshare_io::pipeline::progress::{Progress, ProgressSnapshot};
@@ -12,6 +13,8 @@ use tokio::task::JoinHandle;
 const BAR_PERIOD: Duration = Duration::from_millis(200);
 /// How often a line is printed where there is no terminal.
 const LINE_PERIOD: Duration = Duration::from_secs(10);
+/// How often the same is printed again: a receiver may wait for days, and a log keeps every line.
+const SAME_PERIOD: Duration = Duration::from_secs(60);
 
 /// Watches a [`Progress`] until it is dropped.
 pub(crate) struct Watch {
@@ -46,32 +49,77 @@ impl Drop for Watch {
 }
 
 async fn draw_bar(progress: Arc<Progress>, bar: ProgressBar) {
-    let template = "{msg:<10} [{bar:28}] {human_pos}/{human_len} rows  {prefix}";
-    let style = ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=> ");
-    bar.set_style(style);
+    let style = |template| {
+        ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> ")
+    };
+    let of_rows = style("{msg:<10} [{bar:28}] {human_pos}/{human_len} rows  {prefix}");
+    let of_anything = style("{msg:<10} {prefix}");
     let mut ticks = tokio::time::interval(BAR_PERIOD);
     loop {
         ticks.tick().await;
         let now = progress.snapshot();
-        let rate = Rate::of(now);
         bar.set_message(now.stage);
+        if now.rows_total == 0 {
+            bar.set_style(of_anything.clone());
+            bar.set_prefix(Uncounted(now).to_string());
+            continue;
+        }
+        bar.set_style(of_rows.clone());
         bar.set_length(now.rows_total);
         bar.set_position(now.rows_done + now.rows_skipped);
-        bar.set_prefix(rate.to_string());
+        bar.set_prefix(Rate::of(now).to_string());
     }
 }
 
 async fn print_lines(progress: Arc<Progress>) {
     let mut ticks = tokio::time::interval(LINE_PERIOD);
     ticks.tick().await;
+    let mut lines = Lines::default();
     loop {
         ticks.tick().await;
-        let now = progress.snapshot();
-        let rate = Rate::of(now);
+        if let Some(line) = lines.next(progress.snapshot(), Instant::now()) {
+            eprintln!("{line}");
+        }
+    }
+}
+
+/// The lines that were printed.
+#[derive(Default)]
+struct Lines {
+    /// The last one's counters, and when it was printed.
+    last: Option<(ProgressSnapshot, Instant)>,
+}
+
+impl Lines {
+    /// The line to print now, if it is time for one.
+    fn next(&mut self, now: ProgressSnapshot, at: Instant) -> Option<String> {
+        if let Some((last, printed)) = self.last {
+            let is_same = last == ProgressSnapshot { elapsed: last.elapsed, ..now };
+            if is_same && at.duration_since(printed) < SAME_PERIOD {
+                return None;
+            }
+        }
+        self.last = Some((now, at));
         let through = now.rows_done + now.rows_skipped;
-        eprintln!("{}: {through} of {} rows, {rate}", now.stage, now.rows_total);
+        Some(match now.rows_total {
+            0 => format!("{}: {}", now.stage, Uncounted(now)),
+            total => format!("{}: {through} of {total} rows, {}", now.stage, Rate::of(now)),
+        })
+    }
+}
+
+/// A stage of which nobody knows how many rows it goes through.
+struct Uncounted(ProgressSnapshot);
+
+impl std::fmt::Display for Uncounted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ProgressSnapshot { steps_done, bytes_done, elapsed, .. } = self.0;
+        if bytes_done > 0 {
+            write!(f, "{steps_done} parts, {:.1} MB, ", bytes_done as f64 / 1e6)?;
+        }
+        write!(f, "for {}", human_duration(elapsed))
     }
 }
 
@@ -143,6 +191,32 @@ mod tests {
         now.elapsed = Duration::from_secs(2);
         let shown = Rate::of(now).to_string();
         assert_eq!(shown, "2 rows/s, 1.0 MB/s, 0 s left, 1 parts delivered");
+    }
+
+    #[test]
+    fn what_has_no_known_end_shows_what_has_come_and_how_long_it_takes() {
+        let progress = Progress::default();
+        progress.begin("receive", 0);
+        let at = Instant::now();
+        let now = |seconds| {
+            let elapsed = Duration::from_secs(seconds);
+            (ProgressSnapshot { elapsed, ..progress.snapshot() }, at + elapsed)
+        };
+        let mut lines = Lines::default();
+        let mut line = |(now, at)| lines.next(now, at);
+        assert_eq!(line(now(10)).as_deref(), Some("receive: for 10 s"));
+        assert_eq!(line(now(20)), None, "nothing new");
+        progress.add(0, 39_000_000);
+        progress.add(0, 39_400_000);
+        let arrived = "receive: 2 parts, 78.4 MB, for 30 s";
+        assert_eq!(line(now(30)).as_deref(), Some(arrived));
+        assert_eq!(line(now(89)), None);
+        let again = "receive: 2 parts, 78.4 MB, for 1 min 30 s";
+        assert_eq!(line(now(90)).as_deref(), Some(again));
+        progress.begin("rebuild", 100);
+        progress.add(50, 500);
+        let rows = "rebuild: 50 of 100 rows, 5 rows/s, 0.0 MB/s, 10 s left";
+        assert_eq!(line(now(10)).as_deref(), Some(rows));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Arg, Args};
 use reshare_io::exchange::{
-    Endpoint, HealthEndpoint, Inbox, Limits, Monitor, Shutdown, Stage, TlsIdentity,
+    ClosedPackage, Endpoint, HealthEndpoint, Inbox, Limits, Monitor, Shutdown, Stage, TlsIdentity,
 };
 use reshare_io::keys::load_identity;
 use reshare_io::pipeline::error::PipelineError;
@@ -269,7 +269,7 @@ impl Receiving<'_> {
         eprintln!("receiving on {address}, health on {health}");
         let working = async {
             tokio::select! {
-                () = inbox.both_closed() => {}
+                () = inbox.both_closed(tell_closed) => {}
                 () = until_stopped(&progress) => {}
             }
             let done = match rebuild {
@@ -350,6 +350,15 @@ impl Rebuild {
         let rebuilt = rebuild(&context.session, packages, &self.target, self.workers, progress);
         Ok(rebuilt.await?)
     }
+}
+
+/// Says that all of a sender's package is there. Even with `--quiet`: it happens twice.
+fn tell_closed(package: ClosedPackage) {
+    let ClosedPackage { sender, parts, bytes, rows } = package;
+    let megabytes = bytes as f64 / 1e6;
+    eprintln!(
+        "the package of sender {sender} is complete: {rows} rows in {parts} parts, {megabytes:.1} MB"
+    );
 }
 
 /// How long senders wait for a look at the table that does not end.

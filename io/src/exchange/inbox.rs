@@ -29,6 +29,19 @@ pub struct Inbox {
     _lock: File,
 }
 
+/// A package of which everything is there, the manifest too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClosedPackage {
+    /// Whose it is.
+    pub sender: PartyId,
+    /// The number of its parts.
+    pub parts: u64,
+    /// Their bytes, sealed.
+    pub bytes: u64,
+    /// The rows in them, by the manifest.
+    pub rows: u64,
+}
+
 impl Inbox {
     /// Opens an inbox, or makes one. Of packages that are not closed yet, parts that no journal
     /// knows are read; `progress` counts their bytes, and can stop it.
@@ -127,12 +140,19 @@ impl Inbox {
         self.slots.each_ref().map(|(_, slot)| slot.directory().to_owned())
     }
 
-    /// Waits until both packages are closed.
-    pub async fn both_closed(&self) {
-        for (_, slot) in &self.slots {
-            // The slot holds the sender of this channel: it cannot end first.
-            let _ = slot.closed().wait_for(|closed| *closed).await;
-        }
+    /// Waits until both packages are closed, and tells of each when it is.
+    pub async fn both_closed(&self, tell: impl Fn(ClosedPackage)) {
+        let each = |slot: &(PartyId, Arc<Slot>)| {
+            let ((sender, slot), tell) = (slot.clone(), &tell);
+            async move {
+                // The slot holds the sender of this channel: it cannot end first.
+                let _ = slot.closed().wait_for(|closed| *closed).await;
+                let (parts, bytes, rows) = slot.figures();
+                tell(ClosedPackage { sender, parts, bytes, rows: rows.unwrap_or_default() });
+            }
+        };
+        let [lower, higher] = &self.slots;
+        tokio::join!(each(lower), each(higher));
     }
 
     pub(super) fn slots(&self) -> &[(PartyId, Arc<Slot>); 2] {

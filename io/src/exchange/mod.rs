@@ -42,7 +42,7 @@ pub use client::{Client, ClientOptions, ReceiverState, Target};
 pub use client_error::ClientError;
 pub use health::HealthEndpoint;
 pub use identity::{IdentityError, TlsFiles, TlsIdentity};
-pub use inbox::{Inbox, InboxFigures};
+pub use inbox::{ClosedPackage, Inbox, InboxFigures};
 pub use inbox_error::InboxError;
 pub use limits::Limits;
 pub use monitor::{Monitor, Stage};

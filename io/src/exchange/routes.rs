@@ -170,7 +170,12 @@ async fn put_part(
         let slot = delivery.slot(&peer, &session, &party)?;
         let name: PartName = name.parse().map_err(|_| Refusal::NotAPart)?;
         let announced = check_headers(&headers, delivery.max_part_bytes)?;
-        accept_part(slot, name, announced, body).await
+        let bytes = body.announced();
+        let accepted = accept_part(slot, name, announced, body).await?;
+        if accepted != Accepted::Same {
+            delivery.monitor.progress.add(0, bytes);
+        }
+        Ok(accepted)
     };
     let accepted = accept(&mut body).await;
     finish(accepted, &headers, &mut body).await

@@ -22,7 +22,11 @@ async fn both_packages_arrive_byte_by_byte_and_close() {
         let expected = PackageExpectations::of(&world.session, party(index), Some(&trust));
         Package::open(receiver.package(index), expected.unwrap()).unwrap();
     }
-    receiver.inbox.both_closed().await;
+    let closed = std::sync::Mutex::new(vec![]);
+    receiver.inbox.both_closed(|package| closed.lock().unwrap().push(package)).await;
+    let closed = closed.into_inner().unwrap();
+    assert_eq!([0, 1].map(|index| closed[index].sender), [party(0), party(1)]);
+    assert!(closed.iter().all(|package| (package.parts, package.rows) == (6, 240)), "{closed:?}");
     // Once more: the same is success, and nothing is sent.
     let again = world.upload(0, receiver.address).await.unwrap();
     assert_eq!((again.parts, again.parts_skipped), (0, 6));

@@ -64,7 +64,7 @@ async fn one_pass_from_both_senders_gives_the_reference_back() {
         let manifest = read_manifest(&receiver.package(index)).unwrap();
         assert_eq!(manifest.claims().parts.len() as u64, parts);
     }
-    receiver.inbox.both_closed().await;
+    receiver.inbox.both_closed(drop).await;
     assert_eq!(senders.rebuild(&receiver).await.rows, 60);
     assert_eq!(senders.equal_rows().await, 60);
 }
