@@ -29,6 +29,11 @@ struct Args {
     )]
     rows: Vec<usize>,
 
+    /// Also `send` and `rebuild` of so many rows, once each, on as little disk as can be: at
+    /// most two packages and a table
+    #[arg(long, value_name = "N")]
+    once: Option<usize>,
+
     /// Times that each is measured
     #[arg(long, value_name = "N", env = "RUNS", default_value_t = 5)]
     runs: usize,
@@ -93,11 +98,19 @@ fn run(args: &Args) -> Result<(), Failure> {
     let mut costs = Vec::new();
     for &rows in &args.rows {
         let network = Network::make(&program, &args.directory, rows, connections, !args.no_sync)?;
+        network.seed()?;
         let mut contests = Contests::new();
         for run in 0..args.runs.max(1) {
             contests.run(&network, run)?;
         }
         lines.extend(contests.lines(rows));
+        costs.push((rows, [&contests.send, &contests.rebuild].map(|one| median(&one.ours))));
+    }
+    if let Some(rows) = args.once {
+        let network = Network::make(&program, &args.directory, rows, connections, !args.no_sync)?;
+        let mut contests = Contests::new();
+        contests.run_once(&network)?;
+        lines.extend([&contests.send, &contests.rebuild].map(|contest| contest.line(rows)));
         costs.push((rows, [&contests.send, &contests.rebuild].map(|one| median(&one.ours))));
     }
     lines.extend(costs_per_row(&costs));
@@ -141,6 +154,18 @@ impl Contests {
             last(&self.through.theirs),
         );
         Ok(())
+    }
+
+    /// Measures `send` and `rebuild` once. Rows and packages go as soon as nothing needs them.
+    fn run_once(&mut self, network: &Network) -> Result<(), Failure> {
+        network.seed_parties(&[0])?;
+        self.send.take_turns(true, || network.send_of(0), || network.psql_out())?;
+        network.drop_rows(0)?;
+        network.seed_parties(&[1])?;
+        network.send_of(1)?;
+        network.drop_rows(1)?;
+        network.make_target()?;
+        self.rebuild.take_turns(true, || network.rebuild_alone(), || network.psql_in_again())
     }
 
     fn lines(&self, rows: usize) -> Vec<Line> {

@@ -34,7 +34,7 @@ const NAMES: [&str; 4] = [
 const TARGET: usize = 3;
 
 impl Network {
-    /// Starts a PostgreSQL of its own, seeds it, and makes keys and a session.
+    /// Starts a PostgreSQL of its own with empty databases, and makes keys and a session.
     pub(crate) fn make(
         program: &Path,
         parent: &Path,
@@ -56,18 +56,53 @@ impl Network {
         let mut network =
             Self { program, directory, rows, connections, urls, fingerprint, _cluster: cluster };
         network.agree()?;
-        network.seed()?;
         Ok(network)
+    }
+
+    /// Makes the rows of parties 0, 1 and 2, and the table to rebuild.
+    pub(crate) fn seed(&self) -> Result<(), Failure> {
+        self.seed_parties(&[0, 1, 2])?;
+        self.make_target()
+    }
+
+    /// Makes the rows of some of the parties.
+    pub(crate) fn seed_parties(&self, parties: &[usize]) -> Result<(), Failure> {
+        let mut seed = self.reshare();
+        seed.args(["seed", "--quiet", "--environment", "bench"]);
+        for &party in parties {
+            seed.args(["--db", &format!("{party}={}", self.urls[party])]);
+        }
+        output(seed.args(["--rows", &self.rows.to_string()]))?;
+        parties.iter().try_for_each(|&party| self.table(party).sql("VACUUM ANALYZE").map(drop))
+    }
+
+    /// Makes a table of the very same kind as the others.
+    pub(crate) fn make_target(&self) -> Result<(), Failure> {
+        let mut target = self.reshare();
+        target.args(["seed", "--quiet", "--environment", "bench", "--rows", "1"]);
+        output(target.args(["--db", &format!("2={}", self.urls[TARGET])])).map(drop)
+    }
+
+    /// Gives the disk back that a party's rows take.
+    pub(crate) fn drop_rows(&self, party: usize) -> Result<(), Failure> {
+        let table = self.table(party);
+        table.sql(&format!("TRUNCATE {}", table.name))?;
+        table.sql("CHECKPOINT").map(drop)
     }
 
     /// Packs party 0's rows, then party 1's; returns the seconds of the first.
     ///
     /// The second is for the rebuild, and is not measured.
     pub(crate) fn send(&self) -> Result<f64, Failure> {
-        self.before_sending()?;
-        let zero = seconds([self.send_command(0)])?;
-        seconds([self.send_command(1)])?;
+        let zero = self.send_of(0)?;
+        self.send_of(1)?;
         Ok(zero)
+    }
+
+    /// Packs one party's rows.
+    pub(crate) fn send_of(&self, party: usize) -> Result<f64, Failure> {
+        self.before_sending(party)?;
+        seconds([self.send_command(party)])
     }
 
     /// Rebuilds from what was sent last.
@@ -78,9 +113,27 @@ impl Network {
         Ok(took)
     }
 
+    /// The same, held against the packages: no table is left that has the rows. They are
+    /// removed.
+    pub(crate) fn rebuild_alone(&self) -> Result<f64, Failure> {
+        self.empty_target()?;
+        let took = seconds([self.rebuild_command()])?;
+        self.check_count()?;
+        let mut verify = self.reshare();
+        verify.args(["verify", "--quiet", "--session", "session.toml"]);
+        verify.args(["--identity", "receiver.age", "--db-url", &self.urls[TARGET]]);
+        for party in 0..2 {
+            verify.arg("--package").arg(self.package(party));
+        }
+        output(&mut verify)?;
+        (0..2).try_for_each(|party| fs::remove_dir_all(self.package(party)))?;
+        Ok(took)
+    }
+
     /// Sends from both parties at the same time, and rebuilds.
     pub(crate) fn through(&self) -> Result<f64, Failure> {
-        self.before_sending()?;
+        self.before_sending(0)?;
+        self.before_sending(1)?;
         self.empty_target()?;
         let sent = seconds([self.send_command(0), self.send_command(1)])?;
         let took = sent + seconds([self.rebuild_command()])?;
@@ -97,22 +150,31 @@ impl Network {
 
     /// Copies party 2's rows into the target from files, which are made before.
     pub(crate) fn psql_in(&self) -> Result<f64, Failure> {
-        self.empty_target()?;
-        let (from, to) = (self.table(2), self.table(TARGET));
-        let mut made = Vec::new();
-        let mut commands = Vec::new();
+        self.psql_in_from(self.table(2))
+    }
+
+    /// Copies the rows of the target into it again, from files, which are made before.
+    pub(crate) fn psql_in_again(&self) -> Result<f64, Failure> {
+        self.psql_in_from(self.table(TARGET))
+    }
+
+    fn psql_in_from(&self, from: Table<'_>) -> Result<f64, Failure> {
+        let to = self.table(TARGET);
+        let mut files = Vec::new();
         for [first, last] in self.shares() {
-            let path = self.directory.path().join(format!("copy-{first}"));
+            let path = self.path(&format!("copy-{first}"));
             let mut out = from.copy_out(first, last);
             to_file(&mut out, &path)?;
             seconds([out])?;
-            let mut into = to.copy_in();
-            from_file(&mut into, &path)?;
-            commands.push(into);
-            made.push(path);
+            files.push(path);
         }
-        let took = seconds(commands)?;
-        made.iter().try_for_each(fs::remove_file)?;
+        self.empty_target()?;
+        let into = files.iter().map(|path| {
+            let mut into = to.copy_in();
+            from_file(&mut into, path).map(|()| into)
+        });
+        let took = seconds(into.collect::<Result<Vec<_>, _>>()?)?;
+        files.iter().try_for_each(fs::remove_file)?;
         self.check_count()?;
         Ok(took)
     }
@@ -148,39 +210,20 @@ impl Network {
         Ok(())
     }
 
-    fn seed(&self) -> Result<(), Failure> {
-        let mut seed = self.reshare();
-        seed.args(["seed", "--quiet", "--environment", "bench"]);
-        for (party, url) in self.urls[..3].iter().enumerate() {
-            seed.args(["--db", &format!("{party}={url}")]);
-        }
-        output(seed.args(["--rows", &self.rows.to_string()]))?;
-        // A table of the very same kind.
-        let mut target = self.reshare();
-        target.args(["seed", "--quiet", "--environment", "bench", "--rows", "1"]);
-        output(target.args(["--db", &format!("2={}", self.urls[TARGET])]))?;
-        for party in 0..3 {
-            self.table(party).sql("VACUUM ANALYZE")?;
-        }
-        Ok(())
-    }
-
-    /// Removes the packages and the ledgers, and makes new ledgers: nothing is kept from
+    /// Removes a sender's package and ledger, and makes a new ledger: nothing is kept from
     /// earlier runs.
-    fn before_sending(&self) -> Result<(), Failure> {
-        for party in ["0", "1"] {
-            for directory in [self.package(party), self.path(&format!("state-{party}"))] {
-                if directory.exists() {
-                    fs::remove_dir_all(directory)?;
-                }
+    fn before_sending(&self, party: usize) -> Result<(), Failure> {
+        let state = format!("state-{party}");
+        for directory in [self.package(party), self.path(&state)] {
+            if directory.exists() {
+                fs::remove_dir_all(directory)?;
             }
-            let mut approve = self.reshare();
-            approve.args(["session", "approve", "--session", "session.toml", "--party-id", party]);
-            approve.args(["--expect-fingerprint", &self.fingerprint]);
-            approve.args(["--own-public-key", &format!("{party}.pub")]);
-            output(approve.args(["--state-dir", &format!("state-{party}")]))?;
         }
-        Ok(())
+        let mut approve = self.reshare();
+        approve.args(["session", "approve", "--session", "session.toml"]);
+        approve.args(["--party-id", &party.to_string(), "--state-dir", &state]);
+        approve.args(["--expect-fingerprint", &self.fingerprint]);
+        output(approve.args(["--own-public-key", &format!("{party}.pub")])).map(drop)
     }
 
     fn send_command(&self, party: usize) -> Command {
@@ -190,7 +233,7 @@ impl Network {
         command.args(["--agreement-key", &format!("file:{party}.key")]);
         command.args(["--expect-fingerprint", &self.fingerprint]);
         command.args(["--db-url", &self.urls[party], "-j", &self.connections.to_string()]);
-        command.arg("--to").arg(self.package(&party.to_string())).stdout(Stdio::null());
+        command.arg("--to").arg(self.package(party)).stdout(Stdio::null());
         command
     }
 
@@ -198,7 +241,7 @@ impl Network {
         let mut command = self.reshare();
         command.args(["rebuild", "--quiet", "--session", "session.toml"]);
         command.args(["--identity", "receiver.age", "--db-url", &self.urls[TARGET]]);
-        command.arg("--package").arg(self.package("0")).arg("--package").arg(self.package("1"));
+        command.arg("--package").arg(self.package(0)).arg("--package").arg(self.package(1));
         command.args(["-j", &self.connections.to_string()]).stdout(Stdio::null());
         command
     }
@@ -244,7 +287,7 @@ impl Network {
         self.directory.path().join(name)
     }
 
-    fn package(&self, party: &str) -> PathBuf {
+    fn package(&self, party: usize) -> PathBuf {
         self.path(&format!("package-{party}"))
     }
 
