@@ -27,7 +27,7 @@ use worker::{InPlace, OutOfPlace, Worker};
 /// it that one row is never blinded with two contents.
 ///
 /// # Source
-/// DESIGN.md sections 3 and 4.
+/// `io/FORMAT.md`, *Keys, row key, keystream*.
 #[derive(Clone)]
 pub struct Blinder {
     hasher: RowHasher,
@@ -63,10 +63,17 @@ impl Blinder {
 
     /// Tags the content of each row: what a ledger asks for before rows are blinded.
     ///
+    /// `tags` then has one tag a row, in the order of the rows, as
+    /// [`RowHasher::content_tag`] computes it.
+    ///
     /// Works on as many threads as the current rayon pool has.
     ///
     /// # Errors
     /// A [`BlindError`] when the rows could not be blinded either; `tags` is then unchanged.
+    ///
+    /// # Secrecy
+    /// Tags are keyed, and stay with the sender all the same: equal contents of one id have
+    /// equal tags.
     pub fn tag(&self, plain: &Rows<'_>, tags: &mut Vec<ContentTag>) -> Result<(), BlindError> {
         check(plain)?;
         let init = || self.hasher.clone();
@@ -81,6 +88,9 @@ impl Blinder {
     }
 
     /// Blinds `plain` into `blinded`, which then holds these rows and no others.
+    ///
+    /// `blinded[r] = w * plain[r] ± keystream(row key of r)`, with the sender's weight and sign,
+    /// in `u16` words; ids and agree columns stay as they are, and each row gets its row check.
     ///
     /// Works on as many threads as the current rayon pool has.
     ///

@@ -40,7 +40,8 @@ impl Keystream {
         Self { cipher: Aes256Enc::new(key.into()), next: 0, block: [0; BLOCK_WORDS], unused: 0 }
     }
 
-    /// Writes the next `out.len()` words and goes on behind them.
+    /// Writes the next `out.len()` words of the keystream, `u16` read as little-endian from its
+    /// bytes, and goes on behind them: many calls give what one would.
     pub fn fill(&mut self, out: &mut [u16]) {
         let (begun, out) = out.split_at_mut(self.unused.min(out.len()));
         begun.copy_from_slice(&self.block[BLOCK_WORDS - self.unused..][..begun.len()]);

@@ -28,6 +28,10 @@ pub struct Join {
 /// # Errors
 /// A [`MergeError`] when the two cannot be joined, above all [`MergeError::RowCheck`] for rows
 /// that agree and still were blinded with different row keys.
+///
+/// # Secrecy
+/// Branches on ids, agree values and row checks, which the receiver may know, and looks at no
+/// share.
 pub fn join(first: &Rows<'_>, second: &Rows<'_>) -> Result<Join, MergeError> {
     let sound = first.has_sound_identities() && second.has_sound_identities();
     check_pair(sound, first, second)?;
@@ -74,7 +78,7 @@ pub fn join(first: &Rows<'_>, second: &Rows<'_>) -> Result<Join, MergeError> {
 /// `rebuilt` is then unchanged.
 ///
 /// # Source
-/// DESIGN.md section 3.
+/// `io/FORMAT.md`, *Weight and blind*.
 pub fn merge(
     first: &Rows<'_>,
     second: &Rows<'_>,

@@ -53,7 +53,7 @@ impl Sign {
 /// [`WeightError`] when any two of the parties are equal.
 ///
 /// # Source
-/// DESIGN.md section 3.
+/// `io/FORMAT.md`, *Weight and blind*.
 pub fn weight(my: PartyId, other: PartyId, target: PartyId) -> Result<RingElement, WeightError> {
     for (party, again) in [(my, other), (my, target), (other, target)] {
         if party == again {
@@ -67,15 +67,22 @@ pub fn weight(my: PartyId, other: PartyId, target: PartyId) -> Result<RingElemen
 ///
 /// # Secrecy
 /// `coefficient` must be uniform and used for this secret only.
+///
+/// # Source
+/// Shamir, *How to share a secret*, with a line in place of a polynomial: degree 1.
 #[must_use]
 pub fn share(secret: RingElement, coefficient: RingElement, party: PartyId) -> RingElement {
     secret + coefficient * EvaluationPoint::from(party).element()
 }
 
-/// Rebuilds the secret from the shares of two parties.
+/// Rebuilds the secret from the shares of two parties: [`weight`] with the target at 0,
+/// `s = s_a * (0 - e_b) * (e_a - e_b)^-1 + s_b * (0 - e_a) * (e_b - e_a)^-1`.
 ///
 /// # Errors
 /// [`WeightError`] when the parties are equal.
+///
+/// # Secrecy
+/// The result is what no party may learn: for tests and synthetic records alone.
 pub fn reconstruct(
     first: (PartyId, RingElement),
     second: (PartyId, RingElement),

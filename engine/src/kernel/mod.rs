@@ -68,7 +68,7 @@ impl fmt::Display for Backend {
 /// whole vectors.
 ///
 /// # Source
-/// DESIGN.md section 3.
+/// `io/FORMAT.md`, *Weight and blind*.
 #[derive(Debug, Clone, Copy)]
 pub struct Weighting {
     weight: RingElement,

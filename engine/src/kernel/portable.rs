@@ -32,6 +32,9 @@ pub fn weight_and_blind(
 ///
 /// # Errors
 /// [`LengthMismatch`] when the lengths differ; `rebuilt` is then unchanged.
+///
+/// # Secrecy
+/// No branch and no index depends on a word.
 pub fn merge(rebuilt: &mut [u16], first: &[u16], second: &[u16]) -> Result<(), LengthMismatch> {
     check_lengths(rebuilt.len(), [first.len(), second.len()])?;
     for ((rebuilt, first), second) in rebuilt.iter_mut().zip(first).zip(second) {
