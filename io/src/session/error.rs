@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use reshare_engine::layout::LayoutError;
 use reshare_engine::party::{PartyId, PartyOutOfRange};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::names::{CertificateName, NameError};
 use crate::keys::{PublicKeyError, RecipientError};
+use crate::timestamp::Timestamp;
 
 /// Why there is no session. Keys are named as they stand in the file.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,7 @@ pub enum SessionError {
         got: String,
     },
     /// It would end before it begins.
-    #[error("not_after: {} is not later than not_before, {}", utc(not_after), utc(not_before))]
+    #[error("not_after: {} is not later than not_before, {}", Timestamp::from(*not_after), Timestamp::from(*not_before))]
     Period {
         /// Its first second.
         not_before: OffsetDateTime,
@@ -186,7 +186,7 @@ pub enum SessionError {
     #[error("transport.server_url: expected https:// and a host, in printable ASCII")]
     ServerUrl,
     /// Its time has not come.
-    #[error("the session begins at {}; this machine's clock says {}", utc(not_before), utc(now))]
+    #[error("the session begins at {}; this machine's clock says {}", Timestamp::from(*not_before), Timestamp::from(*now))]
     NotYetValid {
         /// Its first second.
         not_before: OffsetDateTime,
@@ -194,7 +194,7 @@ pub enum SessionError {
         now: OffsetDateTime,
     },
     /// Its time is over.
-    #[error("the session ended at {}; this machine's clock says {}", utc(not_after), utc(now))]
+    #[error("the session ended at {}; this machine's clock says {}", Timestamp::from(*not_after), Timestamp::from(*now))]
     Expired {
         /// Its last second.
         not_after: OffsetDateTime,
@@ -204,9 +204,4 @@ pub enum SessionError {
     /// The system gives no random bytes for a nonce.
     #[error("the system gives no random bytes")]
     Random,
-}
-
-/// Writes a time as the session file does.
-fn utc(time: &OffsetDateTime) -> String {
-    time.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
 }

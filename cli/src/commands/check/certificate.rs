@@ -6,10 +6,10 @@ use reshare_engine::party::PartyId;
 use reshare_io::exchange::TlsIdentity;
 use reshare_io::keys::certificate::{CertificateError, PartyCertificate, Purpose, not_after};
 use reshare_io::session::{Session, SessionTrust};
+use reshare_io::timestamp::Timestamp;
 use time::{Duration, OffsetDateTime};
 
 use super::checklist::Checklist;
-use super::session::utc;
 use crate::args::{AuthorityArgs, CertificateArgs, TlsArgs};
 use crate::commands::{certificate_hint, credentials};
 use crate::exit::Failure;
@@ -101,13 +101,16 @@ impl Credentials {
         let Some(end) = ends.into_iter().min() else { return };
         let hint = "have it issued anew, with the same name, before the run";
         if end < session.not_after() {
-            let session_end = utc(session.not_after());
-            let detail = format!("ends at {}, before the session does at {session_end}", utc(end));
+            let session_end = Timestamp::from(session.not_after());
+            let detail = format!(
+                "ends at {}, before the session does at {session_end}",
+                Timestamp::from(end)
+            );
             list.warning(WHAT, detail, hint);
         } else if end - now < LEAST_LIFE {
-            list.warning(WHAT, format!("ends at {}", utc(end)), hint);
+            list.warning(WHAT, format!("ends at {}", Timestamp::from(end)), hint);
         } else {
-            list.ok(WHAT, format!("until {}", utc(end)));
+            list.ok(WHAT, format!("until {}", Timestamp::from(end)));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The session, its fingerprint and its life.
 
 use reshare_io::session::SessionIds;
+use reshare_io::timestamp::Timestamp;
 
 use super::checklist::Checklist;
 use crate::args::SessionArgs;
@@ -47,13 +48,8 @@ pub(super) fn fingerprint(list: &mut Checklist, context: &Context, expected: Opt
 pub(super) fn period(list: &mut Checklist, context: &Context) {
     const WHAT: &str = "period";
     if list.take(WHAT, context.check_time()).is_some() {
-        let (begin, end) = (context.session.not_before(), context.session.not_after());
-        list.ok(WHAT, format!("from {} to {}", utc(begin), utc(end)));
+        let session = &context.session;
+        let [begin, end] = [session.not_before(), session.not_after()].map(Timestamp::from);
+        list.ok(WHAT, format!("from {begin} to {end}"));
     }
-}
-
-/// Writes a moment as the session file does.
-pub(super) fn utc(moment: time::OffsetDateTime) -> String {
-    let text = moment.format(&time::format_description::well_known::Rfc3339);
-    text.unwrap_or_else(|_| moment.to_string())
 }

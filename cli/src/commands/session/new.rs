@@ -1,9 +1,9 @@
-//! `reshare session`: make one, show one, approve one.
+//! `reshare session new`: a session file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_io::durable;
@@ -17,36 +17,14 @@ use reshare_io::session::{
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::approve::ApproveArgs;
-use super::context::{database, load_session, read_text};
+use super::super::context::{database, read_text};
+use super::show;
 use crate::args::{AuthorityArgs, OutputArgs};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::report;
 use crate::run::run;
 
 #[derive(Debug, Args)]
-pub(crate) struct SessionCommand {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Make a session file: one operator makes it, all three parties get the same file
-    New(Box<NewArgs>),
-    /// Show a session and its fingerprint, which the operators read to each other
-    Show {
-        /// The session file
-        #[arg(long, value_name = "FILE", env = "RESHARE_SESSION")]
-        session: PathBuf,
-    },
-    /// Approve a session with this party's certificate, and make a sender's ledger: senders
-    /// blind nothing without it
-    Approve(Box<ApproveArgs>),
-}
-
-#[derive(Debug, Args)]
-struct NewArgs {
+pub(super) struct NewArgs {
     /// Write the session to this new file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -129,22 +107,8 @@ struct NewArgs {
     authority: AuthorityArgs,
 }
 
-impl SessionCommand {
-    pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
-        match &self.action {
-            Action::New(args) => args.run(output),
-            Action::Approve(args) => args.run(output),
-            Action::Show { session } => {
-                let session = load_session(session)?;
-                show(output, &session)?;
-                Ok(Exit::Done)
-            }
-        }
-    }
-}
-
 impl NewArgs {
-    fn run(&self, output: &OutputArgs) -> Outcome {
+    pub(super) fn run(&self, output: &OutputArgs) -> Outcome {
         if self.out.exists() {
             let error = format!("{} exists already", self.out.display());
             return Err(Failure::usage(error).hint("a session is never reused: name a new file"));
@@ -178,6 +142,12 @@ impl NewArgs {
         let session = Session::create(facts).map_err(Failure::usage)?;
         durable::write_whole(&self.out, session.to_toml().as_bytes()).map_err(Failure::failed)?;
         show(output, &session)?;
+        if self.agree_columns.is_empty() && self.db_url.is_none() {
+            eprintln!(
+                "note: rows are the same where version_id is. A table that has {RERAND_EPOCH}, too, \
+                 needs a session that knows it: --db-url URL looks, --agree-column names columns"
+            );
+        }
         Ok(Exit::Done)
     }
 
@@ -290,7 +260,7 @@ fn take_name(
     Some(names.remove(index).1)
 }
 
-pub(super) fn split_party(text: &str) -> Result<(PartyId, &str), Failure> {
+pub(crate) fn split_party(text: &str) -> Result<(PartyId, &str), Failure> {
     let bad = || Failure::usage(format!("{text:?} is not of the form PARTY=VALUE"));
     let (party, value) = text.split_once('=').ok_or_else(bad)?;
     let party: u64 = party.parse().map_err(|_| bad())?;
@@ -315,87 +285,4 @@ fn share_column(text: &str) -> Result<ShareColumn, Failure> {
     let bad = || Failure::usage(format!("--share-column {text:?} is not of the form NAME=LENGTH"));
     let (name, len) = text.rsplit_once('=').ok_or_else(bad)?;
     Ok(ShareColumn { name: name.to_owned(), len: len.parse().map_err(|_| bad())? })
-}
-
-/// Prints a session.
-pub(super) fn show(output: &OutputArgs, session: &Session) -> Result<(), Failure> {
-    let [lower, higher] = session.senders().map(|sender| sender.party);
-    let receiver = session.receiver();
-    let time = |time: OffsetDateTime| time.format(&Rfc3339).unwrap_or_else(|_| time.to_string());
-    let ids = match session.ids() {
-        SessionIds::Range(range) => match SessionIds::exclusive_end(*range) {
-            Some(end) => format!("{} up to and without {end}", range.first()),
-            None => format!("{} and up", range.first()),
-        },
-        SessionIds::List { count, .. } => format!("{count} from a list"),
-    };
-    let authority = session.ca_sha256().map(hex::encode);
-    let names = certificate_names(session);
-    let keys =
-        session.senders().map(|sender| (sender.party, hex::encode(sender.agreement_key.sha256())));
-    if output.json {
-        let names: serde_json::Map<_, _> =
-            names.into_iter().map(|(party, name)| (party.to_string(), name.into())).collect();
-        let value = serde_json::json!({
-            "session_id": session.id().as_str(),
-            "fingerprint": session.fingerprint().to_string(),
-            "environment": session.environment().as_str(),
-            "not_before": time(session.not_before()),
-            "not_after": time(session.not_after()),
-            "senders": [lower.index(), higher.index()],
-            "receiver": receiver.party.index(),
-            "recipient": receiver.recipient.to_string(),
-            "agreement_keys_sha256": keys.each_ref().map(|(_, sha256)| sha256),
-            "ids": ids,
-            "certificate_names": names,
-            "ca_sha256": authority,
-            "table": session.table(),
-        });
-        return report::line(&format!("{value:#}"));
-    }
-    let mut lines = Vec::new();
-    lines.push(format!("session      {}", session.id()));
-    lines.push(format!("environment  {}", session.environment()));
-    lines.push(format!(
-        "valid        {} to {}",
-        time(session.not_before()),
-        time(session.not_after())
-    ));
-    lines.push(format!("senders      party {lower} (adds), party {higher} (subtracts)"));
-    lines.push(format!("receiver     party {}, {}", receiver.party, receiver.recipient));
-    for (party, sha256) in &keys {
-        lines.push(format!("sender key   party {party}: SHA-256 {sha256}"));
-    }
-    for (party, name) in &names {
-        lines.push(format!("certificate  party {party}: {name}"));
-    }
-    let authority = authority.as_deref().unwrap_or("none: this session uses no certificates");
-    lines.push(format!("authority    {authority}"));
-    lines.push(format!("table        {} by {}", session.table(), session.id_column()));
-    lines.push(format!("ids          {ids}"));
-    for column in session.layout().agree() {
-        lines.push(format!(
-            "agree        {} ({})",
-            column.name,
-            format!("{:?}", column.kind).to_lowercase()
-        ));
-    }
-    for column in session.layout().shares() {
-        lines.push(format!("share        {} ({} u16)", column.name, column.len));
-    }
-    lines.push(format!(
-        "part         at most {} bytes, {} rows",
-        session.max_part_bytes(),
-        session.part_rows_limit()
-    ));
-    lines.push(format!("fingerprint  {}", session.fingerprint()));
-    report::line(&lines.join("\n"))
-}
-
-/// The name in each party's certificate, where there are certificates.
-fn certificate_names(session: &Session) -> Vec<(PartyId, String)> {
-    let receiver = session.receiver();
-    let senders = session.senders().map(|sender| (sender.party, &sender.certificate_name));
-    let all = senders.into_iter().chain([(receiver.party, &receiver.certificate_name)]);
-    all.filter_map(|(party, name)| Some((party, name.as_ref()?.to_string()))).collect()
 }

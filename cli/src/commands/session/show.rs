@@ -1,0 +1,125 @@
+//! `reshare session show`: what the parties agree on, for people and for programs.
+
+use std::collections::BTreeMap;
+
+use reshare_engine::layout::AgreeKind;
+use reshare_io::session::{Session, SessionIds};
+use reshare_io::timestamp::Timestamp;
+use serde::Serialize;
+
+use crate::args::OutputArgs;
+use crate::exit::Failure;
+use crate::report;
+
+/// A session in words.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    session_id: &'a str,
+    fingerprint: String,
+    environment: &'a str,
+    not_before: String,
+    not_after: String,
+    /// The one that adds the keystream, and the one that subtracts it.
+    senders: [u8; 2],
+    receiver: u8,
+    recipient: String,
+    agreement_keys_sha256: [String; 2],
+    ids: String,
+    /// By party; empty where the session uses no certificates.
+    certificate_names: BTreeMap<String, String>,
+    ca_sha256: Option<String>,
+    table: &'a str,
+}
+
+/// Prints a session.
+pub(crate) fn show(output: &OutputArgs, session: &Session) -> Result<(), Failure> {
+    let shown = Shown::of(session);
+    if output.json {
+        return report::line(&serde_json::to_string_pretty(&shown).map_err(Failure::failed)?);
+    }
+    let mut lines = shown.parties();
+    lines.extend(rows(session, &shown.ids));
+    lines.push(format!("fingerprint  {}", shown.fingerprint));
+    report::line(&lines.join("\n"))
+}
+
+impl<'a> Shown<'a> {
+    fn of(session: &'a Session) -> Self {
+        let senders = session.senders();
+        let receiver = session.receiver();
+        let names = senders.iter().map(|sender| (sender.party, &sender.certificate_name));
+        let names = names.chain([(receiver.party, &receiver.certificate_name)]);
+        let names = names.filter_map(|(party, name)| Some((party, name.as_ref()?)));
+        let key = |place: usize| hex::encode(senders[place].agreement_key.sha256());
+        Self {
+            session_id: session.id().as_str(),
+            fingerprint: session.fingerprint().to_string(),
+            environment: session.environment().as_str(),
+            not_before: Timestamp::from(session.not_before()).to_string(),
+            not_after: Timestamp::from(session.not_after()).to_string(),
+            senders: [senders[0].party.index(), senders[1].party.index()],
+            receiver: receiver.party.index(),
+            recipient: receiver.recipient.to_string(),
+            agreement_keys_sha256: [key(0), key(1)],
+            ids: ids(session.ids()),
+            certificate_names: names
+                .map(|(party, name)| (party.to_string(), name.to_string()))
+                .collect(),
+            ca_sha256: session.ca_sha256().map(hex::encode),
+            table: session.table(),
+        }
+    }
+
+    /// Who agrees, and on whom.
+    fn parties(&self) -> Vec<String> {
+        let [lower, higher] = self.senders;
+        let mut lines = vec![
+            format!("session      {}", self.session_id),
+            format!("environment  {}", self.environment),
+            format!("valid        {} to {}", self.not_before, self.not_after),
+            format!("senders      party {lower} (adds), party {higher} (subtracts)"),
+            format!("receiver     party {}, {}", self.receiver, self.recipient),
+        ];
+        for (party, sha256) in self.senders.iter().zip(&self.agreement_keys_sha256) {
+            lines.push(format!("sender key   party {party}: SHA-256 {sha256}"));
+        }
+        for (party, name) in &self.certificate_names {
+            lines.push(format!("certificate  party {party}: {name}"));
+        }
+        let authority = self.ca_sha256.as_deref();
+        let authority = authority.unwrap_or("none: this session uses no certificates");
+        lines.push(format!("authority    {authority}"));
+        lines
+    }
+}
+
+/// Which rows, and how they are cut.
+fn rows(session: &Session, ids: &str) -> Vec<String> {
+    let mut lines = vec![
+        format!("table        {} by {}", session.table(), session.id_column()),
+        format!("ids          {ids}"),
+    ];
+    for column in session.layout().agree() {
+        let kind = match column.kind {
+            AgreeKind::Integer => "integer",
+            AgreeKind::Uuid => "uuid",
+        };
+        lines.push(format!("agree        {} ({kind})", column.name));
+    }
+    for column in session.layout().shares() {
+        lines.push(format!("share        {} ({} u16)", column.name, column.len));
+    }
+    let (bytes, rows) = (session.max_part_bytes(), session.part_rows_limit());
+    lines.push(format!("part         at most {bytes} bytes, {rows} rows"));
+    lines
+}
+
+fn ids(ids: &SessionIds) -> String {
+    match ids {
+        SessionIds::Range(range) => match SessionIds::exclusive_end(*range) {
+            Some(end) => format!("{} up to and without {end}", range.first()),
+            None => format!("{} and up", range.first()),
+        },
+        SessionIds::List { count, .. } => format!("{count} from a list"),
+    }
+}
