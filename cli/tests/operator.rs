@@ -599,9 +599,12 @@ fn what_was_left_over_comes_with_a_session_about_a_list() {
     let recipient = recipient.split("public key: ").nth(1).and_then(|rest| rest.lines().next());
     let receiver = format!("2={}", recipient.expect("a comment"));
     let facts = ["--session-id", "left-overs", "--environment", "dev", "--ids-from", "left.ids"];
+    let facts = [&facts[..], &["--valid-days", "1"]].concat();
     let parties = ["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", &receiver];
     let new = ["session", "new", "--out", "list.toml", "--json"];
-    let made = network.run(&[&new[..], &facts, &parties].concat()).ends_with(0).report();
+    let made = network.run(&[&new[..], &facts, &parties].concat()).ends_with(0);
+    assert!(made.stderr.contains("needs a session that knows it: --db-url URL"), "{}", made.stderr);
+    let made = made.report();
     let fingerprint = made["fingerprint"].as_str().expect("text");
     for sender in ["0", "1"] {
         let (own, state) = (format!("{sender}.pub"), format!("state-{sender}"));
@@ -613,7 +616,8 @@ fn what_was_left_over_comes_with_a_session_about_a_list() {
         let url = if sender == "0" { zero } else { one };
         let send = ["send", "--session", "list.toml", "--ids-from", "left.ids", "--to", &to];
         let with = ["--agreement-key", &key, "--db-url", url];
-        network.run(&[&send[..], &expected, &with].concat()).ends_with(0);
+        let sent = network.run(&[&send[..], &expected, &with].concat()).ends_with(0);
+        assert!(sent.stderr.contains("note: the session ends at"), "{}", sent.stderr);
     }
     let packages = ["--package", "left-0", "--package", "left-1", "--identity", "r.age"];
     let rebuild = ["rebuild", "--session", "list.toml", "--db-url", &network.target];

@@ -14,14 +14,18 @@ use reshare_io::pipeline::workers::{Source, Workers};
 use reshare_io::postgres::connect::Database;
 use reshare_io::postgres::table::{TableName, TableSpec};
 use reshare_io::session::{IdList, IdListError, Session, SessionError, parse_fingerprint};
+use reshare_io::timestamp::Timestamp;
 use secrecy::SecretString;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::AgreementKeyArgs;
 use super::credentials::trust;
 use crate::args::{DatabaseArgs, PackagesArgs, SenderKeyArgs, SessionArgs, WorkArgs};
 use crate::argv::ENV_PREFIX;
 use crate::exit::Failure;
+
+/// A session that ends within this time is told to be about to end.
+const SOON: Duration = Duration::days(2);
 
 /// A session whose cross-checks hold.
 pub(crate) struct Context {
@@ -85,6 +89,7 @@ impl Context {
         check_fingerprint(&self.session, keys.expect_fingerprint.as_deref())?;
         let credentials = &keys.credentials;
         self.check_time()?;
+        self.warn_of_end();
         let keys = self.agreed_keys(args, &keys.agreement)?;
         super::credentials::add(&self.session, keys, credentials)
     }
@@ -94,6 +99,17 @@ impl Context {
         self.session.check_time(OffsetDateTime::now_utc()).map_err(|error| {
             Failure::refused(error).hint("check this machine's clock, or agree on a new session")
         })
+    }
+
+    /// Warns of a session that ends soon: a run that takes longer can go on only until then.
+    fn warn_of_end(&self) {
+        let end = self.session.not_after();
+        if end - OffsetDateTime::now_utc() < SOON {
+            let end = Timestamp::from(end);
+            eprintln!(
+                "note: the session ends at {end}: a sender that is not done then cannot go on"
+            );
+        }
     }
 
     /// The session's keys, of the sender that `--party-id` names where it is given.

@@ -80,14 +80,24 @@ pub(crate) fn failure(error: LedgerError) -> Failure {
 pub(crate) fn ledger_hint(error: &LedgerError) -> &'static str {
     match &error.defect {
         LedgerDefect::Missing => {
-            "`reshare session approve` makes it; if this sender has blinded anything in this \
-             session before, find its state directory, or agree on a new session"
+            "look for it first: --state-dir, RESHARE_STATE_DIR, the user whose home it is in. \
+             `reshare session approve` makes one for a sender that has never blinded a row in this \
+             session; one that has, and whose ledger is lost, needs a new session"
         }
         LedgerDefect::InUse { .. } => "wait until that process has ended",
         LedgerDefect::Permissions { .. } => "chmod 600",
         LedgerDefect::Io(_) | LedgerDefect::FailedBefore => {
             "check the disk and the permissions of the state directory, and run it again"
         }
+        LedgerDefect::NotALedger
+        | LedgerDefect::OtherSession { .. }
+        | LedgerDefect::OtherSender { .. } => {
+            "another file lies where the ledger belongs: find out who put it there, and bring the \
+             right one back. If that is lost, agree on a new session"
+        }
+        LedgerDefect::Version { .. } => "use the version of reshare that made it",
+        LedgerDefect::Rows => "a defect of reshare: please report it",
+        // Truncated, corrupted, or something that no hint is better for.
         _ => "what was blinded is no longer known: agree on a new session",
     }
 }

@@ -179,13 +179,22 @@ impl VerifyArgs {
                 return Ok(None);
             }
         }
+        let name = table.table.name();
         let state = block_on(async {
-            let name = table.table.name();
             let state = load_state(&table.database, name, session.fingerprint()).await;
             state.map_err(|error| Failure::from(PipelineError::from(error)))
         });
         // A role that may read the table and nothing else can still compare.
-        Ok(state.ok().and_then(|state| state.mark()))
+        let why = match state.map(|state| state.mark()) {
+            Ok(Some(mark)) => return Ok(Some(mark)),
+            Ok(None) => format!("this session has loaded nothing into {name}"),
+            Err(failure) => {
+                let causes = report::printable(&failure.causes().join(": "));
+                format!("what this session has loaded into {name} cannot be read ({causes})")
+            }
+        };
+        eprintln!("note: {why}: nothing is recorded as verified");
+        Ok(None)
     }
 
     fn sides(&self, context: &Context) -> Result<Vec<Source>, Failure> {

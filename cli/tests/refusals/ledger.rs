@@ -48,7 +48,10 @@ fn a_ledger_that_cannot_be_used_blinds_nothing_and_is_never_made_anew() {
         fs::set_permissions(&ledger, fs::Permissions::from_mode(0o600)).expect("changed");
     };
     fs::remove_file(&ledger).expect("removed");
-    refuses(&["there is no ledger of this session and sender here", "find its state directory"]);
+    refuses(&[
+        "there is no ledger of this session and sender here",
+        "look for it first: --state-dir",
+    ]);
     for bytes in [0, 1, 100, whole.len() / 2, whole.len() - 1] {
         write(&whole[..bytes]);
         refuses(&[if bytes < 100 { "ledger" } else { "truncated" }, "agree on a new session"]);
