@@ -77,13 +77,6 @@ impl Database {
         Ok(Self { options, connect_timeout })
     }
 
-    /// The same server and user, another database of it.
-    #[must_use]
-    pub fn with_database(&self, name: &str) -> Self {
-        let options = self.options.clone().database(name);
-        Self { options, connect_timeout: self.connect_timeout }
-    }
-
     /// Connects, and lifts the time limits that the server may set for short queries.
     ///
     /// # Errors
@@ -293,7 +286,7 @@ pub enum ConnectError {
         source: DatabaseError,
     },
     /// All connections the server allows are taken.
-    #[error("PostgreSQL at {server} has no connection left: use fewer jobs")]
+    #[error("PostgreSQL at {server} has no connection left: give -j fewer")]
     NoConnectionLeft {
         /// Server, database and user.
         server: String,
@@ -310,14 +303,6 @@ pub enum ConnectError {
         #[source]
         source: DatabaseError,
     },
-}
-
-impl ConnectError {
-    /// Whether trying again is no help before something is changed.
-    #[must_use]
-    pub fn is_usage(&self) -> bool {
-        matches!(self, Self::BadUrl { .. })
-    }
 }
 
 #[cfg(test)]
@@ -361,7 +346,7 @@ mod tests {
             let error = resolve(url).expect_err(url);
             let shown = format!("{error} {error:?}");
             assert!(!shown.contains("geh") && !shown.contains("eim@"), "{shown}");
-            assert!(error.is_usage());
+            assert!(matches!(error, ConnectError::BadUrl { .. }));
         }
     }
 
