@@ -101,12 +101,13 @@ impl ConnectionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Work")]
 pub(crate) struct WorkArgs {
-    /// The most rows of a part; parts of a table with few rows have fewer, so that all hands work.
-    /// Smaller parts take less memory, and more of them are worked on at the same time
+    /// The most rows of a part, or of one transaction of a load; few rows are cut smaller, so that
+    /// all threads work. Smaller parts take less memory, and more of them are worked on at once
     #[arg(long, value_name = "ROWS", default_value = "512")]
     pub(crate) batch_size: NonZeroUsize,
 
-    /// Threads that seal and open parts [default: RAYON_NUM_THREADS, then one a core]
+    /// Threads that seal, open and merge parts [default: RAYON_NUM_THREADS, then one a core]; what
+    /// only moves rows between a file and a database works with -j alone
     #[arg(long, value_name = "N", value_parser = hands)]
     pub(crate) threads: Option<NonZeroUsize>,
 }

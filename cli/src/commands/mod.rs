@@ -59,7 +59,8 @@ Exit codes:
   1    failed: running it again may help
   2    usage: the command line makes no sense
   3    done, but rows were left over: the report lists them
-  4    refused: integrity, keys or session; or `check` found something not ok
+  4    refused: integrity, keys or session do not fit, what `verify` compares differs, or
+       `check` found something not ok
   130  stopped by Ctrl-C (143: by SIGTERM); run it again to go on";
 
 #[derive(Debug, Subcommand)]
@@ -90,7 +91,7 @@ enum Command {
     Load(load::LoadArgs),
     /// Receiver: two packages to database in one pass
     Rebuild(rebuild::RebuildArgs),
-    /// Compare two tables, or a share file and a table
+    /// Compare a table with the packages it was rebuilt from, a share file or another table
     Verify(verify::VerifyArgs),
     /// Say how far each side is: ledger, packages, inbox, load; reads only, takes no lock
     Status(status::StatusArgs),
