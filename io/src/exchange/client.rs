@@ -1,7 +1,8 @@
 //! A sender's end: requests to the receiver, tried again where that may help.
 
+use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use hyper::{Method, Request, Response, StatusCode, Uri, header};
@@ -11,6 +12,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio_rustls::TlsConnector;
 
+use super::attempt_log::AttemptLog;
 use super::client_error::{AttemptError, ClientError};
 use super::connection::{Dialer, Failed, Sending};
 use super::digest::{REPR_DIGEST, ReprDigest};
@@ -18,6 +20,7 @@ use super::identity::TlsIdentity;
 use super::listing::{Listing, RefusalBody};
 use super::peer::client_config;
 use super::retry::Retry;
+use super::shown::Shown;
 use super::upload_body::{Content, UploadBody};
 use crate::keys::certificate::Purpose;
 use crate::session::Session;
@@ -50,6 +53,8 @@ pub struct Target {
     /// Path of the package.
     path: Arc<str>,
     options: ClientOptions,
+    /// Of all requests to this place.
+    log: Arc<AttemptLog>,
 }
 
 impl Target {
@@ -86,7 +91,7 @@ impl Target {
         let port = authority.port_u16().unwrap_or(HTTPS_PORT);
         let timeout = options.timeout;
         let dialer = Dialer { host, port, server_name, connector, timeout };
-        Ok(Self { dialer, path: path.into(), options })
+        Ok(Self { dialer, path: path.into(), options, log: Arc::default() })
     }
 
     /// The same place, asked once and answered soon or not at all.
@@ -101,6 +106,20 @@ impl Target {
     /// What the receiver has of the package.
     pub(crate) async fn list(&self) -> Result<Listing, ClientError> {
         self.client().list().await
+    }
+
+    /// Tells why nothing moves. An attempt of someone who asks but once has its error alone.
+    fn tell(&self, what: &str, failed: &AttemptError) {
+        let cause = failed.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let why = format!("{failed}{cause}");
+        let why = Shown(&why);
+        let give_up_after = self.options.give_up_after;
+        if give_up_after > Duration::ZERO && self.log.admit(Instant::now()) {
+            let (host, seconds) = (&self.dialer.host, give_up_after.as_secs());
+            tracing::warn!("{host} takes nothing, each request is tried for {seconds} s: {why}");
+        } else {
+            tracing::debug!(%what, "attempt failed: {why}");
+        }
     }
 
     /// A client with a connection of its own.
@@ -176,7 +195,7 @@ impl Client {
             };
             // Whatever state the connection is in: the next attempt makes another one.
             self.sending = None;
-            tracing::debug!(%what, "attempt failed: {failed}");
+            self.target.tell(&what, &failed);
             if !retry.wait().await {
                 let (attempts, tried) = retry.so_far();
                 let source = Box::new(failed);
@@ -191,7 +210,7 @@ impl Client {
         place: &str,
         body: Option<(&Content, blake3::Hash)>,
     ) -> Result<Response<Bytes>, Failed> {
-        let Target { dialer, path, options } = &self.target;
+        let Target { dialer, path, options, .. } = &self.target;
         let sending = match &mut self.sending {
             Some(sending) if !sending.is_closed() => sending,
             none => none.insert(dialer.connect().await?),

@@ -6,6 +6,7 @@
 
 mod admission;
 mod answer;
+mod attempt_log;
 mod body;
 mod client;
 mod client_error;

@@ -63,7 +63,7 @@ pub async fn deliver(
         return closed_before(session, &sender, &listing);
     }
     let package = ReceiverPackage::new(session, &sender, &listing, (target, options), &progress)?;
-    let sealer = Sealer::new(sender, Destination::Receiver(package));
+    let sealer = Sealer::new(sender, Destination::Receiver(Box::new(package)));
     let (package, delivered) = send_with(sealer, session, ids, source, workers, progress).await?;
     Ok(DeliveryReport {
         package,

@@ -14,9 +14,9 @@ use crate::package::{ManifestContent, SealedPart};
 /// A package that is still open.
 pub(crate) enum Destination {
     /// A directory, which travels by other means.
-    Directory(DirectoryPackage),
+    Directory(Box<DirectoryPackage>),
     /// The receiver, over the network.
-    Receiver(ReceiverPackage),
+    Receiver(Box<ReceiverPackage>),
 }
 
 /// Recorded parts: those that are there as they were recorded, and the others.

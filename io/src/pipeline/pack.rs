@@ -47,7 +47,7 @@ pub async fn pack(
     let file = open_checked(path, expected, &progress).await?;
     let exported_at = written_at(&file)?;
     let package = DirectoryPackage::create(session, &sender, directory)?;
-    let sealer = Sealer::new(sender, Destination::Directory(package));
+    let sealer = Sealer::new(sender, Destination::Directory(Box::new(package)));
     let resume = tokio::task::block_in_place(|| Resume::begin(&sealer, IdRange::ALL, &progress))?;
     let cuts = Cutting { session, workers, exported_at, sealer: &sealer }.cut(&file, resume)?;
     check_parts(cuts.len())?;

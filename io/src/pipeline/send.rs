@@ -39,7 +39,7 @@ pub async fn send(
         return Ok(report);
     }
     let package = DirectoryPackage::create(session, &sender, directory)?;
-    let sealer = Sealer::new(sender, Destination::Directory(package));
+    let sealer = Sealer::new(sender, Destination::Directory(Box::new(package)));
     let (report, _) = send_with(sealer, session, ids, source, workers, progress).await?;
     Ok(report)
 }
