@@ -87,7 +87,11 @@ impl ClientError {
     /// Whether trying again with the same input does not help.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        !matches!(self, Self::GaveUp { .. } | Self::Read(_) | Self::Stopped | Self::WorkerLost)
+        match self {
+            Self::GaveUp { .. } | Self::Read(_) | Self::Stopped | Self::WorkerLost => false,
+            Self::Package(error) => error.is_refusal(),
+            _ => true,
+        }
     }
 }
 

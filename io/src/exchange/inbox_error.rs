@@ -28,7 +28,7 @@ pub enum InboxError {
         path: PathBuf,
     },
     /// A closed package is not what its manifest says.
-    #[error("the package {} in the inbox is damaged", path.display())]
+    #[error("the package {} in the inbox is damaged or cannot be read", path.display())]
     Package {
         /// The package.
         path: PathBuf,
@@ -61,6 +61,10 @@ impl InboxError {
     /// Whether another run with the same input meets the same.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        !matches!(self, Self::Io { .. } | Self::Stopped | Self::InUse { .. })
+        match self {
+            Self::Io { .. } | Self::Stopped | Self::InUse { .. } => false,
+            Self::Package { source, .. } => source.is_refusal(),
+            _ => true,
+        }
     }
 }

@@ -9,7 +9,7 @@ use reshare_engine::party::{PartyId, PartyOutOfRange};
 
 use super::PartName;
 use crate::keys::certificate::CertificateError;
-use crate::share_file::ShareFileDefect;
+use crate::share_file::{ShareFileDefect, is_about_content};
 use crate::timestamp::Timestamp;
 
 /// A part that cannot be sealed or opened, and why.
@@ -88,6 +88,19 @@ pub enum PartDefect {
     /// What it holds is not what it must hold.
     #[error("its content is refused")]
     Content(#[from] ShareFileDefect),
+}
+
+impl PartDefect {
+    /// Whether the part is at fault, and opening it again does not help.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Read(error) => is_about_content(error),
+            Self::Write(_) => false,
+            Self::Content(defect) => defect.is_refusal(),
+            _ => true,
+        }
+    }
 }
 
 /// Why a manifest is refused.
@@ -365,4 +378,51 @@ pub enum PackageError {
     /// A part is refused or cannot be written.
     #[error(transparent)]
     Part(#[from] PartError),
+}
+
+impl PackageError {
+    /// Whether the package is at fault, and reading it again does not help.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            // Not complete yet: it may be the next time.
+            Self::Io { .. } | Self::NotClosed { .. } => false,
+            Self::Part(part) => part.defect.is_refusal(),
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{ClientError, InboxError};
+    use crate::pipeline::error::PipelineError;
+    use crate::purge::PurgeError;
+
+    /// Whether each that passes it on calls it a refusal.
+    fn refusals(error: fn() -> PackageError) -> [bool; 4] {
+        let inbox = InboxError::Package { path: "inbox".into(), source: Box::new(error()) };
+        let [pipeline, client] =
+            [PipelineError::from(error()).is_refusal(), ClientError::from(error()).is_refusal()];
+        [pipeline, client, inbox.is_refusal(), PurgeError::from(error()).is_refusal()]
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_no_refusal_and_what_it_holds_is_whoever_says_so() {
+        let disk = || PackageError::Io {
+            action: "read",
+            path: "part".into(),
+            source: io::Error::from_raw_os_error(5),
+        };
+        assert_eq!(refusals(disk), [false; 4]);
+        let part = |kind: io::ErrorKind| {
+            let (path, name) = ("part".into(), PartName::new(7));
+            let defect = Box::new(PartDefect::Read(kind.into()));
+            PackageError::Part(PartError { path, name, defect })
+        };
+        assert!(!part(io::ErrorKind::Other).is_refusal());
+        assert!(part(io::ErrorKind::UnexpectedEof).is_refusal());
+        assert_eq!(refusals(|| PackageError::ExtraFile { path: "x".into() }), [true; 4]);
+    }
 }

@@ -8,12 +8,12 @@ use reshare_engine::party::PartyId;
 
 use crate::exchange::ClientError;
 use crate::ledger::LedgerError;
-use crate::package::{PackageError, PartDefect, PartError};
+use crate::package::{PackageError, PartError};
 use crate::postgres::compare::CompareError;
 use crate::postgres::export::ExportError;
 use crate::postgres::load_error::LoadError;
 use crate::postgres::table::TableName;
-use crate::share_file::{ShareFileDefect, ShareFileError};
+use crate::share_file::ShareFileError;
 
 /// Why a pipeline ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -148,9 +148,9 @@ impl PipelineError {
             Self::Load(error) => error.is_refusal(),
             Self::Compare(CompareError::Export(error)) => error.is_refusal(),
             Self::Compare(error) => !matches!(error, CompareError::Interrupted),
-            Self::ShareFile(error) => share_file_is_refused(&error.defect),
-            Self::Package(error) => package_is_refused(error),
-            Self::Part(error) => part_is_refused(&error.defect),
+            Self::ShareFile(error) => error.defect.is_refusal(),
+            Self::Package(error) => error.is_refusal(),
+            Self::Part(error) => error.defect.is_refusal(),
             Self::Ledger(error) => error.is_refusal(),
             Self::Delivery(error) => error.is_refusal(),
             Self::Blind(_)
@@ -172,37 +172,5 @@ impl PipelineError {
             | Self::Thread(_)
             | Self::WorkerLost => false,
         }
-    }
-}
-
-/// A disk may fail for a moment; what it holds does not get better by itself.
-fn is_about_content(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
-}
-
-fn share_file_is_refused(defect: &ShareFileDefect) -> bool {
-    match defect {
-        ShareFileDefect::Read(error) => is_about_content(error),
-        ShareFileDefect::Write(_) => false,
-        _ => true,
-    }
-}
-
-fn part_is_refused(defect: &PartDefect) -> bool {
-    match defect {
-        PartDefect::Read(error) => is_about_content(error),
-        PartDefect::Write(_) => false,
-        PartDefect::Content(defect) => share_file_is_refused(defect),
-        _ => true,
-    }
-}
-
-fn package_is_refused(error: &PackageError) -> bool {
-    match error {
-        // Not complete yet: it may be the next time.
-        PackageError::Io { .. } | PackageError::NotClosed { .. } => false,
-        PackageError::Part(part) => part_is_refused(&part.defect),
-        _ => true,
     }
 }

@@ -87,7 +87,12 @@ impl PurgeError {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::Package(PackageError::Io { .. }) => false,
+            Self::Io { .. } => false,
+            // Nobody knows whether an unfinished package is wanted.
+            Self::Package(error) => {
+                error.is_refusal() || matches!(error, PackageError::NotClosed { .. })
+            }
+            Self::ShareFile(error) => error.defect.is_refusal(),
             Self::Inbox(error) => error.is_refusal(),
             _ => true,
         }

@@ -321,3 +321,21 @@ pub enum ShareFileDefect {
         row: u64,
     },
 }
+
+impl ShareFileDefect {
+    /// Whether the file is at fault, and reading it again does not help.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Read(error) => is_about_content(error),
+            Self::Write(_) => false,
+            _ => true,
+        }
+    }
+}
+
+/// A disk may fail for a moment; what it holds does not get better by itself.
+pub(crate) fn is_about_content(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
+}

@@ -22,6 +22,7 @@ use reshare_engine::ids::IdRange;
 use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 
+pub(crate) use error::is_about_content;
 pub use error::{ShareFileDefect, ShareFileError};
 pub use header::{HEADER_BYTES, ShareFileHeader};
 pub use reader::{ShareFile, inspect};
