@@ -6,10 +6,11 @@ use reshare_io::session::Approval;
 ///
 /// # Panics
 /// When it is not.
-pub fn check(data: &[u8]) {
-    let Ok(approval) = Approval::parse(data) else { return };
+pub fn check(data: &[u8]) -> bool {
+    let Ok(approval) = Approval::parse(data) else { return false };
     let written = approval.to_bytes().expect("writes what it read");
     let again = Approval::parse(&written).expect("reads what it wrote");
     assert_eq!(again.party(), approval.party(), "another party");
     assert_eq!(again.to_bytes().expect("writes"), written, "two ways to write one approval");
+    true
 }

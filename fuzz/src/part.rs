@@ -22,8 +22,8 @@ const ROWS: u64 = 64;
 ///
 /// # Panics
 /// When a part is accepted whose rows are not as many as the manifest claims.
-pub fn check(data: &[u8]) {
-    let [rows, form, rest @ ..] = data else { return };
+pub fn check(data: &[u8]) -> bool {
+    let [rows, form, rest @ ..] = data else { return false };
     let rows = u64::from(*rows) % ROWS + 1;
     let compressed = match form % 3 {
         0 => compress(rest),
@@ -35,7 +35,7 @@ pub fn check(data: &[u8]) {
         _ => rest.to_vec(),
     };
     let sealed = seal(&compressed);
-    open(&sealed, rows);
+    open(&sealed, rows)
 }
 
 fn compress(bytes: &[u8]) -> Vec<u8> {
@@ -53,7 +53,7 @@ fn seal(bytes: &[u8]) -> Vec<u8> {
     sealed
 }
 
-fn open(sealed: &[u8], rows: u64) {
+fn open(sealed: &[u8], rows: u64) -> bool {
     let path = &path();
     std::fs::write(path, sealed).expect("written");
     let part = SealedPart {
@@ -76,6 +76,7 @@ fn open(sealed: &[u8], rows: u64) {
         }
         Err(_) => assert_eq!(batch.len(), 0, "rows of a part that was refused"),
     }
+    !batch.is_empty()
 }
 
 thread_local! {

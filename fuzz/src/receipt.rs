@@ -6,10 +6,11 @@ use reshare_io::receipt::UnverifiedReceipt;
 ///
 /// # Panics
 /// When it is not.
-pub fn check(data: &[u8]) {
-    let Ok(receipt) = UnverifiedReceipt::parse(data) else { return };
+pub fn check(data: &[u8]) -> bool {
+    let Ok(receipt) = UnverifiedReceipt::parse(data) else { return false };
     let written = receipt.to_bytes().expect("writes what it read");
     assert_eq!(written, data, "two ways to write one receipt");
     let again = UnverifiedReceipt::parse(&written).expect("reads what it wrote");
     assert_eq!(again, receipt, "another receipt");
+    true
 }

@@ -1,7 +1,9 @@
 //! Share files, mapped.
 
+use std::fs::Permissions;
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 
 use reshare_io::share_file::{Expected, Kind, ShareFile, ShareFileDefect, inspect};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -13,12 +15,13 @@ use crate::sample;
 ///
 /// # Panics
 /// When a file is accepted whose rows are not what its header says.
-pub fn check(data: &[u8]) {
-    open(data);
+pub fn check(data: &[u8]) -> bool {
+    let accepted = open(data);
     let mut fitting = data.to_vec();
     if fix_checksum(&mut fitting) {
         open(&fitting);
     }
+    accepted
 }
 
 /// Makes the header's checksum fit, as `io/FORMAT.md` defines it; false without a header.
@@ -30,12 +33,15 @@ pub(crate) fn fix_checksum(file: &mut [u8]) -> bool {
     true
 }
 
-fn open(bytes: &[u8]) {
+fn open(bytes: &[u8]) -> bool {
     let memory = memfd_create("share-file", MemfdFlags::CLOEXEC).expect("a file in memory");
     let mut file = std::fs::File::from(memory);
+    // Whose file others may write is not mapped.
+    file.set_permissions(Permissions::from_mode(0o600)).expect("changed");
     file.write_all(bytes).expect("written");
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let inspected = inspect(&path);
+    let mut accepted = false;
     for kind in [Kind::Plain, Kind::Blinded, Kind::Rebuilt] {
         let expected =
             Expected { fingerprint: sample::FINGERPRINT, kind, party: None, layout: None };
@@ -50,8 +56,9 @@ fn open(bytes: &[u8]) {
             assert_eq!(shares.len(), rows.len() * column.len, "shares of {}", column.name);
         }
         match opened.verify_digest() {
-            Ok(()) => {}
+            Ok(()) => accepted = true,
             Err(error) => assert!(matches!(error.defect, ShareFileDefect::Digest { .. })),
         }
     }
+    accepted
 }
