@@ -1,7 +1,7 @@
 //! Runs a pipeline: runtime, progress and signals.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use reshare_io::pipeline::progress::Progress;
@@ -46,23 +46,38 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
     runtime.map_err(Failure::failed)?.block_on(work)
 }
 
+/// Runs `work` until it ends, or until a signal: then it has [`PATIENCE`] to end by itself.
+///
+/// A task of its own hears the signal: `work` may block the thread that polls it, and is told
+/// to stop all the same.
 async fn until_signal<T>(
     progress: Arc<Progress>,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-    let mut work = std::pin::pin!(work);
-    let exit = tokio::select! {
-        result = &mut work => return result,
-        exit = first_of(&mut interrupt, &mut terminate) => exit,
+    let heard = Arc::new(OnceLock::new());
+    let hears = Arc::clone(&heard);
+    let listener = tokio::spawn(async move {
+        let exit = first_of(&mut interrupt, &mut terminate).await;
+        // Before the work can end because of it.
+        let _ = hears.set(exit);
+        progress.stop();
+    });
+    let out_of_patience = async {
+        // It ends with the signal; it is not aborted and does not panic.
+        let _ = listener.await;
+        tokio::time::sleep(PATIENCE).await;
     };
-    progress.stop();
-    let stopped = tokio::time::timeout(PATIENCE, work).await;
-    match stopped {
-        // It ended well just before it could stop.
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(_)) | Err(_) => Err(Failure::stopped(exit)),
+    let result = tokio::select! {
+        result = work => Some(result),
+        () = out_of_patience => None,
+    };
+    match (result, heard.get()) {
+        // It may have ended well just before it could stop.
+        (Some(Ok(done)), _) => Ok(done),
+        (Some(Err(failure)), None) => Err(failure),
+        (_, exit) => Err(Failure::stopped(exit.copied().unwrap_or(Exit::Interrupted))),
     }
 }
 
@@ -70,5 +85,34 @@ async fn first_of(interrupt: &mut Signal, terminate: &mut Signal) -> Exit {
     tokio::select! {
         _ = interrupt.recv() => Exit::Interrupted,
         _ = terminate.recv() => Exit::Terminated,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_blocks_its_thread_hears_of_a_signal() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let progress = Arc::new(Progress::default());
+        let ended = runtime.expect("a runtime").block_on(async {
+            let seen = Arc::clone(&progress);
+            let work = async move {
+                let process = std::process::id().to_string();
+                let told = std::process::Command::new("kill").args(["-TERM", &process]).status();
+                assert!(told.expect("procps: kill").success());
+                tokio::task::block_in_place(|| {
+                    let begin = Instant::now();
+                    while !seen.stopped() {
+                        assert!(begin.elapsed() < Duration::from_secs(60), "nobody told it");
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                });
+                Err::<(), _>(Failure::failed("stopped on request"))
+            };
+            until_signal(Arc::clone(&progress), work).await
+        });
+        assert_eq!(ended.expect_err("it was stopped").exit, Exit::Terminated);
     }
 }
