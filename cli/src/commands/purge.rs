@@ -85,6 +85,8 @@ struct PurgeReport {
     /// On whose word.
     verified: String,
     things: Vec<Thing>,
+    /// What is gone already, or was mistyped.
+    missing: Vec<PathBuf>,
 }
 
 impl PurgeArgs {
@@ -95,11 +97,17 @@ impl PurgeArgs {
         }
         let purge = self.look(&session)?;
         let verified = self.verified(&session, &purge)?;
+        let missing = purge.missing().to_vec();
+        for path in &missing {
+            let path = path.display().to_string();
+            let path = report::printable(&path);
+            eprintln!("note: {path} is not there: it was removed before, or it is mistyped");
+        }
         let things = match self.dry_run {
             true => purge.things().to_vec(),
             false => purge.remove().map_err(failure)?,
         };
-        let report = PurgeReport { removed: !self.dry_run, verified, things };
+        let report = PurgeReport { removed: !self.dry_run, verified, things, missing };
         let json = || serde_json::to_string_pretty(&report).map_err(Failure::failed);
         report::line(&if output.json { json()? } else { report::printable(&report.text()) })?;
         Ok(Exit::Done)
@@ -114,6 +122,7 @@ impl PurgeArgs {
             .map_err(failure)?;
         self.files.iter().try_for_each(|path| purge.add_file(session, path)).map_err(failure)?;
         self.inboxes.iter().try_for_each(|path| purge.add_inbox(session, path)).map_err(failure)?;
+        purge.check_any().map_err(failure)?;
         Ok(purge)
     }
 
@@ -216,6 +225,7 @@ fn failure(error: PurgeError) -> Failure {
         PurgeError::Inbox(InboxError::InUse { .. }) => {
             "end `reshare receive` first; nothing was removed"
         }
+        PurgeError::NothingThere { .. } => "it was removed before, or it is mistyped",
         PurgeError::Io { .. } => "what is gone is gone; run it again to go on",
         _ => "nothing was removed",
     };

@@ -54,8 +54,17 @@ fn nothing_is_removed_before_the_load_is_verified_and_after_more_is_loaded() {
         (&false.into(), &"package of sender 1".into())
     );
     assert!(world.files() == before);
+    // As after a removal that was killed: the first package is gone.
+    std::fs::rename(world.path("p0"), world.path("kept")).expect("there");
+    let dry = world.purge(&[&things[..], &["--dry-run"]].concat()).ends_with(0);
+    assert!(dry.stderr.contains("note: p0 is not there: it was removed before"), "{}", dry.stderr);
+    assert_eq!(dry.report()["missing"], serde_json::json!(["p0"]));
+    std::fs::rename(world.path("kept"), world.path("p0")).expect("there");
     let done = world.purge(&[&things[..], &["--file", "m.rsh"]].concat()).ends_with(0).report();
-    assert_eq!(done["removed"], true);
+    assert_eq!((&done["removed"], &done["missing"]), (&true.into(), &serde_json::json!([])));
+    let again = world.purge(&things).ends_with(1);
+    let why = "p0 is not there, and nothing else that is named either";
+    assert!(again.stderr.contains(why) && again.stderr.contains("hint: "), "{}", again.stderr);
     for gone in ["p0", "p1", "m.rsh"] {
         assert!(!world.path(gone).exists(), "{gone}");
     }

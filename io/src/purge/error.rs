@@ -23,6 +23,14 @@ pub enum PurgeError {
         #[source]
         source: io::Error,
     },
+    /// All of it is gone, or was never there.
+    #[error("{} is not there{}", path.display(), others(*named))]
+    NothingThere {
+        /// The first thing that was named.
+        path: PathBuf,
+        /// How many were.
+        named: usize,
+    },
     /// A link, a device or a directory.
     #[error("{} is not a regular file: nothing is removed through it", path.display())]
     NotRegular {
@@ -87,7 +95,7 @@ impl PurgeError {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Io { .. } => false,
+            Self::Io { .. } | Self::NothingThere { .. } => false,
             // Nobody knows whether an unfinished package is wanted.
             Self::Package(error) => {
                 error.is_refusal() || matches!(error, PackageError::NotClosed { .. })
@@ -97,4 +105,9 @@ impl PurgeError {
             _ => true,
         }
     }
+}
+
+/// That nothing else is there either.
+fn others(named: usize) -> &'static str {
+    if named > 1 { ", and nothing else that is named either" } else { "" }
 }

@@ -3,7 +3,7 @@
 //! First everything is looked at, then it is removed: whatever does not belong to the session,
 //! or is not known, stops it before the first file is gone. No symbolic link is followed. A
 //! removal that was interrupted goes on when it is asked for again: manifests, which say what a
-//! package is, go last. A ledger is never among it: who forgets what was blinded may blind it
+//! package is, go last, and what is gone already is told. A ledger is never among it: who forgets what was blinded may blind it
 //! anew.
 
 use std::collections::HashSet;
@@ -32,6 +32,7 @@ pub use received::{NotReceived, check_ledger};
 pub struct Purge {
     steps: Vec<Step>,
     things: Vec<Thing>,
+    missing: Vec<PathBuf>,
     /// Receivers stay out of these inboxes for as long.
     _held: Vec<File>,
 }
@@ -71,6 +72,8 @@ pub enum Origin {
         /// Its rows.
         rows: u64,
     },
+    /// An empty directory: nobody's any more, an interrupted removal leaves it.
+    Emptied,
 }
 
 #[derive(Debug)]
@@ -91,12 +94,34 @@ impl Purge {
         &self.things
     }
 
-    /// Adds a share file of this session.
+    /// What was named and is not there: removed before, or mistyped.
+    #[must_use]
+    pub fn missing(&self) -> &[PathBuf] {
+        &self.missing
+    }
+
+    /// Checks that anything of what was named is there.
+    ///
+    /// # Errors
+    /// [`PurgeError::NothingThere`].
+    pub fn check_any(&self) -> Result<(), PurgeError> {
+        match self.missing.first() {
+            Some(path) if self.things.is_empty() => {
+                Err(PurgeError::NothingThere { path: path.clone(), named: self.missing.len() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds a share file of this session, or takes down that it is missing.
     ///
     /// # Errors
     /// [`PurgeError`]: then nothing of it may be removed.
     pub fn add_file(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
         let path = plain(path);
+        if self.is_missing(&path)? {
+            return Ok(());
+        }
         let metadata = examine(&path)?;
         if !metadata.is_file() {
             return Err(PurgeError::NotRegular { path });
@@ -115,12 +140,15 @@ impl Purge {
         self.add(Step::File(path.clone()), path, what, (1, metadata.len()), origin)
     }
 
-    /// Adds a closed package of this session.
+    /// Adds a closed package of this session, or what an interrupted removal has left of it.
     ///
     /// # Errors
     /// As [`Self::add_file`].
     pub fn add_package(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
         let path = plain(path);
+        if self.is_missing(&path)? || self.is_emptied(&path)? {
+            return Ok(());
+        }
         let LookedAt { step, sender, manifest_digest, files, bytes } = package(session, &path)?;
         let what = format!("package of sender {sender}");
         let origin = Origin::Package { sender, manifest_digest };
@@ -133,7 +161,13 @@ impl Purge {
     /// As [`Self::add_file`].
     pub fn add_inbox(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
         let path = plain(path);
+        if self.is_missing(&path)? {
+            return Ok(());
+        }
         check_directory(&path)?;
+        if self.is_emptied(&path)? {
+            return Ok(());
+        }
         self._held.push(Inbox::hold(&path, session)?);
         let packages = session.senders().map(|sender| Inbox::package_path(&path, sender.party));
         let own = Inbox::own_files(session);
@@ -181,6 +215,29 @@ impl Purge {
             }
         }
         Ok(self.things)
+    }
+
+    /// Whether nothing lies there, which is then taken down.
+    fn is_missing(&mut self, path: &Path) -> Result<bool, PurgeError> {
+        match path.symlink_metadata() {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.missing.push(path.to_owned());
+                Ok(true)
+            }
+            Err(error) => Err(io_error(path)(error)),
+        }
+    }
+
+    /// Whether it is an empty directory, which then is to be removed.
+    fn is_emptied(&mut self, path: &Path) -> Result<bool, PurgeError> {
+        let emptied = examine(path)?.is_dir() && list(path)?.is_empty();
+        if emptied {
+            let step = Step::Directory { path: path.to_owned(), first: vec![], last: vec![] };
+            let what = "empty directory".to_owned();
+            self.add(step, path.to_owned(), what, (0, 0), Origin::Emptied)?;
+        }
+        Ok(emptied)
     }
 
     fn add(

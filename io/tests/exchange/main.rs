@@ -11,6 +11,7 @@ mod http;
 mod nginx;
 mod one_pass;
 mod prometheus;
+mod purging;
 mod refusing;
 mod sending;
 mod world;
