@@ -192,8 +192,20 @@ impl DurableLog {
     /// [`io::ErrorKind::InvalidInput`] when it is no regular file; what the file system says,
     /// also where it knows no locks.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_locked(path, OpenOptions::new().read(true).write(true))
+    }
+
+    /// Like [`Self::open`], to look at it alone: it can be locked, and nothing can be written.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_to_look(path: &Path) -> io::Result<Self> {
+        Self::open_locked(path, OpenOptions::new().read(true))
+    }
+
+    fn open_locked(path: &Path, options: &mut OpenOptions) -> io::Result<Self> {
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
+        let file = options.custom_flags(flags).open(path)?;
         if !file.metadata()?.is_file() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -478,6 +490,17 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn a_log_that_is_looked_at_is_locked_and_takes_no_byte() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        fs::write(&path, b"log").unwrap();
+        let log = DurableLog::open_to_look(&path).unwrap();
+        assert_eq!(DurableLog::open(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(log.write_all_at(b"x", 0).is_err() && log.truncate(0).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"log");
     }
 
     #[test]

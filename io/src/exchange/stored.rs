@@ -111,6 +111,7 @@ pub(super) fn find(
     progress: &Progress,
 ) -> Result<Found, InboxError> {
     let failed = |source| InboxError::Io { path: directory.to_owned(), source };
+    check_no_link(directory).map_err(failed)?;
     durable::create_directory(directory).map_err(failed)?;
     durable::remove_leftovers(directory).map_err(failed)?;
     durable::sync_directory(directory).map_err(failed)?;
@@ -126,6 +127,18 @@ pub(super) fn find(
     }
 }
 
+/// Refuses a link in the place of a package's directory: it would be filled elsewhere.
+fn check_no_link(directory: &Path) -> io::Result<()> {
+    match directory.symlink_metadata() {
+        Ok(metadata) if metadata.is_symlink() => {
+            let error = "it is a symbolic link, and a package of an inbox is a directory";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, error))
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// What [`find`] would find: whether the package is closed, its parts and their bytes. Changes
 /// nothing and reads no part.
 pub(super) fn examine(
@@ -133,6 +146,7 @@ pub(super) fn examine(
     session: &PackageExpectations,
 ) -> Result<(bool, u64, u64), InboxError> {
     let failed = |source| InboxError::Io { path: directory.to_owned(), source };
+    check_no_link(directory).map_err(failed)?;
     match directory.join(MANIFEST_NAME).symlink_metadata() {
         Ok(_) => {
             let (Found::Closed { parts, .. } | Found::Open { parts }) = closed(directory, session)?;

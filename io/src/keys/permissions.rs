@@ -1,14 +1,14 @@
 //! Private files: regular, readable by their owner alone, small.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use crate::durable::DurableFile;
+use crate::input_file::{is_not_regular, open_input};
 
 /// The largest private file in bytes: a key takes a few hundred.
 const MAX_PRIVATE_FILE_BYTES: u64 = 16 * 1024;
@@ -47,14 +47,11 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, PrivateFileError> 
 fn open_private(path: &Path) -> Result<File, PrivateFileError> {
     let path_of = || path.to_owned();
     let read_error = |source| PrivateFileError::Read { path: path_of(), source };
-    // Non-blocking, so that a pipe in the place of the file cannot hang the program.
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(read_error)?;
-    let metadata = file.metadata().map_err(read_error)?;
-    if !metadata.is_file() {
-        return Err(PrivateFileError::NotRegular { path: path_of() });
-    }
-    let mode = metadata.mode() & 0o7777;
+    let file = open_input(path).map_err(|error| match is_not_regular(&error) {
+        true => PrivateFileError::NotRegular { path: path_of() },
+        false => read_error(error),
+    })?;
+    let mode = file.metadata().map_err(read_error)?.mode() & 0o7777;
     if mode & OTHERS_MODE_BITS != 0 {
         return Err(PrivateFileError::Permissions { path: path_of(), mode });
     }
@@ -139,6 +136,8 @@ pub enum PrivateFileError {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use std::os::unix::fs::OpenOptionsExt;
+
     use super::*;
 
     fn scratch() -> tempfile::TempDir {
@@ -197,7 +196,7 @@ mod tests {
         let large = dir.path().join("large");
         write_private(&large, &"x".repeat(16 * 1024 + 1)).expect("written");
         assert!(matches!(read_private(&large), Err(PrivateFileError::TooLarge { .. })));
-        let mut options = OpenOptions::new();
+        let mut options = std::fs::OpenOptions::new();
         let binary = dir.path().join("binary");
         let file = options.write(true).create_new(true).mode(0o600).open(&binary);
         file.expect("made").write_all(&[0xff, 0xfe]).expect("written");

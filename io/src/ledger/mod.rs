@@ -103,7 +103,7 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let path = Self::path_in(state, fingerprint, sender);
         let mut index = Index::default();
-        let opened = open_locked(&path).and_then(|file| {
+        let opened = locked(&path, DurableLog::open).and_then(|file| {
             note_process(&path)?;
             Log::open(file, fingerprint, sender, |entry| index.add(entry))
         });
@@ -125,7 +125,7 @@ impl Ledger {
     ) -> Result<Vec<PartRecord>, LedgerError> {
         let path = Self::path_in(state, fingerprint, sender);
         let mut index = Index::default();
-        let checked = open_locked(&path).and_then(|file| {
+        let checked = locked(&path, DurableLog::open_to_look).and_then(|file| {
             Log::check(file, fingerprint, sender, |entry| index.add(entry)).map(drop)
         });
         checked.map_err(|defect| LedgerError { path, defect })?;
@@ -292,8 +292,11 @@ fn head(kind: u32, ids: IdRange, payload_bytes: usize) -> RawEntry {
     RawEntry { kind, reserved: 0, first_id, last_id, payload_bytes }
 }
 
-fn open_locked(path: &Path) -> Result<DurableLog, LedgerDefect> {
-    let file = DurableLog::open(path).map_err(|error| match error.kind() {
+fn locked(
+    path: &Path,
+    open: fn(&Path) -> io::Result<DurableLog>,
+) -> Result<DurableLog, LedgerDefect> {
+    let file = open(path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => {
             let noted = crate::input_file::read_input(&process_path(path), 32).unwrap_or_default();
             let noted = String::from_utf8(noted).unwrap_or_default();

@@ -26,8 +26,7 @@ pub(super) fn map_range(file: &File, offset: u64, bytes: u64) -> io::Result<Mmap
     // follows from changed bytes is bounded: the columns are plain integers, for which every
     // bit pattern is valid, and no length, offset or index is read from the map after it was
     // checked, so a racing writer can cause wrong shares or wrong ids and no access outside
-    // the map. Who can write the file can also replace it: it is a local file of mode 0600 in
-    // a directory of mode 0700 that this program or its operator made. Packages, which come
-    // from others, are never mapped.
+    // the map. The callers map a file only if it belongs to this user or root and nobody else
+    // may write it. Packages, which come from others, are never mapped.
     unsafe { options.map(file) }
 }

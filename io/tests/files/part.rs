@@ -375,7 +375,8 @@ fn a_decompression_bomb_yields_one_byte_more_than_the_header_says_and_no_further
     assert!(bomb.len() < 1 << 20, "{} bytes for a GiB", bomb.len());
     let sealed = seal_bytes(&bomb, &bench.identity.to_public());
     let defect = bench.open(&bench.listed(&sealed, 5)).unwrap_err();
-    assert!(matches!(defect, P::Content(D::TrailingBytes { .. })), "{defect:?}");
+    let P::Content(D::TrailingBytes { expected, got }) = defect else { panic!("{defect:?}") };
+    assert_eq!((expected, got), (bench.plain().len() as u64, expected + 1));
 }
 
 #[test]
