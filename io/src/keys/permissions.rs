@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::durable::DurableFile;
+use crate::durable::{self, DurableFile};
 use crate::input_file::{is_not_regular, open_input};
 
 /// The largest private file in bytes: a key takes a few hundred.
@@ -65,6 +65,8 @@ fn open_private(path: &Path) -> Result<File, PrivateFileError> {
 /// [`PrivateFileError::Write`] when the file cannot be made, and then there is none.
 pub fn write_private(path: &Path, text: &str) -> Result<(), PrivateFileError> {
     let write = || {
+        // A run that was killed may have left a key under a temporary name.
+        durable::remove_leftovers_of(path)?;
         let mut file = DurableFile::create(path)?;
         file.write_all(text.as_bytes())?;
         file.commit_new()
@@ -134,9 +136,7 @@ pub enum PrivateFileError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use std::os::unix::fs::OpenOptionsExt;
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 
     use super::*;
 

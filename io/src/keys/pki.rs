@@ -53,8 +53,11 @@ pub struct CertificateAuthority {
 impl CertificateAuthority {
     /// Makes an authority and writes certificate and key, mode 0600, into a directory.
     ///
+    /// A key that lies there without a certificate, as a run that was killed leaves it, is taken.
+    ///
     /// # Errors
-    /// [`PkiError`] when a file of that name is there already or cannot be written.
+    /// [`PkiError`] when there is a certificate or a key of another kind already, or they cannot
+    /// be written.
     pub fn create(
         directory: &Path,
         common_name: &str,
@@ -65,14 +68,11 @@ impl CertificateAuthority {
         let mut params = params(common_name, lifetime, now)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate_for(kind.algorithm())?;
+        let pair = Pair::in_directory(directory, CA_KEY_NAME, CA_CERTIFICATE_NAME);
+        let key = pair.key(kind)?;
         let certificate = params.self_signed(&key)?;
         let anchor = TrustAnchor::from_pem(certificate.pem().as_bytes())?;
-        write_pair(
-            directory,
-            (CA_KEY_NAME, &Zeroizing::new(key.serialize_pem())),
-            (CA_CERTIFICATE_NAME, &certificate.pem()),
-        )?;
+        pair.write(&key, &certificate.pem())?;
         Ok(Self { issuer: Issuer::new(params, key), anchor })
     }
 
@@ -98,10 +98,12 @@ impl CertificateAuthority {
     /// Makes a key and a certificate for a party by its name in the session, and writes both,
     /// mode 0600, into a directory.
     ///
-    /// The certificate may sign and be shown on either side of a TLS connection.
+    /// The certificate may sign and be shown on either side of a TLS connection. A key that lies
+    /// there without a certificate is taken.
     ///
     /// # Errors
-    /// [`PkiError`] when a file of that name is there already or cannot be written.
+    /// [`PkiError`] when there is a certificate or a key of another kind already, or they cannot
+    /// be written.
     pub fn issue(
         &self,
         directory: &Path,
@@ -122,20 +124,14 @@ impl CertificateAuthority {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate_for(kind.algorithm())?;
+        let pair = Pair::in_directory(directory, CERTIFICATE_KEY_NAME, CERTIFICATE_NAME);
+        let key = pair.key(kind)?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         // An authority whose key is not that of its certificate issues nothing.
         let chain = CertificateChain::new([certificate.der().clone()])?;
         verify(&chain, &self.anchor, name, now, Purpose::Signature)?;
-        write_pair(
-            directory,
-            (CERTIFICATE_KEY_NAME, &Zeroizing::new(key.serialize_pem())),
-            (CERTIFICATE_NAME, &certificate.pem()),
-        )?;
-        Ok(IssuedCertificate {
-            certificate: directory.join(CERTIFICATE_NAME),
-            key: directory.join(CERTIFICATE_KEY_NAME),
-        })
+        pair.write(&key, &certificate.pem())?;
+        Ok(IssuedCertificate { certificate: pair.certificate, key: pair.key })
     }
 }
 
@@ -177,17 +173,42 @@ fn params(
     Ok(params)
 }
 
-/// Writes key and certificate where neither is yet.
-fn write_pair(
-    directory: &Path,
-    (key_name, key): (&str, &str),
-    (certificate_name, certificate): (&str, &str),
-) -> Result<(), PkiError> {
-    durable::create_directory(directory)
-        .map_err(|source| PkiError::Directory { path: directory.to_owned(), source })?;
-    write_private(&directory.join(key_name), key)?;
-    write_private(&directory.join(certificate_name), certificate)?;
-    Ok(())
+/// Where a key and its certificate go.
+struct Pair {
+    directory: PathBuf,
+    key: PathBuf,
+    certificate: PathBuf,
+}
+
+impl Pair {
+    fn in_directory(directory: &Path, key: &str, certificate: &str) -> Self {
+        let (key, certificate) = (directory.join(key), directory.join(certificate));
+        Self { directory: directory.to_owned(), key, certificate }
+    }
+
+    /// The key that lies there without a certificate, or a new one.
+    fn key(&self, kind: KeyKind) -> Result<KeyPair, PkiError> {
+        let exists = |path: &Path| PrivateFileError::Exists { path: path.to_owned() };
+        if self.certificate.symlink_metadata().is_ok() {
+            return Err(exists(&self.certificate).into());
+        }
+        if self.key.symlink_metadata().is_err() {
+            return Ok(KeyPair::generate_for(kind.algorithm())?);
+        }
+        let key = KeyPair::from_pem(&read_private(&self.key)?)?;
+        if key.is_compatible(kind.algorithm()) { Ok(key) } else { Err(exists(&self.key).into()) }
+    }
+
+    /// Writes what is not there yet, the key first: a certificate has one.
+    fn write(&self, key: &KeyPair, certificate: &str) -> Result<(), PkiError> {
+        durable::create_directory(&self.directory)
+            .map_err(|source| PkiError::Directory { path: self.directory.clone(), source })?;
+        if self.key.symlink_metadata().is_err() {
+            write_private(&self.key, &Zeroizing::new(key.serialize_pem()))?;
+        }
+        write_private(&self.certificate, certificate)?;
+        Ok(())
+    }
 }
 
 /// Why there is no authority or certificate. Never holds any of a key.

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod certificates;
+mod interrupted;
 mod openssl;
 mod package;
 mod pipeline;
