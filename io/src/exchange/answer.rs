@@ -58,6 +58,8 @@ pub(super) enum Refusal {
     Signature(CertificateError),
     #[error("this sender has too many requests in flight: try again later")]
     Busy,
+    #[error("another manifest of this sender is on its way: try again later")]
+    OtherManifest,
     #[error("{parts} parts of this package are still on their way: they end or time out first")]
     Underway { parts: usize },
     #[error("this sender has {max} connections already: try again later")]
@@ -113,7 +115,7 @@ impl Refusal {
             Self::OtherPart { .. } => (StatusCode::CONFLICT, "other-part"),
             Self::Manifest(_) => (StatusCode::UNPROCESSABLE_ENTITY, "manifest"),
             Self::Signature(_) => (StatusCode::UNPROCESSABLE_ENTITY, "signature"),
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Busy | Self::OtherManifest => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Underway { .. } => (StatusCode::SERVICE_UNAVAILABLE, "underway"),
             Self::TooManyConnections { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, "too-many-connections")

@@ -52,9 +52,18 @@ impl BodyReader {
     }
 
     /// Reads the whole body; its length was checked against a limit before.
+    ///
+    /// Room grows with what has arrived, since an announcement costs a sender nothing, and ends
+    /// at what was announced.
     pub(super) async fn collect(&mut self) -> Result<Vec<u8>, Refusal> {
         let mut bytes = Vec::new();
+        let announced = usize::try_from(self.announced).unwrap_or(usize::MAX);
         while let Some(piece) = self.next().await? {
+            let len = bytes.len() + piece.len();
+            if len > bytes.capacity() {
+                let room = len.saturating_mul(2).min(announced);
+                bytes.reserve_exact(room.saturating_sub(bytes.len()));
+            }
             bytes.extend_from_slice(&piece);
         }
         Ok(bytes)

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Router, middleware};
 use reshare_engine::party::PartyId;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::answer::{Refusal, json_text};
 use super::body::BodyReader;
@@ -46,6 +46,8 @@ pub(super) struct Delivery {
     pub(super) limits: Limits,
     /// What each sender has left of its requests.
     pub(super) requests: [(PartyId, Semaphore); 2],
+    /// Whether a sender's manifest is on its way: one at a time is kept in memory whole.
+    manifests: [(PartyId, Semaphore); 2],
 }
 
 impl Delivery {
@@ -63,6 +65,7 @@ impl Delivery {
             monitor,
             limits,
             requests: senders.map(|party| (party, Semaphore::new(limits.requests))),
+            manifests: senders.map(|party| (party, Semaphore::new(1))),
         }
     }
 }
@@ -181,6 +184,24 @@ async fn put_part(
     finish(accepted, &headers, &mut body).await
 }
 
+/// What is read into memory whole before it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Signature,
+    Chain,
+    Manifest,
+}
+
+impl Whole {
+    const fn max_bytes(self) -> u64 {
+        match self {
+            Self::Signature => MAX_SIGNATURE_BYTES,
+            Self::Chain => CertificateChain::MAX_PEM_BYTES,
+            Self::Manifest => MAX_MANIFEST_BYTES,
+        }
+    }
+}
+
 type PackagePath = Result<Path<(String, String)>, PathRejection>;
 
 async fn put_signature(
@@ -191,7 +212,7 @@ async fn put_signature(
     body: Body,
 ) -> Result<StatusCode, Refused> {
     let keep = |slot: Arc<Slot>, bytes: Vec<u8>| slot.keep_proof(Proof::Signature, &bytes);
-    delivery.put_small(peer, path, headers, body, MAX_SIGNATURE_BYTES, keep).await
+    delivery.put_whole(peer, path, headers, body, Whole::Signature, keep).await
 }
 
 async fn put_chain(
@@ -202,7 +223,7 @@ async fn put_chain(
     body: Body,
 ) -> Result<StatusCode, Refused> {
     let keep = |slot: Arc<Slot>, bytes: Vec<u8>| slot.keep_proof(Proof::Chain, &bytes);
-    delivery.put_small(peer, path, headers, body, CertificateChain::MAX_PEM_BYTES, keep).await
+    delivery.put_whole(peer, path, headers, body, Whole::Chain, keep).await
 }
 
 async fn put_manifest(
@@ -213,7 +234,7 @@ async fn put_manifest(
     body: Body,
 ) -> Result<StatusCode, Refused> {
     let close = |slot: Arc<Slot>, bytes: Vec<u8>| slot.close(bytes);
-    delivery.put_small(peer, path, headers, body, MAX_MANIFEST_BYTES, close).await
+    delivery.put_whole(peer, path, headers, body, Whole::Manifest, close).await
 }
 
 impl Delivery {
@@ -236,20 +257,25 @@ impl Delivery {
     }
 
     /// Reads a body whole, compares it with its digest, and gives it to `take`.
-    async fn put_small(
+    async fn put_whole(
         &self,
         peer: Peer,
         path: PackagePath,
         headers: HeaderMap,
         body: Body,
-        max_bytes: u64,
+        whole: Whole,
         take: impl FnOnce(Arc<Slot>, Vec<u8>) -> Result<Accepted, Refusal> + Send + 'static,
     ) -> Result<StatusCode, Refused> {
         let mut body = self.body(&headers, body);
         let accept = async |body: &mut BodyReader| {
             let Path((session, party)) = path.map_err(|_| Refusal::NoRoute)?;
             let slot = Arc::clone(self.slot(&peer, &session, &party)?);
-            let announced = check_headers(&headers, max_bytes)?;
+            let announced = check_headers(&headers, whole.max_bytes())?;
+            // Held until the manifest is parsed and written.
+            let _turn = match whole {
+                Whole::Manifest => Some(self.manifest_turn(peer.party)?),
+                Whole::Signature | Whole::Chain => None,
+            };
             let bytes = body.collect().await?;
             let mut hasher = BodyHasher::new(announced);
             hasher.update(&bytes);
@@ -258,6 +284,13 @@ impl Delivery {
         };
         let accepted = accept(&mut body).await;
         finish(accepted, &headers, &mut body).await
+    }
+
+    /// The right to send a manifest, which one request of a sender has at a time.
+    fn manifest_turn(&self, peer: PartyId) -> Result<SemaphorePermit<'_>, Refusal> {
+        let turns = self.manifests.iter().find(|(party, _)| *party == peer);
+        let turn = turns.and_then(|(_, turns)| turns.try_acquire().ok());
+        turn.ok_or(Refusal::OtherManifest)
     }
 
     /// The package that a request is about: of this session, and the peer's own.

@@ -196,3 +196,56 @@ async fn a_client_that_does_not_read_its_answers_is_cut_off() {
     let asking = async { while stream.write_all(request.as_bytes()).await.is_ok() {} };
     within_reason(asking).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_on_its_way_keeps_a_second_one_out_until_it_ends() {
+    let world = World::new();
+    let receiver = world.receiver_with(limits()).await;
+    let port = receiver.address.port();
+    let io = TokioIo::new(connect(&world, &receiver, b"h2").await);
+    let (mut requests, connection) = http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let manifest = world.package(0).directory().join("manifest.json");
+    let digest = sha256_of(&manifest);
+    // One byte comes, and nothing more.
+    let first = async { Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"{"))) };
+    let stalls = futures_util::stream::once(first).chain(futures_util::stream::pending());
+    let path = format!("{}/manifest", place(&world, 0));
+    let request = Request::put(format!("https://{RECEIVER}{path}"))
+        .header("content-length", (128 << 20).to_string())
+        .header("repr-digest", digest.split_once(": ").unwrap().1)
+        .body(BodyExt::boxed_unsync(StreamBody::new(stalls.boxed())))
+        .unwrap();
+    let stalled = tokio::spawn(requests.send_request(request));
+    let upload = format!("@{}", manifest.display());
+    let put = ["--request", "PUT", "--header", &digest, "--data-binary", &upload];
+    // The stalled one is there when it is there: until then this one is judged by itself.
+    within_reason(async {
+        loop {
+            let answer = curl(&world, port, Some(world.sender_files(0)), &path, &put).await;
+            if answer.status == 503 {
+                answer.assert_refused(503, "busy");
+                assert!(answer.body.contains("another manifest of this sender"), "{answer:?}");
+                break;
+            }
+        }
+    })
+    .await;
+    // The other sender has a turn of its own, and this one gets through when the stalled one ends.
+    world.upload(1, receiver.address).await.unwrap();
+    let genuine = async { world.upload(0, receiver.address).await.unwrap() };
+    let ends = async {
+        within_reason(async {
+            while receiver.files().iter().filter(|name| name.ends_with(".age")).count() < 12 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let busy = counted(&receiver, "busy").await;
+        within_reason(async { while counted(&receiver, "busy").await == busy {} }).await;
+        stalled.abort();
+        driver.abort();
+    };
+    tokio::join!(genuine, ends);
+    assert_same_directory(world.package(0).directory(), &receiver.package(0));
+}
