@@ -1,7 +1,9 @@
 //! Flags that several commands share.
 
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -103,7 +105,7 @@ impl ConnectionArgs {
 pub(crate) struct WorkArgs {
     /// The most rows of a part, or of one transaction of a load; few rows are cut smaller, so that
     /// all threads work. Smaller parts take less memory, and more of them are worked on at once
-    #[arg(long, value_name = "ROWS", default_value = "512")]
+    #[arg(long, value_name = "ROWS", default_value = "512", value_parser = within::<NonZeroUsize>(1..=MAX_BATCH))]
     pub(crate) batch_size: NonZeroUsize,
 
     /// Threads that seal, open and merge parts [default: RAYON_NUM_THREADS, then one a core]; what
@@ -224,13 +226,13 @@ pub(crate) struct DeliveryArgs {
     pub(crate) uploads: Option<NonZeroUsize>,
 
     /// Seconds for which a request is tried again before the delivery ends [default: 600]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = within::<u64>(0..=MAX_SECONDS))]
     pub(crate) retry_for: Option<u64>,
 
     /// Seconds that it may take to connect, and to be answered once all is sent; then the request
     /// is tried again [default: 60]
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) answer_timeout: Option<NonZeroU64>,
+    #[arg(long, value_name = "SECONDS", value_parser = within::<u64>(1..=MAX_SECONDS))]
+    pub(crate) answer_timeout: Option<u64>,
 }
 
 /// Unless `--uploads` says otherwise.
@@ -267,7 +269,7 @@ impl DeliveryArgs {
             options.give_up_after = Duration::from_secs(seconds);
         }
         if let Some(seconds) = self.answer_timeout {
-            options.timeout = Duration::from_secs(seconds.get());
+            options.timeout = Duration::from_secs(seconds);
         }
         Ok(Target::new(session, sender, url, identity, options)?)
     }
@@ -391,12 +393,27 @@ pub(crate) struct OutputArgs {
 }
 
 /// The most connections or threads of one run: more only fill the memory.
-const MAX_HANDS: usize = 1000;
+const MAX_HANDS: u64 = 1000;
+/// The most rows of a part: no part that a session allows has as many.
+const MAX_BATCH: u64 = 1_000_000;
+/// The longest time that is waited for anything, a year: what is added to the clock stays a time.
+pub(crate) const MAX_SECONDS: u64 = 365 * 86_400;
 
 /// Reads how many work at the same time.
 fn hands(text: &str) -> Result<NonZeroUsize, String> {
-    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= MAX_HANDS);
-    number.ok_or_else(|| format!("a number from 1 to {MAX_HANDS} is expected"))
+    within(1..=MAX_HANDS)(text)
+}
+
+/// Reads a number that must lie within a range, both ends included.
+pub(crate) fn within<T: FromStr>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        let is_within = text.parse::<u64>().is_ok_and(|number| range.contains(&number));
+        let number = is_within.then(|| text.parse().ok()).flatten();
+        let (least, most) = (range.start(), range.end());
+        number.ok_or_else(|| format!("a number from {least} to {most} is expected"))
+    }
 }
 
 impl WorkArgs {

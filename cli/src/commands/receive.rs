@@ -23,7 +23,8 @@ use reshare_io::session::{Session, SessionTrust};
 use super::context::{Context, workers};
 use super::rebuild::print_report;
 use crate::args::{
-    ConflictArgs, DatabaseArgs, FreshArgs, OutputArgs, ReportArgs, SessionArgs, TlsArgs, WorkArgs,
+    ConflictArgs, DatabaseArgs, FreshArgs, MAX_SECONDS, OutputArgs, ReportArgs, SessionArgs,
+    TlsArgs, WorkArgs, within,
 };
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report::{self, printable};
@@ -84,7 +85,7 @@ pub(crate) struct ReceiveArgs {
 #[command(next_help_heading = "Limits")]
 pub(super) struct LimitArgs {
     /// Parts in a package
-    #[arg(long, value_name = "N", default_value_t = Limits::default().parts)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().parts, value_parser = within::<usize>(1..=MAX_PLACES))]
     max_parts: usize,
 
     /// Bytes of a package
@@ -96,29 +97,32 @@ pub(super) struct LimitArgs {
     keep_free_bytes: u64,
 
     /// Connections before their handshake is done, at the same time: the oldest gives way
-    #[arg(long, value_name = "N", default_value_t = Limits::default().handshakes)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().handshakes, value_parser = within::<usize>(1..=MAX_PLACES))]
     max_handshakes: usize,
 
     /// Connections of one sender at the same time
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = within::<usize>(1..=MAX_PLACES))]
     max_connections: usize,
 
     /// Requests of one sender in flight
-    #[arg(long, value_name = "N", default_value_t = Limits::default().requests)]
+    #[arg(long, value_name = "N", default_value_t = Limits::default().requests, value_parser = within::<usize>(1..=MAX_PLACES))]
     max_requests: usize,
 
     /// Seconds that a handshake and a request's headers may take
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().header_timeout.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().header_timeout.as_secs(), value_parser = within::<u64>(1..=MAX_SECONDS))]
     header_timeout: u64,
 
     /// Seconds that a body may stall, and a connection do nothing
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().body_timeout.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().body_timeout.as_secs(), value_parser = within::<u64>(1..=MAX_SECONDS))]
     body_timeout: u64,
 
     /// Bytes in a second that a body must have on average
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes_per_second)]
     min_body_rate: u64,
 }
+
+/// The most parts, connections or requests: more than any session has, and few enough to count.
+const MAX_PLACES: u64 = 1_000_000;
 
 impl LimitArgs {
     pub(super) fn limits(&self) -> Limits {

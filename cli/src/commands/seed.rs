@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::context::database;
 use super::session::split_party;
-use crate::args::OutputArgs;
+use crate::args::{OutputArgs, within};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::report;
 use crate::run::run;
@@ -31,7 +31,7 @@ pub(crate) struct SeedArgs {
     table: String,
 
     /// Rows of every party
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = within::<usize>(0..=MAX_ROWS))]
     rows: usize,
 
     /// The lowest id
@@ -56,6 +56,9 @@ enum Ids {
     Contiguous,
     Gaps,
 }
+
+/// The most rows that are made: their shares are 50 TB in every database.
+const MAX_ROWS: u64 = 1_000_000_000;
 
 impl SeedArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {

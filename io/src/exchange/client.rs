@@ -161,9 +161,7 @@ impl Client {
         let answer = self.request(Method::GET, "", None).await?;
         let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
         let receiver_time = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
-        let Listing { closed, parts } = read_listing(answer.body())?;
-        let bytes = parts.iter().map(|part| part.bytes).sum();
-        Ok(ReceiverState { closed, parts: parts.len() as u64, bytes, receiver_time })
+        ReceiverState::of(&read_listing(answer.body())?, receiver_time)
     }
 
     /// Delivers a part or a closing file; on return it is durable at the receiver.
@@ -226,7 +224,7 @@ impl Client {
                 let digest = ReprDigest::Blake3(*blake3.as_bytes());
                 request = request.header(REPR_DIGEST, digest.to_string());
                 let seconds = content.bytes() / options.bytes_per_second.max(1);
-                longest += Duration::from_secs(seconds);
+                longest = longest.saturating_add(Duration::from_secs(seconds));
                 UploadBody::of(content)
             }
         };
@@ -249,9 +247,21 @@ pub struct ReceiverState {
     pub receiver_time: Option<OffsetDateTime>,
 }
 
+impl ReceiverState {
+    fn of(listing: &Listing, receiver_time: Option<OffsetDateTime>) -> Result<Self, ClientError> {
+        let Listing { closed, parts } = listing;
+        let bytes = parts.iter().try_fold(0_u64, |all, part| all.checked_add(part.bytes));
+        let bytes = bytes.ok_or_else(not_a_listing)?;
+        Ok(Self { closed: *closed, parts: parts.len() as u64, bytes, receiver_time })
+    }
+}
+
 fn read_listing(answer: &[u8]) -> Result<Listing, ClientError> {
-    let what = || ClientError::Answer { what: "the list of parts".to_owned() };
-    serde_json::from_slice(answer).map_err(|_| what())
+    serde_json::from_slice(answer).map_err(|_| not_a_listing())
+}
+
+fn not_a_listing() -> ClientError {
+    ClientError::Answer { what: "the list of parts".to_owned() }
 }
 
 /// An IPv6 address stands in brackets.
@@ -273,4 +283,25 @@ fn judge(status: StatusCode, answer: &[u8], what: &str) -> Result<AttemptError, 
         return Ok(AttemptError::Later { status, message });
     }
     Err(ClientError::Refused { what, status, reason, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_of_more_bytes_than_can_be_counted_is_no_answer() {
+        let listing = |bytes: [u64; 2]| {
+            let part = |(index, bytes)| {
+                format!(r#"{{"name":"part-{index:06}.age","bytes":{bytes},"blake3":""}}"#)
+            };
+            let parts = bytes.into_iter().enumerate().map(part).collect::<Vec<_>>().join(",");
+            let text = format!(r#"{{"closed":false,"parts":[{parts}]}}"#);
+            ReceiverState::of(&read_listing(text.as_bytes()).expect("a listing"), None)
+        };
+        let most = listing([u64::MAX - 1, 1]).expect("they can be counted");
+        assert_eq!((most.parts, most.bytes), (2, u64::MAX));
+        let more = listing([u64::MAX, 1]).expect_err("they cannot");
+        assert!(matches!(more, ClientError::Answer { .. }), "{more}");
+    }
 }

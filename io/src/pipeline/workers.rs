@@ -75,7 +75,7 @@ impl Workers {
     /// So many rows, or more, make parts of the full size.
     pub(crate) fn rows_for_full_parts(&self) -> u64 {
         let hands = self.connections.max(self.threads).max(1) as u64;
-        PARTS_A_HAND * hands * self.rows_per_part.get() as u64
+        (PARTS_A_HAND * hands).saturating_mul(self.rows_per_part.get() as u64)
     }
 
     /// Like [`Self::pool`], with batches that hold the largest of some parts.

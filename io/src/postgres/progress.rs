@@ -134,7 +134,7 @@ impl Progress {
         Ok(())
     }
 
-    /// What the session has loaded, in id order.
+    /// What the session has loaded, in id order: no more rows in all than a table has.
     pub(super) async fn loaded(
         &self,
         connection: &mut PgConnection,
@@ -145,7 +145,10 @@ impl Progress {
         );
         let query = sqlx::query(AssertSqlSafe(sql)).bind(&self.fingerprint.0[..]);
         let rows = query.fetch_all(connection).await?;
-        rows.iter().map(loaded_range).collect()
+        let ranges: Vec<_> = rows.iter().map(loaded_range).collect::<Result<_, _>>()?;
+        let all = ranges.iter().try_fold(0_u64, |all, range| all.checked_add(range.rows));
+        let fits = all.is_some_and(|all| i64::try_from(all).is_ok());
+        if fits { Ok(ranges) } else { Err(bad("number of rows in all").into()) }
     }
 
     /// Removes what is recorded of the session, within the caller's transaction.
@@ -213,8 +216,11 @@ impl Progress {
     }
 }
 
+fn bad(what: &str) -> sqlx::Error {
+    sqlx::Error::Decode(format!("{PROGRESS_TABLE}: bad {what}").into())
+}
+
 fn loaded_range(row: &PgRow) -> Result<LoadedRange, DatabaseError> {
-    let bad = |what: &str| sqlx::Error::Decode(format!("{PROGRESS_TABLE}: bad {what}").into());
     let ids = IdRange::new(row.try_get(0)?, row.try_get(1)?).ok_or_else(|| bad("range"))?;
     let rows: i64 = row.try_get(2)?;
     let digest: &[u8] = row.try_get(3)?;

@@ -57,7 +57,7 @@ impl LoadState {
     /// Rows in all ranges.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.loaded.iter().map(|range| range.rows).sum()
+        self.loaded.iter().fold(0, |all, range| all.saturating_add(range.rows))
     }
 
     /// What a comparison that begins now is about; `None` when nothing is loaded.

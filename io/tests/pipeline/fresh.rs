@@ -111,6 +111,20 @@ async fn a_table_with_rows_is_truncated_only_when_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn records_of_more_rows_than_a_table_has_are_refused() {
+    let mut world = World::new(&(1..=20).collect::<Vec<_>>()).await;
+    let packages = world.send_both([6, 8]).await;
+    world.rebuild(&packages).await;
+    let (source, of) = (world.source(TARGET), world.session.fingerprint());
+    let (database, name) = (&source.database, source.table.name());
+    assert_eq!(load_state(database, name, of).await.expect("read").rows(), 20);
+    world.place.run("UPDATE target.reshare_progress SET rows = 9223372036854775807").await;
+    let error = load_state(database, name, of).await.expect_err("too many");
+    let said = chain(&error);
+    assert!(said.contains("reshare_progress: bad number of rows in all"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_truncated_or_frozen_is_refused_and_stays() {
     let cases = [
         (

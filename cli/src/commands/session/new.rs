@@ -124,11 +124,15 @@ impl NewArgs {
         }
         let layout = Arc::new(self.layout(output, senders[0].party)?);
         let not_before = self.begin()?;
+        let not_after = not_before.checked_add(Duration::days(i64::from(self.valid_days)));
         let facts = NewSession {
             session_id: self.session_id.parse().map_err(Failure::usage)?,
             environment: self.environment.parse().map_err(Failure::usage)?,
             not_before,
-            not_after: not_before + Duration::days(i64::from(self.valid_days)),
+            not_after: not_after.ok_or_else(|| {
+                Failure::usage("the session would end after the year 9999")
+                    .hint("give an earlier --not-before, or fewer --valid-days")
+            })?,
             ids: self.ids()?,
             table: self.table.clone(),
             id_column: self.id_column.clone(),
