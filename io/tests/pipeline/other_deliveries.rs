@@ -7,9 +7,10 @@ use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::load::{LoadReport, load};
 use reshare_io::pipeline::merge::merge;
 use reshare_io::pipeline::packages::Packages;
+use reshare_io::pipeline::verify::verify_packages;
 use reshare_io::postgres::load::{LoadOptions, OnConflict};
 
-use crate::support::{REFERENCE, SENDERS, World, chain, workers};
+use crate::support::{REFERENCE, SENDERS, TARGET, World, chain, workers};
 
 /// Twenty rows of which half are loaded: the others' records are gone.
 async fn half_loaded() -> (World, Arc<Packages>) {
@@ -86,6 +87,24 @@ async fn a_fresh_table_may_begin_anew_with_another_package() {
     assert_eq!(report.leftovers.disagreeing, [15]);
     world.place.run(&format!("DELETE FROM {REFERENCE}.rows WHERE id = 15")).await;
     assert_eq!(world.equal_rows().await, 19);
+}
+
+/// A share file does not say which packages it is of: `verify` shows what no load can know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_file_of_other_packages_is_found_by_comparing_with_the_first() {
+    let (mut world, first) = half_loaded().await;
+    let other = another_package(&mut world).await;
+    merge_to(&world, &other, "other", 2).await;
+    let report = load_file(&world, "other").await.expect("loaded");
+    // Row 15 is of two versions there.
+    assert_eq!((report.rows, report.rows_skipped), (12, 7));
+    let (table, hands) = (world.source(TARGET), workers(2, 6));
+    let compare = async |packages: &Arc<Packages>| {
+        let packages = Arc::clone(packages);
+        let compared = verify_packages(packages, &table, hands, &Arc::default()).await;
+        compared.expect("compared").comparison.rows_equal
+    };
+    assert_eq!((compare(&first).await, compare(&other).await), (19, 19));
 }
 
 #[tokio::test(flavor = "multi_thread")]
