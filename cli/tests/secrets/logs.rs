@@ -241,6 +241,12 @@ fn no_secret_is_in_any_output_or_file_of_a_session_with_every_log_on() {
         // What the flag adds is little: it keeps libraries quiet.
         let is_logged = matches!(loud, Loud::Flag) || log.contains("TRACE");
         assert!(is_logged, "{loud:?}: nothing was logged");
+        let received = std::fs::read_to_string(watched.world.path("receive.log")).expect("text");
+        let served = received.lines().filter(|line| {
+            line.contains("DEBUG reshare_io::exchange::routes: served") && line.contains("status=")
+        });
+        // Of each sender a part, a chain, a signature and a manifest, and what it asks first.
+        assert!(served.count() >= 10, "{loud:?}: {received}");
         assert!(log.contains("password authentication failed"), "no password was asked for");
         assert_eq!(needles.found_in(&watched.printed), None, "{loud:?}: in what was printed");
         let (found, searched) = needles.found_below(&watched.world.path(""), &kept);
@@ -253,4 +259,32 @@ fn no_secret_is_in_any_output_or_file_of_a_session_with_every_log_on() {
         let (found, _) = needles.found_below(&watched.world.path(""), &[]);
         assert_eq!(found.len(), kept.len(), "{found:?}");
     }
+}
+
+#[test]
+fn what_a_trigger_says_of_a_row_is_not_shown() {
+    let world = World::new();
+    for party in [0, 1] {
+        world.run(["0", "1"][party], &world.sender(party).command("send")).ends_with(0);
+    }
+    let mut rebuild = world.receiver();
+    for flag in ["--listen", "--health-listen", "--inbox", "--keep-free-bytes"] {
+        rebuild.remove(flag);
+    }
+    rebuild.add("--package", Some("package-0")).add("--package", Some("package-1"));
+    let words = [&rebuild.command("rebuild")[..], &["-vv"]].concat();
+    let trigger = |level: &str| {
+        format!(
+            "CREATE OR REPLACE FUNCTION \"SMPC_dev_2\".say() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE {level} 'the left code % is bad', NEW.left_code; RETURN NEW; END $$; \
+             CREATE OR REPLACE TRIGGER say BEFORE INSERT ON \"SMPC_dev_2\".irises \
+             FOR EACH ROW EXECUTE FUNCTION \"SMPC_dev_2\".say()"
+        )
+    };
+    world.sql(2, &trigger("EXCEPTION"));
+    let run = world.run("2", &words).ends_with(REFUSED);
+    assert!(run.stderr.contains("the left code [bytes left out] is bad"), "{}", run.stderr);
+    world.sql(2, &trigger("WARNING"));
+    let run = world.run("2", &words).ends_with(0);
+    assert!(!run.stderr.contains("the left code"), "{}", run.stderr);
 }

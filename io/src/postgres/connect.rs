@@ -122,13 +122,15 @@ impl Database {
 
 /// Only limits that are set are changed; which there are depends on the server's version.
 /// With `row_security` off, a policy that would hide rows is an error and not a short export.
+/// Warnings and notices stay at the server: a trigger's may quote the row, and while rows are
+/// sent nobody reads, so that a server with much to say would wait for us and we for it.
 const SESSION_SETTINGS: &str = "\
     SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings \
     WHERE setting <> '0' AND name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', \
         'idle_in_transaction_session_timeout', 'idle_session_timeout'); \
     SELECT set_config(name, 'on', false) FROM pg_catalog.pg_settings \
     WHERE setting = 'off' AND name = 'synchronous_commit'; \
-    SET row_security = off";
+    SET row_security = off; SET client_min_messages = error";
 
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

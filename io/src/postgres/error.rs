@@ -6,7 +6,8 @@ use std::{fmt, io};
 ///
 /// # Secrecy
 /// The driver's own errors carry the server's DETAIL, which quotes values of the row that
-/// failed, shares among them. Only code, message, table and constraint are kept here.
+/// failed, shares among them. Only code, message and constraint are kept here, and of the
+/// message, which a trigger may have written, no more than [`shown`] lets through.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseError {
     code: Option<String>,
@@ -69,8 +70,8 @@ impl From<sqlx::Error> for DatabaseError {
         match error {
             sqlx::Error::Database(error) => Self {
                 is_connection_lost: error.code().is_some_and(|code| ENDED.contains(&&*code)),
+                message: shown(error.message(), error.code().as_deref()),
                 code: error.code().map(|code| code.into_owned()),
-                message: error.message().to_owned(),
                 constraint: error.constraint().map(Box::from),
             },
             sqlx::Error::Io(error) if BROKEN.contains(&error.kind()) => Self {
@@ -89,6 +90,44 @@ impl From<sqlx::Error> for DatabaseError {
     }
 }
 
+/// What a message may say: a trigger's RAISE can quote the row that it refuses.
+///
+/// Whatever the code, since RAISE may give any, digits that spell bytes are left out: runs that
+/// are longer than any name or UUID. Where the code says that a procedure raised it (class P0),
+/// only the beginning is kept, too: there are more ways to spell bytes.
+fn shown(message: &str, code: Option<&str>) -> String {
+    let mut told = String::with_capacity(message.len());
+    for piece in message.split_inclusive(|c: char| !is_digit(c)) {
+        let run = piece.trim_end_matches(|c: char| !is_digit(c));
+        let is_hex = run.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let most = if is_hex { MAX_HEX } else { MAX_RUN };
+        let spells_bytes = run.len() > most || run.contains("\\x");
+        told.push_str(if spells_bytes { LEFT_OUT } else { run });
+        told.push_str(&piece[run.len()..]);
+    }
+    if code.is_some_and(|code| code.starts_with("P0"))
+        && let Some((end, _)) = told.char_indices().nth(MAX_RAISED)
+    {
+        told.truncate(end);
+        told.push_str("...");
+    }
+    told
+}
+
+/// Hexadecimal, base64, and the escapes of bytea.
+fn is_digit(c: char) -> bool {
+    c.is_ascii_alphanumeric() || ['+', '/', '=', '\\'].contains(&c)
+}
+
+/// Stands for digits that are not shown.
+const LEFT_OUT: &str = "[bytes left out]";
+/// A UUID without its dashes.
+const MAX_HEX: usize = 32;
+/// The longest name that PostgreSQL takes.
+const MAX_RUN: usize = 63;
+/// Characters of a message that a procedure raised.
+const MAX_RAISED: usize = 200;
+
 impl fmt::Display for DatabaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -106,3 +145,36 @@ impl fmt::Debug for DatabaseError {
 }
 
 impl std::error::Error for DatabaseError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_that_spell_bytes_are_left_out_and_the_servers_own_words_stay() {
+        let kept = [
+            "relation \"SMPC_dev_0.irises\" does not exist",
+            "could not extend file \"pg_tblspc/16384/PG_17_202406281/16385/16390\": No space left",
+            "null value in column \"a_name_of_sixty_three_characters_which_is_the_longest_there_is__\"",
+            "id 00000000-0000-0000-0000-0000000000ff, hash 0123456789abcdef0123456789abcdef",
+        ];
+        for message in kept {
+            assert_eq!(shown(message, Some("53100")), message);
+        }
+        let base64 = "q83vEjRWeJASNFZ4kBI0VniQEjRWeJA+/zRWeJASNFZ4kBI0VniQEjRWeJASNA==";
+        let escaped = "\\001\\002\\377".repeat(6);
+        for bytes in ["\\xab01", "\\\\xab01", &"a1".repeat(17), base64, &escaped] {
+            let told = shown(&format!("row (7,{bytes},\"{bytes}\") is bad"), Some("23514"));
+            assert_eq!(told, "row (7,[bytes left out],\"[bytes left out]\") is bad");
+        }
+    }
+
+    #[test]
+    fn of_what_a_procedure_raises_the_beginning_is_shown() {
+        let message = "\u{e9}1 ".repeat(500);
+        assert_eq!(shown(&message, Some("53100")), message);
+        let told = shown(&message, Some("P0001"));
+        assert_eq!(told.chars().count(), 203);
+        assert!(told.ends_with("..."), "{told}");
+    }
+}

@@ -296,6 +296,38 @@ async fn no_error_quotes_a_share() {
     assert!(error.is_refusal());
 }
 
+#[tokio::test]
+async fn no_error_quotes_a_share_that_a_trigger_quotes() {
+    let mut place = Place::with_table().await;
+    let rows = small_rows(&[7]);
+    let bytes = rows.rows().shares[0].iter().flat_map(|share| share.to_le_bytes());
+    let bytes: Vec<u8> = bytes.collect();
+    let digits = hex::encode(&bytes[..4]);
+    let raised = [
+        "'left code % is bad', NEW.code",
+        "'row % is bad', NEW",
+        "USING MESSAGE = format('row %s is bad', NEW), ERRCODE = '23514'",
+        "'bytes % are bad', repeat(encode(NEW.code, 'hex'), 9)",
+    ];
+    for raise in raised {
+        place
+            .run(&format!(
+                "CREATE OR REPLACE FUNCTION quote() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN RAISE EXCEPTION {raise}; END $$; \
+                 CREATE OR REPLACE TRIGGER quote BEFORE INSERT ON \"SMPC_dev_0\".rows \
+                 FOR EACH ROW EXECUTE FUNCTION quote()"
+            ))
+            .await;
+        let loader = place.loader(LoadOptions::default()).await;
+        let error = loader.writer().write(range(7, 7), &rows.rows(), [1; 32], &none()).await;
+        let error = error.expect_err("must be refused");
+        let shown = format!("{} {error:?}", chain(&error));
+        assert!(shown.contains("[bytes left out]"), "{raise}: {shown}");
+        assert!(!shown.contains(&digits) && shown.contains("bad (SQLSTATE "), "{raise}: {shown}");
+        loader.close().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn writers_of_the_same_range_load_it_once() {
     let place = Place::with_table().await;
