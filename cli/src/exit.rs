@@ -15,6 +15,7 @@ use reshare_io::postgres::load_error::LoadError;
 use reshare_io::postgres::schema::SchemaError;
 
 use crate::commands::{identity_hint, ledger_hint};
+use crate::input_hint::{inbox_hint, merge_hint, refusal_hint, share_file_hint};
 use crate::report::printable;
 use crate::target_hint::target_hint;
 
@@ -93,6 +94,10 @@ impl From<PipelineError> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let hint = match &error {
+            error if error.is_receiver_full() => {
+                "have the receiver's operator make room on the disk of its --inbox, then run the \
+                 same command again: it goes on where it broke"
+            }
             ClientError::GaveUp { .. } => "run the same command again: it goes on where it broke",
             ClientError::Identity(error) => identity_hint(error).unwrap_or_default(),
             ClientError::NotTheReceiver { .. } => {
@@ -108,21 +113,6 @@ impl From<ClientError> for Failure {
         };
         let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
         if hint.is_empty() { failure } else { failure.hint(hint) }
-    }
-}
-
-/// What a sender does about a request that the receiver refuses.
-fn refusal_hint(reason: &str) -> &'static str {
-    match reason {
-        "part-missing" | "other-part" => {
-            "another run delivered at the same time: run the same command again, alone"
-        }
-        "other-digest" => "a file of the package was changed since it was made: make it anew",
-        "other-session" | "other-party" | "manifest" | "signature" => {
-            "compare `reshare session show` with the receiver: both must have one session file"
-        }
-        "closed" => "what was delivered first stands: use a new session",
-        _ => "",
     }
 }
 
@@ -148,14 +138,7 @@ impl From<ServerError> for Failure {
 
 impl From<InboxError> for Failure {
     fn from(error: InboxError) -> Self {
-        let hint = match &error {
-            InboxError::InUse { .. } => {
-                "end the other `reshare receive` first, or give each its own --inbox"
-            }
-            InboxError::OtherSession { .. } => "give a session an --inbox of its own",
-            InboxError::Extra { .. } => "move it out of the inbox, or name another --inbox",
-            _ => "",
-        };
+        let hint = inbox_hint(&error);
         let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
         if hint.is_empty() { failure } else { failure.hint(hint) }
     }
@@ -180,6 +163,16 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         PipelineError::InUse { .. } => {
             "another run is making this package: wait for it, or name another directory"
         }
+        PipelineError::SameSender { .. } => {
+            "give the other sender's package, too: `reshare inspect` says whose a package is"
+        }
+        PipelineError::NotListed { .. } => {
+            "its sender has another list of ids: compare what --ids-from names with the list that \
+             the session was made with, at all parties"
+        }
+        PipelineError::NoIdList => "give the list that the session was made with: --ids-from",
+        PipelineError::Merge(error) => merge_hint(error),
+        PipelineError::ShareFile(error) => share_file_hint(&error.defect),
         PipelineError::Ledger(error) => ledger_hint(error),
         PipelineError::PartRows { .. } => "give a smaller --batch-size",
         PipelineError::TooManyParts { .. } => "give a larger --batch-size",
@@ -202,10 +195,15 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
             "not everything was copied: copy the package anew"
         }
         PipelineError::Package(PackageError::PartSize { .. }) => CHANGED_PART,
+        PipelineError::Package(PackageError::Io { .. } | PackageError::NotADirectory { .. }) => {
+            "check the path of the package's directory, that this user may read and write there, \
+             and the disk"
+        }
         PipelineError::Part(part) | PipelineError::Package(PackageError::Part(part)) => {
             return part_hint(&part.defect);
         }
         PipelineError::Export(ExportError::Schema(error))
+        | PipelineError::Compare(CompareError::Export(ExportError::Schema(error)))
         | PipelineError::Load(LoadError::Schema(error)) => return schema_hint(error),
         PipelineError::Load(LoadError::LoadedRowsGone { .. }) => {
             "rows were deleted after they were loaded: to have all loaded again, delete this \
@@ -233,15 +231,17 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
             LoadError::Database { source, .. }
             | LoadError::Connect(ConnectError::Unreachable { source, .. }),
         )
-        | PipelineError::Compare(CompareError::Export(ExportError::Database { source, .. }))
-            if source.is_connection_lost() =>
-        {
+        | PipelineError::Compare(CompareError::Export(
+            ExportError::Database { source, .. }
+            | ExportError::Connect(ConnectError::Unreachable { source, .. }),
+        )) if source.is_connection_lost() => {
             "run the same command again when the server is back: what was finished is kept"
         }
         PipelineError::Load(LoadError::Database { source, .. }) if source.is_disk_full() => {
             "make room on the server's disk, and run the same command again: what was loaded stays"
         }
         PipelineError::Export(ExportError::Database { source, .. })
+        | PipelineError::Compare(CompareError::Export(ExportError::Database { source, .. }))
             if source.code() == Some(INSUFFICIENT_PRIVILEGE) =>
         {
             "the role needs USAGE on the schema and SELECT on the table"
@@ -258,6 +258,7 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
             "this is a standby, or default_transaction_read_only is set for the role or the server"
         }
         PipelineError::Export(ExportError::Connect(_))
+        | PipelineError::Compare(CompareError::Export(ExportError::Connect(_)))
         | PipelineError::Load(LoadError::Connect(_)) => {
             "check --db-url, DATABASE_URL or the PG* variables, and whether the server runs"
         }

@@ -7,6 +7,7 @@ mod args;
 mod argv;
 mod commands;
 mod exit;
+mod input_hint;
 mod logs;
 mod progress;
 mod report;

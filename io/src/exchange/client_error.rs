@@ -84,6 +84,13 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether the receiver had no room on its disk for as long as it was tried.
+    #[must_use]
+    pub fn is_receiver_full(&self) -> bool {
+        let Self::GaveUp { source, .. } = self else { return false };
+        matches!(**source, AttemptError::Later { status: INSUFFICIENT_STORAGE, .. })
+    }
+
     /// Whether trying again with the same input does not help.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
@@ -94,6 +101,9 @@ impl ClientError {
         }
     }
 }
+
+/// The status of a receiver whose disk is full.
+const INSUFFICIENT_STORAGE: u16 = 507;
 
 /// Why one attempt failed that may be made again.
 #[derive(Debug, thiserror::Error)]
