@@ -52,6 +52,28 @@ fn an_inbox_without_room_holds_the_sender_up_until_room_is_made() {
 }
 
 #[test]
+fn a_sender_that_gives_up_on_a_full_inbox_says_whose_disk_it_is_and_goes_on_later() {
+    let world = World::new();
+    let mut disk = SmallDisk::with_room(ROOM, None);
+    let inbox = disk.path().join("inbox");
+    let receiver = world.receive(inbox.to_str().expect("UTF-8"));
+    let server = format!("https://{}", receiver.address);
+    let to = ["-j", "1", "--db-url", &world.databases[0], "--server-url", &server];
+    let send = World::sender("send", "0", &[&to[..], &["--retry-for", "1"]].concat());
+    let full = world.run("0", &send).ends_with(1);
+    let full = full.says("did not succeed in").says("the receiver answers 507");
+    full.says("the receiver's disk is nearly full")
+        .says("hint: have the receiver's operator make room on the disk of its --inbox");
+    let kept = parts(&inbox.join("sender-0"));
+    assert!((1..PARTS).contains(&(kept.len() as u64)), "{} parts", kept.len());
+    disk.make_room();
+    world.run("0", &send).ends_with(0);
+    assert_eq!(contents(&inbox.join("sender-0")).len() as u64, PARTS);
+    let now = parts(&inbox.join("sender-0"));
+    assert!(kept.iter().all(|part| now.contains(part)), "parts were delivered again");
+}
+
+#[test]
 fn a_database_without_room_says_so_and_the_load_goes_on_when_room_is_made() {
     let cluster = start_cluster();
     let mut disk = SmallDisk::with_room(ROOM, cluster.owner().expect("a user"));
