@@ -4,6 +4,7 @@ mod database;
 mod disk;
 mod kills;
 mod signals;
+mod snapshots;
 mod tmpfs;
 mod way;
 mod world;
