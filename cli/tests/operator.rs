@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 mod network;
 
-use network::{Network, ROWS, Run, program};
+use network::{Network, PATIENCE, ROWS, Run, program};
 
 #[test]
 fn two_sends_and_a_rebuild_give_the_lost_table_back() {
@@ -423,7 +423,9 @@ impl Network {
         command.env("HOME", self.path("home")).env("TMPDIR", self.path("home"));
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
+        let start = std::time::Instant::now();
         while !proxy.is_stalled() {
+            assert!(start.elapsed() < PATIENCE, "it sends no more, and does not end");
             assert_eq!(child.try_wait().expect("a child"), None, "it ended");
             std::thread::sleep(std::time::Duration::from_millis(10));
         }

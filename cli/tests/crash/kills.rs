@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::way::{Direction, End, Way};
-use crate::world::{PARTS, ROWS, World, contents, names, parts};
+use crate::world::{PARTS, PATIENCE, ROWS, World, contents, names, parts};
 
 #[test]
 fn a_send_that_is_killed_at_many_moments_goes_on_and_ends_with_the_same_contents() {
@@ -192,7 +192,9 @@ impl Lock {
         let input = child.stdin.as_mut().expect("piped");
         input.write_all(b"SELECT pg_advisory_lock(4242);\n").expect("it reads");
         let lock = Self(child);
+        let start = Instant::now();
         while world.sql("SELECT count(*) FROM pg_locks WHERE objid = 4242 AND granted") == "0" {
+            assert!(start.elapsed() < PATIENCE, "nobody else has the lock");
             std::thread::sleep(Duration::from_millis(5));
         }
         lock

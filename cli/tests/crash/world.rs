@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reshare_fixtures::iris_table::IrisTable;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
@@ -18,6 +18,9 @@ use crate::way::Way;
 pub(crate) const ROWS: u64 = 40;
 /// Parts that a sender's flags make of them.
 pub(crate) const PARTS: u64 = 10;
+
+/// How long anything may take that must come in the end.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 static SHARED: LazyLock<Arc<ThrowAwayPostgres>> = LazyLock::new(|| Arc::new(start_cluster()));
 
@@ -90,9 +93,11 @@ impl Job {
         self.child().try_wait().expect("a child").is_none()
     }
 
-    /// Waits until something is so; says whether it came before the process ended.
+    /// Waits until something is so; says whether it came before the process ended, or so long
+    /// after that it never will.
     pub(crate) fn runs_until(&mut self, is_so: impl Fn() -> bool) -> bool {
-        loop {
+        let start = Instant::now();
+        while start.elapsed() < PATIENCE {
             if is_so() {
                 return true;
             }
@@ -101,13 +106,16 @@ impl Job {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        false
     }
 
     /// Waits until the way's bytes are spent, which the process must live to see.
     #[track_caller]
     pub(crate) fn is_held_on(&mut self, way: &Way) {
         if !self.runs_until(|| way.is_spent()) {
-            panic!("it ended before: {:?}", self.finish());
+            let ended = !self.is_running();
+            self.end();
+            panic!("not within {PATIENCE:?}, it ended by itself: {ended}; {:?}", self.finish());
         }
     }
 
@@ -119,9 +127,13 @@ impl Job {
 
     /// Kills it with SIGKILL, and waits for its end.
     pub(crate) fn kill(&mut self) {
+        self.end();
+        self.child().wait().expect("it ends");
+    }
+
+    fn end(&mut self) {
         // It may have ended by itself.
         let _ = self.child().kill();
-        self.child().wait().expect("it ends");
     }
 
     pub(crate) fn finish(&mut self) -> Run {
@@ -151,7 +163,8 @@ impl Receiver {
         let said = Arc::clone(&self.said);
         let has_said = || said.lock().expect("no panic").iter().any(|line| line.contains(words));
         let in_time = self.job.runs_until(has_said);
-        assert!(in_time || has_said(), "{words:?} is not in {:?}", self.said);
+        let runs = self.job.is_running();
+        assert!(in_time || has_said(), "running: {runs}; {words:?} is not in {:#?}", self.said);
     }
 }
 
@@ -337,7 +350,9 @@ impl World {
         let others = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
             AND datname = current_database() AND pid <> pg_backend_pid()";
         // A server process may outlive its client by a moment, and commit in it.
+        let start = Instant::now();
         while self.sql(others) != "0" {
+            assert!(start.elapsed() < PATIENCE, "a server process does not end");
             std::thread::sleep(Duration::from_millis(5));
         }
         let progress = "\"SMPC_dev_2\".reshare_progress";

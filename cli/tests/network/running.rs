@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver as Lines, channel};
 use std::time::{Duration, Instant};
 
 /// How long anything may take that must come in the end.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process that does not outlive its test, and what it prints on standard error.
 pub(crate) struct Running {
@@ -70,7 +70,17 @@ impl Running {
 
     #[track_caller]
     pub(crate) fn ends_with(&mut self, code: i32) {
-        let status = self.child.wait().expect("it ends");
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status;
+            }
+            if start.elapsed() > PATIENCE {
+                self.said.extend(self.lines.try_iter());
+                panic!("it does not end: {:#?}", self.said);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
         self.said.extend(self.lines.iter());
         assert_eq!(status.code(), Some(code), "{:#?}", self.said);
     }

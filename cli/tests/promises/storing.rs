@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::agreed::{Agreed, empty_target, ids_in, table};
-use crate::network::{Network, ROWS, Running, program};
+use crate::network::{Network, PATIENCE, ROWS, Running, program};
 use crate::way::{Direction, End, Way};
 
 /// There both senders exit 0, and nothing is stored.
@@ -96,7 +96,9 @@ fn what_a_killed_run_leaves_behind_does_not_matter_to_the_next() {
 fn kill(network: &Network, arguments: &[String], is_so: impl Fn() -> bool) {
     let mut command: Command = program();
     let mut running = Running::start(command.args(arguments).current_dir(&network.directory));
+    let start = std::time::Instant::now();
     while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "it goes on and on: {:#?}", running.said);
         assert_eq!(running.child.try_wait().expect("a child"), None, "it ended before");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::attackers::{Door, curl, place, put, talk};
 use crate::authority::{ED25519, OVER, RSA, TO_COME, Wanted, make_authority};
-use crate::network::Running;
+use crate::network::{PATIENCE, Running};
 use crate::world::{RECEIVER, World, sender_name};
 
 /// The names of sender 0, as openssl takes them.
@@ -265,10 +265,12 @@ fn a_sender_believes_no_server_with_another_certificate() {
 
 /// Runs again until something listens at the other end.
 fn retried(run: impl Fn() -> crate::network::Run) -> crate::network::Run {
+    let start = std::time::Instant::now();
     loop {
         let run = run();
         if !run.stderr.contains("Connection refused") {
             return run;
         }
+        assert!(start.elapsed() < PATIENCE, "nobody listens: {}", run.stderr);
     }
 }

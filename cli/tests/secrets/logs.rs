@@ -8,6 +8,7 @@ use reshare_engine::fingerprint::Fingerprint;
 use serde_json::Value;
 
 use crate::needles::Needles;
+use crate::network::PATIENCE;
 use crate::openssl::{der_of, hkdf, shared_secret};
 use crate::world::{Flags, World};
 
@@ -107,6 +108,7 @@ impl Watched {
         let mut command = self.program("2", &receive.command("receive"));
         let log = std::fs::File::create(self.world.path("receive.log")).expect("a file");
         let mut receiver = command.stdout(Stdio::piped()).stderr(log).spawn().expect("it starts");
+        let start = std::time::Instant::now();
         let address = loop {
             let said = std::fs::read_to_string(self.world.path("receive.log")).expect("text");
             let line = said.lines().find_map(|line| line.strip_prefix("receiving on "));
@@ -114,6 +116,7 @@ impl Watched {
                 break address.to_owned();
             }
             assert!(receiver.try_wait().expect("waited for").is_none(), "{said}");
+            assert!(start.elapsed() < PATIENCE, "{said}");
             std::thread::sleep(std::time::Duration::from_millis(10));
         };
         let url = format!("https://{address}");
