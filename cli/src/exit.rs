@@ -211,8 +211,8 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
              replace"
         }
         PipelineError::Load(LoadError::TurnLost { .. }) => {
-            "somebody ended it, or the server failed over: run the same command again. A pooler in \
-             front of the server must keep sessions (pool_mode = session). What was finished is kept"
+            "somebody ended it, or the server failed over; a pooler in front of the server must keep \
+             sessions (pool_mode = session). Run the same command again: what was finished is kept"
         }
         PipelineError::Load(LoadError::OtherSource { .. }) => {
             "a session loads one delivery: go on with what it began with. Rows that this lacks come \
@@ -238,7 +238,7 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
             "run the same command again when the server is back: what was finished is kept"
         }
         PipelineError::Load(LoadError::Database { source, .. }) if source.is_disk_full() => {
-            "make room on the server's disk, and run the same command again: what was loaded stays"
+            "make room on the server's disk, and run the same command again: what was finished is kept"
         }
         PipelineError::Export(ExportError::Database { source, .. })
         | PipelineError::Compare(CompareError::Export(ExportError::Database { source, .. }))

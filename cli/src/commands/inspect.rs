@@ -7,7 +7,7 @@ use clap::Args;
 use reshare_io::input_file::open_input;
 use reshare_io::package::{MANIFEST_NAME, ManifestContent, Totals, read_manifest};
 use reshare_io::pipeline::error::PipelineError;
-use reshare_io::share_file::{self, ShareFileHeader};
+use reshare_io::share_file::{self, ShareFileDefect, ShareFileHeader};
 use serde_json::{Value, json};
 
 use crate::args::OutputArgs;
@@ -86,9 +86,10 @@ fn cannot_read(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 fn share_file(path: &Path) -> Result<Value, Failure> {
-    let header = share_file::inspect(path).map_err(|error| {
-        Failure::from(PipelineError::from(error))
-            .hint("inspect knows share files, packages, manifests and sealed parts")
+    let header = share_file::inspect(path).map_err(|error| match error.defect {
+        ShareFileDefect::Magic { .. } => Failure::refused(error)
+            .hint("inspect knows share files, packages, manifests and sealed parts"),
+        _ => PipelineError::from(error).into(),
     })?;
     let ShareFileHeader { spec, producer, digest, .. } = &header;
     let agree = spec.layout.agree().iter().map(|column| {
