@@ -18,7 +18,7 @@ const MIB: u64 = 1 << 20;
 /// What README.md promises without any flag.
 const DEFAULT_BOUND: u64 = 600 * MIB;
 /// What a row may add to a peak, for what is kept of rows and parts until the end: ids and tags
-/// of the ledger, ranges, lists of parts. That is well below 200 bytes, and a row has 77 KB.
+/// of the ledger, ranges, lists of parts. Measured are less than 200 bytes; a row has 77 KB.
 const BYTES_A_ROW: u64 = 1 << 10;
 /// How much of what eight uploads have on their way is in a receiver's memory at once is chance,
 /// and the more of them there are the larger is the largest: by up to 22 MiB, whatever the rows.
