@@ -197,7 +197,7 @@ fn hint_for(error: &PipelineError) -> Option<&'static str> {
         PipelineError::Package(PackageError::PartSize { .. }) => CHANGED_PART,
         PipelineError::Package(PackageError::Io { .. } | PackageError::NotADirectory { .. }) => {
             "check the path of the package's directory, that this user may read and write there, \
-             and the disk"
+             and the disk; or name another directory"
         }
         PipelineError::Part(part) | PipelineError::Package(PackageError::Part(part)) => {
             return part_hint(&part.defect);
