@@ -47,7 +47,7 @@ fn a_snapshot_is_renewed_when_it_is_older_than_the_flag_says_and_else_kept() {
     let renewed = times_of_a_send_with_a_pause(&world, &["--snapshot-max-age", "1s"]);
     assert!(renewed.is_sorted(), "{renewed:?}");
     let snapshots: BTreeSet<_> = renewed.iter().collect();
-    assert!((2..=3).contains(&snapshots.len()), "{renewed:?}");
+    assert!(snapshots.len() > 1, "{renewed:?}");
     for more in [&[][..], &["--snapshot-max-age", "off"], &["--snapshot-max-age", "1h30m"]] {
         let kept = times_of_a_send_with_a_pause(&world, more);
         assert!(kept.iter().all(|time| *time == kept[0]), "{more:?}: {kept:?}");

@@ -6,6 +6,7 @@ mod network;
 mod newer;
 mod older;
 mod referenced;
+mod unreadable;
 mod world;
 
 use network::{Network, ROWS};
