@@ -137,7 +137,7 @@ impl std::fmt::Debug for Target {
 }
 
 const HTTPS_PORT: u16 = 443;
-/// The largest listing: 300,000 parts and some.
+/// The largest listing: of as many parts as a package may have, and some.
 const MAX_ANSWER_BYTES: usize = 128 << 20;
 
 /// One connection to the receiver, made when it is needed.

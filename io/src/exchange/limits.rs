@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::package::MAX_PARTS;
+
 /// Bounds on what a sender can make the receiver do.
 ///
 /// The largest part is the session's; a package is bounded by `package_bytes`.
@@ -30,7 +32,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            parts: 300_000,
+            parts: MAX_PARTS,
             package_bytes: 8 << 40,
             keep_free_bytes: 1 << 30,
             handshakes: 256,

@@ -16,7 +16,7 @@ use super::{
 pub const MANIFEST_NAME: &str = "manifest.json";
 /// The manifest's format, its first field.
 pub const MANIFEST_FORMAT: &str = "reshare-manifest/1";
-/// The largest manifest that is read: some 300,000 parts.
+/// The largest manifest that is read: of [`MAX_PARTS`] parts and some.
 pub const MAX_MANIFEST_BYTES: u64 = 128 << 20;
 /// Parts whose manifest surely is not larger: an entry has 500 bytes at the most.
 pub const MAX_PARTS: usize = 250_000;
