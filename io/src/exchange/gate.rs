@@ -4,11 +4,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use reshare_engine::party::PartyId;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -21,7 +19,7 @@ use super::monitor::Monitor;
 use super::names::PartyNames;
 use super::peer::{HTTP_2, with_claimed_names};
 use super::routes::Peer;
-use super::serve::{Ended, serve};
+use super::serve::{Ended, linger, serve};
 use super::server::Shutdown;
 use super::shown::Shown;
 
@@ -107,6 +105,7 @@ impl Gate {
                     None => error.to_string(),
                 };
                 self.refuse(reason, address, &names, &why);
+                // Then the other end reads the alert.
                 linger(stream).await;
                 return None;
             }
@@ -132,20 +131,6 @@ impl Gate {
         });
     }
 }
-
-/// Lets the other end read the alert: closing with bytes of it unread would reset the
-/// connection, and the alert would be lost.
-async fn linger(mut stream: TcpStream) {
-    let listen = async {
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(MAX_LINGER_BYTES), &mut tokio::io::sink()).await
-    };
-    // Whatever comes of it: the connection is over.
-    let _ = timeout(LINGER, listen).await;
-}
-
-const LINGER: Duration = Duration::from_secs(2);
-const MAX_LINGER_BYTES: u64 = 1 << 20;
 
 /// Why a handshake failed: in one word, and for people where the library's text is not.
 fn handshake_reason(error: &io::Error) -> (&'static str, Option<&'static str>) {

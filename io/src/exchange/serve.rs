@@ -10,7 +10,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::limits::Limits;
@@ -27,8 +27,26 @@ pub(super) enum Ended {
     NotHttp,
 }
 
-/// Serves a connection with so many requests at a time as the limits say.
+/// Serves a connection with so many requests at a time as the limits say, and lets the other
+/// end read the last answer.
 pub(super) async fn serve<IO>(
+    mut stream: IO,
+    http_2: bool,
+    router: Router,
+    peer: Option<Peer>,
+    limits: Limits,
+    shutdown: &Shutdown,
+) -> Result<(), Ended>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let ended = requests(&mut stream, http_2, router, peer, limits, shutdown).await;
+    linger(stream).await;
+    ended
+}
+
+/// Answers requests until the connection is at its end.
+async fn requests<IO>(
     stream: IO,
     http_2: bool,
     router: Router,
@@ -79,6 +97,21 @@ where
         }
     })
 }
+
+/// Ends a connection so that the other end reads what was said last: closing it with bytes of it
+/// unread would reset it, and a client that still writes would never read the answer or the
+/// alert that says why.
+pub(super) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let listen = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(MAX_LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    // Whatever comes of it: the connection is over.
+    let _ = timeout(LINGER, listen).await;
+}
+
+const LINGER: Duration = Duration::from_secs(2);
+const MAX_LINGER_BYTES: u64 = 1 << 20;
 
 fn http_1_builder(limits: Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
