@@ -7,6 +7,8 @@ mod args;
 mod argv;
 mod commands;
 mod exit;
+#[cfg(debug_assertions)]
+mod freeze;
 mod input_hint;
 mod logs;
 mod progress;
@@ -22,6 +24,8 @@ use commands::Cli;
 use exit::Failure;
 
 fn main() -> ExitCode {
+    #[cfg(debug_assertions)]
+    freeze::as_asked();
     if let Err(error) = argv::hide_passwords() {
         let failure = Failure::failed(error).hint("give the URL as --db-url env:NAME instead");
         failure.print();

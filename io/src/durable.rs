@@ -537,7 +537,7 @@ mod tests {
         for (index, call) in calls.into_iter().enumerate() {
             for (calls, nth) in [(vec![call], 1), (Vec::new(), index as u64 + 1)] {
                 let kind = io::ErrorKind::StorageFull;
-                let plan = faults::Plan { calls, nth, count: 1, kind };
+                let plan = faults::Plan { calls, nth, count: 1, fault: faults::Fault::Error(kind) };
                 let faults = faults::Faults::plan(directory.path(), plan);
                 write_whole(other.path().join("part"), b"new").unwrap();
                 assert_eq!(write_whole(&path, b"new").unwrap_err().kind(), kind, "{call:?}");
@@ -551,6 +551,31 @@ mod tests {
                 fs::write(&path, b"old").unwrap();
             }
         }
+    }
+
+    #[test]
+    fn a_frozen_call_is_made_when_the_plan_is_dropped_and_not_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("part");
+        let plan = faults::Plan {
+            calls: vec![Call::Rename],
+            nth: 1,
+            count: 1,
+            fault: faults::Fault::Freeze,
+        };
+        let faults = faults::Faults::plan(directory.path(), plan);
+        std::thread::scope(|scope| {
+            let writing = scope.spawn(|| write_whole(&path, b"new"));
+            assert!(faults.freezes_within(Duration::from_secs(120)));
+            assert!(!path.exists() && !writing.is_finished());
+            // Just as a killed process leaves it.
+            let [left] = &names(directory.path())[..] else { panic!("one file") };
+            assert_eq!(fs::read(directory.path().join(left)).unwrap(), b"new");
+            assert!(is_temporary(left.as_ref()), "{left}");
+            drop(faults);
+            writing.join().unwrap().unwrap();
+        });
+        assert_eq!(fs::read(&path).unwrap(), b"new");
     }
 
     #[test]

@@ -39,7 +39,7 @@ fn an_inbox_without_room_holds_the_sender_up_until_room_is_made() {
     let mut disk = SmallDisk::with_room(ROOM, None);
     let inbox = disk.path().join("inbox");
     let mut receiver = world.receive(inbox.to_str().expect("UTF-8"));
-    let server = format!("https://{}", receiver.address);
+    let server = receiver.url();
     let to = ["--db-url", &world.databases[0], "--server-url", &server, "--retry-for", "600"];
     let mut sending = world.start("0", &World::sender("send", "0", &to));
     receiver.runs_until_it_says("disk-full");
@@ -57,7 +57,7 @@ fn a_sender_that_gives_up_on_a_full_inbox_says_whose_disk_it_is_and_goes_on_late
     let mut disk = SmallDisk::with_room(ROOM, None);
     let inbox = disk.path().join("inbox");
     let receiver = world.receive(inbox.to_str().expect("UTF-8"));
-    let server = format!("https://{}", receiver.address);
+    let server = receiver.url();
     let to = ["-j", "1", "--db-url", &world.databases[0], "--server-url", &server];
     let send = World::sender("send", "0", &[&to[..], &["--retry-for", "1"]].concat());
     let full = world.run("0", &send).ends_with(1);

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::way::{Direction, End, Way};
-use crate::world::{PARTS, PATIENCE, ROWS, World, contents, names, parts};
+use crate::world::{Job, PARTS, PATIENCE, ROWS, Receiver, World, contents, names, parts};
 
 #[test]
 fn a_send_that_is_killed_at_many_moments_goes_on_and_ends_with_the_same_contents() {
@@ -63,6 +63,60 @@ fn a_rebuild_and_a_load_that_are_killed_at_many_moments_go_on_and_end_with_an_eq
         assert_eq!((run.number("rows"), run.number("rows_skipped")), (ROWS - loaded, loaded));
         world.assert_rebuilt();
     }
+}
+
+#[test]
+fn a_load_of_a_fresh_table_that_is_killed_leaves_it_empty_and_starts_over() {
+    let world = World::new();
+    world.send_both();
+    fn fresh(url: &str) -> Vec<&str> {
+        [&World::rebuild(url)[..], &["--fresh-table"]].concat()
+    }
+    for bytes in [1, 2_000, 300_000, 1_500_000] {
+        let way = Way::to_database(&world.databases[2], Direction::ToServer, bytes, End::Hold);
+        let mut job = world.start("2", &fresh(&way.url));
+        job.is_held_on(&way);
+        job.kill();
+        drop(way);
+        assert_eq!(world.loaded_rows(), 0, "{bytes}");
+    }
+    let run = world.run("2", &fresh(&world.databases[2])).ends_with(0);
+    assert_eq!((run.number("rows"), run.number("rows_skipped")), (ROWS, 0));
+    world.assert_rebuilt();
+}
+
+#[test]
+fn a_receiver_that_is_killed_while_it_rebuilds_goes_on_with_what_is_in_its_inbox() {
+    let world = World::new();
+    world.send_both();
+    let flags = ["--rebuild", "--identity", "r.age", "-j", "1", "--batch-size", "4", "--db-url"];
+    let receiving = |url: &str| {
+        let mut command = world.receiving("inbox");
+        command.args(flags).arg(url);
+        command
+    };
+    let mut receiver = world.receive("inbox");
+    for (sender, package) in [("0", "p0"), ("1", "p1")] {
+        let url = receiver.url();
+        world.run(sender, &["upload", package, "--server-url", &url]).ends_with(0);
+    }
+    receiver.job.kill();
+    let mut loaded = 0;
+    for bytes in [1, 300_000, 700_000, 400_000] {
+        let way = Way::to_database(&world.databases[2], Direction::ToServer, bytes, End::Hold);
+        let mut receiver = Receiver::start(&mut receiving(&way.url));
+        receiver.job.is_held_on(&way);
+        receiver.job.kill();
+        drop(way);
+        let now = world.loaded_rows();
+        assert!(now >= loaded, "{bytes}: {now} rows of {loaded}");
+        loaded = now;
+    }
+    assert!((1..ROWS).contains(&loaded), "{loaded} rows");
+    let mut command = receiving(&world.databases[2]);
+    let run = Job::start(command.arg("--json")).finish().ends_with(0);
+    assert_eq!((run.number("rows"), run.number("rows_skipped")), (ROWS - loaded, loaded));
+    world.assert_rebuilt();
 }
 
 #[test]
@@ -154,7 +208,7 @@ fn a_receiver_that_is_killed_again_and_again_gets_all_that_is_sent_to_it() {
     let world = World::new();
     let mut receiver = world.receive("inbox");
     let bytes = i64::MAX;
-    let way = Way::to_receiver(&receiver.address, Direction::ToServer, bytes, End::Hold);
+    let way = Way::to_receiver(&receiver.address(), Direction::ToServer, bytes, End::Hold);
     let to = ["--db-url", &world.databases[0], "--server-url", &way.url, "--retry-for", "600"];
     let arrived = || parts(&world.path("inbox/sender-0"));
     let mut sending = world.start("0", &World::sender("send", "0", &to));
@@ -163,12 +217,12 @@ fn a_receiver_that_is_killed_again_and_again_gets_all_that_is_sent_to_it() {
         assert!(come || arrived().len() >= wanted, "{:?}", sending.finish());
         receiver.job.kill();
         receiver = world.receive("inbox");
-        way.lead_to(&receiver.address);
+        way.lead_to(&receiver.address());
     }
     let report = sending.finish().ends_with(0);
     assert_eq!((report.number("parts"), report.number("rows")), (PARTS, ROWS));
     contents(&world.path("inbox/sender-0"));
-    let server = format!("https://{}", receiver.address);
+    let server = receiver.url();
     let to = ["--db-url", &world.databases[1], "--server-url", &server];
     world.run("1", &World::sender("send", "1", &to)).ends_with(0);
     receiver.job.signal("-TERM");

@@ -2,6 +2,9 @@
 
 mod database;
 mod disk;
+// What freezes there is not in release builds.
+#[cfg(debug_assertions)]
+mod frozen;
 mod kills;
 mod signals;
 mod snapshots;

@@ -83,7 +83,7 @@ fn what_waits_for_a_receiver_or_for_senders_is_stopped_by_a_signal() {
     world.send_both();
     for (number, told) in SIGNALS.into_iter().enumerate() {
         let mut receiver = world.receive(&format!("inbox-{number}"));
-        let way = || Way::to_receiver(&receiver.address, Direction::ToServer, 900_000, End::Hold);
+        let way = || Way::to_receiver(&receiver.address(), Direction::ToServer, 900_000, End::Hold);
         let (one, other) = (way(), way());
         let upload = ["upload", "p0", "--server-url", &one.url];
         assert_stops(world.start("0", &upload), one, told, KEPT);

@@ -154,10 +154,45 @@ impl Drop for Job {
 pub(crate) struct Receiver {
     pub(crate) job: Job,
     said: Arc<Mutex<Vec<String>>>,
-    pub(crate) address: String,
 }
 
+/// What a receiver says first, and then its address.
+const LISTENS: &str = "receiving on ";
+
 impl Receiver {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
+        let said = Arc::<Mutex<Vec<String>>>::default();
+        let shared = Arc::clone(&said);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                shared.lock().expect("no panic").push(line);
+            }
+        });
+        Self { job: Job(Some(child)), said }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> String {
+        let said = self.said.lock().expect("no panic");
+        let address = said.iter().find_map(|line| line.strip_prefix(LISTENS)?.split_once(','));
+        address.expect("it listens").0.to_owned()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}", self.address())
+    }
+
+    /// Waits until it listens, or until something else comes first; says whether it listens.
+    pub(crate) fn listens_before(&mut self, is_over: impl Fn() -> bool) -> bool {
+        let said = Arc::clone(&self.said);
+        let listens =
+            || said.lock().expect("no panic").iter().any(|line| line.starts_with(LISTENS));
+        self.job.runs_until(|| is_over() || listens()) && listens()
+    }
+
     #[track_caller]
     pub(crate) fn runs_until_it_says(&mut self, words: &str) {
         let said = Arc::clone(&self.said);
@@ -310,27 +345,16 @@ impl World {
         [&["export", "-j", "1", "--json", "--db-url", url], &flags[..]].concat()
     }
 
+    /// The receiver's command.
+    pub(crate) fn receiving(&self, inbox: &str) -> Command {
+        let at = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--inbox", inbox];
+        self.program("2", &[&["receive", "--keep-free-bytes", "0"], &at[..]].concat())
+    }
+
     /// Starts the receiver.
     pub(crate) fn receive(&self, inbox: &str) -> Receiver {
-        let at = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--inbox", inbox];
-        let arguments = [&["receive", "--keep-free-bytes", "0"], &at[..]].concat();
-        let mut command = self.program("2", &arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
-        let lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
-        let job = Job(Some(child));
-        let said = Arc::<Mutex<Vec<String>>>::default();
-        let shared = Arc::clone(&said);
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                shared.lock().expect("no panic").push(line);
-            }
-        });
-        let mut receiver = Receiver { job, said, address: String::new() };
-        receiver.runs_until_it_says("receiving on ");
-        let first = receiver.said.lock().expect("no panic")[0].clone();
-        let address = first.strip_prefix("receiving on ").and_then(|rest| rest.split_once(','));
-        receiver.address = address.unwrap_or_else(|| panic!("{first}")).0.to_owned();
+        let mut receiver = Receiver::start(&mut self.receiving(inbox));
+        assert!(receiver.listens_before(|| false), "{:?}", receiver.said);
         receiver
     }
 

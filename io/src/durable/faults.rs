@@ -7,9 +7,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
-/// A call to the file system that can be made to fail.
+/// A call to the file system that can be made to fail or freeze.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
     /// Makes a temporary file.
@@ -28,18 +29,27 @@ pub enum Call {
     SyncDirectory,
 }
 
-/// Which calls below a directory fail.
+/// What a call meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The file system says this.
+    Error(io::ErrorKind),
+    /// The file system says nothing until the plan is dropped; then the call is made. A process
+    /// that is killed meanwhile leaves just what it had when the call began.
+    Freeze,
+}
+
+/// Which calls below a directory meet a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Only these calls count; empty: all.
     pub calls: Vec<Call>,
-    /// The first call that fails, counted from 1; 0 fails none and only counts.
+    /// The first call that meets it, counted from 1; with 0 none does, and calls are counted.
     pub nth: u64,
-    /// How many fail from there on: `u64::MAX` is a disk that is gone for good, which is
-    /// what a crash at this call leaves.
+    /// How many do from there on: `u64::MAX` is a disk that is gone for good.
     pub count: u64,
-    /// What the file system then says.
-    pub kind: io::ErrorKind,
+    /// What they meet.
+    pub fault: Fault,
 }
 
 /// A plan that is in force until it is dropped.
@@ -51,6 +61,38 @@ struct State {
     directory: PathBuf,
     plan: Plan,
     seen: AtomicU64,
+    ice: Mutex<Ice>,
+    changed: Condvar,
+}
+
+/// Calls that freeze.
+#[derive(Debug, Default)]
+struct Ice {
+    has_frozen: bool,
+    is_over: bool,
+}
+
+impl State {
+    fn ice(&self) -> MutexGuard<'_, Ice> {
+        self.ice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: fn(&mut Ice)) {
+        change(&mut self.ice());
+        self.changed.notify_all();
+    }
+
+    /// Counts a call; its number and what it meets, if it meets anything.
+    fn fault_of(&self, call: Call, path: &Path) -> Option<(u64, Fault)> {
+        let Plan { calls, nth, count, fault } = &self.plan;
+        let counts = calls.is_empty() || calls.contains(&call);
+        if !counts || !path.starts_with(&self.directory) {
+            return None;
+        }
+        let number = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
+        let is_planned = *nth > 0 && (*nth..nth.saturating_add(*count)).contains(&number);
+        is_planned.then_some((number, *fault))
+    }
 }
 
 static PLANS: RwLock<Vec<Arc<State>>> = RwLock::new(Vec::new());
@@ -60,7 +102,9 @@ impl Faults {
     /// Puts a plan in force for a directory and all below it, in this process.
     #[must_use]
     pub fn plan(directory: impl Into<PathBuf>, plan: Plan) -> Self {
-        let state = Arc::new(State { directory: directory.into(), plan, seen: AtomicU64::new(0) });
+        let directory = directory.into();
+        let (seen, ice, changed) = (AtomicU64::new(0), Mutex::default(), Condvar::new());
+        let state = Arc::new(State { directory, plan, seen, ice, changed });
         PLANS.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&state));
         IN_FORCE.fetch_add(1, Ordering::SeqCst);
         Self(state)
@@ -71,30 +115,45 @@ impl Faults {
     pub fn seen(&self) -> u64 {
         self.0.seen.load(Ordering::SeqCst)
     }
+
+    /// Waits until a call freezes, or so long; says whether one has.
+    #[must_use]
+    pub fn freezes_within(&self, limit: Duration) -> bool {
+        let waited = self.0.changed.wait_timeout_while(self.0.ice(), limit, |ice| !ice.has_frozen);
+        waited.unwrap_or_else(PoisonError::into_inner).0.has_frozen
+    }
 }
 
 impl Drop for Faults {
     fn drop(&mut self) {
         let mut plans = PLANS.write().unwrap_or_else(PoisonError::into_inner);
         plans.retain(|state| !Arc::ptr_eq(state, &self.0));
+        drop(plans);
         IN_FORCE.fetch_sub(1, Ordering::SeqCst);
+        self.0.change(|ice| ice.is_over = true);
     }
 }
 
-/// Fails where a plan says so.
+/// Fails or freezes where a plan says so.
 pub(super) fn meet(call: Call, path: &Path) -> io::Result<()> {
     if IN_FORCE.load(Ordering::Relaxed) == 0 {
         return Ok(());
     }
-    let plans = PLANS.read().unwrap_or_else(PoisonError::into_inner);
-    plans.iter().filter(|state| path.starts_with(&state.directory)).try_for_each(|state| {
-        let Plan { calls, nth, count, kind } = &state.plan;
-        if !calls.is_empty() && !calls.contains(&call) {
-            return Ok(());
+    // A copy: a call that freezes must not keep plans from being dropped.
+    let plans = PLANS.read().unwrap_or_else(PoisonError::into_inner).clone();
+    for state in plans {
+        match state.fault_of(call, path) {
+            None => {}
+            Some((number, Fault::Error(kind))) => {
+                let planned = format!("{call:?} number {number} fails as planned");
+                return Err(io::Error::new(kind, planned));
+            }
+            Some((_, Fault::Freeze)) => {
+                state.change(|ice| ice.has_frozen = true);
+                let waited = state.changed.wait_while(state.ice(), |ice| !ice.is_over);
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+            }
         }
-        let number = state.seen.fetch_add(1, Ordering::SeqCst) + 1;
-        let fails = *nth > 0 && (*nth..nth.saturating_add(*count)).contains(&number);
-        let error = || io::Error::new(*kind, format!("{call:?} number {number} fails as planned"));
-        if fails { Err(error()) } else { Ok(()) }
-    })
+    }
+    Ok(())
 }

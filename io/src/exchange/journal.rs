@@ -307,11 +307,12 @@ mod tests {
 
     #[test]
     fn a_journal_that_takes_no_more_is_taken_away() {
-        use crate::durable::faults::{Call, Faults, Plan};
+        use crate::durable::faults::{Call, Fault, Faults, Plan};
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("journal");
         let mut journal = Journal::begin(path.clone(), session(), []).unwrap();
-        let plan = |calls| Plan { calls, nth: 1, count: 1, kind: io::ErrorKind::StorageFull };
+        let fault = Fault::Error(io::ErrorKind::StorageFull);
+        let plan = |calls| Plan { calls, nth: 1, count: 1, fault };
         let faults = Faults::plan(directory.path(), plan(vec![Call::Sync]));
         assert!(journal.withdraw(&[PartName::new(1)]).is_err());
         drop(faults);

@@ -2,20 +2,21 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reshare_io::durable::faults::{Call, Faults, Plan};
+use reshare_io::durable::faults::{Call, Fault, Faults, Plan};
 use reshare_io::exchange::{ClientError, ClientOptions};
 use serde_json::Value;
 
-use crate::http::{Answer, curl, place, sha256_of};
+use crate::http::{Answer, curl, place, plain, sha256_of};
 use crate::world::{Running, World, assert_same_directory, upload_to};
 
 const CALLS: [Call; 6] =
     [Call::Create, Call::Allocate, Call::Write, Call::Sync, Call::Rename, Call::SyncDirectory];
 
 fn once(call: Call, nth: u64) -> Plan {
-    Plan { calls: vec![call], nth, count: 1, kind: ErrorKind::Other }
+    Plan { calls: vec![call], nth, count: 1, fault: Fault::Error(ErrorKind::Other) }
 }
 
 /// Delivers a file of sender 0's package.
@@ -52,7 +53,7 @@ async fn a_part_that_may_not_be_durable_is_neither_acknowledged_nor_listed() {
         assert_eq!(faults.seen(), 1, "{call:?}");
         assert!(listed(&world, &receiver).await.is_empty(), "{call:?}");
     }
-    let full = Plan { kind: ErrorKind::StorageFull, ..once(Call::Allocate, 1) };
+    let full = Plan { fault: Fault::Error(ErrorKind::StorageFull), ..once(Call::Allocate, 1) };
     let faults = Faults::plan(receiver.package(0), full);
     put(&world, &receiver, at, name).await.assert_refused(507, "disk-full");
     drop(faults);
@@ -64,6 +65,28 @@ async fn a_part_that_may_not_be_durable_is_neither_acknowledged_nor_listed() {
     put(&world, &receiver, at, "part-000001.age").await.assert_refused(500, "disk");
     drop(faults);
     assert!(listed(&world, &receiver).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_for_one_sender_holds_up_nothing_else() {
+    let world = World::new();
+    let receiver = world.receiver().await;
+    let frozen = Plan { fault: Fault::Freeze, ..once(Call::Sync, 1) };
+    let faults = Arc::new(Faults::plan(receiver.package(0), frozen));
+    let delivery = put(&world, &receiver, "parts/part-000000.age", "part-000000.age");
+    let others = async {
+        let frozen = Arc::clone(&faults);
+        let freezes = move || frozen.freezes_within(Duration::from_secs(120));
+        assert!(tokio::task::spawn_blocking(freezes).await.unwrap());
+        assert_eq!(plain(format!("http://{}/health", receiver.health)).await, "ok receiving\n");
+        assert!(listed(&world, &receiver).await.is_empty());
+        world.upload(1, receiver.address).await.unwrap();
+        assert_same_directory(world.package(1).directory(), &receiver.package(1));
+        drop(faults);
+    };
+    let (answer, ()) = tokio::join!(delivery, others);
+    assert_eq!(answer.status, 201, "{answer:?}");
+    assert_eq!(listed(&world, &receiver).await, ["part-000000.age"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +113,8 @@ async fn after_a_crash_at_any_call_only_whole_parts_are_listed_and_the_upload_go
     let mut listed_parts = 0;
     for nth in 1.. {
         let receiver = world.receiver().await;
-        let gone = Plan { calls: Vec::new(), nth, count: u64::MAX, kind: ErrorKind::Other };
+        let gone =
+            Plan { calls: Vec::new(), nth, count: u64::MAX, fault: Fault::Error(ErrorKind::Other) };
         let faults = Faults::plan(world.path("inbox"), gone);
         let give_up_after = Duration::ZERO;
         let options = ClientOptions { give_up_after, ..ClientOptions::default() };

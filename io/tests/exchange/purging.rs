@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use reshare_io::durable::faults::{Call, Faults, Plan};
+use reshare_io::durable::faults::{Call, Fault, Faults, Plan};
 use reshare_io::purge::{Purge, PurgeError};
 
 use crate::world::World;
@@ -49,7 +49,7 @@ async fn a_removal_that_ends_at_any_call_goes_on_when_it_is_asked_for_again() {
             copy(&world.path(&format!("whole-{thing}")), &world.path(thing));
         }
         let calls = vec![Call::Remove, Call::SyncDirectory];
-        let gone = Plan { calls, nth, count: u64::MAX, kind: ErrorKind::Other };
+        let gone = Plan { calls, nth, count: u64::MAX, fault: Fault::Error(ErrorKind::Other) };
         let faults = Faults::plan(world.directory.path(), gone);
         let removed = looked_at(&world).remove();
         let is_over = faults.seen() < nth;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reshare_engine::ids::IdRange;
-use reshare_io::durable::faults::{Call, Faults, Plan};
+use reshare_io::durable::faults::{Call, Fault, Faults, Plan};
 use reshare_io::durable::is_temporary;
 use reshare_io::ledger::Ledger;
 use reshare_io::package::read_manifest;
@@ -40,18 +40,18 @@ enum Packing {
 
 /// A disk that is gone from a call on, as after a crash.
 fn gone(nth: u64) -> Plan {
-    Plan { calls: vec![], nth, count: u64::MAX, kind: ErrorKind::Other }
+    Plan { calls: vec![], nth, count: u64::MAX, fault: Fault::Error(ErrorKind::Other) }
 }
 
 /// A disk without room for what is made, written or reserved from a call on.
 fn full(nth: u64) -> Plan {
     let calls = vec![Call::Create, Call::Allocate, Call::Write];
-    Plan { calls, nth, count: u64::MAX, kind: ErrorKind::StorageFull }
+    Plan { calls, nth, count: u64::MAX, fault: Fault::Error(ErrorKind::StorageFull) }
 }
 
 /// A call that fails, and the program goes on with whatever it does then.
 fn once(nth: u64) -> Plan {
-    Plan { calls: vec![], nth, count: 1, kind: ErrorKind::Other }
+    Plan { calls: vec![], nth, count: 1, fault: Fault::Error(ErrorKind::Other) }
 }
 
 async fn twenty_rows() -> World {

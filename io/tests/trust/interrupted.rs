@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use reshare_io::durable;
-use reshare_io::durable::faults::{Faults, Plan};
+use reshare_io::durable::faults::{Fault, Faults, Plan};
 use reshare_io::keys::PrivateFileError;
 use reshare_io::keys::certificate::PartyCertificate;
 use reshare_io::keys::pki::{CertificateAuthority, KeyKind, PkiError};
@@ -36,7 +36,8 @@ fn what_ends_at_any_call_is_made_when_it_is_asked_for_again() {
     for nth in 1.. {
         let scratch = tempfile::tempdir().expect("a directory");
         let (ca, party) = (scratch.path().join("ca"), scratch.path().join("party"));
-        let gone = Plan { calls: Vec::new(), nth, count: u64::MAX, kind: ErrorKind::Other };
+        let gone =
+            Plan { calls: Vec::new(), nth, count: u64::MAX, fault: Fault::Error(ErrorKind::Other) };
         let faults = Faults::plan(scratch.path(), gone);
         let first = authority(&ca).and_then(|authority| certificate(&authority, &party));
         let is_over = faults.seen() < nth;

@@ -1,0 +1,28 @@
+//! A file call at which a process of the tests freezes, to be killed there. Debug builds only.
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use reshare_io::durable::faults::{Fault, Faults, Plan};
+
+/// `N:FILE`: the N-th file call freezes, and then FILE is made to say so.
+const VARIABLE: &str = "RESHARE_TEST_FREEZE";
+
+/// Puts in force what the variable asks for, until the process is killed.
+pub(crate) fn as_asked() {
+    let Some(asked) = std::env::var(VARIABLE).ok() else { return };
+    let (nth, file) = asked.split_once(':').expect("N:FILE");
+    let (nth, file) = (nth.parse().expect("a number"), PathBuf::from(file));
+    // An empty path is the start of every path.
+    let plan = Plan { calls: Vec::new(), nth, count: 1, fault: Fault::Freeze };
+    let faults = Faults::plan("", plan);
+    thread::spawn(move || {
+        while !faults.freezes_within(Duration::from_secs(3600)) {}
+        fs::write(file, "").expect("the file that says so");
+        loop {
+            thread::park();
+        }
+    });
+}
