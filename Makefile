@@ -40,9 +40,10 @@ demo-deployed: tools build ## The same as deployed: separate processes, certific
 test: setup ## Run every test, those against a real PostgreSQL and KMS too (ARGS: more flags)
 	$(CARGO) test --workspace --locked $(ARGS)
 
-lint: ## Check the format, clippy and the TLS dependencies
+lint: ## Check the format, clippy, the docs' links and the TLS dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 	@scripts/one-tls
 
 deny: ## Check licences, duplicate versions and sources of the dependencies

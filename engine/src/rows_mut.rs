@@ -5,7 +5,8 @@ use std::ops::Range;
 use crate::layout::RowLayout;
 use crate::rows::{AgreeValue, RowCheck};
 
-/// All columns of a batch, to be written at once: the shapes are those of [`Rows`].
+/// All columns of a batch, to be written at once: the shapes are those of
+/// [`Rows`](crate::rows::Rows).
 pub struct RowsMut<'a> {
     /// What the columns are.
     pub layout: &'a RowLayout,

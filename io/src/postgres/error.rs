@@ -7,7 +7,7 @@ use std::{fmt, io};
 /// # Secrecy
 /// The driver's own errors carry the server's DETAIL, which quotes values of the row that
 /// failed, shares among them. Only code, message and constraint are kept here, and of the
-/// message, which a trigger may have written, no more than [`shown`] lets through.
+/// message, which a trigger may have written, no more than `shown` lets through.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseError {
     code: Option<String>,

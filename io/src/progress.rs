@@ -1,0 +1,150 @@
+//! What a running pipeline tells whoever watches it, and how it is told to stop.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+/// Counters of one run, shared by its stages and whoever shows them.
+///
+/// Relaxed atomics: the figures are for people, and nothing is decided by them.
+#[derive(Debug)]
+pub struct Progress {
+    rows_total: AtomicU64,
+    rows_done: AtomicU64,
+    rows_skipped: AtomicU64,
+    bytes_done: AtomicU64,
+    parts_delivered: AtomicU64,
+    steps_done: AtomicU64,
+    stage: Mutex<(&'static str, Instant)>,
+    stop: watch::Sender<bool>,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProgressSnapshot {
+    /// What the run is doing, a few words.
+    pub stage: &'static str,
+    /// For how long it has been doing that.
+    pub elapsed: Duration,
+    /// Rows to go through in all; 0 while that is not known.
+    pub rows_total: u64,
+    /// Rows gone through in this run.
+    pub rows_done: u64,
+    /// Rows that an earlier run had done.
+    pub rows_skipped: u64,
+    /// Bytes of share data gone through in this run.
+    pub bytes_done: u64,
+    /// Parts that this run has delivered while it made others.
+    pub parts_delivered: u64,
+    /// How often rows were counted as done or as done before: parts, or ranges of ids.
+    pub steps_done: u64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            rows_total: AtomicU64::new(0),
+            rows_done: AtomicU64::new(0),
+            rows_skipped: AtomicU64::new(0),
+            bytes_done: AtomicU64::new(0),
+            parts_delivered: AtomicU64::new(0),
+            steps_done: AtomicU64::new(0),
+            stage: Mutex::new(("start", Instant::now())),
+            stop: watch::Sender::new(false),
+        }
+    }
+}
+
+impl Progress {
+    /// Names the stage that begins and how many rows it goes through.
+    pub fn begin(&self, stage: &'static str, rows_total: u64) {
+        let stage = (stage, Instant::now());
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+        self.rows_done.store(0, Ordering::Relaxed);
+        self.rows_skipped.store(0, Ordering::Relaxed);
+        self.bytes_done.store(0, Ordering::Relaxed);
+        self.parts_delivered.store(0, Ordering::Relaxed);
+        self.steps_done.store(0, Ordering::Relaxed);
+        self.rows_total.store(rows_total, Ordering::Relaxed);
+    }
+
+    /// Corrects how many rows are still to be gone through in this stage.
+    pub fn expect(&self, rows_left: u64) {
+        let done = self.rows_done.load(Ordering::Relaxed);
+        self.rows_total.store(done + rows_left, Ordering::Relaxed);
+    }
+
+    /// Counts rows as done.
+    pub fn add(&self, rows: u64, share_bytes: u64) {
+        self.rows_done.fetch_add(rows, Ordering::Relaxed);
+        self.bytes_done.fetch_add(share_bytes, Ordering::Relaxed);
+        self.steps_done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a part as delivered, beside the rows that are made into parts.
+    pub fn deliver_part(&self) {
+        self.parts_delivered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts rows that need no work, since an earlier run did them.
+    pub fn skip(&self, rows: u64) {
+        self.rows_skipped.fetch_add(rows, Ordering::Relaxed);
+        self.steps_done.fetch_add(u64::from(rows > 0), Ordering::Relaxed);
+    }
+
+    /// The counters now.
+    #[must_use]
+    pub fn snapshot(&self) -> ProgressSnapshot {
+        let (stage, since) = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        ProgressSnapshot {
+            stage,
+            elapsed: since.elapsed(),
+            rows_total: self.rows_total.load(Ordering::Relaxed),
+            rows_done: self.rows_done.load(Ordering::Relaxed),
+            rows_skipped: self.rows_skipped.load(Ordering::Relaxed),
+            bytes_done: self.bytes_done.load(Ordering::Relaxed),
+            parts_delivered: self.parts_delivered.load(Ordering::Relaxed),
+            steps_done: self.steps_done.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Asks every stage to stop after the part in hand.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Whether the run was asked to stop.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Waits until the run is asked to stop.
+    pub async fn until_stopped(&self) {
+        // It cannot fail: the sender is there as long as `self`.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_stage_starts_its_counters_anew() {
+        let progress = Progress::default();
+        progress.begin("export", 10);
+        progress.add(4, 400);
+        progress.skip(2);
+        let now = progress.snapshot();
+        assert_eq!((now.stage, now.rows_total, now.rows_done), ("export", 10, 4));
+        assert_eq!((now.rows_skipped, now.bytes_done, now.steps_done), (2, 400, 2));
+        progress.begin("load", 5);
+        assert_eq!(progress.snapshot().rows_done, 0);
+        assert!(!progress.stopped());
+        progress.stop();
+        assert!(progress.stopped());
+    }
+}
