@@ -65,7 +65,7 @@ impl Network {
         self.make_target()
     }
 
-    /// Makes the rows of some of the parties.
+    /// Makes the rows of some of the parties, and has the server finish what it put off.
     pub(crate) fn seed_parties(&self, parties: &[usize]) -> Result<(), Failure> {
         let mut seed = self.reshare();
         seed.args(["seed", "--quiet", "--environment", "bench"]);
@@ -73,7 +73,10 @@ impl Network {
             seed.args(["--db", &format!("{party}={}", self.urls[party])]);
         }
         output(seed.args(["--rows", &self.rows.to_string()]))?;
-        parties.iter().try_for_each(|&party| self.table(party).sql("VACUUM ANALYZE").map(drop))
+        parties.iter().try_for_each(|&party| {
+            self.table(party).sql("VACUUM ANALYZE")?;
+            self.table(party).sql("CHECKPOINT").map(drop)
+        })
     }
 
     /// Makes a table of the very same kind as the others.
