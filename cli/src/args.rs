@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use reshare_engine::party::PartyId;
-use reshare_io::exchange::{ClientOptions, Target, TlsFiles, TlsIdentity, UploadOptions};
+use reshare_io::exchange::{ClientOptions, DeliveryTarget, TlsFiles, TlsIdentity, UploadOptions};
 use reshare_io::package::Compression;
 use reshare_io::pipeline::sender::LedgeredSender;
 use reshare_io::postgres::load::{LoadOptions, OnConflict};
@@ -259,7 +259,7 @@ impl DeliveryArgs {
         session: &Session,
         sender: PartyId,
         identity: &TlsIdentity,
-    ) -> Result<Target, Failure> {
+    ) -> Result<DeliveryTarget, Failure> {
         let url = self.server_url.as_deref().or(session.server_url()).ok_or_else(|| {
             Failure::usage("the session names no server_url")
                 .hint("give the receiver's URL with --server-url")
@@ -271,7 +271,7 @@ impl DeliveryArgs {
         if let Some(seconds) = self.answer_timeout {
             options.timeout = Duration::from_secs(seconds);
         }
-        Ok(Target::new(session, sender, url, identity, options)?)
+        Ok(DeliveryTarget::new(session, sender, url, identity, options)?)
     }
 
     /// How parts are uploaded.

@@ -9,7 +9,7 @@ use reshare_io::exchange::UploadReport;
 use reshare_io::pipeline::deliver::DeliveryReport;
 use reshare_io::pipeline::sealer::PackReport;
 use reshare_io::pipeline::workers::Source;
-use reshare_io::postgres::progress::Leftovers;
+use reshare_io::postgres::progress_table::Leftovers;
 use reshare_io::session::Session;
 use serde::Serialize;
 

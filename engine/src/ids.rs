@@ -56,6 +56,27 @@ impl IdRange {
     pub fn intersection(self, other: Self) -> Option<Self> {
         Self::new(self.first.max(other.first), self.last.min(other.last))
     }
+
+    /// What lies in this range and in none of `others`, ascending.
+    ///
+    /// # Shapes
+    /// `others` may be in any order, overlap, and lie outside.
+    #[must_use]
+    pub fn without(self, others: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let inside = others.into_iter().filter_map(|other| self.intersection(other));
+        let mut inside: Vec<Self> = inside.collect();
+        inside.sort_unstable();
+        let mut left = Vec::new();
+        // None: the highest id of all is taken.
+        let mut start = Some(self.first);
+        for taken in inside {
+            let before = taken.first.checked_sub(1);
+            left.extend(start.zip(before).and_then(|(first, last)| Self::new(first, last)));
+            start = start.and_then(|start| Some(start.max(taken.last.checked_add(1)?)));
+        }
+        left.extend(start.and_then(|first| Self::new(first, self.last)));
+        left
+    }
 }
 
 impl fmt::Display for IdRange {
@@ -93,5 +114,20 @@ mod tests {
         assert_eq!(range(1, 5).intersection(range(3, 9)), Some(range(3, 5)));
         assert_eq!(range(1, 4).intersection(range(5, 9)), None);
         assert!(range(1, 9).covers(range(1, 9)) && !range(1, 9).covers(range(0, 3)));
+    }
+
+    #[test]
+    fn what_is_left_of_a_range_is_what_no_other_holds() {
+        let whole = range(0, 9);
+        assert_eq!(whole.without([]), [whole]);
+        let others = [range(2, 3), range(6, 6), range(-5, 2)];
+        assert_eq!(whole.without(others), [range(4, 5), range(7, 9)]);
+        assert_eq!(whole.without([range(1, 8), range(2, 3)]), [range(0, 0), range(9, 9)]);
+        assert_eq!(whole.without([whole]), []);
+        assert_eq!(whole.without([IdRange::ALL]), []);
+        assert_eq!(whole.without([range(20, 30), range(-9, -1)]), [whole]);
+        let ends = [range(5, i64::MAX), range(i64::MIN, 0)];
+        assert_eq!(IdRange::ALL.without(ends), [range(1, 4)]);
+        assert_eq!(IdRange::ALL.without([]), [IdRange::ALL]);
     }
 }

@@ -12,6 +12,7 @@ pub mod package;
 pub mod pipeline;
 pub mod postgres;
 pub mod preflight;
+pub mod progress;
 pub mod purge;
 pub mod receipt;
 pub mod session;

@@ -12,12 +12,12 @@ use reshare_io::exchange::{
 use reshare_io::keys::load_identity;
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::packages::Packages;
-use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
 use reshare_io::pipeline::workers::{Source, Target, Workers};
 use reshare_io::postgres::connect::ConnectError;
 use reshare_io::postgres::load::Loader;
 use reshare_io::postgres::load_error::LoadError;
+use reshare_io::progress::Progress;
 use reshare_io::session::{Session, SessionTrust};
 
 use super::context::{Context, workers};

@@ -11,7 +11,7 @@ use reshare_io::pipeline::verify::{
 };
 use reshare_io::pipeline::workers::Source;
 use reshare_io::postgres::compare::Difference;
-use reshare_io::postgres::progress::Leftovers;
+use reshare_io::postgres::progress_table::Leftovers;
 use reshare_io::postgres::verified::{LoadMark, VERIFIED_TABLE, load_state, record_verified};
 use reshare_io::receipt::Compared;
 use reshare_io::session::Session;

@@ -48,7 +48,7 @@ impl Default for ClientOptions {
 
 /// Where a package is delivered to: one sender's place at the receiver of one session.
 #[derive(Clone)]
-pub struct Target {
+pub struct DeliveryTarget {
     dialer: Dialer,
     /// Path of the package.
     path: Arc<str>,
@@ -57,7 +57,7 @@ pub struct Target {
     log: Arc<AttemptLog>,
 }
 
-impl Target {
+impl DeliveryTarget {
     /// Takes the receiver's URL apart and gets ready to prove who this sender is.
     ///
     /// # Errors
@@ -129,10 +129,13 @@ impl Target {
     }
 }
 
-impl std::fmt::Debug for Target {
+impl std::fmt::Debug for DeliveryTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Dialer { host, port, .. } = &self.dialer;
-        f.debug_struct("Target").field("host", host).field("port", port).finish_non_exhaustive()
+        f.debug_struct("DeliveryTarget")
+            .field("host", host)
+            .field("port", port)
+            .finish_non_exhaustive()
     }
 }
 
@@ -143,7 +146,7 @@ const MAX_ANSWER_BYTES: usize = 128 << 20;
 /// One connection to the receiver, made when it is needed.
 #[derive(Debug)]
 pub struct Client {
-    target: Target,
+    target: DeliveryTarget,
     sending: Option<Sending>,
 }
 
@@ -208,7 +211,7 @@ impl Client {
         place: &str,
         body: Option<(&Content, blake3::Hash)>,
     ) -> Result<Response<Bytes>, Failed> {
-        let Target { dialer, path, options, .. } = &self.target;
+        let DeliveryTarget { dialer, path, options, .. } = &self.target;
         let sending = match &mut self.sending {
             Some(sending) if !sending.is_closed() => sending,
             none => none.insert(dialer.connect().await?),

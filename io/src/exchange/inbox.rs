@@ -15,7 +15,7 @@ use super::stored;
 use crate::durable;
 use crate::input_file::NotRegular;
 use crate::package::PackageExpectations;
-use crate::pipeline::progress::Progress;
+use crate::progress::Progress;
 use crate::session::{Session, SessionTrust};
 
 /// An inbox of one session, held by this process alone.

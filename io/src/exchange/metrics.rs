@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::inbox::Inbox;
 use super::monitor::Stage;
-use crate::pipeline::progress::Progress;
+use crate::progress::Progress;
 
 /// What is counted while the server runs; nothing of it is secret.
 #[derive(Debug, Default)]

@@ -39,7 +39,7 @@ mod traffic;
 mod upload;
 mod upload_body;
 
-pub use client::{Client, ClientOptions, ReceiverState, Target};
+pub use client::{Client, ClientOptions, DeliveryTarget, ReceiverState};
 pub use client_error::ClientError;
 pub use health::HealthEndpoint;
 pub use identity::{IdentityError, TlsFiles, TlsIdentity};

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::inbox::Inbox;
 use super::metrics::Metrics;
 use super::refusal_log::RefusalLog;
-use crate::pipeline::progress::Progress;
+use crate::progress::Progress;
 
 /// How far the receiver is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
-use super::client::{Client, Target};
+use super::client::{Client, DeliveryTarget};
 use super::client_error::ClientError;
 use super::upload_body::Content;
 use crate::package::PartName;
-use crate::pipeline::progress::Progress;
+use crate::progress::Progress;
 
 /// One part to be delivered.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ const QUEUED_PARTS: usize = 1;
 impl PartUploads {
     /// Starts clients, which connect when there is a part for them.
     pub(crate) fn start(
-        target: &Target,
+        target: &DeliveryTarget,
         clients: NonZeroUsize,
         progress: &Arc<Progress>,
         count: Count,

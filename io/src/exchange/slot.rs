@@ -23,7 +23,7 @@ use crate::package::{
     CHAIN_NAME, MANIFEST_NAME, Manifest, ManifestSignature, PackageExpectations, PartEntry,
     PartName, SIGNATURE_NAME, Totals, UnverifiedManifest,
 };
-use crate::pipeline::progress::Progress;
+use crate::progress::Progress;
 
 /// A sender's package directory and what is known of it.
 pub(super) struct Slot {

@@ -11,7 +11,7 @@ use crate::durable;
 use crate::package::{
     CHAIN_NAME, MANIFEST_NAME, Manifest, Package, PackageExpectations, PartName, SIGNATURE_NAME,
 };
-use crate::pipeline::progress::Progress;
+use crate::progress::Progress;
 
 /// A part that is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +157,7 @@ pub(super) fn examine(
     }
     let (mut parts, mut bytes) = (0, 0);
     if directory.try_exists().map_err(failed)? {
-        each_part(directory, Leftovers::Pass, |_, path, file| {
+        each_part(directory, Unfinished::Pass, |_, path, file| {
             let unreadable = |source| InboxError::Io { path: path.to_owned(), source };
             parts += 1;
             bytes += file.metadata().map_err(unreadable)?.len();
@@ -187,7 +187,7 @@ fn open(
     progress: &Progress,
 ) -> Result<StoredParts, InboxError> {
     let mut parts = StoredParts::default();
-    each_part(directory, Leftovers::Refuse, |name, path, file| {
+    each_part(directory, Unfinished::Refuse, |name, path, file| {
         if progress.stopped() {
             return Err(InboxError::Stopped);
         }
@@ -211,7 +211,7 @@ fn open(
 
 /// What to do about unfinished files: they were removed before, or will be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Leftovers {
+enum Unfinished {
     Refuse,
     Pass,
 }
@@ -220,13 +220,13 @@ enum Leftovers {
 /// signature may lie.
 fn each_part(
     directory: &Path,
-    leftovers: Leftovers,
+    unfinished: Unfinished,
     mut each: impl FnMut(PartName, &Path, File) -> Result<(), InboxError>,
 ) -> Result<(), InboxError> {
     let failed = |source| InboxError::Io { path: directory.to_owned(), source };
     for entry in fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if leftovers == Leftovers::Pass && path.file_name().is_some_and(durable::is_temporary) {
+        if unfinished == Unfinished::Pass && path.file_name().is_some_and(durable::is_temporary) {
             continue;
         }
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();

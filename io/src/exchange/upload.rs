@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::client::Target;
+use super::client::DeliveryTarget;
 use super::client_error::ClientError;
 use super::part_uploads::{PartUpload, PartUploads};
 use super::upload_body::Content;
 use crate::package::{CHAIN_NAME, Manifest, ManifestSignature, Package, PartEntry, SIGNATURE_NAME};
-use crate::pipeline::progress::Progress;
+use crate::progress::Progress;
 
 /// How a package is uploaded.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,7 @@ pub struct UploadReport {
 /// A [`ClientError`]; what was delivered stays, and another run goes on there.
 pub async fn upload(
     package: &Package,
-    target: &Target,
+    target: &DeliveryTarget,
     options: UploadOptions,
     progress: &Arc<Progress>,
 ) -> Result<UploadReport, ClientError> {
@@ -76,7 +76,7 @@ pub async fn upload(
 async fn upload_parts(
     parts: Vec<&PartEntry>,
     package: &Package,
-    target: &Target,
+    target: &DeliveryTarget,
     options: UploadOptions,
     progress: &Arc<Progress>,
 ) -> Result<(), ClientError> {
@@ -97,7 +97,7 @@ async fn upload_parts(
 
 /// Closes a package over the parts that are there: the signature comes before what it signs.
 pub(crate) async fn close(
-    target: &Target,
+    target: &DeliveryTarget,
     manifest: &Manifest,
     signature: Option<&ManifestSignature>,
 ) -> Result<(), ClientError> {

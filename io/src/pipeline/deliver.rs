@@ -6,21 +6,21 @@ use serde::Serialize;
 
 use super::destination::Destination;
 use super::error::PipelineError;
-use super::progress::Progress;
 use super::receiver_package::{ReceiverPackage, is_as_recorded, unless_stopped};
 use super::rows_wanted::RowIds;
 use super::sealer::{PackReport, Sealer};
 use super::send::send_with;
 use super::sender::LedgeredSender;
 use super::workers::{Source, Workers};
-use crate::exchange::{ClientError, Listing, Target, UploadOptions};
+use crate::exchange::{ClientError, DeliveryTarget, Listing, UploadOptions};
+use crate::progress::Progress;
 use crate::session::Session;
 
 /// Where a package is delivered while it is made, and how.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     /// The sender's place at the receiver.
-    pub target: Target,
+    pub target: DeliveryTarget,
     /// How parts are uploaded.
     pub options: UploadOptions,
 }

@@ -5,11 +5,11 @@ use reshare_engine::rows::Rows;
 
 use super::directory_package::DirectoryPackage;
 use super::error::PipelineError;
-use super::progress::Progress;
 use super::receiver_package::ReceiverPackage;
 use crate::exchange::Delivered;
 use crate::ledger::PartRecord;
 use crate::package::{ManifestContent, SealedPart};
+use crate::progress::Progress;
 
 /// A package that is still open.
 pub(crate) enum Destination {

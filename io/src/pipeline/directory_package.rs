@@ -11,11 +11,11 @@ use reshare_engine::rows::Rows;
 
 use super::destination::Found;
 use super::error::PipelineError;
-use super::progress::Progress;
 use super::sender::LedgeredSender;
 use crate::durable;
 use crate::ledger::PartRecord;
 use crate::package::{ManifestContent, PackageError, PackageWriter, PartName, SealedPart};
+use crate::progress::Progress;
 use crate::session::{Session, SessionTrust};
 
 /// The directory, which no other run may use meanwhile.

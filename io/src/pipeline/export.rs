@@ -7,11 +7,11 @@ use reshare_engine::party::PartyId;
 use serde::Serialize;
 
 use super::error::PipelineError;
-use super::progress::Progress;
 use super::read_parts::PartRead;
 use super::rows_wanted::RowIds;
 use super::workers::{Source, Workers};
 use crate::postgres::export::Snapshot;
+use crate::progress::Progress;
 use crate::session::Session;
 use crate::share_file::{Kind, ShareFileSpec, ShareFileWriter};
 

@@ -7,8 +7,8 @@ use reshare_engine::rows::Rows;
 use super::epochs::RefusedEpochs;
 use super::error::PipelineError;
 use super::packages::{HeldPrefix, Packages};
-use super::progress::Progress;
 use super::sweep::Sweep;
+use crate::progress::Progress;
 
 /// A walk over ids, agree columns and row checks of both packages: the first bytes of every
 /// part, so a small part of the whole.

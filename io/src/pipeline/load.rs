@@ -12,15 +12,14 @@ use super::conflicts::Conflicts;
 use super::epochs::RefusedEpochs;
 use super::error::PipelineError;
 use super::open_file::open_checked;
-use super::progress::Progress;
 use super::rows_digest::rows_digest;
-use super::sweep::segments_left;
 use super::workers::{Target, Workers};
 use super::writing::{Writer, Writing, begin_fresh};
 use crate::postgres::load::{LoadOptions, Loader, OnConflict};
 use crate::postgres::load_source::LoadSource;
-use crate::postgres::progress::Leftovers;
+use crate::postgres::progress_table::Leftovers;
 use crate::postgres::write::Written;
+use crate::progress::Progress;
 use crate::session::Session;
 use crate::share_file::{Expected, Kind, ShareFile};
 
@@ -97,10 +96,10 @@ pub(crate) type FileRange = (IdRange, std::ops::Range<usize>);
 
 /// Cuts what is not loaded yet into ranges of rows. Together they tile the file's range.
 fn ranges_to_load(file: &ShareFile, loader: &Loader, rows_per_range: usize) -> Vec<FileRange> {
-    let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
+    let done = loader.loaded().iter().map(|range| range.ids);
     let rows = file.rows();
     let mut ranges = Vec::new();
-    for segment in segments_left(file.header().spec.ids, &done) {
+    for segment in file.header().spec.ids.without(done) {
         let end = rows.ids.partition_point(|id| *id <= segment.last());
         let mut start = rows.ids.partition_point(|id| *id < segment.first());
         let mut first = segment.first();

@@ -11,10 +11,10 @@ use super::merged::Merger;
 use super::open_ahead::{OpenAhead, pool_of_parts};
 use super::packages::Packages;
 use super::pool::BatchPool;
-use super::progress::Progress;
 use super::sweep::{Sweep, parts_needed};
 use super::workers::Workers;
-use crate::postgres::progress::Leftovers;
+use crate::postgres::progress_table::Leftovers;
+use crate::progress::Progress;
 use crate::session::Session;
 use crate::share_file::{Kind, ShareFileSpec, ShareFileWriter};
 

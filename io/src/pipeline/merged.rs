@@ -9,7 +9,7 @@ use reshare_engine::rows::Rows;
 use super::error::PipelineError;
 use super::pool::{BatchPool, PooledBatch};
 use super::sweep::{HeldRows, PartRef, Step, Sweep};
-use crate::postgres::progress::Leftovers;
+use crate::postgres::progress_table::Leftovers;
 
 /// The most left-over ids in one range: a side that lacks millions of rows must not make one
 /// range's record, and the memory for it, grow with them.

@@ -10,8 +10,8 @@ use super::merged::{MergedRange, Merger};
 use super::open_ahead::{OpenAhead, pool_of_parts};
 use super::packages::Packages;
 use super::pool::{BatchPool, Bound};
-use super::progress::Progress;
 use super::sweep::{Sweep, parts_needed};
+use crate::progress::Progress;
 
 /// Ranges that are merged and taken: the merger may hold two.
 const MERGED: Bound = Bound { bytes: 232 << 20, least: 2 };

@@ -8,7 +8,8 @@ use time::format_description::well_known::Rfc3339;
 use tokio::task::JoinSet;
 
 use error::PipelineError;
-use progress::Progress;
+
+use crate::progress::Progress;
 
 pub mod deliver;
 pub mod directory_package;
@@ -18,7 +19,6 @@ pub mod load;
 pub mod merge;
 pub mod pack;
 pub mod packages;
-pub mod progress;
 pub mod rebuild;
 pub mod rows_wanted;
 pub mod sealer;

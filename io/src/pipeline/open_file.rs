@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::PipelineError;
-use super::progress::Progress;
+use crate::progress::Progress;
 use crate::share_file::{Expected, ShareFile};
 
 /// Maps a share file, and reads all of it once for its digest.

@@ -13,12 +13,12 @@ use super::directory_package::DirectoryPackage;
 use super::error::PipelineError;
 use super::open_file::open_checked;
 use super::pool::BatchPool;
-use super::progress::Progress;
 use super::resume::{Resume, closed_before};
 use super::sealer::{PackReport, PartPlace, Sealer, check_parts};
 use super::sender::LedgeredSender;
 use super::workers::Workers;
 use crate::package::Timestamp;
+use crate::progress::Progress;
 use crate::session::Session;
 use crate::share_file::{Expected, Kind, ShareFile};
 

@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use super::error::PipelineError;
 use super::pool::{BatchPool, PooledBatch};
-use super::progress::Progress;
 use crate::postgres::export::{PartReader, Snapshot};
 use crate::postgres::plan::PlannedPart;
+use crate::progress::Progress;
 
 /// What is done with each part: its place in the plan, its range, its rows.
 pub(crate) type PartWork =

@@ -15,14 +15,13 @@ use super::joined_ids::JoinedIds;
 use super::merged::MergedRange;
 use super::merging::Merging;
 use super::packages::Packages;
-use super::progress::Progress;
 use super::rows_digest::rows_digest;
-use super::sweep::segments_left;
 use super::workers::{Target, Workers};
 use super::writing::{Writer, Writing, begin_fresh};
 use crate::postgres::load::{LoadOptions, Loader, OnConflict};
-use crate::postgres::progress::Leftovers;
+use crate::postgres::progress_table::Leftovers;
 use crate::postgres::write::Written;
+use crate::progress::Progress;
 use crate::session::Session;
 
 /// What a rebuild did.
@@ -60,7 +59,7 @@ pub async fn rebuild(
     let options = LoadOptions { source: Some(packages.load_source()), ..target.options };
     let mut loader = Loader::open(&source.database, &source.table, fingerprint, options).await?;
     let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
-    let mut segments = segments_left(packages.bounds(), &done);
+    let mut segments = packages.bounds().without(done.iter().copied());
     progress.begin("check", 0);
     let on_conflict = target.options.on_conflict;
     let mut rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;

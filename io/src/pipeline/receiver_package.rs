@@ -11,11 +11,11 @@ use reshare_engine::rows::Rows;
 
 use super::destination::Found;
 use super::error::PipelineError;
-use super::progress::Progress;
 use super::sealed_buffer::SealedBuffers;
 use super::sender::LedgeredSender;
 use crate::exchange::{
-    ClientError, Content, Delivered, Listing, PartUpload, PartUploads, Target, UploadOptions, close,
+    ClientError, Content, Delivered, DeliveryTarget, Listing, PartUpload, PartUploads,
+    UploadOptions, close,
 };
 use crate::keys::certificate::PartyCertificate;
 use crate::ledger::PartRecord;
@@ -23,6 +23,7 @@ use crate::package::{
     Compression, ManifestContent, PackageExpectations, PartDefect, PartError, PartName, SealedPart,
     SignedManifest, seal_part_to, sealed_bytes_at_most,
 };
+use crate::progress::Progress;
 use crate::session::Session;
 
 /// What the receiver has of an open package, and the parts that are on their way to it.
@@ -31,7 +32,7 @@ pub(crate) struct ReceiverPackage {
     recipient: Recipient,
     compression: Compression,
     certificate: Option<PartyCertificate>,
-    target: Target,
+    target: DeliveryTarget,
     there: HashMap<PartName, blake3::Hash>,
     buffers: Arc<SealedBuffers>,
     uploads: PartUploads,
@@ -47,7 +48,7 @@ impl ReceiverPackage {
         session: &Session,
         sender: &LedgeredSender,
         listing: &Listing,
-        (target, options): (Target, UploadOptions),
+        (target, options): (DeliveryTarget, UploadOptions),
         progress: &Arc<Progress>,
     ) -> Result<Self, PipelineError> {
         let keys = sender.keys();

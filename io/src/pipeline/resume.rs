@@ -6,12 +6,11 @@ use reshare_engine::ids::IdRange;
 
 use super::destination::Found;
 use super::error::PipelineError;
-use super::progress::Progress;
 use super::sealer::{PackReport, Sealer};
 use super::sender::LedgeredSender;
-use super::sweep::segments_left;
 use crate::ledger::PartRecord;
 use crate::package::{MANIFEST_NAME, Package, PackageError, PartEntry, PartName};
+use crate::progress::Progress;
 use crate::session::Session;
 
 /// What is left of a package to be sealed.
@@ -38,12 +37,11 @@ impl Resume {
     ) -> Result<Self, PipelineError> {
         let ledger = sealer.sender().ledger();
         let recorded = ledger.parts();
-        let ranges: Vec<IdRange> = recorded.iter().map(|part| part.ids).collect();
+        let gaps = bounds.without(recorded.iter().map(|part| part.ids));
         let Found { kept, anew } = sealer.destination().find(recorded, progress)?;
         for part in kept {
             sealer.keep(part);
         }
-        let gaps = segments_left(bounds, &ranges);
         Ok(Self { anew, gaps, next_index: ledger.next_part_index() })
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::destination::Destination;
 use super::directory_package::DirectoryPackage;
 use super::error::PipelineError;
-use super::progress::Progress;
 use super::resume::{Resume, closed_before};
 use super::rows_wanted::RowIds;
 use super::sealer::{PackReport, Sealer};
@@ -14,6 +13,7 @@ use super::sender::LedgeredSender;
 use super::snapshots::Reading;
 use super::workers::{Source, Workers};
 use crate::exchange::Delivered;
+use crate::progress::Progress;
 use crate::session::Session;
 
 /// Exports, blinds and seals the session's rows of one sender, all at the same time.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::PipelineError;
-use super::progress::Progress;
 use super::read_parts::PartRead;
 use super::resume::Resume;
 use super::rows_wanted::RowIds;
@@ -17,6 +16,7 @@ use super::workers::{Source, Workers};
 use crate::package::Timestamp;
 use crate::postgres::export::Snapshot;
 use crate::postgres::plan::PlannedPart;
+use crate::progress::Progress;
 use crate::session::Session;
 
 /// What the reading of one sender's table depends on.

@@ -56,30 +56,6 @@ fn first_met(segments: &[IdRange], range: IdRange) -> Option<i64> {
     segments.get(after)?.intersection(range).map(IdRange::first)
 }
 
-/// Returns what lies in `whole` and in none of `done`, ascending.
-///
-/// # Shapes
-/// `done` may be in any order and overlap.
-pub(crate) fn segments_left(whole: IdRange, done: &[IdRange]) -> Vec<IdRange> {
-    let mut done = done.to_vec();
-    done.sort_unstable();
-    let mut left = Vec::new();
-    let mut start = Some(whole.first());
-    for range in done {
-        let Some(from) = start else { break };
-        if let Some(before) = range.first().checked_sub(1) {
-            left.extend(
-                IdRange::new(from, before.min(whole.last())).filter(|_| from <= whole.last()),
-            );
-        }
-        if range.last() >= from {
-            start = range.last().checked_add(1);
-        }
-    }
-    left.extend(start.and_then(|from| IdRange::new(from, whole.last())));
-    left
-}
-
 /// Two packages walked side by side.
 ///
 /// At any step at most one part a side is held: where both sides have rows, they are rows of
@@ -255,7 +231,7 @@ mod tests {
             max_rows in 1_usize..7,
         ) {
             let done: Vec<_> = done.iter().map(|(first, len)| range(*first, first + len)).collect();
-            let segments = segments_left(IdRange::ALL, &done);
+            let segments = IdRange::ALL.without(done.iter().copied());
             let sides = [cut(&all[0], &cuts[0]), cut(&all[1], &cuts[1])];
             let ranges = [sides[0].1.as_slice(), sides[1].1.as_slice()];
             let mut needed = parts_needed(ranges, &segments).into_iter();
@@ -276,27 +252,13 @@ mod tests {
                 }
             }
             prop_assert_eq!(needed.next(), None);
-            prop_assert_eq!(segments_left(IdRange::ALL, &covered), segments_left(IdRange::ALL, &segments));
+            prop_assert_eq!(IdRange::ALL.without(covered), IdRange::ALL.without(segments));
             for side in Side::BOTH {
                 let expected: Vec<i64> = all[side.index()].iter().copied()
                     .filter(|id| !done.iter().any(|range| range.contains(*id))).collect();
                 prop_assert_eq!(&met[side.index()], &expected);
             }
         }
-    }
-
-    #[test]
-    fn what_is_left_of_a_range_is_what_no_done_range_holds() {
-        let whole = range(0, 9);
-        assert_eq!(segments_left(whole, &[]), [whole]);
-        assert_eq!(
-            segments_left(whole, &[range(-5, 2), range(2, 3), range(6, 6)]),
-            [range(4, 5), range(7, 9)]
-        );
-        assert_eq!(segments_left(whole, &[IdRange::ALL]), []);
-        assert_eq!(segments_left(whole, &[range(20, 30)]), [whole]);
-        let ends = [range(i64::MIN, 0), range(5, i64::MAX)];
-        assert_eq!(segments_left(IdRange::ALL, &ends), [range(1, 4)]);
     }
 
     #[test]

@@ -11,11 +11,11 @@ use super::joined_ids::count_rows;
 use super::merging::Merging;
 use super::open_file::open_checked;
 use super::packages::Packages;
-use super::progress::Progress;
 use super::rows_wanted::RowIds;
 use super::workers::{Source, Workers};
 use crate::postgres::compare::{Comparison, TableCheck, compare_tables};
-use crate::postgres::progress::Leftovers;
+use crate::postgres::progress_table::Leftovers;
+use crate::progress::Progress;
 use crate::session::Session;
 use crate::share_file::{Expected, Kind};
 

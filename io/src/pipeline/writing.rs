@@ -10,7 +10,7 @@ use super::error::PipelineError;
 use crate::postgres::fresh::FreshTable;
 use crate::postgres::load::{Loader, OnConflict};
 use crate::postgres::load_error::LoadError;
-use crate::postgres::progress::Leftovers;
+use crate::postgres::progress_table::Leftovers;
 use crate::postgres::write::{RangeWriter, Written};
 
 /// A load that has begun to write.

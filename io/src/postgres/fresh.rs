@@ -17,7 +17,7 @@ use super::error::DatabaseError;
 use super::export::close;
 use super::load_error::{LOCK_NOT_AVAILABLE, LoadError};
 use super::load_source::LoadSource;
-use super::progress::{Leftovers, Progress};
+use super::progress_table::{Leftovers, ProgressTable};
 use super::table::{Table, TableName};
 use super::verified::forget_all;
 use super::write::{CopyMode, Work, Written};
@@ -37,7 +37,7 @@ pub(super) struct Fresh<'a> {
     /// Another connection: what it makes is there whatever becomes of the load.
     pub(super) control: &'a mut PgConnection,
     pub(super) table: &'a Arc<Table>,
-    pub(super) progress: &'a Progress,
+    pub(super) progress: &'a ProgressTable,
     /// Whether rows that are there may be removed.
     pub(super) truncate: bool,
     /// What the rows are from.

@@ -13,7 +13,7 @@ use super::export::close;
 use super::fresh::{Fresh, FreshTable, refuse_defects};
 use super::load_error::LoadError;
 use super::load_source::LoadSource;
-use super::progress::{LoadedRange, Progress};
+use super::progress_table::{LoadedRange, ProgressTable};
 use super::references::refuse_referenced;
 use super::schema::{compressed_columns, storage_sql};
 use super::stored::present_ids;
@@ -71,7 +71,7 @@ pub struct Loader {
     database: Database,
     table: Arc<Table>,
     triggers: Vec<Trigger>,
-    progress: Progress,
+    progress: ProgressTable,
     options: LoadOptions,
     turn: Turn,
     control: PgConnection,
@@ -115,7 +115,7 @@ impl Loader {
         loadable(&mut control, spec, on_conflict).await?;
         if let OnConflict::FreshTable { truncate } = on_conflict {
             let failed = |source| LoadError::Database { table: spec.name().clone(), source };
-            let progress = Progress::of(spec.name(), fingerprint)?;
+            let progress = ProgressTable::of(spec.name(), fingerprint)?;
             // A load that is complete finds its own rows there, and has nothing to do.
             let has_begun = progress.exists(&mut control).await.map_err(failed)?
                 && !progress.loaded(&mut control).await.map_err(failed)?.is_empty();
@@ -154,7 +154,7 @@ impl Loader {
         (turn, mut control): (Turn, PgConnection),
     ) -> Result<Self, LoadError> {
         let spec = table.spec();
-        let progress = Progress::of(spec.name(), fingerprint)?;
+        let progress = ProgressTable::of(spec.name(), fingerprint)?;
         let failed = |source| LoadError::Database { table: spec.name().clone(), source };
         let mut loaded = vec![];
         if progress.exists(&mut control).await.map_err(failed)? {
@@ -258,7 +258,7 @@ impl Loader {
         let spec = self.table.spec();
         let (id, table) = (spec.id_sql(), spec.name().sql());
         let mut existing = vec![];
-        for gap in gaps(range, &self.loaded) {
+        for gap in range.without(self.loaded.iter().map(|done| done.ids)) {
             let missing = limit - existing.len();
             if missing == 0 {
                 break;
@@ -382,19 +382,6 @@ fn spans(loaded: &[LoadedRange]) -> Vec<(IdRange, u64)> {
     spans
 }
 
-/// What is left of `range` without the `loaded` ranges, which are in order and disjoint.
-fn gaps(range: IdRange, loaded: &[LoadedRange]) -> Vec<IdRange> {
-    let mut gaps = vec![];
-    let mut next = Some(range.first());
-    for done in loaded.iter().filter(|done| done.ids.overlaps(range)) {
-        let before = done.ids.first().checked_sub(1);
-        gaps.extend(next.zip(before).and_then(|(first, last)| IdRange::new(first, last)));
-        next = done.ids.last().checked_add(1);
-    }
-    gaps.extend(next.and_then(|first| IdRange::new(first, range.last())));
-    gaps
-}
-
 fn is_loaded(loaded: &[LoadedRange], id: i64) -> bool {
     let after = loaded.partition_point(|done| done.ids.first() <= id);
     after > 0 && loaded[after - 1].ids.contains(id)
@@ -405,7 +392,7 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::postgres::progress::Leftovers;
+    use crate::postgres::progress_table::Leftovers;
 
     fn range(first: i64, last: i64) -> IdRange {
         IdRange::new(first, last).expect("in order")
@@ -421,18 +408,6 @@ mod tests {
             loaded_at: OffsetDateTime::UNIX_EPOCH,
         };
         ranges.iter().map(entry).collect()
-    }
-
-    #[test]
-    fn gaps_are_what_was_not_loaded() {
-        let done = loaded(&[(-5, -1), (0, 9), (20, 29)]);
-        assert_eq!(gaps(range(-9, 40), &done), [range(-9, -6), range(10, 19), range(30, 40)]);
-        assert_eq!(gaps(range(3, 25), &done), [range(10, 19)]);
-        assert_eq!(gaps(range(20, 29), &done), []);
-        assert_eq!(gaps(range(10, 19), &done), [range(10, 19)]);
-        let ends = loaded(&[(i64::MIN, 0), (7, i64::MAX)]);
-        assert_eq!(gaps(IdRange::ALL, &ends), [range(1, 6)]);
-        assert_eq!(gaps(IdRange::ALL, &[]), [IdRange::ALL]);
     }
 
     #[test]

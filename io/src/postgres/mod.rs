@@ -15,7 +15,7 @@ pub mod load_error;
 pub mod load_source;
 mod pgpass;
 pub mod plan;
-pub mod progress;
+pub mod progress_table;
 pub mod references;
 pub mod schema;
 mod stored;

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::connect::Database;
 use super::export::close;
 use super::load_error::LoadError;
-use super::progress::{LoadedRange, Progress};
+use super::progress_table::{LoadedRange, ProgressTable};
 use super::table::TableName;
 
 /// The name of the table of verified loads, in the schema of the target.
@@ -146,7 +146,7 @@ async fn read(
     target: &TableName,
     fingerprint: Fingerprint,
 ) -> Result<LoadState, LoadError> {
-    let progress = Progress::of(target, fingerprint)?;
+    let progress = ProgressTable::of(target, fingerprint)?;
     let table = target.beside(VERIFIED_TABLE)?.sql();
     let failed = |source| LoadError::Database { table: target.clone(), source };
     if !progress.exists(connection).await.map_err(failed)? {

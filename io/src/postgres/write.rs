@@ -14,7 +14,7 @@ use super::export::{array_literal, close};
 use super::load::{LoadOptions, OnConflict};
 use super::load_error::{LISTED_IDS, LoadError};
 use super::load_source::LoadSource;
-use super::progress::{Leftovers, LoadedRange, Progress, Recorded};
+use super::progress_table::{Leftovers, LoadedRange, ProgressTable, Recorded};
 use super::stored::{IDS_PER_QUERY, StoredRow, present_ids, stored_rows};
 use super::table::{Table, TableName};
 use super::turn::Turn;
@@ -42,7 +42,7 @@ pub enum Written {
 /// What a write needs besides its connection.
 pub(super) struct Work {
     table: Arc<Table>,
-    progress: Progress,
+    progress: ProgressTable,
     mode: CopyMode,
     source: Option<LoadSource>,
     encoder: Encoder,
@@ -61,7 +61,7 @@ impl RangeWriter {
     pub(super) fn new(
         database: Database,
         table: Arc<Table>,
-        progress: Progress,
+        progress: ProgressTable,
         options: LoadOptions,
         turn: Turn,
     ) -> Self {
@@ -120,7 +120,7 @@ impl RangeWriter {
 impl Work {
     pub(super) fn new(
         table: Arc<Table>,
-        progress: Progress,
+        progress: ProgressTable,
         mode: CopyMode,
         source: Option<LoadSource>,
     ) -> Self {

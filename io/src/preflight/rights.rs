@@ -5,7 +5,7 @@ use sqlx::Row;
 
 use super::Probe;
 use crate::postgres::error::DatabaseError;
-use crate::postgres::progress::PROGRESS_TABLE;
+use crate::postgres::progress_table::PROGRESS_TABLE;
 use crate::postgres::table::{NameError, TableName, TableSpec, quote_identifier};
 use crate::postgres::verified::VERIFIED_TABLE;
 

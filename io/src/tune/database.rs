@@ -13,7 +13,6 @@ use tokio::task::JoinSet;
 
 use super::{Speed, TuneError, fewest_hands, hands_up_to, some_rows};
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::progress::Progress;
 use crate::pipeline::workers::Source;
 use crate::postgres::copy::Encoder;
 use crate::postgres::export::{ExportError, PartReader, Snapshot, close};
@@ -21,6 +20,7 @@ use crate::postgres::load_error::LoadError;
 use crate::postgres::table::{
     AgreeType, IntegerWidth, Table, TableName, TableSpec, quote_identifier,
 };
+use crate::progress::Progress;
 
 /// What the database does.
 #[derive(Debug, Clone, Serialize)]

@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::{Speed, TuneError, fewest_hands, hands_up_to, over_and_over, some_rows};
 use crate::package::{Compression, PartError, PartName, seal_part, seal_part_to};
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::progress::Progress;
+use crate::progress::Progress;
 use crate::share_file::{Kind, ShareFileSpec};
 
 /// What this machine does with rows that are in memory.

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::package::PartError;
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::progress::Progress;
+use crate::progress::Progress;
 
 mod database;
 mod machine;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use reshare_io::exchange::{ClientError, ClientOptions, Limits};
 use reshare_io::package::read_manifest;
 use reshare_io::pipeline::error::PipelineError;
-use reshare_io::pipeline::progress::Progress;
+use reshare_io::progress::Progress;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 

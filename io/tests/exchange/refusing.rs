@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use reshare_io::exchange::{ClientError, ClientOptions, Inbox, InboxError, Limits, Target};
-use reshare_io::pipeline::progress::Progress;
+use reshare_io::exchange::{ClientError, ClientOptions, DeliveryTarget, Inbox, InboxError, Limits};
+use reshare_io::progress::Progress;
 use tokio::io::AsyncWriteExt;
 
 use crate::http::{Answer, curl, place, plain, sha256_of};
@@ -62,13 +62,13 @@ async fn our_client_says_before_and_after_the_handshake_what_is_wrong() {
     let options = ClientOptions::default();
     let new = |files, party| {
         let identity = world.tls(files);
-        Target::new(&world.session, party, "https://127.0.0.1:1", &identity, options)
+        DeliveryTarget::new(&world.session, party, "https://127.0.0.1:1", &identity, options)
     };
     assert!(matches!(new(&expired, party(0)), Err(ClientError::Identity(_))));
     assert!(matches!(new(world.sender_files(1), party(0)), Err(ClientError::Identity(_))));
     for url in ["http://h", "https://u@h", "https://", "h:1", "https://h/?q"] {
         let identity = world.tls(world.sender_files(0));
-        let target = Target::new(&world.session, party(0), url, &identity, options);
+        let target = DeliveryTarget::new(&world.session, party(0), url, &identity, options);
         assert!(matches!(target, Err(ClientError::Url { .. })), "{url}");
     }
 }
@@ -84,7 +84,7 @@ async fn our_client_tells_a_closed_door_from_a_network_that_fails() {
     let url = format!("https://{}", receiver.address);
     let options = ClientOptions::default();
     let identity = world.tls_in(&own, &files);
-    let target = Target::new(&own, party(0), &url, &identity, options).unwrap();
+    let target = DeliveryTarget::new(&own, party(0), &url, &identity, options).unwrap();
     let error = upload_to(&world.package(0), &target).await.unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, ClientError::CertificateRefused { .. }), "{error:?}");
@@ -93,7 +93,7 @@ async fn our_client_tells_a_closed_door_from_a_network_that_fails() {
     // The other way round: whoever listens there is not the receiver that is meant.
     let other = world.session_named("elsewhere.mpc.example", &sender_name(0));
     let identity = world.tls_in(&other, world.sender_files(0));
-    let target = Target::new(&other, party(0), &url, &identity, options).unwrap();
+    let target = DeliveryTarget::new(&other, party(0), &url, &identity, options).unwrap();
     let error = upload_to(&world.package(0), &target).await.unwrap_err();
     assert!(matches!(error, ClientError::NotTheReceiver { .. }), "{error:?}");
     assert_counted(&receiver, "handshake").await;

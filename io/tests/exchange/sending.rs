@@ -12,13 +12,12 @@ use reshare_engine::ids::IdRange;
 use reshare_engine::rows::AgreeValue;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use reshare_fixtures::synthetic::SyntheticRecords;
-use reshare_io::exchange::{Target, UploadOptions};
+use reshare_io::exchange::{DeliveryTarget, UploadOptions};
 use reshare_io::keys::certificate::PartyCertificate;
 use reshare_io::ledger::Ledger;
 use reshare_io::pipeline::deliver::{Delivery, DeliveryReport, deliver};
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::packages::Packages;
-use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
 use reshare_io::pipeline::rows_wanted::RowIds;
 use reshare_io::pipeline::sealer::PackReport;
@@ -29,6 +28,7 @@ use reshare_io::pipeline::workers::{self, Source, Workers};
 use reshare_io::postgres::connect::Database;
 use reshare_io::postgres::load::LoadOptions;
 use reshare_io::postgres::table::{TableName, TableSpec};
+use reshare_io::progress::Progress;
 use reshare_io::session::{Approval, Approvals};
 use secrecy::SecretString;
 use sqlx::postgres::PgConnection;
@@ -126,7 +126,7 @@ impl Senders {
     pub(crate) async fn deliver_to(
         &self,
         index: u8,
-        target: Target,
+        target: DeliveryTarget,
         [rows_per_part, parts_at_once]: [usize; 2],
         progress: &Arc<Progress>,
     ) -> Result<DeliveryReport, PipelineError> {

@@ -12,15 +12,15 @@ use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::{AgreeValuesMut, RowBatch};
 use reshare_io::exchange::{
-    ClientError, ClientOptions, Endpoint, HealthEndpoint, Inbox, InboxError, Limits, Monitor,
-    Shutdown, Target, TlsFiles, TlsIdentity, UploadOptions, UploadReport, upload,
+    ClientError, ClientOptions, DeliveryTarget, Endpoint, HealthEndpoint, Inbox, InboxError,
+    Limits, Monitor, Shutdown, TlsFiles, TlsIdentity, UploadOptions, UploadReport, upload,
 };
 use reshare_io::keys::AgreementKey;
 use reshare_io::keys::certificate::PartyCertificate;
 use reshare_io::package::{
     ManifestContent, Package, PackageExpectations, PackageWriter, PartEntry, Timestamp,
 };
-use reshare_io::pipeline::progress::Progress;
+use reshare_io::progress::Progress;
 use reshare_io::session::{NewSession, Receiver, Sender, Session, SessionIds, SessionTrust};
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
@@ -166,7 +166,7 @@ impl World {
         Inbox::open(&self.path("inbox"), &self.session, &trust, limits, &progress)
     }
 
-    pub(crate) fn target(&self, index: u8, address: SocketAddr) -> Target {
+    pub(crate) fn target(&self, index: u8, address: SocketAddr) -> DeliveryTarget {
         let options = ClientOptions {
             give_up_after: Duration::from_secs(30),
             timeout: Duration::from_secs(10),
@@ -180,10 +180,10 @@ impl World {
         index: u8,
         address: SocketAddr,
         options: ClientOptions,
-    ) -> Target {
+    ) -> DeliveryTarget {
         let identity = self.tls(self.sender_files(index));
         let url = format!("https://{address}");
-        Target::new(&self.session, party(index), &url, &identity, options).unwrap()
+        DeliveryTarget::new(&self.session, party(index), &url, &identity, options).unwrap()
     }
 
     pub(crate) async fn upload(
@@ -197,7 +197,7 @@ impl World {
 
 pub(crate) async fn upload_to(
     package: &Package,
-    target: &Target,
+    target: &DeliveryTarget,
 ) -> Result<UploadReport, ClientError> {
     upload_at_once(3, package, target).await
 }
@@ -205,7 +205,7 @@ pub(crate) async fn upload_to(
 pub(crate) async fn upload_at_once(
     parts_at_once: usize,
     package: &Package,
-    target: &Target,
+    target: &DeliveryTarget,
 ) -> Result<UploadReport, ClientError> {
     let options = UploadOptions { parts_at_once: NonZeroUsize::new(parts_at_once).unwrap() };
     upload(package, target, options, &Arc::new(Progress::default())).await

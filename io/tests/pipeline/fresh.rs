@@ -7,13 +7,13 @@ use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::load::load;
 use reshare_io::pipeline::merge::merge;
 use reshare_io::pipeline::packages::Packages;
-use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::rebuild::RebuildReport;
 use reshare_io::postgres::fresh::NotFresh;
 use reshare_io::postgres::load::{LoadOptions, OnConflict};
 use reshare_io::postgres::load_error::LoadError;
 use reshare_io::postgres::schema::{compressed_columns, storage_sql};
 use reshare_io::postgres::verified::{load_state, record_verified};
+use reshare_io::progress::Progress;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 

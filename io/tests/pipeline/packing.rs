@@ -9,11 +9,11 @@ use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::export::export;
 use reshare_io::pipeline::merge::merge;
 use reshare_io::pipeline::pack::pack;
-use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::sealer::PackReport;
 use reshare_io::pipeline::send::send;
 use reshare_io::pipeline::verify::{verify_file, verify_tables};
 use reshare_io::postgres::load::LoadOptions;
+use reshare_io::progress::Progress;
 use reshare_io::session::SessionIds;
 use reshare_io::share_file::Kind;
 

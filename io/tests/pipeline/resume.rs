@@ -6,10 +6,10 @@ use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::export::export;
 use reshare_io::pipeline::load::load;
 use reshare_io::pipeline::merge::merge;
-use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
 use reshare_io::pipeline::send::send;
 use reshare_io::postgres::load::{LoadOptions, OnConflict};
+use reshare_io::progress::Progress;
 use sqlx::postgres::PgConnection;
 use tokio::task::JoinHandle;
 

@@ -13,7 +13,7 @@ use reshare_io::postgres::export::Snapshot;
 use reshare_io::postgres::load::{LoadOptions, Loader, OnConflict};
 use reshare_io::postgres::load_error::LoadError;
 use reshare_io::postgres::plan::ExportIds;
-use reshare_io::postgres::progress::Leftovers;
+use reshare_io::postgres::progress_table::Leftovers;
 use reshare_io::postgres::table::{TableName, TableSpec};
 use reshare_io::postgres::write::Written;
 

@@ -12,7 +12,7 @@ use reshare_engine::rows::AgreeValue;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use reshare_io::postgres::connect::Database;
 use reshare_io::postgres::load::{LoadOptions, Loader};
-use reshare_io::postgres::progress::Leftovers;
+use reshare_io::postgres::progress_table::Leftovers;
 use reshare_io::postgres::table::{TableName, TableSpec};
 use reshare_io::postgres::write::Written;
 use secrecy::SecretString;

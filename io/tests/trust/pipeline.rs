@@ -12,10 +12,10 @@ use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::merge::merge;
 use reshare_io::pipeline::pack::pack;
 use reshare_io::pipeline::packages::Packages;
-use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::sealer::PackReport;
 use reshare_io::pipeline::sender::{LedgeredSender, SenderCredentials, SenderKeys};
 use reshare_io::pipeline::workers::Workers;
+use reshare_io::progress::Progress;
 use reshare_io::session::{Approval, Approvals};
 use reshare_io::share_file::{Kind, ShareFileSpec, ShareFileWriter};
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
 use reshare_io::exchange::{
-    ClientOptions, Endpoint, Inbox, Limits, Monitor, Shutdown, Target, UploadOptions, upload,
+    ClientOptions, DeliveryTarget, Endpoint, Inbox, Limits, Monitor, Shutdown, UploadOptions,
+    upload,
 };
 use reshare_io::package::{Package, PackageExpectations};
 
@@ -56,7 +57,7 @@ async fn upload_one(demo: &Demo, url: &str, sender: PartyId) -> Result<(), Failu
     let expected = expected.map_err(Failure::failed)?;
     let package = Package::open(parties.package(sender), expected).map_err(Failure::refused)?;
     let identity = parties.tls(sender)?;
-    let target = Target::new(session, sender, url, &identity, ClientOptions::default())?;
+    let target = DeliveryTarget::new(session, sender, url, &identity, ClientOptions::default())?;
     let options = UploadOptions { parts_at_once: PARTS_AT_ONCE };
     upload(&package, &target, options, &demo.progress).await?;
     Ok(())

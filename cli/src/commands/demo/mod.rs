@@ -8,8 +8,8 @@ use clap::Args;
 use reshare_engine::party::PartyId;
 use reshare_fixtures::postgres::PostgresError;
 use reshare_io::durable;
-use reshare_io::pipeline::progress::Progress;
 use reshare_io::pipeline::workers::Workers;
+use reshare_io::progress::Progress;
 use serde::Serialize;
 
 use self::databases::Databases;
