@@ -15,7 +15,7 @@ use reshare_io::postgres::load::{LoadOptions, OnConflict};
 use reshare_io::session::Session;
 
 use crate::commands::AgreementKeyArgs;
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// Which session, and the facts that may be repeated to be checked against it.
 #[derive(Debug, Args)]

@@ -7,21 +7,21 @@ mod args;
 mod argv;
 mod commands;
 mod exit;
+mod failure;
 #[cfg(debug_assertions)]
 mod freeze;
-mod input_hint;
+mod hints;
 mod logs;
 mod progress;
 mod report;
 mod run;
-mod target_hint;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use commands::Cli;
-use exit::Failure;
+use failure::Failure;
 
 fn main() -> ExitCode {
     #[cfg(debug_assertions)]

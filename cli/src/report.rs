@@ -14,7 +14,8 @@ use reshare_io::session::Session;
 use serde::Serialize;
 
 use crate::args::{OutputArgs, ReportArgs};
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 
 /// Ids of one kind that are listed on a terminal; the report has all.
 const IDS_SHOWN: usize = 10;

@@ -8,7 +8,8 @@ use reshare_io::progress::Progress;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::OutputArgs;
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
+use crate::failure::Failure;
 use crate::progress::Watch;
 
 /// How long a run that was asked to stop may take to end by itself.

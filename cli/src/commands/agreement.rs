@@ -6,7 +6,7 @@ use reshare_io::pipeline::sender::{SenderKeys, SenderKeysError};
 use reshare_io::session::Session;
 
 use super::kms;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::run::block_on;
 
 /// Where the agreement key is.

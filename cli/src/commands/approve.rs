@@ -16,7 +16,8 @@ use super::ledger::{StateArgs, create_ledger};
 use super::own_key::OwnKeyArgs;
 use super::session::show;
 use crate::args::{AuthorityArgs, CertificateArgs, OutputArgs};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::report;
 
 #[derive(Debug, Args)]

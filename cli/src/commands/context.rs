@@ -22,7 +22,7 @@ use super::AgreementKeyArgs;
 use super::credentials::trust;
 use crate::args::{DatabaseArgs, PackagesArgs, SenderKeyArgs, SessionArgs, WorkArgs};
 use crate::argv::ENV_PREFIX;
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// A session that ends within this time is told to be about to end.
 const SOON: Duration = Duration::days(2);

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use super::certificate_hint::certificate_hint;
 use crate::args::{AuthorityArgs, CertificateArgs, CredentialArgs};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// The session's authority, where it names one: the flag must then be there, and else not.
 pub(super) fn trust(

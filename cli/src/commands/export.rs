@@ -7,7 +7,8 @@ use reshare_io::pipeline::export::export;
 
 use super::context::{Context, workers};
 use crate::args::{DatabaseArgs, OutputArgs, SessionArgs, WorkArgs};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
 

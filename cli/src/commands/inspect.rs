@@ -11,7 +11,8 @@ use reshare_io::share_file::{self, ShareFileDefect, ShareFileHeader};
 use serde_json::{Value, json};
 
 use crate::args::OutputArgs;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::report;
 
 #[derive(Debug, Args)]

@@ -7,7 +7,8 @@ use reshare_io::keys::{AgreementKey, generate_identity};
 use time::OffsetDateTime;
 
 use crate::args::OutputArgs;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::report;
 
 #[derive(Debug, Args)]

@@ -4,7 +4,8 @@ use clap::{Args, Subcommand};
 use reshare_io::keys::{KmsAction, KmsError, KmsKey, KmsKeyId};
 
 use crate::args::OutputArgs;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::run::block_on;
 
 #[derive(Debug, Args)]

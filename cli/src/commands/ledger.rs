@@ -8,7 +8,7 @@ use reshare_io::ledger::{Ledger, LedgerDefect, LedgerError};
 use reshare_io::pipeline::sender::{LedgeredSender, SenderKeys};
 use reshare_io::session::Session;
 
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// Where a sender keeps its ledgers.
 #[derive(Debug, Args)]

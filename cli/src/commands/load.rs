@@ -8,7 +8,8 @@ use reshare_io::pipeline::workers::Target;
 
 use super::context::{Context, workers};
 use crate::args::{ConflictArgs, DatabaseArgs, FreshArgs, OutputArgs, SessionArgs, WorkArgs};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
 

@@ -7,7 +7,8 @@ use clap::{Args, CommandFactory};
 use clap_mangen::Man;
 
 use super::Cli;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {

@@ -7,7 +7,8 @@ use reshare_io::pipeline::merge::merge;
 
 use super::context::{Context, workers};
 use crate::args::{OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs};
-use crate::exit::{Failure, Outcome};
+use crate::exit::Outcome;
+use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
 

@@ -8,7 +8,7 @@ use reshare_io::keys::{AgreementPublicKey, parse_recipient};
 use reshare_io::session::Session;
 
 use super::context::read_text;
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// The public key that this party gave to whoever made the session file.
 #[derive(Debug, Args)]

@@ -8,7 +8,8 @@ use reshare_io::pipeline::pack::pack;
 use super::context::{Context, workers};
 use super::ledger::StateArgs;
 use crate::args::{OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs, WorkArgs};
-use crate::exit::{Failure, Outcome};
+use crate::exit::Outcome;
+use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
 

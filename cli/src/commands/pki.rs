@@ -10,7 +10,8 @@ use reshare_io::session::CertificateName;
 use time::{Duration, OffsetDateTime};
 
 use crate::args::OutputArgs;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 
 #[derive(Debug, Args)]
 pub(crate) struct PkiArgs {

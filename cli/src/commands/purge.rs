@@ -17,7 +17,8 @@ use super::context::{Context, database, table_of};
 use super::ledger::StateArgs;
 use super::receipt;
 use crate::args::{AuthorityArgs, OutputArgs, SessionArgs};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::report;
 use crate::run::block_on;
 

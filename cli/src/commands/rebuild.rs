@@ -11,7 +11,8 @@ use crate::args::{
     ConflictArgs, DatabaseArgs, FreshArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs,
     WorkArgs,
 };
-use crate::exit::{Failure, Outcome};
+use crate::exit::Outcome;
+use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
 

@@ -15,7 +15,7 @@ use super::certificate_hint::certificate_hint;
 use super::credentials::{certificate, trust};
 use super::ledger::StateArgs;
 use crate::args::{AuthorityArgs, CertificateArgs};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// What the receiver signs with, found to be fit before anything is compared.
 pub(super) struct ReceiptSigner {

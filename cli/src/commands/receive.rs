@@ -26,7 +26,8 @@ use crate::args::{
     ConflictArgs, DatabaseArgs, FreshArgs, MAX_SECONDS, OutputArgs, ReportArgs, SessionArgs,
     TlsArgs, WorkArgs, within,
 };
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::report::{self, printable};
 use crate::run::run;
 

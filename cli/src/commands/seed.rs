@@ -12,7 +12,8 @@ use serde_json::json;
 use super::context::database;
 use super::session::split_party;
 use crate::args::{OutputArgs, within};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
 

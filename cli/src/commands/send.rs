@@ -17,7 +17,8 @@ use crate::age_limit::AgeLimit;
 use crate::args::{
     DatabaseArgs, DeliveryArgs, OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs, WorkArgs,
 };
-use crate::exit::{Failure, Outcome};
+use crate::exit::Outcome;
+use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
 

@@ -15,7 +15,8 @@ use serde::Serialize;
 
 use super::context::database;
 use crate::args::OutputArgs;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::progress::human_duration;
 use crate::report;
 use crate::run::run;

@@ -10,7 +10,8 @@ use reshare_io::session::SessionTrust;
 
 use super::context::Context;
 use crate::args::{DeliveryArgs, OutputArgs, SessionArgs, TlsArgs};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
 

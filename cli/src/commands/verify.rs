@@ -23,7 +23,8 @@ use super::receipt::ReceiptSigner;
 use crate::args::{
     AuthorityArgs, CertificateArgs, ConnectionArgs, OutputArgs, PackagesArgs, SessionArgs, WorkArgs,
 };
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::report;
 use crate::run::{block_on, run};
 

@@ -12,7 +12,7 @@ use time::{Duration, OffsetDateTime};
 use super::checklist::Checklist;
 use crate::args::{AuthorityArgs, CertificateArgs, TlsArgs};
 use crate::commands::{certificate_hint, credentials};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// With fewer days than these it is time for another certificate.
 const LEAST_LIFE: Duration = Duration::days(7);

@@ -7,7 +7,8 @@ use reshare_io::pipeline::error::PipelineError;
 use serde::Serialize;
 
 use crate::args::OutputArgs;
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::report;
 
 /// When to fail.

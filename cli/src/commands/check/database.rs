@@ -17,7 +17,7 @@ use super::fresh;
 use super::trigger::tell_trigger;
 use crate::args::{DatabaseArgs, WorkArgs};
 use crate::commands::context::{Context, workers};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// The variables that say where a database is, beside `--db-url`.
 const PLACES: [&str; 6] =

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use super::checklist::{Checklist, bytes};
 use crate::args::DeliveryArgs;
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// What the flags say of the way to the receiver.
 pub(super) struct Destination<'a> {

@@ -5,7 +5,7 @@ use reshare_io::postgres::table::TableName;
 use reshare_io::preflight::{Probe, Server};
 
 use super::checklist::Checklist;
-use crate::exit::fresh_hint;
+use crate::hints::fresh_hint;
 
 /// Tells everything that would stop the load, as the load itself finds it, but for the rights:
 /// these are told with all the others.

@@ -7,7 +7,7 @@ use reshare_io::preflight::{Filesystem, Place};
 use reshare_io::session::{Session, SessionIds, SessionTrust};
 
 use super::checklist::{Checklist, bytes};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// Looks at the inbox as `receive` does when it begins.
 pub(super) fn check(

@@ -15,7 +15,8 @@ use crate::args::{
 };
 use crate::commands::context::Context;
 use crate::commands::receive::LimitArgs;
-use crate::exit::{Failure, Outcome};
+use crate::exit::Outcome;
+use crate::failure::Failure;
 use crate::run::block_on;
 
 #[derive(Debug, Args)]

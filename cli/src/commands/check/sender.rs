@@ -65,7 +65,11 @@ impl CheckSenderArgs {
         list.finish(output, &self.strict)
     }
 
-    fn check(&self, list: &mut Checklist, context: &Context) -> Result<(), crate::exit::Failure> {
+    fn check(
+        &self,
+        list: &mut Checklist,
+        context: &Context,
+    ) -> Result<(), crate::failure::Failure> {
         let session = &context.session;
         let SenderKeyArgs { expect_fingerprint, credentials, .. } = &self.keys;
         session::fingerprint(list, context, expect_fingerprint.as_deref());

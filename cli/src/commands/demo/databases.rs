@@ -6,7 +6,7 @@ use reshare_io::postgres::connect::Database;
 use secrecy::SecretString;
 
 use crate::commands::context::database;
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// Where the parties' tables lie.
 pub(super) struct Databases {

@@ -12,7 +12,7 @@ use reshare_io::exchange::{
 use reshare_io::package::{Package, PackageExpectations};
 
 use super::{Demo, Stages};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// As many as `reshare upload` sends at once.
 const PARTS_AT_ONCE: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");

@@ -14,7 +14,7 @@ use reshare_io::share_file::{Expected, Kind, ShareFile, ShareFileSpec, ShareFile
 
 use super::delivery::deliver;
 use super::{Demo, Stages};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// Rows that are generated at once.
 const ROWS_AT_ONCE: usize = 256;

@@ -15,7 +15,8 @@ use serde::Serialize;
 use self::databases::Databases;
 use self::parties::Parties;
 use crate::args::{ConnectionArgs, OutputArgs, WorkArgs};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
 

@@ -22,7 +22,7 @@ use reshare_io::session::{
 use time::{Duration, OffsetDateTime};
 
 use crate::commands::ledger::{create_ledger, ledgered};
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// Two senders and a receiver that have agreed on a session.
 pub(super) struct Parties {

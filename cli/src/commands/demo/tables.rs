@@ -16,7 +16,7 @@ use super::databases::Databases;
 use super::delivery::deliver;
 use super::{Demo, Stages};
 use crate::commands::context::table_of;
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// Seeds three parties, sends from two, rebuilds the third one's share into the target, and
 /// compares it with the third one's table.

@@ -20,7 +20,8 @@ use time::{Duration, OffsetDateTime};
 use super::super::context::{database, read_text};
 use super::show;
 use crate::args::{AuthorityArgs, OutputArgs};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Exit, Outcome};
+use crate::failure::Failure;
 use crate::run::run;
 
 #[derive(Debug, Args)]

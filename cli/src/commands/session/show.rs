@@ -8,7 +8,7 @@ use reshare_io::timestamp::Timestamp;
 use serde::Serialize;
 
 use crate::args::OutputArgs;
-use crate::exit::Failure;
+use crate::failure::Failure;
 use crate::report;
 
 /// A session in words.

@@ -7,8 +7,8 @@ use reshare_io::exchange::InboxError;
 use reshare_io::share_file::ShareFileDefect;
 
 /// What a sender does about a request that the receiver refuses.
-pub(crate) fn refusal_hint(reason: &str) -> &'static str {
-    match reason {
+pub(crate) fn refusal_hint(reason: &str) -> Option<&'static str> {
+    Some(match reason {
         "part-missing" | "other-part" => {
             "another run delivered at the same time: run the same command again, alone"
         }
@@ -25,13 +25,13 @@ pub(crate) fn refusal_hint(reason: &str) -> &'static str {
              room; then run the same command again: what was delivered stays"
         }
         "closed" => "what was delivered first stands: use a new session",
-        _ => "",
-    }
+        _ => return None,
+    })
 }
 
 /// What to do about an inbox.
-pub(crate) fn inbox_hint(error: &InboxError) -> &'static str {
-    match error {
+pub(crate) fn inbox_hint(error: &InboxError) -> Option<&'static str> {
+    Some(match error {
         InboxError::InUse { .. } => {
             "end the other `reshare receive` first, or give each its own --inbox"
         }
@@ -46,8 +46,8 @@ pub(crate) fn inbox_hint(error: &InboxError) -> &'static str {
              was delivered stays"
         }
         InboxError::NoAuthority(_) => "give the authority's certificate with --ca-file",
-        _ => "",
-    }
+        _ => return None,
+    })
 }
 
 /// What to do about two packages that do not fit each other.
@@ -107,7 +107,7 @@ mod tests {
     use reshare_io::share_file::ShareFileError;
 
     use super::*;
-    use crate::exit::Failure;
+    use crate::failure::Failure;
 
     fn path() -> PathBuf {
         "/somewhere".into()

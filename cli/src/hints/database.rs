@@ -1,0 +1,114 @@
+//! What to do about what a database says, or what its tables are.
+
+use reshare_io::pipeline::error::PipelineError;
+use reshare_io::postgres::compare::CompareError;
+use reshare_io::postgres::connect::ConnectError;
+use reshare_io::postgres::export::ExportError;
+use reshare_io::postgres::fresh::NotFresh;
+use reshare_io::postgres::load_error::LoadError;
+use reshare_io::postgres::schema::SchemaError;
+
+/// What to do about a database, its server or a table.
+pub(super) fn database_hint(error: &PipelineError) -> Option<&'static str> {
+    match error {
+        PipelineError::Load(error) => load_hint(error),
+        PipelineError::Export(error) | PipelineError::Compare(CompareError::Export(error)) => {
+            export_hint(error)
+        }
+        _ => None,
+    }
+}
+
+fn export_hint(error: &ExportError) -> Option<&'static str> {
+    Some(match error {
+        ExportError::Schema(error) => return schema_hint(error),
+        ExportError::Database { source, .. }
+        | ExportError::Connect(ConnectError::Unreachable { source, .. })
+            if source.is_connection_lost() =>
+        {
+            CONNECTION_LOST
+        }
+        ExportError::Database { source, .. } if source.code() == Some(INSUFFICIENT_PRIVILEGE) => {
+            "the role needs USAGE on the schema and SELECT on the table"
+        }
+        ExportError::Connect(_) => NO_CONNECTION,
+        _ => return None,
+    })
+}
+
+fn load_hint(error: &LoadError) -> Option<&'static str> {
+    Some(match error {
+        LoadError::Schema(error) => return schema_hint(error),
+        LoadError::NotFresh { defect, .. } => return fresh_hint(defect),
+        LoadError::LoadedRowsGone { .. } => {
+            "rows were deleted after they were loaded: to have all loaded again, delete this \
+             session's rows from the table reshare_progress beside it, and give --on-conflict \
+             replace"
+        }
+        LoadError::TurnLost { .. } => {
+            "somebody ended it, or the server failed over; a pooler in front of the server must keep \
+             sessions (pool_mode = session). Run the same command again: what was finished is kept"
+        }
+        LoadError::OtherSource { .. } => {
+            "a session loads one delivery: go on with what it began with. Rows that this lacks come \
+             with a session of their own (`session new --ids-from`); --fresh-table --yes-truncate \
+             begins anew with an empty table"
+        }
+        LoadError::OlderDelivered { .. } => {
+            "--allow-older replaces newer rows, too; nothing of this range was written"
+        }
+        LoadError::Database { source, .. }
+        | LoadError::Connect(ConnectError::Unreachable { source, .. })
+            if source.is_connection_lost() =>
+        {
+            CONNECTION_LOST
+        }
+        LoadError::Database { source, .. } if source.is_disk_full() => {
+            "make room on the server's disk, and run the same command again: what was finished is kept"
+        }
+        LoadError::Database { source, .. } if source.code() == Some(INSUFFICIENT_PRIVILEGE) => {
+            "the role needs USAGE and CREATE on the schema (for the table reshare_progress), and \
+             SELECT and INSERT on both tables; --on-conflict replace needs UPDATE and DELETE, too"
+        }
+        LoadError::Database { source, .. } if source.code() == Some(READ_ONLY_TRANSACTION) => {
+            "this is a standby, or default_transaction_read_only is set for the role or the server"
+        }
+        LoadError::Connect(_) => NO_CONNECTION,
+        _ => return None,
+    })
+}
+
+const CONNECTION_LOST: &str =
+    "run the same command again when the server is back: what was finished is kept";
+const NO_CONNECTION: &str =
+    "check --db-url, DATABASE_URL or the PG* variables, and whether the server runs";
+
+/// SQLSTATEs that have a hint of their own.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+const READ_ONLY_TRANSACTION: &str = "25006";
+
+/// What to do about a table that cannot be loaded as a fresh one.
+pub(crate) fn fresh_hint(defect: &NotFresh) -> Option<&'static str> {
+    Some(match defect {
+        NotFresh::NotEmpty => {
+            "--yes-truncate removes all its rows first, whoever wrote them; without --fresh-table a \
+             load adds to them, or goes on with what this session has loaded"
+        }
+        NotFresh::NoRight => "grant TRUNCATE on the table to the role, or leave --fresh-table out",
+        NotFresh::InUse { .. } => "run it again when nobody reads or writes the table",
+        NotFresh::RolledBack => return None,
+        _ => "leave --fresh-table out: nothing was changed",
+    })
+}
+
+fn schema_hint(error: &SchemaError) -> Option<&'static str> {
+    Some(match error {
+        SchemaError::NoSuchTable { .. } => {
+            "check --db-url and --db-schema; the receiver's table must be there, empty or not"
+        }
+        SchemaError::EpochNotAgreed { .. } => {
+            "make the session with --agree-column version_id --agree-column rerand_epoch"
+        }
+        _ => return None,
+    })
+}

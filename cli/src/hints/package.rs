@@ -1,0 +1,57 @@
+//! What to do about packages, their manifests and their parts.
+
+use reshare_io::package::{ManifestError, PackageError, PartDefect};
+
+/// What to do about a package that cannot be read or made.
+pub(super) fn package_hint(error: &PackageError) -> Option<&'static str> {
+    Some(match error {
+        PackageError::AlreadyClosed { .. } => {
+            "rows were sent anew since it was closed: name another directory"
+        }
+        PackageError::ExtraFile { .. } => {
+            "nothing but a package's own files may lie in its directory"
+        }
+        PackageError::NotClosed { .. } => {
+            "the sender has not finished, or not everything was copied: manifest.json comes last"
+        }
+        PackageError::UnfinishedFile { .. } => "the copy was interrupted: copy the package anew",
+        PackageError::Manifest { source, .. } => {
+            return manifest_hint(source);
+        }
+        PackageError::MissingPart { .. } => "not everything was copied: copy the package anew",
+        PackageError::PartSize { .. } => CHANGED_PART,
+        PackageError::Io { .. } | PackageError::NotADirectory { .. } => {
+            "check the path of the package's directory, that this user may read and write there, \
+             and the disk; or name another directory"
+        }
+        PackageError::Part(part) => return part_hint(&part.defect),
+        _ => return None,
+    })
+}
+
+const CHANGED_PART: &str =
+    "it was changed since the package was made: copy it anew, or have it made anew";
+
+pub(super) fn part_hint(defect: &PartDefect) -> Option<&'static str> {
+    Some(match defect {
+        PartDefect::SealedSize { .. } | PartDefect::SealedDigest { .. } => CHANGED_PART,
+        PartDefect::OtherRecipient => {
+            "give the identity whose recipient `session show` prints, of this package's session"
+        }
+        _ => return None,
+    })
+}
+
+fn manifest_hint(error: &ManifestError) -> Option<&'static str> {
+    Some(match error {
+        ManifestError::OtherSessionId { .. } | ManifestError::OtherSession { .. } => {
+            "it is a package of another session, or was made with another session file: compare \
+             `reshare session show` at all parties"
+        }
+        ManifestError::Signature { .. } | ManifestError::NotSigned => {
+            "nothing shows that the sender made this package: do not use it, ask the sender"
+        }
+        ManifestError::SignedInFuture { .. } => "compare both machines' clocks",
+        _ => return None,
+    })
+}
