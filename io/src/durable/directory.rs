@@ -1,0 +1,110 @@
+//! Directories and the names in them.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use super::faults::{Call, meet};
+
+/// Creates a directory of mode 0700 and what is missing above it, durable on return.
+///
+/// An existing directory is left as it is.
+///
+/// # Errors
+/// What the file system says.
+pub fn create_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = directory_of(path);
+    if parent != path {
+        create_directory(parent)?;
+    }
+    match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        other => other?,
+    }
+    sync_directory(parent)
+}
+
+/// Removes a file and makes that durable.
+///
+/// # Errors
+/// What the file system says.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    meet(Call::Remove, path)?;
+    fs::remove_file(path)?;
+    sync_directory(directory_of(path))
+}
+
+/// Removes files of one directory and makes that durable, all of them with one fsync.
+///
+/// # Errors
+/// What the file system says; some may be removed then.
+pub fn remove_files(directory: &Path, names: impl IntoIterator<Item = String>) -> io::Result<()> {
+    for name in names {
+        let path = directory.join(name);
+        meet(Call::Remove, &path)?;
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    sync_directory(directory)
+}
+
+/// Removes an empty directory and makes that durable.
+///
+/// # Errors
+/// What the file system says, such as that it is not empty.
+pub fn remove_directory(path: &Path) -> io::Result<()> {
+    meet(Call::Remove, path)?;
+    fs::remove_dir(path)?;
+    sync_directory(directory_of(path))
+}
+
+/// Makes the names of a directory durable.
+///
+/// # Errors
+/// What the file system says: nobody knows then which of its names are on the disk.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    meet(Call::SyncDirectory, directory)?;
+    File::open(directory)?.sync_all()
+}
+
+/// The directory a path lies in, `.` for a bare name.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
+/// Bytes that this user may still write to the disk that a file or directory lies on.
+///
+/// # Errors
+/// What the file system says.
+pub fn free_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+const DIRECTORY_MODE: u32 = 0o700;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn directories_are_private_and_an_existing_one_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let deep = directory.path().join("a/b");
+        create_directory(&deep).unwrap();
+        create_directory(&deep).unwrap();
+        assert_eq!(fs::metadata(&deep).unwrap().mode() & 0o777, 0o700);
+    }
+}

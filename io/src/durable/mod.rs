@@ -1,0 +1,21 @@
+//! Files that appear whole or not at all.
+//!
+//! Every write, fsync, rename and directory fsync of what must survive a crash happens in
+//! this module: a final name never shows half a file, and what [`DurableFile::commit`] has
+//! returned for is on the disk, its name included.
+
+mod directory;
+#[doc(hidden)]
+pub mod faults;
+mod file;
+mod leftovers;
+mod log;
+mod open;
+
+pub use directory::{
+    create_directory, free_bytes, remove_directory, remove_file, remove_files, sync_directory,
+};
+pub use file::{DurableFile, SyncedFile, write_whole};
+pub use leftovers::{is_temporary, remove_leftovers, remove_leftovers_of};
+pub use log::DurableLog;
+pub use open::{lock_soon, open_regular};
