@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use world::{Run, World};
 
 /// How long anything may take that must come in the end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs a program that must end by itself, although nobody writes to a pipe that it may open.
 #[track_caller]

@@ -168,7 +168,7 @@ impl World {
 
     pub(crate) fn target(&self, index: u8, address: SocketAddr) -> DeliveryTarget {
         let options = ClientOptions {
-            give_up_after: Duration::from_secs(30),
+            give_up_after: Duration::from_secs(120),
             timeout: Duration::from_secs(10),
             ..ClientOptions::default()
         };
