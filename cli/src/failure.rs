@@ -1,6 +1,7 @@
 //! Why a command failed, and how that is told: the chain of causes and what to do next.
 
 use std::error::Error;
+use std::io;
 
 use reshare_io::exchange::{ClientError, IdentityError, InboxError, ServerError};
 use reshare_io::pipeline::error::PipelineError;
@@ -30,6 +31,29 @@ impl Failure {
     /// A refusal: the input is not what it must be.
     pub(crate) fn refused(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { exit: Exit::Refused, error: error.into(), hint: None }
+    }
+
+    /// Of a file that `flag` names: a failure where it cannot be read, a refusal where it is not
+    /// what it must be.
+    pub(crate) fn of_file(error: impl Into<Box<dyn Error + Send + Sync>>, flag: &str) -> Self {
+        let failure = Self::refused(error);
+        if !failure.is_unreadable() {
+            return failure;
+        }
+        let hint = format!("check {flag}, and that this user may read the file");
+        Self { exit: Exit::Failed, ..failure }.hint(hint)
+    }
+
+    /// Whether the file system is the cause.
+    fn is_unreadable(&self) -> bool {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(self.error.as_ref());
+        while let Some(error) = cause {
+            if error.is::<io::Error>() {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
     }
 
     /// A command line that makes no sense.
@@ -127,8 +151,8 @@ impl From<ClientError> for Failure {
 impl From<IdentityError> for Failure {
     fn from(error: IdentityError) -> Self {
         let hint = identity_hint(&error);
-        let failure = Self::refused(error);
-        failure.hint_if(hint)
+        let flags = "--certificate, --certificate-key and --ca-file";
+        Self::of_file(error, flags).hint_if(hint)
     }
 }
 

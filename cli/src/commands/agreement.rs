@@ -55,8 +55,7 @@ impl AgreementKeyArgs {
 fn key_failure(error: AgreementKeyError) -> Failure {
     match error {
         AgreementKeyError::Kms(error) => kms::failure(error),
-        error if error.is_refusal() => Failure::refused(error),
-        error => Failure::failed(error),
+        error => Failure::of_file(error, "--agreement-key"),
     }
 }
 

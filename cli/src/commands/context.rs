@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
 use reshare_io::input_file::read_input;
-use reshare_io::keys::{Identity, IdentityError, PrivateFileError, load_identity};
+use reshare_io::keys::{Identity, load_identity};
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::packages::Packages;
 use reshare_io::pipeline::rows_wanted::RowIds;
@@ -170,11 +170,8 @@ impl Context {
     }
 }
 
-fn open_identity(path: &Path) -> Result<Identity, Failure> {
-    load_identity(path).map_err(|error| match &error {
-        IdentityError::File(PrivateFileError::Read { .. }) => Failure::failed(error),
-        _ => Failure::refused(error),
-    })
+pub(super) fn open_identity(path: &Path) -> Result<Identity, Failure> {
+    load_identity(path).map_err(|error| Failure::of_file(error, "--identity"))
 }
 
 /// How many of everything work at the same time.
@@ -239,9 +236,12 @@ pub(crate) fn database(url: Option<&str>) -> Result<Database, Failure> {
 /// The largest text file that a flag names: a public key takes a few hundred bytes.
 const MAX_TEXT_BYTES: u64 = 64 << 10;
 
-/// Reads a small text file that the user named.
-pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
-    let failed = |why| Failure::failed(format!("cannot read {}: {why}", path.display()));
+/// Reads a small text file that a flag names.
+pub(crate) fn read_text(path: &Path, flag: &str) -> Result<String, Failure> {
+    let failed = |why| {
+        let failure = Failure::failed(format!("cannot read {}: {why}", path.display()));
+        failure.hint(format!("check {flag}, and that this user may read the file"))
+    };
     let bytes = read_input(path, MAX_TEXT_BYTES).map_err(|error| failed(error.to_string()))?;
     if bytes.len() as u64 > MAX_TEXT_BYTES {
         return Err(failed(format!("it has more than {MAX_TEXT_BYTES} bytes")));

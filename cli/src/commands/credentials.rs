@@ -31,7 +31,7 @@ pub(super) fn trust(
         }
         (Some(_), Some(path)) => {
             let trust = SessionTrust::load(session, path).map_err(|error| {
-                Failure::refused(error)
+                Failure::of_file(error, "--ca-file")
                     .hint("give the certificate of the authority that the session was made with")
             })?;
             Ok(Some(trust))
@@ -48,7 +48,7 @@ pub(super) fn certificate(args: &CertificateArgs) -> Result<PartyCertificate, Fa
     };
     PartyCertificate::load(certificate, key).map_err(|error| {
         let hint = certificate_hint(&error);
-        Failure::refused(error).hint(hint)
+        Failure::of_file(error, "--certificate and --certificate-key").hint(hint)
     })
 }
 
@@ -75,7 +75,7 @@ pub(super) fn approvals(
 ) -> Result<Approvals, Failure> {
     let approvals = Approvals::load(session, trust, sender, files, OffsetDateTime::now_utc());
     approvals.map_err(|error| {
-        Failure::refused(error).hint(
+        Failure::of_file(error, "--approval").hint(
             "the receiver and the other sender run `reshare session approve` on the session file \
              they agreed to; give what it writes with --approval FILE",
         )

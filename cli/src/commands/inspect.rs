@@ -83,7 +83,8 @@ fn sealed(path: &Path) -> Result<Value, Failure> {
 }
 
 fn cannot_read(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::failed(format!("cannot read {}: {error}", path.display()))
+    let failure = Failure::failed(format!("cannot read {}: {error}", path.display()));
+    failure.hint("check the path, and that this user may read the file")
 }
 
 fn share_file(path: &Path) -> Result<Value, Failure> {

@@ -52,7 +52,8 @@ impl KeygenArgs {
                 print_public(output, "recipient", &recipient.to_string())
             }
             Kind::Public { key } => {
-                let key = AgreementKey::load(key).map_err(Failure::refused)?;
+                let key =
+                    AgreementKey::load(key).map_err(|error| Failure::of_file(error, "the path"))?;
                 print_public(output, "public_key", key.public_key().to_pem().trim_end())
             }
         }

@@ -50,7 +50,7 @@ impl OwnKeyArgs {
         if self.own_public_key.starts_with("age1") {
             return Ok(self.own_public_key.clone());
         }
-        read_text(&PathBuf::from(&self.own_public_key))
+        read_text(&PathBuf::from(&self.own_public_key), "--own-public-key")
     }
 
     fn agreement_key(&self, text: &str) -> Result<AgreementPublicKey, Failure> {

@@ -95,7 +95,8 @@ impl PkiArgs {
             }
             Action::Issue { ca, name, out, valid_days, key } => {
                 let name: CertificateName = name.parse().map_err(Failure::usage)?;
-                let authority = CertificateAuthority::load(ca).map_err(Failure::refused)?;
+                let authority = CertificateAuthority::load(ca)
+                    .map_err(|error| Failure::of_file(error, "--ca"))?;
                 let issued = authority
                     .issue(out, &name, key.kind(), days(valid_days), now)
                     .map_err(not_made)?;

@@ -9,7 +9,6 @@ use clap::{Arg, Args};
 use reshare_io::exchange::{
     ClosedPackage, Endpoint, HealthEndpoint, Inbox, Limits, Monitor, Shutdown, Stage, TlsIdentity,
 };
-use reshare_io::keys::load_identity;
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::packages::Packages;
 use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
@@ -20,7 +19,7 @@ use reshare_io::postgres::load_error::LoadError;
 use reshare_io::progress::Progress;
 use reshare_io::session::{Session, SessionTrust};
 
-use super::context::{Context, workers};
+use super::context::{Context, open_identity, workers};
 use super::rebuild::print_report;
 use crate::args::{
     ConflictArgs, DatabaseArgs, FreshArgs, MAX_SECONDS, OutputArgs, ReportArgs, SessionArgs,
@@ -347,7 +346,7 @@ impl Rebuild {
         inbox: &Inbox,
         progress: &Arc<Progress>,
     ) -> Result<RebuildReport, Failure> {
-        let identity = load_identity(&self.identity).map_err(Failure::refused)?;
+        let identity = open_identity(&self.identity)?;
         let (session, trust) = (&context.session, Some(&self.trust));
         let packages = Packages::open_signed(session, trust, inbox.packages(), identity)?;
         let packages = Arc::new(context.listed(packages)?);

@@ -9,59 +9,45 @@ use crate::{ends, make_pipe, send};
 /// What a command says of a file flag that names no file.
 const NO_FILE: &str = "regular file";
 
+/// Commands that are given one odd file, each with the flag that names it.
+fn commands_with(world: &World, odd: &str) -> Vec<(&'static str, Vec<String>)> {
+    let key = format!("file:{odd}");
+    let sender = |flag: &'static str| {
+        let mut flags = world.sender(0);
+        flags.set(flag, if flag == "--agreement-key" { &key } else { odd });
+        (flag, flags.command("send").iter().map(|word| (*word).to_owned()).collect())
+    };
+    let flags = ["--session", "--agreement-key", "--approval", "--ca-file", "--certificate"];
+    let mut commands: Vec<_> = flags.into_iter().chain(["--certificate-key"]).map(sender).collect();
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let mut rebuild = world.receiver();
+    rebuild.remove("--listen").remove("--health-listen").remove("--inbox");
+    rebuild.remove("--keep-free-bytes").set("--identity", odd);
+    rebuild.add("--package", Some("package-0")).add("--package", Some("package-1"));
+    commands.push(("--identity", words(&rebuild.command("rebuild"))));
+    let session = ["--session", "session.toml", "--db-url"];
+    let verify = [&["verify"], &session[..], &[&world.databases[0], "--file", odd]].concat();
+    let load = [&["load"], &session[..], &[&world.databases[2], "--in", odd]].concat();
+    let sender_key = format!("0={odd}");
+    let new = ["session", "new", "--out", "n.toml", "--session-id", "n", "--environment", "dev"];
+    let new = [&new[..], &["--receiver", "2=age1", "--sender", &sender_key]].concat();
+    commands.extend([
+        ("path", words(&["inspect", odd])),
+        ("path", words(&verify)),
+        ("path", words(&load)),
+        ("--session", words(&["session", "show", "--session", odd])),
+        ("--sender", words(&new)),
+    ]);
+    commands
+}
+
 #[test]
 fn no_command_waits_for_a_pipe_or_reads_a_device_in_the_place_of_a_file() {
     let world = World::new();
     make_pipe(&world.path("pipe"));
     send(&world);
-    let sender = world.sender(0);
-    let receiver = world.receiver();
     for odd in ["pipe", "/dev/zero", "/dev/tty"] {
-        let key = format!("file:{odd}");
-        let sender_key = format!("0={odd}");
-        let new = ["session", "new", "--out", "n.toml", "--session-id", "n", "--environment"];
-        let new = [&new[..], &["dev", "--receiver", "2=age1", "--sender", &sender_key]].concat();
-        let with = |flag: &str, value: &str| {
-            let mut flags = sender.clone();
-            flags.set(flag, value);
-            flags.command("send").iter().map(|word| (*word).to_owned()).collect::<Vec<_>>()
-        };
-        let mut commands = vec![
-            with("--session", odd),
-            with("--agreement-key", &key),
-            with("--approval", odd),
-            with("--ca-file", odd),
-            with("--certificate", odd),
-            with("--certificate-key", odd),
-        ];
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        commands.push(words(&["inspect", odd]));
-        commands.push(words(&["session", "show", "--session", odd]));
-        commands.push(words(&[
-            "verify",
-            "--session",
-            "session.toml",
-            "--file",
-            odd,
-            "--db-url",
-            &world.databases[0],
-        ]));
-        commands.push(words(&[
-            "load",
-            "--session",
-            "session.toml",
-            "--in",
-            odd,
-            "--db-url",
-            &world.databases[2],
-        ]));
-        commands.push(words(&new));
-        let mut rebuild = receiver.clone();
-        rebuild.remove("--listen").remove("--health-listen").remove("--inbox");
-        rebuild.remove("--keep-free-bytes").set("--identity", odd);
-        rebuild.add("--package", Some("package-0")).add("--package", Some("package-1"));
-        commands.push(words(&rebuild.command("rebuild")));
-        for command in commands {
+        for (_, command) in commands_with(&world, odd) {
             let words: Vec<&str> = command.iter().map(String::as_str).collect();
             let run = ends(&mut world.program("0", &words));
             assert!([1, 2, 4].contains(&run.code), "{command:?}: {}", run.stderr);
@@ -69,6 +55,20 @@ fn no_command_waits_for_a_pipe_or_reads_a_device_in_the_place_of_a_file() {
             let says = run.stderr.contains(NO_FILE) || odd == "/dev/tty";
             assert!(says, "{command:?}: {}", run.stderr);
         }
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_no_refusal_and_is_asked_for_by_its_flag() {
+    let world = World::new();
+    send(&world);
+    for (flag, command) in commands_with(&world, "nowhere") {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        let run = ends(&mut world.program("0", &words));
+        assert_eq!(run.code, 1, "{command:?}: {}", run.stderr);
+        assert!(run.stderr.contains("nowhere"), "{command:?}: {}", run.stderr);
+        let hint = run.stderr.lines().find(|line| line.starts_with("hint: "));
+        assert!(hint.is_some_and(|hint| hint.contains(flag)), "{command:?}: {}", run.stderr);
     }
 }
 

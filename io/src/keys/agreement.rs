@@ -168,15 +168,3 @@ pub enum AgreementKeyError {
     #[error("the cryptographic library refused a key operation")]
     Library,
 }
-
-impl AgreementKeyError {
-    /// Whether the key is at fault: running again with the same does not help.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
-        match self {
-            Self::File(PrivateFileError::Read { .. }) => false,
-            Self::Kms(error) => error.is_refusal(),
-            _ => true,
-        }
-    }
-}

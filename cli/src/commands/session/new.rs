@@ -163,7 +163,8 @@ impl NewArgs {
             let error = "--ca-file is given, but no --certificate-name";
             return Err(Failure::usage(error).hint("name the certificates of all three parties"));
         }
-        let anchor = TrustAnchor::load(path, None).map_err(Failure::refused)?;
+        let anchor =
+            TrustAnchor::load(path, None).map_err(|error| Failure::of_file(error, "--ca-file"))?;
         Ok(Some(*anchor.sha256()))
     }
 
@@ -178,7 +179,7 @@ impl NewArgs {
     fn senders(&self, names: &mut Vec<(PartyId, CertificateName)>) -> Result<[Sender; 2], Failure> {
         let mut sender = |text: &String| {
             let (party, file) = split_party(text)?;
-            let pem = read_text(file.as_ref())?;
+            let pem = read_text(file.as_ref(), "--sender")?;
             let agreement_key = AgreementPublicKey::from_pem(&pem).map_err(|error| {
                 Failure::refused(error)
                     .hint(format!("{file} must be what `reshare keygen public` prints"))
