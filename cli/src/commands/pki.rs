@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use reshare_io::keys::certificate::CertificateName;
 use reshare_io::keys::pki::{
     CA_CERTIFICATE_NAME, CA_KEY_NAME, CertificateAuthority, KeyKind, PkiError,
 };
-use reshare_io::session::CertificateName;
 use time::{Duration, OffsetDateTime};
 
 use crate::args::OutputArgs;

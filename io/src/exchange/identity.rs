@@ -9,8 +9,9 @@ use time::OffsetDateTime;
 
 use super::names::{PartyNames, names_of};
 use super::peer::server_config;
+use crate::keys::certificate::CertificateName;
 use crate::keys::certificate::{self, CertificateError, PartyCertificate, Purpose, TrustAnchor};
-use crate::session::{CertificateName, Session, SessionTrust, TrustError};
+use crate::session::{Session, SessionTrust, TrustError};
 
 /// Where a party's TLS files lie.
 #[derive(Debug, Clone)]

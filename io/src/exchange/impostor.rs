@@ -7,7 +7,7 @@ use rustls::{CertificateError, OtherError};
 
 use super::names::names_of;
 use super::shown::Shown;
-use crate::session::CertificateName;
+use crate::keys::certificate::CertificateName;
 
 /// A certificate of the session's authority that is another party's.
 #[derive(Debug, thiserror::Error)]

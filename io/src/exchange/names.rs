@@ -3,8 +3,9 @@
 use reshare_engine::party::PartyId;
 use rustls::pki_types::CertificateDer;
 
+use crate::keys::certificate::CertificateName;
 use crate::keys::certificate::{matches_name, names_in};
-use crate::session::{CertificateName, Session};
+use crate::session::Session;
 
 /// The certificate names of a session that has them.
 #[derive(Debug, Clone)]

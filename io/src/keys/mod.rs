@@ -8,6 +8,7 @@ pub mod pki;
 
 mod agreement;
 mod kms;
+mod name_error;
 mod pem;
 mod permissions;
 mod public_key;
@@ -18,6 +19,7 @@ pub use age::x25519::Identity;
 
 pub use agreement::{AgreementKey, AgreementKeyError};
 pub use kms::{KmsAction, KmsError, KmsKey, KmsKeyId, KmsKeyIdError};
+pub use name_error::NameError;
 pub use pem::PemError;
 pub use permissions::{PrivateFileError, read_private, write_private};
 pub use public_key::{AgreementPublicKey, PublicKeyError};

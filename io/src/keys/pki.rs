@@ -11,10 +11,10 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
+use super::certificate::CertificateName;
 use super::certificate::{CertificateChain, CertificateError, Purpose, TrustAnchor, verify};
 use super::permissions::{PrivateFileError, read_private, write_private};
 use crate::durable;
-use crate::session::CertificateName;
 
 /// The authority's certificate in its directory.
 pub const CA_CERTIFICATE_NAME: &str = "ca.pem";

@@ -7,7 +7,8 @@ use reshare_engine::layout::LayoutError;
 use reshare_engine::party::{PartyId, PartyOutOfRange};
 use time::OffsetDateTime;
 
-use super::names::{CertificateName, NameError};
+use crate::keys::NameError;
+use crate::keys::certificate::CertificateName;
 use crate::keys::{PublicKeyError, RecipientError};
 use crate::timestamp::Timestamp;
 

@@ -8,8 +8,9 @@ use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use time::OffsetDateTime;
 
-use super::names::{CertificateName, Environment, SessionId};
+use super::names::{Environment, SessionId};
 use crate::keys::AgreementPublicKey;
+use crate::keys::certificate::CertificateName;
 
 /// The facts of a session to be made: all but its nonce.
 #[derive(Debug, Clone, PartialEq, Eq)]

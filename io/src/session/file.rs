@@ -10,8 +10,9 @@ use time::{Date, Month, OffsetDateTime, Time};
 use toml::value::{Datetime, Offset};
 
 use super::fingerprint::kind_name;
-use super::{CertificateName, NewSession, Receiver, Sender, Session, SessionError, SessionIds};
+use super::{NewSession, Receiver, Sender, Session, SessionError, SessionIds};
 use crate::input_file::read_input;
+use crate::keys::certificate::CertificateName;
 use crate::keys::{self, AgreementPublicKey};
 
 impl Session {

@@ -33,7 +33,7 @@ pub use error::SessionError;
 pub use facts::{NewSession, Receiver, Sender, SessionIds};
 pub use fingerprint::{FingerprintError, parse_fingerprint};
 pub use id_list::{IdList, IdListError};
-pub use names::{CertificateName, Environment, NameError, SessionId};
+pub use names::{Environment, SessionId};
 pub use trust::{SessionTrust, TrustError};
 
 /// One agreed resharing run: immutable, checked, with its fingerprint.

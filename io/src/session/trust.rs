@@ -6,7 +6,8 @@ use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
 use time::OffsetDateTime;
 
-use super::{CertificateName, Session};
+use super::Session;
+use crate::keys::certificate::CertificateName;
 use crate::keys::certificate::{
     self, CertificateChain, CertificateError, Purpose, SignatureContext, TrustAnchor, names_in,
 };

@@ -4,11 +4,11 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
 use reshare_io::keys::PrivateFileError;
+use reshare_io::keys::certificate::CertificateName;
 use reshare_io::keys::certificate::{
     CertificateError as E, PartyCertificate, Purpose, SignatureContext, TrustAnchor, verify,
     verify_signature,
 };
-use reshare_io::session::CertificateName;
 use time::Duration;
 
 use crate::openssl::{KEYS, OpensslCa, SIGNS, openssl};

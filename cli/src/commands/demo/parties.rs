@@ -8,6 +8,7 @@ use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use reshare_io::durable;
 use reshare_io::exchange::{Inbox, TlsFiles, TlsIdentity};
+use reshare_io::keys::certificate::CertificateName;
 use reshare_io::keys::certificate::PartyCertificate;
 use reshare_io::keys::pki::{
     CA_CERTIFICATE_NAME, CERTIFICATE_KEY_NAME, CERTIFICATE_NAME, CertificateAuthority, KeyKind,
@@ -16,8 +17,7 @@ use reshare_io::keys::{AgreementKey, generate_identity, load_identity};
 use reshare_io::pipeline::packages::Packages;
 use reshare_io::pipeline::sender::{LedgeredSender, SenderCredentials, SenderKeys};
 use reshare_io::session::{
-    Approval, Approvals, CertificateName, NewSession, Receiver, Sender, Session, SessionIds,
-    SessionTrust,
+    Approval, Approvals, NewSession, Receiver, Sender, Session, SessionIds, SessionTrust,
 };
 use time::{Duration, OffsetDateTime};
 

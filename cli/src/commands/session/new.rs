@@ -7,13 +7,12 @@ use clap::Args;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_io::durable;
+use reshare_io::keys::certificate::CertificateName;
 use reshare_io::keys::certificate::TrustAnchor;
 use reshare_io::keys::{AgreementPublicKey, parse_recipient};
 use reshare_io::postgres::schema::has_rerand_epoch;
 use reshare_io::postgres::table::{RERAND_EPOCH, TableName};
-use reshare_io::session::{
-    CertificateName, IdList, NewSession, Receiver, Sender, Session, SessionIds,
-};
+use reshare_io::session::{IdList, NewSession, Receiver, Sender, Session, SessionIds};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 

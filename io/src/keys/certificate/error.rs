@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use time::OffsetDateTime;
 
+use super::name::CertificateName;
 use crate::keys::{PemError, PrivateFileError};
-use crate::session::CertificateName;
 use crate::timestamp::Timestamp;
 
 /// Why a certificate, its key or a signature is not accepted. Never holds any of a key.

@@ -6,7 +6,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 use super::CertificateError;
-use crate::session::CertificateName;
+use super::name::CertificateName;
 
 /// The URI and DNS names among a certificate's alternative names, as they stand there.
 ///

@@ -10,6 +10,7 @@ mod chain;
 mod document;
 mod error;
 mod extensions;
+mod name;
 mod party;
 mod verify;
 
@@ -18,5 +19,6 @@ pub use chain::CertificateChain;
 pub(crate) use document::SignedDocument;
 pub use error::CertificateError;
 pub use extensions::{matches_name, names_in, not_after};
+pub use name::CertificateName;
 pub use party::PartyCertificate;
 pub use verify::{Purpose, SignatureContext, verify, verify_signature};

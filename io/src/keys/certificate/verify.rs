@@ -8,8 +8,8 @@ use webpki::aws_lc_rs as algorithms;
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage, VerifiedPath};
 
 use super::extensions::may_sign;
+use super::name::CertificateName;
 use super::{CertificateChain, CertificateError, TrustAnchor, matches_name};
-use crate::session::CertificateName;
 
 /// What a certificate is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
