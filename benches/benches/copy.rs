@@ -6,9 +6,9 @@ use std::sync::Arc;
 use criterion::{Criterion, criterion_group, criterion_main};
 use reshare_benches::stage::{ROWS_PER_PART, rows_or_few};
 use reshare_benches::{iris_share, short_group};
-use reshare_engine::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::Rows;
+use reshare_io::ids::IdRange;
 use reshare_io::postgres::copy::{Decoder, Encoder, MESSAGE_BYTES};
 use reshare_io::postgres::table::{AgreeType, IntegerWidth, Table, TableName, TableSpec};
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use reshare_engine::blind::Blinder;
-use reshare_engine::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
+use reshare_io::ids::IdRange;
 use reshare_io::share_file::{Kind, ShareFileSpec};
 use tempfile::TempDir;
 

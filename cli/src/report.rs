@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use reshare_io::durable;
 use reshare_io::exchange::UploadReport;
+use reshare_io::leftovers::Leftovers;
 use reshare_io::pipeline::deliver::DeliveryReport;
 use reshare_io::pipeline::sealer::PackReport;
 use reshare_io::pipeline::workers::Source;
-use reshare_io::postgres::progress_table::Leftovers;
 use reshare_io::session::Session;
 use serde::Serialize;
 

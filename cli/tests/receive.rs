@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
-use reshare_engine::ids::IdRange;
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
 use reshare_fixtures::iris_table::IrisTable;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
+use reshare_io::ids::IdRange;
 use reshare_io::keys::certificate::PartyCertificate;
 use reshare_io::package::{
     ManifestContent, PackageExpectations, PackageWriter, PartEntry, Timestamp,

@@ -10,7 +10,6 @@ compile_error!(
 pub mod blind;
 mod counters;
 pub mod fingerprint;
-pub mod ids;
 pub mod kernel;
 pub mod key_schedule;
 pub mod keystream;

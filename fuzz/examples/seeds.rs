@@ -8,9 +8,9 @@ use std::iter;
 use std::path::Path;
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
 use reshare_engine::row_batch::{AgreeValuesMut, RowBatch, RowsMut};
 use reshare_fuzz::sample;
+use reshare_io::ids::IdRange;
 use reshare_io::package::{ManifestContent, PartEntry, Timestamp, seal_part};
 use reshare_io::postgres::copy::Encoder;
 use reshare_io::postgres::table::{AgreeType, IntegerWidth, Table, TableName, TableSpec};

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use reshare_engine::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
+use reshare_io::ids::IdRange;
 use reshare_io::postgres::copy::{DecodeError, Decoder, Encoder};
 use reshare_io::postgres::table::{AgreeType, IntegerWidth, Table, TableName, TableSpec};
 

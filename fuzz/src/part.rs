@@ -4,8 +4,8 @@ use std::io::Write;
 use std::iter;
 use std::path::PathBuf;
 
-use reshare_engine::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
+use reshare_io::ids::IdRange;
 use reshare_io::package::{
     PartEntry, PartName, SealedPart, Timestamp, open_part, open_part_prefix,
 };

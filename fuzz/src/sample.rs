@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use age::x25519::Identity;
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
+use reshare_io::ids::IdRange;
 use reshare_io::package::PackageExpectations;
 
 /// The fingerprint of the session.

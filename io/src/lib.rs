@@ -5,9 +5,11 @@
 
 pub mod durable;
 pub mod exchange;
+pub mod ids;
 pub mod input_file;
 pub mod keys;
 pub mod ledger;
+pub mod leftovers;
 pub mod package;
 pub mod pipeline;
 pub mod postgres;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use proptest::prelude::*;
-use reshare_engine::ids::IdRange;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
+use reshare_io::ids::IdRange;
 use reshare_io::keys::{AgreementKey, AgreementPublicKey, parse_recipient};
 use reshare_io::package::{rows_per_part_at_most, sealed_bytes_at_most};
 use reshare_io::session::{

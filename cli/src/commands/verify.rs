@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use reshare_io::leftovers::Leftovers;
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::packages::Packages;
 use reshare_io::pipeline::verify::{
@@ -11,7 +12,6 @@ use reshare_io::pipeline::verify::{
 };
 use reshare_io::pipeline::workers::Source;
 use reshare_io::postgres::compare::Difference;
-use reshare_io::postgres::progress_table::Leftovers;
 use reshare_io::postgres::verified::{LoadMark, VERIFIED_TABLE, load_state, record_verified};
 use reshare_io::receipt::Compared;
 use reshare_io::session::Session;

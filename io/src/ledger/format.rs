@@ -2,9 +2,9 @@
 
 use std::mem::offset_of;
 
+use crate::ids::IdRange;
 use bytemuck::{Pod, Zeroable};
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use reshare_engine::party::PartyId;
 
 use super::LedgerDefect;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 
 use super::LedgerDefect;
 use super::format::{KIND_PART, KIND_TAGS, RawPart, TagRecord, range_of, read_at};

@@ -12,9 +12,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::ids::IdRange;
 use aws_lc_rs::rand;
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use reshare_engine::party::PartyId;
 use reshare_engine::row_key::{ContentTag, RowIdentity, content_digest};
 use reshare_engine::rows::Rows;

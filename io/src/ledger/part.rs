@@ -1,6 +1,6 @@
 //! What a ledger knows of a part.
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use time::OffsetDateTime;
 
 use super::format::RawPart;

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::ids::IdRange;
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use reshare_engine::party::{PartyId, PartyOutOfRange};
 
 use super::PartName;

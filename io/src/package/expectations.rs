@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::ids::IdRange;
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 

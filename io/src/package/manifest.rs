@@ -1,7 +1,7 @@
 //! The closed list of a package: `manifest.json`.
 
+use crate::ids::IdRange;
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use reshare_engine::party::PartyId;
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::party::PartyId;
 
 use super::manifest::{Document, DocumentPart};

@@ -4,8 +4,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::ids::IdRange;
 use age::x25519::Recipient;
-use reshare_engine::ids::IdRange;
 use reshare_engine::rows::Rows;
 
 use super::directory::{check_closed_list, io_error, is_of_signature, part_name};

@@ -1,6 +1,6 @@
 //! Finds delivered ids that are in the target already, before anything is written.
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 
 use super::error::PipelineError;
 use crate::postgres::load::{Loader, OnConflict};

@@ -1,6 +1,6 @@
 //! Where a sender's parts go: into a directory, or to the receiver.
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::rows::Rows;
 
 use super::directory_package::DirectoryPackage;

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
+use crate::ids::IdRange;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
-use reshare_engine::ids::IdRange;
 use reshare_engine::party::PartyId;
 use reshare_engine::rows::Rows;
 

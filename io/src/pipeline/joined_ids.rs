@@ -1,6 +1,6 @@
 //! Joins two packages without their shares, before anything is made of them.
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::merge::join;
 use reshare_engine::rows::Rows;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -15,9 +15,9 @@ use super::open_file::open_checked;
 use super::rows_digest::rows_digest;
 use super::workers::{Target, Workers};
 use super::writing::{Writer, Writing, begin_fresh};
+use crate::leftovers::Leftovers;
 use crate::postgres::load::{LoadOptions, Loader, OnConflict};
 use crate::postgres::load_source::LoadSource;
-use crate::postgres::progress_table::Leftovers;
 use crate::postgres::write::Written;
 use crate::progress::Progress;
 use crate::session::Session;

@@ -13,7 +13,7 @@ use super::packages::Packages;
 use super::pool::BatchPool;
 use super::sweep::{Sweep, parts_needed};
 use super::workers::Workers;
-use crate::postgres::progress_table::Leftovers;
+use crate::leftovers::Leftovers;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::share_file::{Kind, ShareFileSpec, ShareFileWriter};

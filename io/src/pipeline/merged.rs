@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::merge::{join, merge};
 use reshare_engine::rows::Rows;
 
 use super::error::PipelineError;
 use super::pool::{BatchPool, PooledBatch};
 use super::sweep::{HeldRows, PartRef, Step, Sweep};
-use crate::postgres::progress_table::Leftovers;
+use crate::leftovers::Leftovers;
 
 /// The most left-over ids in one range: a side that lacks millions of rows must not make one
 /// range's record, and the memory for it, grow with them.

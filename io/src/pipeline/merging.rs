@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use tokio::sync::mpsc::Sender;
 
 use super::error::PipelineError;

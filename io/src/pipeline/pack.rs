@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use tokio::task::JoinSet;
 
 use super::destination::Destination;

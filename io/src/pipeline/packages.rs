@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::ids::IdRange;
 use age::x25519::Identity;
-use reshare_engine::ids::IdRange;
 use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;

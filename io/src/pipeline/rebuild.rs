@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Receiver, channel};
@@ -18,8 +18,8 @@ use super::packages::Packages;
 use super::rows_digest::rows_digest;
 use super::workers::{Target, Workers};
 use super::writing::{Writer, Writing, begin_fresh};
+use crate::leftovers::Leftovers;
 use crate::postgres::load::{LoadOptions, Loader, OnConflict};
-use crate::postgres::progress_table::Leftovers;
 use crate::postgres::write::Written;
 use crate::progress::Progress;
 use crate::session::Session;

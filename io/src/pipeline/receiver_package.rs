@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::ids::IdRange;
 use age::x25519::Recipient;
 use bytes::Bytes;
-use reshare_engine::ids::IdRange;
 use reshare_engine::rows::Rows;
 
 use super::destination::Found;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 
 use super::destination::Found;
 use super::error::PipelineError;

@@ -1,6 +1,6 @@
 //! Which rows a session is about, with the list where it has one.
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 
 use crate::postgres::plan::ExportIds;
 use crate::session::{IdList, Session, SessionIds};

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::row_key::ContentTag;
 use reshare_engine::rows::Rows;

@@ -1,6 +1,6 @@
 //! Goes through two senders' parts side by side, in id order, however each cut its ranges.
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::rows::Rows;
 
 /// Rows that a sweep holds while it is on their ids.

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::rows::Rows;
 use tokio::sync::Mutex;
 
 use super::error::PipelineError;
+use crate::leftovers::Leftovers;
 use crate::postgres::fresh::FreshTable;
 use crate::postgres::load::{Loader, OnConflict};
 use crate::postgres::load_error::LoadError;
-use crate::postgres::progress_table::Leftovers;
 use crate::postgres::write::{RangeWriter, Written};
 
 /// A load that has begun to write.

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::Rows;
 use tokio::task::JoinSet;

@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::ids::IdRange;
 use futures_util::TryStreamExt;
-use reshare_engine::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Row};

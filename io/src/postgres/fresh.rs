@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::rows::Rows;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
@@ -17,10 +17,11 @@ use super::error::DatabaseError;
 use super::export::close;
 use super::load_error::{LOCK_NOT_AVAILABLE, LoadError};
 use super::load_source::LoadSource;
-use super::progress_table::{Leftovers, ProgressTable};
+use super::progress_table::ProgressTable;
 use super::table::{Table, TableName};
 use super::verified::forget_all;
 use super::write::{CopyMode, Work, Written};
+use crate::leftovers::Leftovers;
 
 /// The one transaction of a load into a fresh table.
 ///

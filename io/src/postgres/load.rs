@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ids::IdRange;
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
@@ -392,7 +392,7 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::postgres::progress_table::Leftovers;
+    use crate::leftovers::Leftovers;
 
     fn range(first: i64, last: i64) -> IdRange {
         IdRange::new(first, last).expect("in order")

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::rows::AgreeValue;
 use time::OffsetDateTime;
 

@@ -1,6 +1,6 @@
 //! How an export is cut into parts.
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 
 /// Which rows to export.
 #[derive(Debug, Clone, Copy)]

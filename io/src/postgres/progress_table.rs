@@ -3,56 +3,18 @@
 //! It lies beside the target table and is written in the transaction that writes the rows:
 //! a range is recorded exactly when its rows are there.
 
+use crate::ids::IdRange;
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
-use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 use time::OffsetDateTime;
 
 use super::error::DatabaseError;
 use super::table::{NameError, TableName};
+use crate::leftovers::Leftovers;
 
 /// The name of the progress table, in the schema of the target.
 pub const PROGRESS_TABLE: &str = "reshare_progress";
-
-/// Rows of a range that were not rebuilt, by id.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Leftovers {
-    /// Rows that only the sender with the lower party id has.
-    pub only_lower_sender: Vec<i64>,
-    /// Rows that only the sender with the higher party id has.
-    pub only_higher_sender: Vec<i64>,
-    /// Rows whose agree columns differ.
-    pub disagreeing: Vec<i64>,
-}
-
-impl Leftovers {
-    /// How many rows.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.only_lower_sender.len() + self.only_higher_sender.len() + self.disagreeing.len()
-    }
-
-    /// All of the ids, in no order.
-    pub fn ids(&self) -> impl Iterator<Item = i64> + '_ {
-        let [lower, higher] = [&self.only_lower_sender, &self.only_higher_sender];
-        lower.iter().chain(higher).chain(&self.disagreeing).copied()
-    }
-
-    /// Adds the rows of another range.
-    pub fn extend(&mut self, more: &Self) {
-        self.only_lower_sender.extend(&more.only_lower_sender);
-        self.only_higher_sender.extend(&more.only_higher_sender);
-        self.disagreeing.extend(&more.disagreeing);
-    }
-
-    /// Whether every row was rebuilt.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// A range that is in the target.
 #[derive(Debug, Clone, PartialEq, Eq)]

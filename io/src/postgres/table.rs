@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::layout::{AgreeKind, RowLayout};
 
 /// The column that says which epoch a share was re-randomised in.

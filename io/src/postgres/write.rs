@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::rows::{AgreeValue, Rows};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
@@ -14,10 +14,11 @@ use super::export::{array_literal, close};
 use super::load::{LoadOptions, OnConflict};
 use super::load_error::{LISTED_IDS, LoadError};
 use super::load_source::LoadSource;
-use super::progress_table::{Leftovers, LoadedRange, ProgressTable, Recorded};
+use super::progress_table::{LoadedRange, ProgressTable, Recorded};
 use super::stored::{IDS_PER_QUERY, StoredRow, present_ids, stored_rows};
 use super::table::{Table, TableName};
 use super::turn::Turn;
+use crate::leftovers::Leftovers;
 
 /// A connection that writes ranges.
 ///

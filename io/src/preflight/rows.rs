@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
 use sqlx::{AssertSqlSafe, Row};
 

@@ -142,7 +142,7 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Arc;
 
-    use reshare_engine::ids::IdRange;
+    use crate::ids::IdRange;
     use reshare_engine::layout::{AgreeColumn, ShareColumn};
     use reshare_engine::party::PartyId;
     use time::Duration;

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 
 use super::{Session, SessionIds};
 use crate::input_file::open_input;

@@ -1,6 +1,6 @@
 //! Checks of the content of columns, shared by the map and the stream.
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::layout::RowLayout;
 use reshare_engine::rows::{AgreeSlice, AgreeValues, Rows};
 

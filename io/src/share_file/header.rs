@@ -3,9 +3,9 @@
 use std::mem::offset_of;
 use std::sync::Arc;
 
+use crate::ids::IdRange;
 use bytemuck::{Pod, Zeroable};
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 

@@ -17,8 +17,8 @@ mod writer;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::ids::IdRange;
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::layout::AgreeKind;
 use reshare_engine::row_batch::RowBatch;
 use serde::Serialize;

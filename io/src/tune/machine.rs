@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ids::IdRange;
 use age::x25519::{Identity, Recipient};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use reshare_engine::blind::Blinder;
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use reshare_engine::key_schedule::{KeySchedule, SharedSecret};
 use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;

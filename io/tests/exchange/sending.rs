@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use reshare_engine::ids::IdRange;
 use reshare_engine::rows::AgreeValue;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use reshare_fixtures::synthetic::SyntheticRecords;
 use reshare_io::exchange::{DeliveryTarget, UploadOptions};
+use reshare_io::ids::IdRange;
 use reshare_io::keys::certificate::PartyCertificate;
 use reshare_io::ledger::Ledger;
 use reshare_io::pipeline::deliver::{Delivery, DeliveryReport, deliver};

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reshare_engine::ids::IdRange;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::{AgreeValuesMut, RowBatch};
@@ -15,6 +14,7 @@ use reshare_io::exchange::{
     ClientError, ClientOptions, DeliveryTarget, Endpoint, HealthEndpoint, Inbox, InboxError,
     Limits, Monitor, Shutdown, TlsFiles, TlsIdentity, UploadOptions, UploadReport, upload,
 };
+use reshare_io::ids::IdRange;
 use reshare_io::keys::AgreementKey;
 use reshare_io::keys::certificate::PartyCertificate;
 use reshare_io::package::{

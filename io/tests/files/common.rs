@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::{AgreeValuesMut, RowBatch, RowsMut};
 use reshare_engine::rows::Rows;
+use reshare_io::ids::IdRange;
 use reshare_io::package::PackageExpectations;
 use reshare_io::share_file::{Kind, ShareFileSpec, ShareFileWriter};
 

@@ -400,7 +400,7 @@ fn more_rows_than_the_file_has_room_for_or_the_batch_are_refused() {
     for rows in [1 << 20, 1 << 40, u64::MAX] {
         let mut entry = bench.listed(&sealed, 5);
         entry.rows = rows;
-        entry.ids = reshare_engine::ids::IdRange::ALL;
+        entry.ids = reshare_io::ids::IdRange::ALL;
         let defect = bench.open(&entry).unwrap_err();
         assert!(matches!(defect, P::MoreRowsThanBytes { .. }), "{rows}: {defect:?}");
         let prefix = open_part_prefix(&bench.path(), &entry, &bench.identity, &bench.session);
@@ -424,7 +424,7 @@ fn hostile_parts_make_no_allocation_that_their_size_does_not_justify() {
         let sealed = seal_bytes(&compressed, &bench.identity.to_public());
         let mut entry = bench.listed(&sealed, 5);
         entry.rows = rows;
-        entry.ids = reshare_engine::ids::IdRange::ALL;
+        entry.ids = reshare_io::ids::IdRange::ALL;
         let (path, identity, session) = (bench.path(), &bench.identity, &bench.session);
         let largest = largest_during(|| {
             open_part_prefix(&path, &entry, identity, session).unwrap_err();

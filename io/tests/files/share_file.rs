@@ -166,7 +166,7 @@ fn rows_that_fit_no_file_are_refused_before_anything_is_created() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("rows.share");
     for rows in [u64::MAX, 1 << 62] {
-        let spec = spec(Kind::Plain, &small_layout(), reshare_engine::ids::IdRange::ALL, rows);
+        let spec = spec(Kind::Plain, &small_layout(), reshare_io::ids::IdRange::ALL, rows);
         let defect = ShareFileWriter::create(&path, spec).unwrap_err().defect;
         assert!(matches!(defect, D::TooManyRows { .. }), "{defect:?}");
     }

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::row_key::ContentTag;
 use reshare_engine::rows::AgreeValue;
+use reshare_io::ids::IdRange;
 use reshare_io::ledger::{Ledger, LedgerDefect, LedgerError, PartRecord};
 use reshare_io::package::Timestamp;
 use tempfile::TempDir;

@@ -7,9 +7,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
 use reshare_io::durable::faults::{Call, Fault, Faults, Plan};
 use reshare_io::durable::is_temporary;
+use reshare_io::ids::IdRange;
 use reshare_io::ledger::Ledger;
 use reshare_io::package::read_manifest;
 use reshare_io::pipeline::error::PipelineError;

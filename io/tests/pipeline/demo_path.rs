@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
 use reshare_engine::layout::RowLayout;
 use reshare_fixtures::iris_table::IrisTable;
 use reshare_fixtures::seed::{SeedPlan, SeedTarget, seed};
 use reshare_fixtures::synthetic::IdPattern;
+use reshare_io::ids::IdRange;
 use reshare_io::pipeline::export::export;
 use reshare_io::pipeline::load::load;
 use reshare_io::pipeline::merge::merge;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use reshare_engine::rows::AgreeValue;
+use reshare_io::leftovers::Leftovers;
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::merge::merge;
 use reshare_io::pipeline::rows_wanted::RowIds;
 use reshare_io::pipeline::verify::{verify_packages, verify_tables};
 use reshare_io::postgres::compare::Difference;
 use reshare_io::postgres::load::LoadOptions;
-use reshare_io::postgres::progress_table::Leftovers;
 use reshare_io::progress::Progress;
 
 use crate::support::{REFERENCE, SENDERS, TARGET, World, pick, push, range, workers};

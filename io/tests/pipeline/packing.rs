@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
+use reshare_io::ids::IdRange;
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::export::export;
 use reshare_io::pipeline::merge::merge;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use reshare_engine::ids::IdRange;
+use reshare_io::ids::IdRange;
 use reshare_io::package::{PartEntry, read_manifest};
 
 use crate::support::{SENDERS, World, chain, file_names};

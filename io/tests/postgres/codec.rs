@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use reshare_engine::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
+use reshare_io::ids::IdRange;
 use reshare_io::postgres::copy::{DecodeError, Decoder, EncodeError, Encoder};
 use reshare_io::postgres::table::{AgreeType, IntegerWidth, Table};
 

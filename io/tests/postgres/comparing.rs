@@ -1,8 +1,8 @@
 //! Equal, or the first differing ids.
 
-use reshare_engine::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
+use reshare_io::ids::IdRange;
 use reshare_io::postgres::compare::{
     CompareError, Comparison, Difference, TableCheck, compare_tables,
 };

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
+use reshare_io::ids::IdRange;
 use reshare_io::postgres::copy::DecodeError;
 use reshare_io::postgres::export::{ExportError, Snapshot};
 use reshare_io::postgres::plan::{ExportIds, PlannedPart};

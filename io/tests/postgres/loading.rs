@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout};
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
 use reshare_fixtures::iris_table::IrisTable;
+use reshare_io::ids::IdRange;
+use reshare_io::leftovers::Leftovers;
 use reshare_io::postgres::export::Snapshot;
 use reshare_io::postgres::load::{LoadOptions, Loader, OnConflict};
 use reshare_io::postgres::load_error::LoadError;
 use reshare_io::postgres::plan::ExportIds;
-use reshare_io::postgres::progress_table::Leftovers;
 use reshare_io::postgres::table::{TableName, TableSpec};
 use reshare_io::postgres::write::Written;
 

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use reshare_engine::fingerprint::Fingerprint;
-use reshare_engine::ids::IdRange;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
+use reshare_io::ids::IdRange;
+use reshare_io::leftovers::Leftovers;
 use reshare_io::postgres::connect::Database;
 use reshare_io::postgres::load::{LoadOptions, Loader};
-use reshare_io::postgres::progress_table::Leftovers;
 use reshare_io::postgres::table::{TableName, TableSpec};
 use reshare_io::postgres::write::Written;
 use secrecy::SecretString;

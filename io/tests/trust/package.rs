@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
+use reshare_io::ids::IdRange;
 use reshare_io::keys::certificate::{CertificateError, PartyCertificate};
 use reshare_io::keys::pki::KeyKind;
 use reshare_io::package::{

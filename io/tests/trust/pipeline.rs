@@ -4,9 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
+use reshare_io::ids::IdRange;
 use reshare_io::ledger::Ledger;
 use reshare_io::pipeline::error::PipelineError;
 use reshare_io::pipeline::merge::merge;

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reshare_engine::ids::IdRange;
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
 use reshare_fixtures::synthetic::{IdPattern, SyntheticRecords};
+use reshare_io::ids::IdRange;
 use reshare_io::pipeline::merge::merge;
 use reshare_io::pipeline::pack::pack;
 use reshare_io::pipeline::rows_wanted::RowIds;

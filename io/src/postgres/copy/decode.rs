@@ -1,6 +1,6 @@
 //! From COPY pieces to columns.
 
-use reshare_engine::ids::IdRange;
+use crate::ids::IdRange;
 use reshare_engine::layout::RowLayout;
 use reshare_engine::row_batch::{PushError, RowBatch};
 use reshare_engine::rows::AgreeValue;
