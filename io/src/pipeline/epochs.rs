@@ -4,9 +4,10 @@
 use reshare_engine::rows::{AgreeValue, Rows};
 
 use super::error::PipelineError;
+use crate::postgres::iris_mpc::RERAND_EPOCH;
 use crate::postgres::load::Loader;
 use crate::postgres::load_error::{LISTED_IDS, LoadError};
-use crate::postgres::table::{RERAND_EPOCH, TableName};
+use crate::postgres::table::TableName;
 use crate::postgres::triggers::Trigger;
 
 /// Rows found so far.

@@ -10,6 +10,7 @@ pub mod copy;
 pub mod error;
 pub mod export;
 pub mod fresh;
+pub mod iris_mpc;
 pub mod load;
 pub mod load_error;
 pub mod load_source;

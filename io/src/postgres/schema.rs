@@ -5,9 +5,8 @@ use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
 use super::error::DatabaseError;
-use super::table::{
-    AgreeType, IntegerWidth, RERAND_EPOCH, Table, TableName, TableSpec, quote_identifier,
-};
+use super::iris_mpc::RERAND_EPOCH;
+use super::table::{AgreeType, IntegerWidth, Table, TableName, TableSpec, quote_identifier};
 
 impl Table {
     /// Reads the catalog and checks that the table fits `spec`.

@@ -6,11 +6,6 @@ use std::sync::Arc;
 use crate::ids::IdRange;
 use reshare_engine::layout::{AgreeKind, RowLayout};
 
-/// The column that says which epoch a share was re-randomised in.
-///
-/// Where a table has it, shares change while `version_id` stays: it must be agreed on.
-pub const RERAND_EPOCH: &str = "rerand_epoch";
-
 /// A table's schema and name, both as they are in the catalog: unquoted, case kept.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TableName {

@@ -4,10 +4,8 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::error::DatabaseError;
-use super::table::{RERAND_EPOCH, TableName, TableSpec, quote_identifier};
-
-/// The column to which the newer trigger of iris-mpc gives a random value.
-const SEMANTIC_ID: &str = "semantic_id";
+use super::iris_mpc::KnownTrigger;
+use super::table::{TableName, TableSpec, quote_identifier};
 
 /// A trigger that fires when a row is added, or removed to be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,17 +124,12 @@ fn trigger(row: &PgRow, spec: &TableSpec) -> Result<Trigger, sqlx::Error> {
 fn effect_of(function: &str, kind: i16, spec: &TableSpec) -> TriggerEffect {
     let delivers = |column: &str| spec.column_names().any(|name| name == column);
     let sees_rows = kind & (ROW | BEFORE) == ROW | BEFORE;
-    let sees_new_rows = sees_rows && kind & INSERT != 0;
-    match function {
-        "update_last_modified_at" if !delivers("last_modified_at") => TriggerEffect::Harmless,
-        "update_iris_metadata" if sees_new_rows && delivers(SEMANTIC_ID) => {
-            TriggerEffect::ReplacesSemanticId
-        }
-        "update_iris_metadata" if sees_new_rows && delivers(RERAND_EPOCH) => {
-            TriggerEffect::RefusesEpochs
-        }
-        _ if sees_rows => TriggerEffect::MayChangeRows,
-        _ => TriggerEffect::MayRefuseRows,
+    match KnownTrigger::of(function, sees_rows && kind & INSERT != 0, delivers) {
+        Some(KnownTrigger::SetsLastModified) => TriggerEffect::Harmless,
+        Some(KnownTrigger::RefusesEpochs) => TriggerEffect::RefusesEpochs,
+        Some(KnownTrigger::ReplacesSemanticId) => TriggerEffect::ReplacesSemanticId,
+        None if sees_rows => TriggerEffect::MayChangeRows,
+        None => TriggerEffect::MayRefuseRows,
     }
 }
 
@@ -147,6 +140,7 @@ mod tests {
     use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 
     use super::*;
+    use crate::postgres::iris_mpc::{RERAND_EPOCH, SEMANTIC_ID};
 
     fn spec(agree: &[(&str, AgreeKind)]) -> TableSpec {
         let agree =

@@ -5,6 +5,7 @@ use sqlx::Row;
 
 use super::Probe;
 use crate::postgres::error::DatabaseError;
+use crate::postgres::iris_mpc::{CONTROL_TABLE, METADATA_FUNCTION};
 use crate::postgres::progress_table::PROGRESS_TABLE;
 use crate::postgres::table::{NameError, TableName, TableSpec, quote_identifier};
 use crate::postgres::verified::VERIFIED_TABLE;
@@ -179,20 +180,19 @@ impl Missing<'_> {
         Ok(())
     }
 
-    /// The newer table of iris-mpc: its trigger reads another table with the rights of whoever
-    /// inserts.
+    /// What the trigger of iris-mpc's newer table reads, with the rights of the role that inserts.
     async fn tables_of_triggers(&mut self, table: &TableName) -> Result<(), DatabaseError> {
         let sql = format!(
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger t \
              JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid \
              WHERE t.tgrelid = {} AND t.tgenabled IN ('O', 'A') AND NOT p.prosecdef \
-               AND p.proname = 'update_iris_metadata')",
+               AND p.proname = '{METADATA_FUNCTION}')",
             oid_of(table)
         );
         if !self.probe.asks(sql).await? {
             return Ok(());
         }
-        let Ok(control) = table.beside("rerand_control") else { return Ok(()) };
+        let Ok(control) = table.beside(CONTROL_TABLE) else { return Ok(()) };
         if self.exists(&control).await? { self.table(&control, "SELECT").await } else { Ok(()) }
     }
 
