@@ -1,12 +1,18 @@
 //! A sender's agreement key: the flags that name it, and the session's keys from it.
 
 use clap::{ArgGroup, Args};
-use reshare_io::keys::{AgreementKeyError, AgreementKeySource, KmsKey, KmsKeyId, SenderKey};
-use reshare_io::pipeline::sender::{SenderKeys, SenderKeysError};
+#[cfg(not(feature = "kms"))]
+use reshare_io::keys::AgreementKey;
+#[cfg(feature = "kms")]
+use reshare_io::keys::kms::{KmsKey, SenderKey, SenderKeyError};
+use reshare_io::keys::{AgreementKeySource, KmsKeyId};
+use reshare_io::pipeline::sender::SenderKeys;
 use reshare_io::session::Session;
 
+#[cfg(feature = "kms")]
 use super::kms;
 use crate::failure::Failure;
+#[cfg(feature = "kms")]
 use crate::run::block_on;
 
 /// Where the agreement key is.
@@ -40,29 +46,63 @@ impl AgreementKeyArgs {
             (None, Some(id)) => AgreementKeySource::Kms(id.clone()),
             (None, None) => return Err(Failure::usage("an agreement key is needed")),
         };
-        block_on(async {
-            let key = SenderKey::open(&own).await.map_err(key_failure)?;
-            let other = match &self.other_kms_key_arn {
-                Some(id) => Some(KmsKey::open(id).await.map_err(kms::failure)?),
-                None => None,
-            };
-            let keys = SenderKeys::agree_with(session, &key, other.as_ref()).await;
-            keys.map_err(agree_failure)
-        })
+        agree(&own, self.other_kms_key_arn.as_ref(), session)
     }
 }
 
-fn key_failure(error: AgreementKeyError) -> Failure {
+#[cfg(feature = "kms")]
+fn agree(
+    own: &AgreementKeySource,
+    other: Option<&KmsKeyId>,
+    session: &Session,
+) -> Result<SenderKeys, Failure> {
+    block_on(async {
+        let key = SenderKey::open(own).await.map_err(key_failure)?;
+        let named = match other {
+            Some(id) => Some(KmsKey::open(id).await.map_err(kms::failure)?),
+            None => None,
+        };
+        let other =
+            SenderKeys::other_sender(session, key.public_key()).map_err(Failure::refused)?;
+        let secret = key.shared_secret(other, named.as_ref()).await.map_err(agree_failure)?;
+        SenderKeys::from_secret(session, key.public_key(), &secret).map_err(Failure::refused)
+    })
+}
+
+#[cfg(not(feature = "kms"))]
+fn agree(
+    own: &AgreementKeySource,
+    other: Option<&KmsKeyId>,
+    session: &Session,
+) -> Result<SenderKeys, Failure> {
+    let AgreementKeySource::File(path) = own else { return Err(no_kms()) };
+    if other.is_some() {
+        return Err(no_kms());
+    }
+    let key =
+        AgreementKey::load(path).map_err(|error| Failure::of_file(error, "--agreement-key"))?;
+    SenderKeys::agree(session, &key).map_err(Failure::refused)
+}
+
+#[cfg(not(feature = "kms"))]
+fn no_kms() -> Failure {
+    Failure::usage("this build of reshare cannot use keys in AWS KMS")
+        .hint("build it with the feature `kms`, which is on by default")
+}
+
+#[cfg(feature = "kms")]
+fn key_failure(error: SenderKeyError) -> Failure {
     match error {
-        AgreementKeyError::Kms(error) => kms::failure(error),
+        SenderKeyError::Kms(error) => kms::failure(error),
         error => Failure::of_file(error, "--agreement-key"),
     }
 }
 
-fn agree_failure(error: SenderKeysError) -> Failure {
+#[cfg(feature = "kms")]
+fn agree_failure(error: SenderKeyError) -> Failure {
     match error {
-        SenderKeysError::Agreement(AgreementKeyError::Kms(error)) => kms::failure(error),
-        SenderKeysError::NotTheOther { .. } => Failure::refused(error).hint(
+        SenderKeyError::Kms(error) => kms::failure(error),
+        SenderKeyError::NotTheOther { .. } => Failure::refused(error).hint(
             "ask the other sender for its ARN; `reshare kms public-key ARN` must print the key \
              that is in the session file",
         ),

@@ -19,6 +19,7 @@ mod demo;
 mod export;
 mod inspect;
 mod keygen;
+#[cfg(feature = "kms")]
 mod kms;
 mod ledger;
 mod load;
@@ -68,6 +69,7 @@ enum Command {
     /// Make an agreement key (sender) or an age identity (receiver)
     Keygen(keygen::KeygenArgs),
     /// Make or show a sender's agreement key in AWS KMS
+    #[cfg(feature = "kms")]
     Kms(kms::KmsCommand),
     /// Make a certificate authority, and certificates for the parties
     Pki(pki::PkiArgs),
@@ -117,6 +119,7 @@ impl Cli {
         let output = &self.output;
         match &self.command {
             Command::Keygen(args) => args.run(output),
+            #[cfg(feature = "kms")]
             Command::Kms(command) => command.run(output),
             Command::Pki(args) => args.run(output),
             Command::Session(command) => command.run(output),

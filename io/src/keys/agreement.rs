@@ -8,7 +8,6 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use reshare_engine::key_schedule::SharedSecret;
 use zeroize::Zeroizing;
 
-use super::kms::KmsError;
 use super::pem::{self, PemError};
 use super::permissions::{self, PrivateFileError};
 use super::public_key::AgreementPublicKey;
@@ -161,9 +160,6 @@ pub enum AgreementKeyError {
     /// The other side's key is one's own.
     #[error("the other sender's agreement key is this sender's own: each sender needs its own key")]
     OwnKey,
-    /// KMS gave no key or no secret.
-    #[error(transparent)]
-    Kms(#[from] KmsError),
     /// The cryptographic library gave no result.
     #[error("the cryptographic library refused a key operation")]
     Library,

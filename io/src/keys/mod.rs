@@ -1,24 +1,26 @@
 //! Agreement keys of the senders, age identity of the receiver, certificates of all.
 //!
-//! Private keys lie in AWS KMS, or in files of their own that only the owner can read; they
-//! never enter a session, an error or a log.
+//! A private key is in AWS KMS, or in a file of its own that only its owner can read; it never
+//! enters a session, an error or a log.
 
 pub mod certificate;
 pub mod pki;
 
 mod agreement;
-mod kms;
+mod agreement_source;
+pub mod kms;
+mod kms_key_id;
 mod name_error;
 mod pem;
 mod permissions;
 mod public_key;
 mod recipient;
-mod sender_key;
 
 pub use age::x25519::Identity;
 
 pub use agreement::{AgreementKey, AgreementKeyError};
-pub use kms::{KmsAction, KmsError, KmsKey, KmsKeyId, KmsKeyIdError};
+pub use agreement_source::{AgreementKeySource, SourceError};
+pub use kms_key_id::{KmsKeyId, KmsKeyIdError};
 pub use name_error::NameError;
 pub use pem::PemError;
 pub use permissions::{PrivateFileError, read_private, write_private};
@@ -26,4 +28,3 @@ pub use public_key::{AgreementPublicKey, PublicKeyError};
 pub use recipient::{
     IdentityError, RecipientError, generate_identity, load_identity, parse_recipient,
 };
-pub use sender_key::{AgreementKeySource, SenderKey, SourceError};

@@ -11,9 +11,7 @@ use time::OffsetDateTime;
 
 use super::error::PipelineError;
 use crate::keys::certificate::{CertificateError, PartyCertificate, Purpose};
-use crate::keys::{
-    AgreementKey, AgreementKeyError, AgreementPublicKey, KmsKey, KmsKeyId, SenderKey,
-};
+use crate::keys::{AgreementKey, AgreementKeyError, AgreementPublicKey};
 use crate::ledger::{Ledger, LedgerDefect, LedgerError};
 use crate::package::Compression;
 use crate::package::PackageExpectations;
@@ -31,7 +29,7 @@ pub struct SenderKeys {
     credentials: Option<SenderCredentials>,
 }
 
-/// What a sender of a session with certificates needs, beside its keys.
+/// What a sender of a session with certificates needs in addition to its keys.
 #[derive(Debug, Clone)]
 pub struct SenderCredentials {
     /// The authority and the names of the session.
@@ -53,25 +51,30 @@ impl SenderKeys {
         Self::derive(session, [me, other], &secret)
     }
 
-    /// As [`SenderKeys::agree`], for a key that may be in KMS; `other_in_kms`, where it is
-    /// known, must be the other sender's.
+    /// Derives the session's keys from a secret that was agreed elsewhere, such as in a KMS.
+    ///
+    /// `own` is this sender's public key; `secret` is shared with the sender that
+    /// [`SenderKeys::other_sender`] names.
     ///
     /// # Errors
-    /// [`SenderKeysError::NotASender`] when the key is neither sender's, and
-    /// [`SenderKeysError::NotTheOther`] when the other key is not the session's. Both before a
-    /// secret is asked for.
-    pub async fn agree_with(
+    /// [`SenderKeysError::NotASender`] when the key is neither sender's.
+    pub fn from_secret(
         session: &Session,
-        key: &SenderKey,
-        other_in_kms: Option<&KmsKey>,
+        own: &AgreementPublicKey,
+        secret: &SharedSecret,
     ) -> Result<Self, SenderKeysError> {
-        let [me, other] = owner_first(session, key.public_key())?;
-        if let Some(named) = other_in_kms.filter(|key| *key.public_key() != other.agreement_key) {
-            let arn = named.arn().clone();
-            return Err(SenderKeysError::NotTheOther { arn, other: other.party });
-        }
-        let secret = key.shared_secret(&other.agreement_key).await?;
-        Self::derive(session, [me, other], &secret)
+        Self::derive(session, owner_first(session, own)?, secret)
+    }
+
+    /// The sender that the owner of `own` agrees with on a secret.
+    ///
+    /// # Errors
+    /// [`SenderKeysError::NotASender`] when the key is neither sender's.
+    pub fn other_sender<'a>(
+        session: &'a Session,
+        own: &AgreementPublicKey,
+    ) -> Result<&'a Sender, SenderKeysError> {
+        owner_first(session, own).map(|[_, other]| other)
     }
 
     fn derive(
@@ -230,7 +233,7 @@ impl fmt::Debug for SenderKeys {
     }
 }
 
-/// Why a key makes nobody a sender.
+/// Why there are no session keys for a sender.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SenderKeysError {
@@ -241,14 +244,6 @@ pub enum SenderKeysError {
         lower: PartyId,
         /// The sender with the higher party id.
         higher: PartyId,
-    },
-    /// KMS has another key under the other sender's ARN.
-    #[error("{arn} is not the agreement key of sender {other} in the session")]
-    NotTheOther {
-        /// The key that was named.
-        arn: KmsKeyId,
-        /// The other sender.
-        other: PartyId,
     },
     /// The two keys do not agree.
     #[error("the two senders' keys do not agree on a secret")]

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use reshare_engine::key_schedule::SharedSecret;
-use reshare_io::keys::{AgreementKey, KmsError, KmsKey, SenderKey};
+use reshare_io::keys::AgreementKey;
+use reshare_io::keys::kms::{KmsError, KmsKey, SenderKey, SenderKeyError};
 use reshare_io::pipeline::sender::{SenderKeys, SenderKeysError};
 
 use crate::support::{key_check, localstack, new_key, open, parse, raw_client, session};
@@ -54,7 +55,10 @@ async fn senders_with_kms_and_files_in_every_mixture_have_the_same_keys() {
                 SenderKey::Kms(key) => Some(key),
                 _ => None,
             };
-            let agreed = SenderKeys::agree_with(&session, key, other).await.expect("agreed");
+            let peer = SenderKeys::other_sender(&session, key.public_key()).expect("a sender");
+            let secret = key.shared_secret(peer, other).await.expect("agreed");
+            let agreed = SenderKeys::from_secret(&session, key.public_key(), &secret);
+            let agreed = agreed.expect("a sender");
             assert_eq!(usize::from(agreed.sender().index()), index, "{mixture}");
             checks.push(agreed.key_check());
         }
@@ -66,17 +70,15 @@ async fn senders_with_kms_and_files_in_every_mixture_have_the_same_keys() {
 async fn a_key_that_is_not_in_the_session_is_refused() {
     let [a, b, stranger] = [new_key().await, new_key().await, new_key().await];
     let session = session([a.public_key(), b.public_key()]);
-    let agree = |own: &KmsKey, other: &KmsKey| {
-        let (session, own, other) = (&session, SenderKey::Kms(own.clone()), other.clone());
-        async move { SenderKeys::agree_with(session, &own, Some(&other)).await }
-    };
-    let refused = agree(&stranger, &b).await.expect_err("a stranger");
-    assert!(matches!(refused, SenderKeysError::NotASender { .. }));
+    let refused = SenderKeys::other_sender(&session, stranger.public_key());
+    assert!(matches!(refused, Err(SenderKeysError::NotASender { .. })));
+    let other = SenderKeys::other_sender(&session, a.public_key()).expect("a sender");
+    let own = SenderKey::Kms(a.clone());
     for wrong in [&stranger, &a] {
-        let refused = agree(&a, wrong).await.expect_err("not the other sender's");
-        assert!(matches!(&refused, SenderKeysError::NotTheOther { arn, .. } if arn == wrong.arn()));
+        let refused = own.shared_secret(other, Some(wrong)).await.expect_err("not the other's");
+        assert!(matches!(&refused, SenderKeyError::NotTheOther { arn, .. } if arn == wrong.arn()));
     }
-    assert!(agree(&a, &b).await.is_ok());
+    assert!(own.shared_secret(other, Some(&b)).await.is_ok());
     let own = a.shared_secret(a.public_key()).await;
     assert!(matches!(own, Err(KmsError::OwnKey)));
 }

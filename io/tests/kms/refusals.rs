@@ -6,7 +6,8 @@ use std::net::TcpListener;
 use aws_config::ConfigLoader;
 use aws_sdk_kms::config::retry::RetryConfig;
 use reshare_fixtures::stub_kms::{StubAnswer, StubKms};
-use reshare_io::keys::{AgreementKey, AgreementPublicKey, KmsAction, KmsError, KmsKey};
+use reshare_io::keys::kms::{KmsAction, KmsError, KmsKey};
+use reshare_io::keys::{AgreementKey, AgreementPublicKey};
 
 use crate::support::{key_check, parse, settings};
 

@@ -11,7 +11,8 @@ use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_fixtures::kms::{REGION, ThrowAwayKms};
 use reshare_io::ids::IdRange;
-use reshare_io::keys::{AgreementPublicKey, KmsError, KmsKey, KmsKeyId};
+use reshare_io::keys::kms::{KmsError, KmsKey};
+use reshare_io::keys::{AgreementPublicKey, KmsKeyId};
 use reshare_io::session::{NewSession, Receiver, Sender, Session, SessionIds};
 use time::macros::datetime;
 

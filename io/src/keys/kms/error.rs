@@ -6,8 +6,7 @@ use std::fmt;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::error::{ConnectorError, ProvideErrorMetadata, SdkError};
 
-use super::key_id::KmsKeyId;
-use crate::keys::public_key::PublicKeyError;
+use crate::keys::{KmsKeyId, PublicKeyError};
 
 /// The longest text of an answer that an error repeats, in characters.
 const MAX_MESSAGE_CHARS: usize = 600;

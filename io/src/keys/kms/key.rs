@@ -13,8 +13,7 @@ use zeroize::Zeroizing;
 
 use super::client::connect;
 use super::error::{KmsAction, KmsError};
-use super::key_id::KmsKeyId;
-use crate::keys::public_key::AgreementPublicKey;
+use crate::keys::{AgreementPublicKey, KmsKeyId};
 
 /// A P-256 agreement key in KMS, of which the public half is known.
 #[derive(Clone)]

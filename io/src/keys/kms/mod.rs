@@ -8,8 +8,8 @@
 mod client;
 mod error;
 mod key;
-mod key_id;
+mod sender_key;
 
 pub use error::{KmsAction, KmsError};
 pub use key::KmsKey;
-pub use key_id::{KmsKeyId, KmsKeyIdError};
+pub use sender_key::{SenderKey, SenderKeyError};

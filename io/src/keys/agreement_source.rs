@@ -1,63 +1,10 @@
-//! A sender's agreement key, wherever its private half is.
+//! Where a sender's agreement key is: text on a command line.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use reshare_engine::key_schedule::SharedSecret;
-
-use super::agreement::{AgreementKey, AgreementKeyError};
-use super::kms::{KmsKey, KmsKeyId, KmsKeyIdError};
-use super::public_key::AgreementPublicKey;
-
-/// An agreement key that can be used: both kinds come to the same secret.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SenderKey {
-    /// Out of a file, in this process.
-    File(AgreementKey),
-    /// In KMS, which is asked.
-    Kms(KmsKey),
-}
-
-impl SenderKey {
-    /// Opens the key that a source names.
-    ///
-    /// # Errors
-    /// As [`AgreementKey::load`] and [`KmsKey::open`].
-    pub async fn open(source: &AgreementKeySource) -> Result<Self, AgreementKeyError> {
-        match source {
-            AgreementKeySource::File(path) => Ok(Self::File(AgreementKey::load(path)?)),
-            AgreementKeySource::Kms(id) => Ok(Self::Kms(KmsKey::open(id).await?)),
-        }
-    }
-
-    /// The public half.
-    #[must_use]
-    pub fn public_key(&self) -> &AgreementPublicKey {
-        match self {
-            Self::File(key) => key.public_key(),
-            Self::Kms(key) => key.public_key(),
-        }
-    }
-
-    /// Agrees with the owner of another key on a secret.
-    ///
-    /// # Secrecy
-    /// As [`AgreementKey::shared_secret`].
-    ///
-    /// # Errors
-    /// As [`AgreementKey::shared_secret`] and [`KmsKey::shared_secret`].
-    pub async fn shared_secret(
-        &self,
-        peer: &AgreementPublicKey,
-    ) -> Result<SharedSecret, AgreementKeyError> {
-        match self {
-            Self::File(key) => key.shared_secret(peer),
-            Self::Kms(key) => Ok(key.shared_secret(peer).await?),
-        }
-    }
-}
+use super::kms_key_id::{KmsKeyId, KmsKeyIdError};
 
 /// Where a sender's private agreement key is: `file:PATH`, a bare path, or `kms:ARN`.
 #[derive(Debug, Clone, PartialEq, Eq)]
