@@ -27,7 +27,7 @@ use worker::{InPlace, OutOfPlace, Worker};
 /// it that one row is never blinded with two contents.
 ///
 /// # Source
-/// `io/FORMAT.md`, *Keys, row key, keystream*.
+/// `docs/format.md`, *Keys, row key, keystream*.
 #[derive(Clone)]
 pub struct Blinder {
     hasher: RowHasher,

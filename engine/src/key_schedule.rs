@@ -48,7 +48,7 @@ impl KeySchedule {
     /// * content tag key = `HKDF-Expand(blinding key, label("content-tag-key"), 32)`.
     ///
     /// # Source
-    /// RFC 5869; `io/FORMAT.md`, *Keys of a session*.
+    /// RFC 5869; `docs/format.md`, *Keys of a session*.
     #[must_use]
     pub fn derive(secret: &SharedSecret, session_id: &str, fingerprint: &Fingerprint) -> Self {
         let session = Hkdf::<Sha256>::new(Some(session_id.as_bytes()), &secret.0);

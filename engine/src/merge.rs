@@ -78,7 +78,7 @@ pub fn join(first: &Rows<'_>, second: &Rows<'_>) -> Result<Join, MergeError> {
 /// `rebuilt` is then unchanged.
 ///
 /// # Source
-/// `io/FORMAT.md`, *Weight and blind*.
+/// `docs/format.md`, *Weight and blind*.
 pub fn merge(
     first: &Rows<'_>,
     second: &Rows<'_>,

@@ -33,7 +33,7 @@ impl RingElement {
     /// The difference of any two is a unit. `None` from [`Self::EXCEPTIONAL_COUNT`] on.
     ///
     /// # Source
-    /// `io/FORMAT.md`, *Weight and blind*.
+    /// `docs/format.md`, *Weight and blind*.
     #[must_use]
     pub const fn exceptional(k: u8) -> Option<Self> {
         if k >= Self::EXCEPTIONAL_COUNT {

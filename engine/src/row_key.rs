@@ -126,7 +126,7 @@ impl RowHasher {
     /// Derives a row's key: BLAKE3, keyed by the blinding key, of `label("row-key") || identity`.
     ///
     /// # Source
-    /// `io/FORMAT.md`, *Row key, row check, content tag*.
+    /// `docs/format.md`, *Row key, row check, content tag*.
     #[must_use]
     pub fn row_key(&mut self, identity: &RowIdentity) -> RowKey {
         self.row_key.update(&self.row_key_label).update(identity.as_bytes());

@@ -53,7 +53,7 @@ impl Sign {
 /// [`WeightError`] when any two of the parties are equal.
 ///
 /// # Source
-/// `io/FORMAT.md`, *Weight and blind*.
+/// `docs/format.md`, *Weight and blind*.
 pub fn weight(my: PartyId, other: PartyId, target: PartyId) -> Result<RingElement, WeightError> {
     for (party, again) in [(my, other), (my, target), (other, target)] {
         if party == again {

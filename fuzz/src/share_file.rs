@@ -24,7 +24,7 @@ pub fn check(data: &[u8]) -> bool {
     accepted
 }
 
-/// Makes the header's checksum fit, as `io/FORMAT.md` defines it; false without a header.
+/// Makes the header's checksum fit, as `docs/format.md` defines it; false without a header.
 pub(crate) fn fix_checksum(file: &mut [u8]) -> bool {
     let Some(header) = file.get_mut(..4096) else { return false };
     header[192..224].fill(0);

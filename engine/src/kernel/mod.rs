@@ -68,7 +68,7 @@ impl fmt::Display for Backend {
 /// whole vectors.
 ///
 /// # Source
-/// `io/FORMAT.md`, *Weight and blind*.
+/// `docs/format.md`, *Weight and blind*.
 #[derive(Debug, Clone, Copy)]
 pub struct Weighting {
     weight: RingElement,

@@ -14,9 +14,9 @@ use crate::package::{ManifestError, PackageError, PartName};
 /// Why a request is refused; nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    #[error("no such route: see PROTOCOL.md")]
+    #[error("no such route: see docs/protocol.md")]
     NoRoute,
-    #[error("this route takes no such method: see PROTOCOL.md")]
+    #[error("this route takes no such method: see docs/protocol.md")]
     Method,
     #[error("this receiver has another session")]
     OtherSession,

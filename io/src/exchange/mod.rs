@@ -1,7 +1,7 @@
 //! Delivery over the network: the receiver's server, the senders' client.
 //!
 //! Both ends prove who they are with the certificates that the session names; the routes,
-//! headers and answers are defined in `io/PROTOCOL.md`. The server writes into an inbox, one
+//! headers and answers are defined in `docs/protocol.md`. The server writes into an inbox, one
 //! package directory a sender, exactly like those that travel by hand.
 
 mod admission;

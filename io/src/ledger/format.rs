@@ -1,4 +1,4 @@
-//! The bytes of a ledger, defined in `io/FORMAT.md`.
+//! The bytes of a ledger, defined in `docs/format.md`.
 
 use std::mem::offset_of;
 

@@ -2,7 +2,7 @@
 //!
 //! A part is `blinded share file -> zstd -> age`. A package is a directory of parts with a
 //! manifest that is a closed list: nothing else may lie there but its signature. The bytes are defined in
-//! `io/FORMAT.md`.
+//! `docs/format.md`.
 
 mod compression;
 mod directory;

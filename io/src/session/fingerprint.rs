@@ -1,6 +1,6 @@
 //! The fingerprint of a session: BLAKE3 over a length-prefixed encoding of its fields.
 //!
-//! The encoding is specified in `FORMAT.md`, section "Session file and
+//! The encoding is specified in `docs/format.md`, section "Session file and
 //! fingerprint". Every field has a name and a length, the fields come in one order, and
 //! lists are preceded by their count: two sessions with the same encoding are the same.
 

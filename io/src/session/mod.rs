@@ -1,7 +1,7 @@
 //! The session file, its meaning and its fingerprint.
 //!
 //! A [`Session`] is what all three parties have agreed on; there is no way to hold one that
-//! has not been checked. The bytes of the fingerprint are documented in `FORMAT.md`.
+//! has not been checked. The bytes of the fingerprint are documented in `docs/format.md`.
 
 mod approval;
 mod approval_error;

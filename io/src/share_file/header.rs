@@ -1,4 +1,4 @@
-//! The header: 4 KiB of plain old data, defined byte by byte in `io/FORMAT.md`.
+//! The header: 4 KiB of plain old data, defined byte by byte in `docs/format.md`.
 
 use std::mem::offset_of;
 use std::sync::Arc;

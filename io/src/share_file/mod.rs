@@ -1,7 +1,7 @@
 //! Memory-mapped columnar files of rows.
 //!
 //! One fixed header of 4 KiB, then one block a column, each aligned to 4 KiB: the bytes
-//! are defined in `io/FORMAT.md`. Every offset follows from the kind, the layout and the
+//! are defined in `docs/format.md`. Every offset follows from the kind, the layout and the
 //! number of rows, so nothing but the header is ever parsed.
 
 pub mod block_plan;

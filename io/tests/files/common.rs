@@ -98,7 +98,7 @@ pub(crate) fn write_share_file(path: &Path, spec: &ShareFileSpec, rows: &Rows<'_
     writer.finish().unwrap()
 }
 
-/// Gives a header, changed by hand, a fitting checksum: FORMAT.md, "Header".
+/// Gives a header, changed by hand, a fitting checksum: docs/format.md, "Header".
 pub(crate) fn fix_checksum(file: &mut [u8]) {
     file[192..224].fill(0);
     let checksum = blake3::hash(&file[..4096]);

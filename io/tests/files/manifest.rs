@@ -65,9 +65,9 @@ fn a_manifest_is_read_back_with_its_exact_bytes() {
 
 #[test]
 fn the_documented_example_is_canonical() {
-    let format = include_str!("../../FORMAT.md");
+    let format = include_str!("../../../docs/format.md");
     let example = format.lines().find(|line| line.starts_with("{\"format\":"));
-    let example = example.expect("FORMAT.md shows a manifest");
+    let example = example.expect("docs/format.md shows a manifest");
     let mut content = content();
     content.parts.truncate(1);
     let bytes = content.to_bytes().unwrap();

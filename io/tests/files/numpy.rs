@@ -1,4 +1,4 @@
-//! The line of FORMAT.md that maps a column with NumPy, run.
+//! The line of docs/format.md that maps a column with NumPy, run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use reshare_io::share_file::Kind;
 
 use crate::common::*;
 
-const FORMAT: &str = include_str!("../../FORMAT.md");
+const FORMAT: &str = include_str!("../../../docs/format.md");
 
 fn python() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("io lies in the workspace");
@@ -22,8 +22,8 @@ fn python() -> PathBuf {
 /// The one line of the documentation that calls `numpy.memmap`.
 fn documented_line() -> &'static str {
     let mut lines = FORMAT.lines().filter(|line| line.contains("= numpy.memmap("));
-    let line = lines.next().expect("FORMAT.md shows a line with numpy.memmap");
-    assert_eq!(lines.next(), None, "FORMAT.md shows more than one line with numpy.memmap");
+    let line = lines.next().expect("docs/format.md shows a line with numpy.memmap");
+    assert_eq!(lines.next(), None, "docs/format.md shows more than one line with numpy.memmap");
     line.trim()
 }
 

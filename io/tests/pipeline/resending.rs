@@ -183,7 +183,7 @@ async fn a_send_that_breaks_goes_on_with_the_parts_it_had() {
     assert!(sealed.iter().all(|(name, bytes)| after[name] == *bytes));
 }
 
-/// Derives the keys once more from FORMAT.md, with another library, and looks for them.
+/// Derives the keys once more from docs/format.md, with another library, and looks for them.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_key_is_in_the_state_directory() {
     let world = twenty_rows().await;

@@ -191,8 +191,8 @@ fn a_replayed_package_of_an_earlier_session_is_refused() {
 
 #[test]
 fn the_documented_openssl_commands_check_a_signature_and_refuse_a_changed_manifest() {
-    let format = include_str!("../../FORMAT.md");
-    let section = format.split("#### With openssl").nth(1).expect("FORMAT.md shows how");
+    let format = include_str!("../../../docs/format.md");
+    let section = format.split("#### With openssl").nth(1).expect("docs/format.md shows how");
     let script = section.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next());
     let script = script.expect("a shell block");
     let world = World::new();

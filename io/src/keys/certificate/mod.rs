@@ -2,7 +2,7 @@
 //! what is signed with it.
 //!
 //! A certificate is verified against one authority, one exact name, one moment and one
-//! purpose at a time. `FORMAT.md` says which algorithm signs, and how to check a signature
+//! purpose at a time. `docs/format.md` says which algorithm signs, and how to check a signature
 //! with other programs.
 
 mod anchor;

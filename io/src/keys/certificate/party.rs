@@ -72,7 +72,7 @@ impl fmt::Debug for PartyCertificate {
     }
 }
 
-/// The one scheme for each sort of key: FORMAT.md, "Signatures".
+/// The one scheme for each sort of key: docs/format.md, "Signatures".
 fn signer(key: &dyn SigningKey) -> Option<Box<dyn Signer>> {
     key.choose_scheme(&[
         SignatureScheme::ECDSA_NISTP256_SHA256,

@@ -120,7 +120,7 @@ pub fn verify_signature(
     result.map_err(CertificateError::Signature)
 }
 
-/// The one algorithm for each sort of key: FORMAT.md, "Signatures".
+/// The one algorithm for each sort of key: docs/format.md, "Signatures".
 const SIGNATURE_ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 4] = [
     algorithms::ECDSA_P256_SHA256,
     algorithms::ECDSA_P384_SHA384,
