@@ -8,9 +8,9 @@ use reshare_benches::stage::{ROWS_PER_PART, rows_or_few};
 use reshare_benches::{iris_share, short_group};
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::Rows;
-use reshare_io::ids::IdRange;
-use reshare_io::postgres::copy::{Decoder, Encoder, MESSAGE_BYTES};
-use reshare_io::postgres::table::{AgreeType, IntegerWidth, Table, TableName, TableSpec};
+use reshare_files::ids::IdRange;
+use reshare_postgres::copy::{Decoder, Encoder, MESSAGE_BYTES};
+use reshare_postgres::table::{AgreeType, IntegerWidth, Table, TableName, TableSpec};
 
 fn table(rows: &RowBatch) -> Arc<Table> {
     let name = TableName::new("SMPC_bench_0", "irises").expect("a name");

@@ -11,10 +11,10 @@ use reshare_benches::plain_part::{plain_open, plain_seal, shares_digest};
 use reshare_benches::stage::{ROWS_PER_PART, blinded, directory, on_each, rows_or_few, spec};
 use reshare_benches::{FINGERPRINT, party, pool, short_group, thread_counts};
 use reshare_engine::row_batch::RowBatch;
-use reshare_io::package::{
+use reshare_format::package::{
     PackageExpectations, PartEntry, PartName, SealedPart, Timestamp, open_part, seal_part,
 };
-use reshare_io::share_file::Kind;
+use reshare_format::share_file::Kind;
 
 const MAX_PART_BYTES: u64 = 1 << 30;
 

@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use reshare_benches::stage::{ROWS_PER_PART, directory, rows_or_few, spec};
 use reshare_benches::{FINGERPRINT, iris_share, pool, short_group, thread_counts};
 use reshare_engine::row_batch::RowBatch;
-use reshare_io::durable::DurableFile;
-use reshare_io::share_file::{Expected, Kind, ShareFile, ShareFileWriter};
+use reshare_files::durable::DurableFile;
+use reshare_format::share_file::{Expected, Kind, ShareFile, ShareFileWriter};
 
 /// Rows that a thread hands over at once.
 const ROWS_PER_WRITE: usize = 64;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use age::x25519::{Identity, Recipient};
 use reshare_engine::rows::Rows;
-use reshare_io::durable::DurableFile;
+use reshare_files::durable::DurableFile;
 
 /// The size of one read or write.
 const PIECE_BYTES: usize = 256 << 10;

@@ -6,8 +6,8 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 use reshare_engine::blind::Blinder;
 use reshare_engine::row_batch::RowBatch;
-use reshare_io::ids::IdRange;
-use reshare_io::share_file::{Kind, ShareFileSpec};
+use reshare_files::ids::IdRange;
+use reshare_format::share_file::{Kind, ShareFileSpec};
 use tempfile::TempDir;
 
 use crate::{FINGERPRINT, iris_share, keys, party};

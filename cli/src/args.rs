@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use reshare_engine::party::PartyId;
-use reshare_io::exchange::{ClientOptions, DeliveryTarget, TlsFiles, TlsIdentity, UploadOptions};
-use reshare_io::package::Compression;
-use reshare_io::pipeline::sender::LedgeredSender;
-use reshare_io::postgres::load::{LoadOptions, OnConflict};
-use reshare_io::session::Session;
+use reshare_exchange::{ClientOptions, DeliveryTarget, TlsFiles, TlsIdentity, UploadOptions};
+use reshare_format::package::Compression;
+use reshare_format::session::Session;
+use reshare_pipeline::sender::LedgeredSender;
+use reshare_postgres::load::{LoadOptions, OnConflict};
 
 use crate::commands::AgreementKeyArgs;
 use crate::failure::Failure;
@@ -94,7 +94,7 @@ pub(crate) struct ConnectionArgs {
 impl ConnectionArgs {
     /// The number asked for, or the default.
     pub(crate) fn count(&self) -> usize {
-        let default = || reshare_io::pipeline::default_threads().min(4);
+        let default = || reshare_pipeline::default_threads().min(4);
         self.connections.map_or_else(default, NonZeroUsize::get)
     }
 }
@@ -419,6 +419,6 @@ pub(crate) fn within<T: FromStr>(
 impl WorkArgs {
     /// Threads for sealing and opening.
     pub(crate) fn threads(&self) -> usize {
-        self.threads.map_or_else(reshare_io::pipeline::default_threads, NonZeroUsize::get)
+        self.threads.map_or_else(reshare_pipeline::default_threads, NonZeroUsize::get)
     }
 }

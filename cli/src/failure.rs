@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::io;
 
-use reshare_io::exchange::{ClientError, IdentityError, InboxError, ServerError};
-use reshare_io::pipeline::error::PipelineError;
+use reshare_exchange::{ClientError, IdentityError, InboxError, ServerError};
+use reshare_pipeline::error::PipelineError;
 
 use crate::commands::identity_hint;
 use crate::exit::Exit;

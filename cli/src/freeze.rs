@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use reshare_io::durable::faults::{Fault, Faults, Plan};
+use reshare_files::durable::faults::{Fault, Faults, Plan};
 
 /// `N:FILE`: the N-th file call freezes, and then FILE is made to say so.
 const VARIABLE: &str = "RESHARE_TEST_FREEZE";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use reshare_io::progress::{Progress, ProgressSnapshot};
+use reshare_exchange::progress::{Progress, ProgressSnapshot};
 use tokio::task::JoinHandle;
 
 /// How often a bar is drawn.

@@ -4,13 +4,13 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use reshare_io::durable;
-use reshare_io::exchange::UploadReport;
-use reshare_io::leftovers::Leftovers;
-use reshare_io::pipeline::deliver::DeliveryReport;
-use reshare_io::pipeline::sealer::PackReport;
-use reshare_io::pipeline::workers::Source;
-use reshare_io::session::Session;
+use reshare_exchange::UploadReport;
+use reshare_files::durable;
+use reshare_files::leftovers::Leftovers;
+use reshare_format::session::Session;
+use reshare_pipeline::deliver::DeliveryReport;
+use reshare_pipeline::sealer::PackReport;
+use reshare_pipeline::workers::Source;
 use serde::Serialize;
 
 use crate::args::{OutputArgs, ReportArgs};

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use reshare_fixtures::kms::{ThrowAwayKms, environment};
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use reshare_fixtures::stub_kms::{StubAnswer, StubKms};
-use reshare_io::keys::AgreementKey;
+use reshare_format::keys::AgreementKey;
 use tempfile::TempDir;
 
 mod network;

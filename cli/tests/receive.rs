@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
+use reshare_files::ids::IdRange;
 use reshare_fixtures::iris_table::IrisTable;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
-use reshare_io::ids::IdRange;
-use reshare_io::keys::certificate::PartyCertificate;
-use reshare_io::package::{
+use reshare_format::keys::certificate::PartyCertificate;
+use reshare_format::package::{
     ManifestContent, PackageExpectations, PackageWriter, PartEntry, Timestamp,
 };
-use reshare_io::session::{Session, SessionTrust};
+use reshare_format::session::{Session, SessionTrust};
 use tempfile::TempDir;
 
 mod network;

@@ -9,12 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use reshare_engine::row_batch::{AgreeValuesMut, RowBatch, RowsMut};
+use reshare_files::ids::IdRange;
+use reshare_format::package::{ManifestContent, PartEntry, Timestamp, seal_part};
+use reshare_format::share_file::{Kind, ShareFileSpec, ShareFileWriter};
 use reshare_fuzz::sample;
-use reshare_io::ids::IdRange;
-use reshare_io::package::{ManifestContent, PartEntry, Timestamp, seal_part};
-use reshare_io::postgres::copy::Encoder;
-use reshare_io::postgres::table::{AgreeType, IntegerWidth, Table, TableName, TableSpec};
-use reshare_io::share_file::{Kind, ShareFileSpec, ShareFileWriter};
+use reshare_postgres::copy::Encoder;
+use reshare_postgres::table::{AgreeType, IntegerWidth, Table, TableName, TableSpec};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let corpus = std::env::args().nth(1).ok_or("usage: seeds DIRECTORY")?;

@@ -1,6 +1,6 @@
 //! Approvals of the other parties.
 
-use reshare_io::session::Approval;
+use reshare_format::session::Approval;
 
 /// What is read is written as it was.
 ///

@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 
 use reshare_engine::row_batch::RowBatch;
-use reshare_io::ids::IdRange;
-use reshare_io::postgres::copy::{DecodeError, Decoder, Encoder};
-use reshare_io::postgres::table::{AgreeType, IntegerWidth, Table, TableName, TableSpec};
+use reshare_files::ids::IdRange;
+use reshare_postgres::copy::{DecodeError, Decoder, Encoder};
+use reshare_postgres::table::{AgreeType, IntegerWidth, Table, TableName, TableSpec};
 
 use crate::sample;
 

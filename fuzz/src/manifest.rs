@@ -1,6 +1,6 @@
 //! `manifest.json`, before and after it is compared with the session.
 
-use reshare_io::package::UnverifiedManifest;
+use reshare_format::package::UnverifiedManifest;
 
 use crate::sample;
 

@@ -5,8 +5,8 @@ use std::iter;
 use std::path::PathBuf;
 
 use reshare_engine::row_batch::RowBatch;
-use reshare_io::ids::IdRange;
-use reshare_io::package::{
+use reshare_files::ids::IdRange;
+use reshare_format::package::{
     PartEntry, PartName, SealedPart, Timestamp, open_part, open_part_prefix,
 };
 use tempfile::TempDir;

@@ -1,6 +1,6 @@
 //! Receipts of the receiver.
 
-use reshare_io::receipt::UnverifiedReceipt;
+use reshare_format::receipt::UnverifiedReceipt;
 
 /// What is read is written as it was.
 ///

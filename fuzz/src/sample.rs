@@ -6,8 +6,8 @@ use age::x25519::Identity;
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
-use reshare_io::ids::IdRange;
-use reshare_io::package::PackageExpectations;
+use reshare_files::ids::IdRange;
+use reshare_format::package::PackageExpectations;
 
 /// The fingerprint of the session.
 pub const FINGERPRINT: Fingerprint = Fingerprint([7; 32]);

@@ -1,6 +1,6 @@
 //! `session.toml`, which another party may have made.
 
-use reshare_io::session::Session;
+use reshare_format::session::Session;
 
 /// What is read is the same after it was written and read again.
 ///

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 
-use reshare_io::share_file::{Expected, Kind, ShareFile, ShareFileDefect, inspect};
+use reshare_format::share_file::{Expected, Kind, ShareFile, ShareFileDefect, inspect};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::sample;

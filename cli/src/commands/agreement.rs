@@ -2,12 +2,12 @@
 
 use clap::{ArgGroup, Args};
 #[cfg(not(feature = "kms"))]
-use reshare_io::keys::AgreementKey;
+use reshare_format::keys::AgreementKey;
+use reshare_format::keys::{AgreementKeySource, KmsKeyId};
+use reshare_format::session::Session;
 #[cfg(feature = "kms")]
-use reshare_io::keys::kms::{KmsKey, SenderKey, SenderKeyError};
-use reshare_io::keys::{AgreementKeySource, KmsKeyId};
-use reshare_io::pipeline::sender::SenderKeys;
-use reshare_io::session::Session;
+use reshare_kms::{KmsKey, SenderKey, SenderKeyError};
+use reshare_pipeline::sender::SenderKeys;
 
 #[cfg(feature = "kms")]
 use super::kms;

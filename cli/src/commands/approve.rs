@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use reshare_engine::party::PartyId;
-use reshare_io::durable;
-use reshare_io::session::{Approval, ApprovalError, Session, SessionTrust};
+use reshare_files::durable;
+use reshare_format::session::{Approval, ApprovalError, Session, SessionTrust};
 use serde::Serialize;
 use time::OffsetDateTime;
 

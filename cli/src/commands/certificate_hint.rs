@@ -1,8 +1,8 @@
 //! What to do about a certificate, its key or an authority that is not accepted.
 
-use reshare_io::exchange::IdentityError;
-use reshare_io::keys::certificate::CertificateError;
-use reshare_io::session::TrustError;
+use reshare_exchange::IdentityError;
+use reshare_format::keys::certificate::CertificateError;
+use reshare_format::session::TrustError;
 
 /// What to do about a party's own certificate.
 pub(crate) fn certificate_hint(error: &CertificateError) -> &'static str {

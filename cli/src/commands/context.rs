@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
-use reshare_io::input_file::read_input;
-use reshare_io::keys::{Identity, load_identity};
-use reshare_io::pipeline::error::PipelineError;
-use reshare_io::pipeline::packages::Packages;
-use reshare_io::pipeline::rows_wanted::RowIds;
-use reshare_io::pipeline::sender::SenderKeys;
-use reshare_io::pipeline::workers::{Source, Workers};
-use reshare_io::postgres::connect::Database;
-use reshare_io::postgres::table::{TableName, TableSpec};
-use reshare_io::session::{IdList, IdListError, Session, SessionError, parse_fingerprint};
-use reshare_io::timestamp::Timestamp;
+use reshare_files::input_file::read_input;
+use reshare_files::timestamp::Timestamp;
+use reshare_format::keys::{Identity, load_identity};
+use reshare_format::session::{IdList, IdListError, Session, SessionError, parse_fingerprint};
+use reshare_pipeline::error::PipelineError;
+use reshare_pipeline::packages::Packages;
+use reshare_pipeline::rows_wanted::RowIds;
+use reshare_pipeline::sender::SenderKeys;
+use reshare_pipeline::workers::{Source, Workers};
+use reshare_postgres::connect::Database;
+use reshare_postgres::table::{TableName, TableSpec};
 use secrecy::SecretString;
 use time::{Duration, OffsetDateTime};
 

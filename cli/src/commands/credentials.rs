@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use reshare_engine::party::PartyId;
-use reshare_io::exchange::{TlsFiles, TlsIdentity};
-use reshare_io::keys::certificate::PartyCertificate;
-use reshare_io::pipeline::sender::{SenderCredentials, SenderKeys};
-use reshare_io::session::{Approvals, Session, SessionTrust};
+use reshare_exchange::{TlsFiles, TlsIdentity};
+use reshare_format::keys::certificate::PartyCertificate;
+use reshare_format::session::{Approvals, Session, SessionTrust};
+use reshare_pipeline::sender::{SenderCredentials, SenderKeys};
 use time::OffsetDateTime;
 
 use super::certificate_hint::certificate_hint;

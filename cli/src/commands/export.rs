@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use reshare_io::pipeline::export::export;
+use reshare_pipeline::export::export;
 
 use super::context::{Context, workers};
 use crate::args::{DatabaseArgs, OutputArgs, SessionArgs, WorkArgs};

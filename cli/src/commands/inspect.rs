@@ -4,10 +4,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use reshare_io::input_file::open_input;
-use reshare_io::package::{MANIFEST_NAME, ManifestContent, Totals, read_manifest};
-use reshare_io::pipeline::error::PipelineError;
-use reshare_io::share_file::{self, ShareFileDefect, ShareFileHeader};
+use reshare_files::input_file::open_input;
+use reshare_format::package::{MANIFEST_NAME, ManifestContent, Totals, read_manifest};
+use reshare_format::share_file::{self, ShareFileDefect, ShareFileHeader};
+use reshare_pipeline::error::PipelineError;
 use serde_json::{Value, json};
 
 use crate::args::OutputArgs;

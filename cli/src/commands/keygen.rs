@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use reshare_io::keys::{AgreementKey, generate_identity};
+use reshare_format::keys::{AgreementKey, generate_identity};
 use time::OffsetDateTime;
 
 use crate::args::OutputArgs;

@@ -1,8 +1,8 @@
 //! `reshare kms`, and what to do about errors of KMS.
 
 use clap::{Args, Subcommand};
-use reshare_io::keys::KmsKeyId;
-use reshare_io::keys::kms::{KmsAction, KmsError, KmsKey};
+use reshare_format::keys::KmsKeyId;
+use reshare_kms::{KmsAction, KmsError, KmsKey};
 
 use crate::args::OutputArgs;
 use crate::exit::{Exit, Outcome};

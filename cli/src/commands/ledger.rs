@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use reshare_engine::party::PartyId;
-use reshare_io::ledger::{Ledger, LedgerDefect, LedgerError};
-use reshare_io::pipeline::sender::{LedgeredSender, SenderKeys};
-use reshare_io::session::Session;
+use reshare_format::session::Session;
+use reshare_pipeline::ledger::{Ledger, LedgerDefect, LedgerError};
+use reshare_pipeline::sender::{LedgeredSender, SenderKeys};
 
 use crate::failure::Failure;
 

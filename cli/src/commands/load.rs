@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use reshare_io::pipeline::load::load;
-use reshare_io::pipeline::workers::Target;
+use reshare_pipeline::load::load;
+use reshare_pipeline::workers::Target;
 
 use super::context::{Context, workers};
 use crate::args::{ConflictArgs, DatabaseArgs, FreshArgs, OutputArgs, SessionArgs, WorkArgs};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use reshare_io::pipeline::merge::merge;
+use reshare_pipeline::merge::merge;
 
 use super::context::{Context, workers};
 use crate::args::{OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs};

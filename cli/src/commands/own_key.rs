@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use reshare_engine::party::PartyId;
-use reshare_io::keys::{AgreementPublicKey, parse_recipient};
-use reshare_io::session::Session;
+use reshare_format::keys::{AgreementPublicKey, parse_recipient};
+use reshare_format::session::Session;
 
 use super::context::read_text;
 use crate::failure::Failure;

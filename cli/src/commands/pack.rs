@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use reshare_io::pipeline::pack::pack;
+use reshare_pipeline::pack::pack;
 
 use super::context::{Context, workers};
 use super::ledger::StateArgs;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use reshare_io::keys::certificate::CertificateName;
-use reshare_io::keys::pki::{
+use reshare_format::keys::certificate::CertificateName;
+use reshare_format::keys::pki::{
     CA_CERTIFICATE_NAME, CA_KEY_NAME, CertificateAuthority, KeyKind, PkiError,
 };
 use time::{Duration, OffsetDateTime};

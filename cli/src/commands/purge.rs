@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use reshare_engine::party::PartyId;
-use reshare_io::exchange::InboxError;
-use reshare_io::package::{PackageError, Timestamp};
-use reshare_io::pipeline::error::PipelineError;
-use reshare_io::postgres::verified::load_state;
-use reshare_io::purge::{Origin, Purge, PurgeError, Thing};
-use reshare_io::receipt::Compared;
-use reshare_io::session::{Session, parse_fingerprint};
+use reshare_exchange::InboxError;
+use reshare_format::package::{PackageError, Timestamp};
+use reshare_format::receipt::Compared;
+use reshare_format::session::{Session, parse_fingerprint};
+use reshare_pipeline::error::PipelineError;
+use reshare_pipeline::purge::{Origin, Purge, PurgeError, Thing};
+use reshare_postgres::verified::load_state;
 use serde::Serialize;
 
 use super::context::{Context, database, table_of};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
-use reshare_io::pipeline::workers::Target;
+use reshare_pipeline::rebuild::{RebuildReport, rebuild};
+use reshare_pipeline::workers::Target;
 
 use super::context::{Context, workers};
 use crate::args::{

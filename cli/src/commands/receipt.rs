@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use reshare_engine::party::PartyId;
-use reshare_io::durable;
-use reshare_io::keys::certificate::PartyCertificate;
-use reshare_io::ledger::Ledger;
-use reshare_io::purge::{NotReceived, Purge, check_ledger};
-use reshare_io::receipt::{Compared, Receipt, ReceiptError, UnverifiedReceipt, check_signer};
-use reshare_io::session::{Session, SessionTrust};
+use reshare_files::durable;
+use reshare_format::keys::certificate::PartyCertificate;
+use reshare_format::receipt::{Compared, Receipt, ReceiptError, UnverifiedReceipt, check_signer};
+use reshare_format::session::{Session, SessionTrust};
+use reshare_pipeline::ledger::Ledger;
+use reshare_pipeline::purge::{NotReceived, Purge, check_ledger};
 use time::OffsetDateTime;
 
 use super::certificate_hint::certificate_hint;

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, Args};
-use reshare_io::exchange::{
+use reshare_exchange::progress::Progress;
+use reshare_exchange::{
     ClosedPackage, Endpoint, HealthEndpoint, Inbox, Limits, Monitor, Shutdown, Stage, TlsIdentity,
 };
-use reshare_io::pipeline::error::PipelineError;
-use reshare_io::pipeline::packages::Packages;
-use reshare_io::pipeline::rebuild::{RebuildReport, rebuild};
-use reshare_io::pipeline::workers::{Source, Target, Workers};
-use reshare_io::postgres::connect::ConnectError;
-use reshare_io::postgres::load::Loader;
-use reshare_io::postgres::load_error::LoadError;
-use reshare_io::progress::Progress;
-use reshare_io::session::{Session, SessionTrust};
+use reshare_format::session::{Session, SessionTrust};
+use reshare_pipeline::error::PipelineError;
+use reshare_pipeline::packages::Packages;
+use reshare_pipeline::rebuild::{RebuildReport, rebuild};
+use reshare_pipeline::workers::{Source, Target, Workers};
+use reshare_postgres::connect::ConnectError;
+use reshare_postgres::load::Loader;
+use reshare_postgres::load_error::LoadError;
 
 use super::context::{Context, open_identity, workers};
 use super::rebuild::print_report;

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use reshare_io::pipeline::deliver::{Delivery, deliver};
-use reshare_io::pipeline::rows_wanted::RowIds;
-use reshare_io::pipeline::send::send;
-use reshare_io::pipeline::sender::{LedgeredSender, SenderKeys};
-use reshare_io::pipeline::workers::{Source, Workers};
-use reshare_io::session::Session;
+use reshare_format::session::Session;
+use reshare_pipeline::deliver::{Delivery, deliver};
+use reshare_pipeline::rows_wanted::RowIds;
+use reshare_pipeline::send::send;
+use reshare_pipeline::sender::{LedgeredSender, SenderKeys};
+use reshare_pipeline::workers::{Source, Workers};
 
 use super::context::{Context, workers};
 use super::credentials::identity;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 use reshare_engine::layout::RowLayout;
-use reshare_io::pipeline::workers::Source;
-use reshare_io::postgres::table::{TableName, TableSpec};
-use reshare_io::tune::{
+use reshare_pipeline::tune::{
     DatabaseSpeed, MachineSpeed, Speed, TuneError, fewest_hands, measure_database, measure_machine,
 };
+use reshare_pipeline::workers::Source;
+use reshare_postgres::table::{TableName, TableSpec};
 use serde::Serialize;
 
 use super::context::database;
@@ -93,7 +93,7 @@ impl TuneArgs {
                 time /= 2;
             }
             progress.begin("measure this machine", 0);
-            let threads = reshare_io::pipeline::default_threads();
+            let threads = reshare_pipeline::default_threads();
             let machine = tokio::task::block_in_place(|| {
                 measure_machine(&layout, &self.dir, threads, time, &progress)
             });

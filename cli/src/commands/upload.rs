@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use reshare_io::exchange::upload;
-use reshare_io::package::{Package, PackageExpectations, read_manifest};
-use reshare_io::pipeline::error::PipelineError;
-use reshare_io::session::SessionTrust;
+use reshare_exchange::upload;
+use reshare_format::package::{Package, PackageExpectations, read_manifest};
+use reshare_format::session::SessionTrust;
+use reshare_pipeline::error::PipelineError;
 
 use super::context::Context;
 use crate::args::{DeliveryArgs, OutputArgs, SessionArgs, TlsArgs};

@@ -4,18 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use reshare_io::leftovers::Leftovers;
-use reshare_io::pipeline::error::PipelineError;
-use reshare_io::pipeline::packages::Packages;
-use reshare_io::pipeline::verify::{
-    PackagesComparison, verify_file, verify_packages, verify_tables,
-};
-use reshare_io::pipeline::workers::Source;
-use reshare_io::postgres::compare::Difference;
-use reshare_io::postgres::verified::{LoadMark, VERIFIED_TABLE, load_state, record_verified};
-use reshare_io::receipt::Compared;
-use reshare_io::session::Session;
-use reshare_io::share_file::{self, Kind};
+use reshare_files::leftovers::Leftovers;
+use reshare_format::receipt::Compared;
+use reshare_format::session::Session;
+use reshare_format::share_file::{self, Kind};
+use reshare_pipeline::error::PipelineError;
+use reshare_pipeline::packages::Packages;
+use reshare_pipeline::verify::{PackagesComparison, verify_file, verify_packages, verify_tables};
+use reshare_pipeline::workers::Source;
+use reshare_postgres::compare::Difference;
+use reshare_postgres::verified::{LoadMark, VERIFIED_TABLE, load_state, record_verified};
 use serde::Serialize;
 
 use super::context::{Context, database, table_of, workers};

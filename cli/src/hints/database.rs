@@ -1,12 +1,12 @@
 //! What to do about what a database says, or what its tables are.
 
-use reshare_io::pipeline::error::PipelineError;
-use reshare_io::postgres::compare::CompareError;
-use reshare_io::postgres::connect::ConnectError;
-use reshare_io::postgres::export::ExportError;
-use reshare_io::postgres::fresh::NotFresh;
-use reshare_io::postgres::load_error::LoadError;
-use reshare_io::postgres::schema::SchemaError;
+use reshare_pipeline::error::PipelineError;
+use reshare_postgres::compare::CompareError;
+use reshare_postgres::connect::ConnectError;
+use reshare_postgres::export::ExportError;
+use reshare_postgres::fresh::NotFresh;
+use reshare_postgres::load_error::LoadError;
+use reshare_postgres::schema::SchemaError;
 
 /// What to do about a database, its server or a table.
 pub(super) fn database_hint(error: &PipelineError) -> Option<&'static str> {

@@ -3,8 +3,8 @@
 use std::io;
 
 use reshare_engine::merge::MergeError;
-use reshare_io::exchange::InboxError;
-use reshare_io::share_file::ShareFileDefect;
+use reshare_exchange::InboxError;
+use reshare_format::share_file::ShareFileDefect;
 
 /// What a sender does about a request that the receiver refuses.
 pub(crate) fn refusal_hint(reason: &str) -> Option<&'static str> {
@@ -101,10 +101,10 @@ mod tests {
     use std::path::PathBuf;
 
     use reshare_engine::party::PartyId;
-    use reshare_io::exchange::ClientError;
-    use reshare_io::package::PackageError;
-    use reshare_io::pipeline::error::PipelineError;
-    use reshare_io::share_file::ShareFileError;
+    use reshare_exchange::ClientError;
+    use reshare_format::package::PackageError;
+    use reshare_format::share_file::ShareFileError;
+    use reshare_pipeline::error::PipelineError;
 
     use super::*;
     use crate::failure::Failure;

@@ -8,8 +8,8 @@ mod target;
 use std::error::Error;
 use std::io;
 
-use reshare_io::exchange::ClientError;
-use reshare_io::pipeline::error::PipelineError;
+use reshare_exchange::ClientError;
+use reshare_pipeline::error::PipelineError;
 
 use database::database_hint;
 pub(crate) use database::fresh_hint;

@@ -1,6 +1,6 @@
 //! What to do about packages, their manifests and their parts.
 
-use reshare_io::package::{ManifestError, PackageError, PartDefect};
+use reshare_format::package::{ManifestError, PackageError, PartDefect};
 
 /// What to do about a package that cannot be read or made.
 pub(super) fn package_hint(error: &PackageError) -> Option<&'static str> {

@@ -1,9 +1,9 @@
 //! What to do about a target whose triggers or foreign keys would spoil a load.
 
-use reshare_io::postgres::load_error::LoadError;
-use reshare_io::postgres::references::Reference;
-use reshare_io::postgres::table::TableName;
-use reshare_io::postgres::triggers::Trigger;
+use reshare_postgres::load_error::LoadError;
+use reshare_postgres::references::Reference;
+use reshare_postgres::table::TableName;
+use reshare_postgres::triggers::Trigger;
 
 /// What to do next, where a trigger or a foreign key of the target is in the way.
 pub(crate) fn target_hint(error: &LoadError) -> Option<String> {

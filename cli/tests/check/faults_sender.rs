@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use reshare_io::keys::pki::{CertificateAuthority, KeyKind};
+use reshare_format::keys::pki::{CertificateAuthority, KeyKind};
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 

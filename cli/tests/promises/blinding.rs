@@ -4,9 +4,9 @@ use reshare_engine::party::PartyId;
 use reshare_engine::ring::RingElement;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::shamir::weight;
-use reshare_io::keys::load_identity;
-use reshare_io::package::{Package, PackageExpectations};
-use reshare_io::session::Session;
+use reshare_format::keys::load_identity;
+use reshare_format::package::{Package, PackageExpectations};
+use reshare_format::session::Session;
 
 use crate::agreed::{Agreed, table};
 use crate::network::{Network, ROWS};

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use reshare_engine::party::PartyId;
-use reshare_io::exchange::TlsIdentity;
-use reshare_io::keys::certificate::{CertificateError, PartyCertificate, Purpose, not_after};
-use reshare_io::session::{Session, SessionTrust};
-use reshare_io::timestamp::Timestamp;
+use reshare_exchange::TlsIdentity;
+use reshare_files::timestamp::Timestamp;
+use reshare_format::keys::certificate::{CertificateError, PartyCertificate, Purpose, not_after};
+use reshare_format::session::{Session, SessionTrust};
 use time::{Duration, OffsetDateTime};
 
 use super::checklist::Checklist;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use clap::Args;
-use reshare_io::pipeline::error::PipelineError;
+use reshare_pipeline::error::PipelineError;
 use serde::Serialize;
 
 use crate::args::OutputArgs;

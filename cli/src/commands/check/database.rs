@@ -1,16 +1,16 @@
 //! The database of either role: server, table, rights, limits, rows.
 
 use reshare_engine::party::PartyId;
-use reshare_io::pipeline::rows_wanted::RowIds;
-use reshare_io::pipeline::workers::Source;
-use reshare_io::postgres::export::ExportError;
-use reshare_io::postgres::load::{LoadOptions, Loader, OnConflict};
-use reshare_io::postgres::table::quote_identifier;
-use reshare_io::postgres::triggers::TriggerEffect;
-use reshare_io::preflight::{
+use reshare_format::session::Session;
+use reshare_pipeline::preflight::{
     ColumnDefect, MissingRight, Probe, RowEstimate, Server, TableUse, read_first_row,
 };
-use reshare_io::session::Session;
+use reshare_pipeline::rows_wanted::RowIds;
+use reshare_pipeline::workers::Source;
+use reshare_postgres::export::ExportError;
+use reshare_postgres::load::{LoadOptions, Loader, OnConflict};
+use reshare_postgres::table::quote_identifier;
+use reshare_postgres::triggers::TriggerEffect;
 
 use super::checklist::{Checklist, bytes};
 use super::fresh;

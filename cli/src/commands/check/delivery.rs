@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use reshare_engine::party::PartyId;
-use reshare_io::exchange::{ClientError, ReceiverState, TlsIdentity};
-use reshare_io::package::PackageError;
-use reshare_io::pipeline::directory_package::examine_package;
-use reshare_io::pipeline::error::PipelineError;
-use reshare_io::preflight::{Filesystem, Place};
-use reshare_io::session::{Session, SessionTrust};
+use reshare_exchange::{ClientError, ReceiverState, TlsIdentity};
+use reshare_format::package::PackageError;
+use reshare_format::session::{Session, SessionTrust};
+use reshare_pipeline::directory_package::examine_package;
+use reshare_pipeline::error::PipelineError;
+use reshare_pipeline::preflight::{Filesystem, Place};
 use time::OffsetDateTime;
 
 use super::checklist::{Checklist, bytes};

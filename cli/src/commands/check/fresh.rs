@@ -1,8 +1,8 @@
 //! Whether the receiver's table can be loaded as a fresh one.
 
-use reshare_io::postgres::fresh::NotFresh;
-use reshare_io::postgres::table::TableName;
-use reshare_io::preflight::{Probe, Server};
+use reshare_pipeline::preflight::{Probe, Server};
+use reshare_postgres::fresh::NotFresh;
+use reshare_postgres::table::TableName;
 
 use super::checklist::Checklist;
 use crate::hints::fresh_hint;

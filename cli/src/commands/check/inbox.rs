@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use reshare_io::exchange::{Inbox, InboxError, InboxFigures};
-use reshare_io::preflight::{Filesystem, Place};
-use reshare_io::session::{Session, SessionIds, SessionTrust};
+use reshare_exchange::{Inbox, InboxError, InboxFigures};
+use reshare_format::session::{Session, SessionIds, SessionTrust};
+use reshare_pipeline::preflight::{Filesystem, Place};
 
 use super::checklist::{Checklist, bytes};
 use crate::failure::Failure;

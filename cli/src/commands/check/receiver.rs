@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use reshare_io::exchange::try_listen;
-use reshare_io::keys::certificate::Purpose;
+use reshare_exchange::try_listen;
+use reshare_format::keys::certificate::Purpose;
 
 use super::checklist::{Checklist, StrictArgs};
 use super::{certificate, database, inbox, session};

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use reshare_engine::party::PartyId;
-use reshare_io::keys::certificate::Purpose;
-use reshare_io::ledger::Ledger;
-use reshare_io::preflight::Place;
+use reshare_format::keys::certificate::Purpose;
+use reshare_pipeline::ledger::Ledger;
+use reshare_pipeline::preflight::Place;
 
 use super::certificate::Credentials;
 use super::checklist::{Checklist, StrictArgs, bytes};

@@ -1,7 +1,7 @@
 //! The session, its fingerprint and its life.
 
-use reshare_io::session::SessionIds;
-use reshare_io::timestamp::Timestamp;
+use reshare_files::timestamp::Timestamp;
+use reshare_format::session::SessionIds;
 
 use super::checklist::Checklist;
 use crate::args::SessionArgs;

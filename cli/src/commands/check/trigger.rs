@@ -1,7 +1,7 @@
 //! A trigger of the receiver's table, and what a load makes of it.
 
-use reshare_io::postgres::table::TableName;
-use reshare_io::postgres::triggers::{Trigger, TriggerEffect};
+use reshare_postgres::table::TableName;
+use reshare_postgres::triggers::{Trigger, TriggerEffect};
 
 use super::checklist::Checklist;
 

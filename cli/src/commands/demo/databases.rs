@@ -2,7 +2,7 @@
 
 use reshare_engine::party::PartyId;
 use reshare_fixtures::postgres::{PostgresError, ThrowAwayPostgres};
-use reshare_io::postgres::connect::Database;
+use reshare_postgres::connect::Database;
 use secrecy::SecretString;
 
 use crate::commands::context::database;

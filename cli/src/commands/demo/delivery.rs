@@ -5,11 +5,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
-use reshare_io::exchange::{
+use reshare_exchange::{
     ClientOptions, DeliveryTarget, Endpoint, Inbox, Limits, Monitor, Shutdown, UploadOptions,
     upload,
 };
-use reshare_io::package::{Package, PackageExpectations};
+use reshare_format::package::{Package, PackageExpectations};
 
 use super::{Demo, Stages};
 use crate::failure::Failure;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
+use reshare_files::ids::IdRange;
 use reshare_fixtures::synthetic::{IdPattern, SyntheticRecords};
-use reshare_io::ids::IdRange;
-use reshare_io::pipeline::merge::merge;
-use reshare_io::pipeline::pack::pack;
-use reshare_io::pipeline::rows_wanted::RowIds;
-use reshare_io::share_file::{Expected, Kind, ShareFile, ShareFileSpec, ShareFileWriter};
+use reshare_format::share_file::{Expected, Kind, ShareFile, ShareFileSpec, ShareFileWriter};
+use reshare_pipeline::merge::merge;
+use reshare_pipeline::pack::pack;
+use reshare_pipeline::rows_wanted::RowIds;
 
 use super::delivery::deliver;
 use super::{Demo, Stages};

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use clap::Args;
 use reshare_engine::party::PartyId;
+use reshare_exchange::progress::Progress;
+use reshare_files::durable;
 use reshare_fixtures::postgres::PostgresError;
-use reshare_io::durable;
-use reshare_io::pipeline::workers::Workers;
-use reshare_io::progress::Progress;
+use reshare_pipeline::workers::Workers;
 use serde::Serialize;
 
 use self::databases::Databases;

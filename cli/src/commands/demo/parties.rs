@@ -6,19 +6,19 @@ use std::sync::Arc;
 
 use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
-use reshare_io::durable;
-use reshare_io::exchange::{Inbox, TlsFiles, TlsIdentity};
-use reshare_io::keys::certificate::CertificateName;
-use reshare_io::keys::certificate::PartyCertificate;
-use reshare_io::keys::pki::{
+use reshare_exchange::{Inbox, TlsFiles, TlsIdentity};
+use reshare_files::durable;
+use reshare_format::keys::certificate::CertificateName;
+use reshare_format::keys::certificate::PartyCertificate;
+use reshare_format::keys::pki::{
     CA_CERTIFICATE_NAME, CERTIFICATE_KEY_NAME, CERTIFICATE_NAME, CertificateAuthority, KeyKind,
 };
-use reshare_io::keys::{AgreementKey, generate_identity, load_identity};
-use reshare_io::pipeline::packages::Packages;
-use reshare_io::pipeline::sender::{LedgeredSender, SenderCredentials, SenderKeys};
-use reshare_io::session::{
+use reshare_format::keys::{AgreementKey, generate_identity, load_identity};
+use reshare_format::session::{
     Approval, Approvals, NewSession, Receiver, Sender, Session, SessionIds, SessionTrust,
 };
+use reshare_pipeline::packages::Packages;
+use reshare_pipeline::sender::{LedgeredSender, SenderCredentials, SenderKeys};
 use time::{Duration, OffsetDateTime};
 
 use crate::commands::ledger::{create_ledger, ledgered};

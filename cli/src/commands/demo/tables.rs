@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
 use reshare_fixtures::seed::{SeedPlan, SeedTarget, prepare, seed};
-use reshare_io::pipeline::rebuild::rebuild;
-use reshare_io::pipeline::rows_wanted::RowIds;
-use reshare_io::pipeline::send::send;
-use reshare_io::pipeline::verify::verify_tables;
-use reshare_io::pipeline::workers::{Source, Target};
-use reshare_io::postgres::connect::Database;
-use reshare_io::postgres::load::LoadOptions;
+use reshare_pipeline::rebuild::rebuild;
+use reshare_pipeline::rows_wanted::RowIds;
+use reshare_pipeline::send::send;
+use reshare_pipeline::verify::verify_tables;
+use reshare_pipeline::workers::{Source, Target};
+use reshare_postgres::connect::Database;
+use reshare_postgres::load::LoadOptions;
 
 use super::databases::Databases;
 use super::delivery::deliver;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use reshare_engine::layout::AgreeKind;
-use reshare_io::session::{Session, SessionIds};
-use reshare_io::timestamp::Timestamp;
+use reshare_files::timestamp::Timestamp;
+use reshare_format::session::{Session, SessionIds};
 use serde::Serialize;
 
 use crate::args::OutputArgs;

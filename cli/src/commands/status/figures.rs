@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use reshare_engine::party::PartyId;
-use reshare_io::ledger::LedgerFigures;
-use reshare_io::package::{PackageSurvey, Timestamp};
-use reshare_io::postgres::table::TableName;
-use reshare_io::postgres::verified::LoadState;
+use reshare_format::package::{PackageSurvey, Timestamp};
+use reshare_pipeline::ledger::LedgerFigures;
+use reshare_postgres::table::TableName;
+use reshare_postgres::verified::LoadState;
 use serde::Serialize;
 
 /// Everything that was asked for; what was not is absent or `null`.

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use reshare_engine::party::PartyId;
-use reshare_io::exchange::Inbox;
-use reshare_io::ledger::{Ledger, LedgerDefect};
-use reshare_io::package::{Timestamp, survey};
-use reshare_io::pipeline::error::PipelineError;
-use reshare_io::postgres::verified::load_state;
-use reshare_io::session::Session;
+use reshare_exchange::Inbox;
+use reshare_format::package::{Timestamp, survey};
+use reshare_format::session::Session;
+use reshare_pipeline::error::PipelineError;
+use reshare_pipeline::ledger::{Ledger, LedgerDefect};
+use reshare_postgres::verified::load_state;
 
 use super::context::{Context, check_fingerprint, database, table_of};
 use super::ledger::{self, StateArgs};

@@ -1,0 +1,171 @@
+//! Refusals, and how they are told to the client and counted.
+
+use std::io;
+
+use axum::body::Bytes;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use reshare_engine::party::PartyId;
+use reshare_format::keys::certificate::CertificateError;
+use reshare_format::package::{ManifestError, PackageError, PartName};
+
+use super::listing::RefusalBody;
+
+/// Why a request is refused; nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("no such route: see docs/protocol.md")]
+    NoRoute,
+    #[error("this route takes no such method: see docs/protocol.md")]
+    Method,
+    #[error("this receiver has another session")]
+    OtherSession,
+    #[error("this certificate is that of party {peer}: it may touch no other package")]
+    OtherParty { peer: PartyId },
+    #[error("a part's name is part-, its index in six digits or more, and .age")]
+    NotAPart,
+    #[error("Repr-Digest is missing or holds neither sha-256 nor reshare-blake3")]
+    NoDigest,
+    #[error("Content-Length is missing")]
+    NoLength,
+    #[error("a body is sent whole and as it is: no {header}")]
+    NotWhole { header: &'static str },
+    #[error("the body has {bytes} bytes, the most is {max}")]
+    TooLarge { bytes: u64, max: u64 },
+    #[error("the body is not what Repr-Digest says")]
+    OtherDigest,
+    #[error("the body has {got} bytes where {announced} were announced")]
+    OtherLength { announced: u64, got: u64 },
+    #[error("the body stalled or was too slow")]
+    Slow,
+    #[error("the body broke off")]
+    Broken,
+    #[error("a package has {max} parts at the most")]
+    TooManyParts { max: usize },
+    #[error("the package would have more than {max} bytes")]
+    PackageTooLarge { max: u64 },
+    #[error("the receiver's disk is nearly full")]
+    DiskFull,
+    #[error("the package is closed: nothing in it changes any more")]
+    Closed,
+    #[error("{name} is listed in the manifest and has not arrived")]
+    Missing { name: PartName },
+    #[error("{name} is not the part that the manifest lists")]
+    OtherPart { name: PartName },
+    #[error("the manifest is refused: {}", with_causes(.0))]
+    Manifest(ManifestError),
+    #[error("the manifest's signature is refused: {}", with_causes(.0))]
+    Signature(CertificateError),
+    #[error("this sender has too many requests in flight: try again later")]
+    Busy,
+    #[error("another manifest of this sender is on its way: try again later")]
+    OtherManifest,
+    #[error("{parts} parts of this package are still on their way: they end or time out first")]
+    Underway { parts: usize },
+    #[error("this sender has {max} connections already: try again later")]
+    TooManyConnections { max: usize },
+    #[error("the receiver cannot write")]
+    Disk(#[source] io::Error),
+    #[error("the receiver's disk failed while this package was closed: it must be started again")]
+    Uncertain,
+    #[error("the receiver failed")]
+    Lost,
+}
+
+impl Refusal {
+    /// What the file system says, a full disk told apart.
+    pub(super) fn disk(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
+            _ => Self::Disk(error),
+        }
+    }
+
+    /// What is wrong with the files of a signature; where they lie here is not the sender's
+    /// affair.
+    pub(super) fn signature(error: PackageError) -> Self {
+        match error {
+            PackageError::Signature { source, .. } => Self::Signature(source),
+            PackageError::Io { source, .. } => Self::disk(source),
+            other => Self::Disk(io::Error::other(other)),
+        }
+    }
+
+    /// The status of the answer and the reason in one word.
+    pub(super) fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::NoRoute => (StatusCode::NOT_FOUND, "no-route"),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method"),
+            Self::OtherSession => (StatusCode::NOT_FOUND, "other-session"),
+            Self::OtherParty { .. } => (StatusCode::FORBIDDEN, "other-party"),
+            Self::NotAPart => (StatusCode::BAD_REQUEST, "part-name"),
+            Self::NoDigest => (StatusCode::BAD_REQUEST, "no-digest"),
+            Self::NoLength => (StatusCode::LENGTH_REQUIRED, "no-length"),
+            Self::NotWhole { .. } => (StatusCode::BAD_REQUEST, "not-whole"),
+            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
+            Self::OtherDigest => (StatusCode::BAD_REQUEST, "other-digest"),
+            Self::OtherLength { .. } => (StatusCode::BAD_REQUEST, "other-length"),
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "slow"),
+            Self::Broken => (StatusCode::BAD_REQUEST, "broken"),
+            Self::TooManyParts { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-many-parts"),
+            Self::PackageTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "package-too-large"),
+            Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
+            Self::Closed => (StatusCode::CONFLICT, "closed"),
+            Self::Missing { .. } => (StatusCode::CONFLICT, "part-missing"),
+            Self::OtherPart { .. } => (StatusCode::CONFLICT, "other-part"),
+            Self::Manifest(_) => (StatusCode::UNPROCESSABLE_ENTITY, "manifest"),
+            Self::Signature(_) => (StatusCode::UNPROCESSABLE_ENTITY, "signature"),
+            Self::Busy | Self::OtherManifest => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            Self::Underway { .. } => (StatusCode::SERVICE_UNAVAILABLE, "underway"),
+            Self::TooManyConnections { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "too-many-connections")
+            }
+            Self::Disk(_) => (StatusCode::INTERNAL_SERVER_ERROR, "disk"),
+            Self::Uncertain => (StatusCode::INTERNAL_SERVER_ERROR, "disk"),
+            Self::Lost => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+        }
+    }
+
+    /// Whether the body is broken off or too slow: then the rest is not worth reading.
+    pub(super) fn ends_body(&self) -> bool {
+        matches!(self, Self::Slow | Self::Broken | Self::OtherLength { .. })
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, reason) = self.status();
+        let body = RefusalBody { error: reason.to_owned(), message: self.to_string() };
+        let mut response = json(status, &body);
+        if self.ends_body() {
+            let close = axum::http::HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        response
+    }
+}
+
+/// An error and its causes, which are about what the sender has sent.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        told.push_str(": ");
+        told.push_str(&error.to_string());
+        cause = error.source();
+    }
+    told
+}
+
+/// Answers with JSON and a line feed.
+pub(super) fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
+    // These types are text and numbers: there is nothing that JSON cannot write.
+    let mut text = serde_json::to_vec(body).unwrap_or_default();
+    text.push(b'\n');
+    json_text(status, text.into())
+}
+
+/// Answers with JSON that is written already.
+pub(super) fn json_text(status: StatusCode, text: Bytes) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
+}

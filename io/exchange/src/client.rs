@@ -1,0 +1,313 @@
+//! A sender's end: requests to the receiver, tried again where that may help.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use hyper::{Method, Request, Response, StatusCode, Uri, header};
+use reshare_engine::party::PartyId;
+use reshare_format::keys::certificate::Purpose;
+use reshare_format::session::Session;
+use rustls::pki_types::ServerName;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use tokio_rustls::TlsConnector;
+
+use super::attempt_log::AttemptLog;
+use super::client_error::{AttemptError, ClientError};
+use super::connection::{Dialer, Failed, Sending};
+use super::digest::{REPR_DIGEST, ReprDigest};
+use super::identity::TlsIdentity;
+use super::listing::{Listing, RefusalBody};
+use super::peer::client_config;
+use super::retry::Retry;
+use super::shown::Shown;
+use super::upload_body::{Content, UploadBody};
+
+/// Patience of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// For how long a request is tried again before the delivery ends.
+    pub give_up_after: Duration,
+    /// How long it may take to connect, and to be answered once all is sent.
+    pub timeout: Duration,
+    /// The least bytes in a second at which a body must go out.
+    pub bytes_per_second: u64,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            give_up_after: Duration::from_secs(600),
+            timeout: Duration::from_secs(60),
+            bytes_per_second: 16 << 10,
+        }
+    }
+}
+
+/// Where a package is delivered to: one sender's place at the receiver of one session.
+#[derive(Clone)]
+pub struct DeliveryTarget {
+    dialer: Dialer,
+    /// Path of the package.
+    path: Arc<str>,
+    options: ClientOptions,
+    /// Of all requests to this place.
+    log: Arc<AttemptLog>,
+}
+
+impl DeliveryTarget {
+    /// Takes the receiver's URL apart and gets ready to prove who this sender is.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the URL is none, or the certificate is not that of the sender.
+    pub fn new(
+        session: &Session,
+        sender: PartyId,
+        url: &str,
+        identity: &TlsIdentity,
+        options: ClientOptions,
+    ) -> Result<Self, ClientError> {
+        let names = &identity.names.senders;
+        if let Some((_, name)) = names.iter().find(|(party, _)| *party == sender) {
+            identity.check(name, Purpose::TlsClient)?;
+        }
+        let bad_url = || ClientError::Url { url: url.to_owned() };
+        let uri: Uri = url.parse().map_err(|_| bad_url())?;
+        let authority = uri.authority().ok_or_else(bad_url)?;
+        let plain = uri.scheme_str() == Some("https")
+            && uri.query().is_none()
+            && !authority.as_str().contains('@');
+        if !plain {
+            return Err(bad_url());
+        }
+        // An IPv6 address stands in brackets.
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let server_name = ServerName::try_from(host.clone()).map_err(|_| bad_url())?;
+        let connector = TlsConnector::from(Arc::new(client_config(identity)?));
+        let base = uri.path().trim_end_matches('/');
+        let path = format!("{base}/v1/sessions/{}/parties/{sender}", session.id());
+        let port = authority.port_u16().unwrap_or(HTTPS_PORT);
+        let timeout = options.timeout;
+        let dialer = Dialer { host, port, server_name, connector, timeout };
+        Ok(Self { dialer, path: path.into(), options, log: Arc::default() })
+    }
+
+    /// The same place, asked once and answered soon or not at all.
+    #[must_use]
+    pub fn once(mut self, patience: Duration) -> Self {
+        self.options.give_up_after = Duration::ZERO;
+        self.options.timeout = patience;
+        self.dialer.timeout = patience;
+        self
+    }
+
+    /// What the receiver has of the package.
+    ///
+    /// # Errors
+    /// A [`ClientError`] when the receiver does not answer, or not with a list.
+    pub async fn list(&self) -> Result<Listing, ClientError> {
+        self.client().list().await
+    }
+
+    /// Tells why nothing moves. An attempt of someone who asks but once has its error alone.
+    fn tell(&self, what: &str, failed: &AttemptError) {
+        let cause = failed.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let why = format!("{failed}{cause}");
+        let why = Shown(&why);
+        let give_up_after = self.options.give_up_after;
+        if give_up_after > Duration::ZERO && self.log.admit(Instant::now()) {
+            let (host, seconds) = (&self.dialer.host, give_up_after.as_secs());
+            tracing::warn!("{host} takes nothing, each request is tried for {seconds} s: {why}");
+        } else {
+            tracing::debug!(%what, "attempt failed: {why}");
+        }
+    }
+
+    /// A client with a connection of its own.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client { target: self.clone(), sending: None }
+    }
+}
+
+impl std::fmt::Debug for DeliveryTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Dialer { host, port, .. } = &self.dialer;
+        f.debug_struct("DeliveryTarget")
+            .field("host", host)
+            .field("port", port)
+            .finish_non_exhaustive()
+    }
+}
+
+const HTTPS_PORT: u16 = 443;
+/// The largest listing: of as many parts as a package may have, and some.
+const MAX_ANSWER_BYTES: usize = 128 << 20;
+
+/// One connection to the receiver, made when it is needed.
+#[derive(Debug)]
+pub struct Client {
+    target: DeliveryTarget,
+    sending: Option<Sending>,
+}
+
+impl Client {
+    async fn list(&mut self) -> Result<Listing, ClientError> {
+        let answer = self.request(Method::GET, "", None).await?;
+        read_listing(answer.body())
+    }
+
+    /// Asks what the receiver has of the package, and what time it is there.
+    ///
+    /// # Errors
+    /// A [`ClientError`]: the receiver cannot be reached, or does not let this sender in.
+    pub async fn probe(&mut self) -> Result<ReceiverState, ClientError> {
+        let answer = self.request(Method::GET, "", None).await?;
+        let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+        let receiver_time = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
+        ReceiverState::of(&read_listing(answer.body())?, receiver_time)
+    }
+
+    /// Delivers a part or a closing file; on return it is durable at the receiver.
+    pub(super) async fn put(
+        &mut self,
+        place: &str,
+        content: &Content,
+        blake3: blake3::Hash,
+    ) -> Result<(), ClientError> {
+        self.request(Method::PUT, place, Some((content, blake3))).await.map(drop)
+    }
+
+    /// Tries a request until it is answered well, refused, or patience ends.
+    async fn request(
+        &mut self,
+        method: Method,
+        place: &str,
+        body: Option<(&Content, blake3::Hash)>,
+    ) -> Result<Response<Bytes>, ClientError> {
+        let what = || format!("{method} {}{place}", self.target.path);
+        let what = what();
+        let mut retry = Retry::new(self.target.options.give_up_after);
+        loop {
+            let failed = match self.attempt(&method, place, body).await {
+                Ok(answer) if answer.status().is_success() => return Ok(answer),
+                Ok(answer) => judge(answer.status(), answer.body(), &what)?,
+                Err(Failed::Never(error)) => return Err(error),
+                Err(Failed::Again(error)) => error,
+            };
+            // Whatever state the connection is in: the next attempt makes another one.
+            self.sending = None;
+            self.target.tell(&what, &failed);
+            if !retry.wait().await {
+                let (attempts, tried) = retry.so_far();
+                let source = Box::new(failed);
+                return Err(ClientError::GaveUp { what, tried, attempts, source });
+            }
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        method: &Method,
+        place: &str,
+        body: Option<(&Content, blake3::Hash)>,
+    ) -> Result<Response<Bytes>, Failed> {
+        let DeliveryTarget { dialer, path, options, .. } = &self.target;
+        let sending = match &mut self.sending {
+            Some(sending) if !sending.is_closed() => sending,
+            none => none.insert(dialer.connect().await?),
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{path}{place}"))
+            .header(header::HOST, format!("{}:{}", host_header(&dialer.host), dialer.port));
+        let mut longest = options.timeout;
+        let body = match body {
+            None => UploadBody::empty(),
+            Some((content, blake3)) => {
+                let digest = ReprDigest::Blake3(*blake3.as_bytes());
+                request = request.header(REPR_DIGEST, digest.to_string());
+                let seconds = content.bytes() / options.bytes_per_second.max(1);
+                longest = longest.saturating_add(Duration::from_secs(seconds));
+                UploadBody::of(content)
+            }
+        };
+        let never = |_| Failed::Never(ClientError::Url { url: format!("{path}{place}") });
+        let request = request.body(body).map_err(never)?;
+        dialer.ask(sending, request, longest, MAX_ANSWER_BYTES).await
+    }
+}
+
+/// What the receiver says it has of a sender's package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceiverState {
+    /// Whether the package is closed.
+    pub closed: bool,
+    /// The parts that are there.
+    pub parts: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The receiver's clock, to the second, where it tells.
+    pub receiver_time: Option<OffsetDateTime>,
+}
+
+impl ReceiverState {
+    fn of(listing: &Listing, receiver_time: Option<OffsetDateTime>) -> Result<Self, ClientError> {
+        let Listing { closed, parts } = listing;
+        let bytes = parts.iter().try_fold(0_u64, |all, part| all.checked_add(part.bytes));
+        let bytes = bytes.ok_or_else(not_a_listing)?;
+        Ok(Self { closed: *closed, parts: parts.len() as u64, bytes, receiver_time })
+    }
+}
+
+fn read_listing(answer: &[u8]) -> Result<Listing, ClientError> {
+    serde_json::from_slice(answer).map_err(|_| not_a_listing())
+}
+
+fn not_a_listing() -> ClientError {
+    ClientError::Answer { what: "the list of parts".to_owned() }
+}
+
+/// An IPv6 address stands in brackets.
+fn host_header(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// Tells answers that may change from those that stay.
+fn judge(status: StatusCode, answer: &[u8], what: &str) -> Result<AttemptError, ClientError> {
+    let told = serde_json::from_slice(answer).unwrap_or_else(|_| RefusalBody {
+        error: "unknown".to_owned(),
+        message: "no reason that is understood".to_owned(),
+    });
+    let RefusalBody { error: reason, message } = told;
+    let later = status.is_server_error()
+        || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+    let (status, what) = (status.as_u16(), what.to_owned());
+    if later {
+        return Ok(AttemptError::Later { status, message });
+    }
+    Err(ClientError::Refused { what, status, reason, message })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_of_more_bytes_than_can_be_counted_is_no_answer() {
+        let listing = |bytes: [u64; 2]| {
+            let part = |(index, bytes)| {
+                format!(r#"{{"name":"part-{index:06}.age","bytes":{bytes},"blake3":""}}"#)
+            };
+            let parts = bytes.into_iter().enumerate().map(part).collect::<Vec<_>>().join(",");
+            let text = format!(r#"{{"closed":false,"parts":[{parts}]}}"#);
+            ReceiverState::of(&read_listing(text.as_bytes()).expect("a listing"), None)
+        };
+        let most = listing([u64::MAX - 1, 1]).expect("they can be counted");
+        assert_eq!((most.parts, most.bytes), (2, u64::MAX));
+        let more = listing([u64::MAX, 1]).expect_err("they cannot");
+        assert!(matches!(more, ClientError::Answer { .. }), "{more}");
+    }
+}

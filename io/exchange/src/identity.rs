@@ -1,0 +1,125 @@
+//! A party's certificate, its key and the certificate authority, as files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use reshare_format::keys::certificate::CertificateName;
+use reshare_format::keys::certificate::{
+    self, CertificateError, PartyCertificate, Purpose, TrustAnchor,
+};
+use reshare_format::session::{Session, SessionTrust, TrustError};
+use rustls::RootCertStore;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use time::OffsetDateTime;
+
+use super::names::{PartyNames, names_of};
+use super::peer::server_config;
+
+/// Where a party's TLS files lie.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// The certificate in PEM, with the intermediate ones after it.
+    pub certificate: PathBuf,
+    /// Its private key: PKCS#8 PEM of mode 0600.
+    pub certificate_key: PathBuf,
+    /// The certificate authority: one certificate in PEM, that of the session.
+    pub ca_file: PathBuf,
+}
+
+/// What a party proves its name with, and whom it believes.
+///
+/// # Secrecy
+/// Holds the private key: `Debug` prints nothing of it.
+pub struct TlsIdentity {
+    pub(super) provider: Arc<CryptoProvider>,
+    pub(super) certificate: PartyCertificate,
+    pub(super) anchor: TrustAnchor,
+    pub(super) roots: Arc<RootCertStore>,
+    pub(super) names: PartyNames,
+}
+
+impl TlsIdentity {
+    /// Loads the three files and checks them against each other and the session.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when a file cannot be used, the authority is not the session's, the
+    /// key is not that of the certificate, or the session was made without certificates.
+    pub fn load(files: &TlsFiles, session: &Session) -> Result<Self, IdentityError> {
+        let names = PartyNames::of(session).ok_or(IdentityError::NoNames)?;
+        let anchor = TrustAnchor::load(&files.ca_file, session.ca_sha256())?;
+        let mut roots = RootCertStore::empty();
+        roots.add(anchor.certificate().clone()).map_err(IdentityError::Tls)?;
+        let certificate = PartyCertificate::load(&files.certificate, &files.certificate_key)?;
+        let (provider, roots) = (Arc::new(aws_lc_rs::default_provider()), Arc::new(roots));
+        Ok(Self { provider, certificate, anchor, roots, names })
+    }
+
+    /// The session's authority, as packages are verified with it.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when the session is not the one that this identity was loaded for.
+    pub fn trust(&self, session: &Session) -> Result<SessionTrust, IdentityError> {
+        Ok(SessionTrust::new(session, self.anchor.clone())?)
+    }
+
+    /// Checks that senders will accept the certificate as the receiver's, as
+    /// [`super::Endpoint::bind`] does.
+    ///
+    /// # Errors
+    /// [`IdentityError`] that says what it would be refused for.
+    pub fn check_receiver(&self) -> Result<(), IdentityError> {
+        server_config(self).map(drop)
+    }
+
+    /// Checks that the other end will accept the certificate: name, authority, life, purpose.
+    ///
+    /// # Errors
+    /// [`IdentityError`] that says what it would be refused for.
+    pub(super) fn check(
+        &self,
+        expected: &CertificateName,
+        purpose: Purpose,
+    ) -> Result<(), IdentityError> {
+        let chain = self.certificate.chain();
+        if certificate::matches_name(chain.leaf(), expected).is_err() {
+            let (expected, got) = (expected.to_string(), names_of(chain.leaf()));
+            return Err(IdentityError::OtherName { expected, got });
+        }
+        let now = OffsetDateTime::now_utc();
+        Ok(certificate::verify(chain, &self.anchor, expected, now, purpose)?)
+    }
+}
+
+impl std::fmt::Debug for TlsIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsIdentity")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a party cannot prove who it is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// The session has no certificate names.
+    #[error("the session names no certificates: nothing can be delivered over the network")]
+    NoNames,
+    /// A certificate, its key or the authority is not what it must be.
+    #[error("this party's certificate, its key or the authority cannot be used")]
+    Certificate(#[from] CertificateError),
+    /// The authority is not the session's.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The certificate is for another name.
+    #[error("this party's certificate must have the name {expected}; it has: {got}")]
+    OtherName {
+        /// The session's name.
+        expected: String,
+        /// The names it has.
+        got: String,
+    },
+    /// The certificates make no TLS configuration.
+    #[error("the certificates cannot be used for TLS")]
+    Tls(#[source] rustls::Error),
+}

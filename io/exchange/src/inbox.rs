@@ -1,0 +1,248 @@
+//! The directory that deliveries arrive in: one package a sender.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use reshare_engine::party::PartyId;
+use reshare_files::durable;
+use reshare_files::input_file::NotRegular;
+use reshare_format::package::PackageExpectations;
+use reshare_format::session::{Session, SessionTrust};
+
+use super::inbox_error::InboxError;
+use super::limits::Limits;
+use super::slot::Slot;
+use super::stored;
+use crate::progress::Progress;
+
+/// An inbox of one session, held by this process alone.
+///
+/// `INBOX/sender-0` is the package of party 0, byte for byte what a sender's directory is;
+/// `INBOX/session` holds the fingerprint of the session, so that no two share an inbox. Until a
+/// package is closed, `INBOX/sender-0.journal` has the digests of its parts.
+pub struct Inbox {
+    slots: [(PartyId, Arc<Slot>); 2],
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+/// A package of which everything is there, the manifest too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClosedPackage {
+    /// Whose it is.
+    pub sender: PartyId,
+    /// The number of its parts.
+    pub parts: u64,
+    /// Their bytes, sealed.
+    pub bytes: u64,
+    /// The rows in them, by the manifest.
+    pub rows: u64,
+}
+
+impl Inbox {
+    /// Opens an inbox, or makes one. Of packages that are not closed yet, parts that no journal
+    /// knows are read; `progress` counts their bytes, and can stop it.
+    ///
+    /// # Errors
+    /// [`InboxError`] when it is another session's, in use, damaged, or the disk refuses.
+    pub fn open(
+        directory: &Path,
+        session: &Session,
+        trust: &SessionTrust,
+        limits: Limits,
+        progress: &Progress,
+    ) -> Result<Self, InboxError> {
+        durable::create_directory(directory)
+            .map_err(|source| InboxError::Io { path: directory.to_owned(), source })?;
+        let lock = lock(directory, session)?;
+        let open = |party| {
+            let expected = PackageExpectations::of(session, party, Some(trust))?;
+            let slot =
+                Slot::open(Self::package_path(directory, party), expected, limits, progress)?;
+            Ok::<_, InboxError>((party, Arc::new(slot)))
+        };
+        let [lower, higher] = session.senders().map(|sender| sender.party);
+        Ok(Self { slots: [open(lower)?, open(higher)?], _lock: lock })
+    }
+
+    /// What [`Self::open`] would find, without digesting parts and without changing anything;
+    /// `None` where there is no such directory yet.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn examine(
+        directory: &Path,
+        session: &Session,
+        trust: &SessionTrust,
+    ) -> Result<Option<[InboxFigures; 2]>, InboxError> {
+        let failed = |source| InboxError::Io { path: directory.to_owned(), source };
+        if !directory.try_exists().map_err(failed)? {
+            return Ok(None);
+        }
+        // A file in the place of the directory is an error here, as it is to who opens it.
+        std::fs::read_dir(directory).map_err(failed)?;
+        let _lock = match directory.join(SESSION_FILE).try_exists().map_err(failed)? {
+            true => Some(lock_existing(directory, session)?),
+            false => None,
+        };
+        let examine = |sender: PartyId| {
+            let expected = PackageExpectations::of(session, sender, Some(trust))?;
+            let package = Self::package_path(directory, sender);
+            let (closed, parts, bytes) = stored::examine(&package, &expected)?;
+            Ok::<_, InboxError>(InboxFigures { sender, closed, parts, bytes })
+        };
+        let [lower, higher] = session.senders().map(|sender| sender.party);
+        Ok(Some([examine(lower)?, examine(higher)?]))
+    }
+
+    /// Whether there is an inbox of this session, without its lock: another process may use it.
+    /// `false` where there is no such directory, or nothing has said yet whose it is.
+    ///
+    /// # Errors
+    /// [`InboxError::OtherSession`], and what the disk says.
+    pub fn is_of(directory: &Path, session: &Session) -> Result<bool, InboxError> {
+        match open_session_file(directory) {
+            Ok(file) => check_session(directory, &file, session).map(|()| true),
+            Err(InboxError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Keeps receivers out of an inbox for as long as the returned file is open.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; an inbox that is not there is refused, and none is made.
+    pub fn hold(directory: &Path, session: &Session) -> Result<File, InboxError> {
+        lock_existing(directory, session)
+    }
+
+    /// The names of everything that an inbox of this session may hold besides its packages.
+    #[must_use]
+    pub fn own_files(session: &Session) -> Vec<String> {
+        let senders = session.senders().map(|sender| format!("sender-{}.journal", sender.party));
+        senders.into_iter().chain([SESSION_FILE.to_owned()]).collect()
+    }
+
+    /// Where a sender's package lies.
+    #[must_use]
+    pub fn package_path(directory: &Path, sender: PartyId) -> PathBuf {
+        directory.join(format!("sender-{sender}"))
+    }
+
+    /// The directories of both packages.
+    #[must_use]
+    pub fn packages(&self) -> [PathBuf; 2] {
+        self.slots.each_ref().map(|(_, slot)| slot.directory().to_owned())
+    }
+
+    /// Waits until both packages are closed, and tells of each when it is.
+    pub async fn both_closed(&self, tell: impl Fn(ClosedPackage)) {
+        let each = |slot: &(PartyId, Arc<Slot>)| {
+            let ((sender, slot), tell) = (slot.clone(), &tell);
+            async move {
+                // The slot holds the sender of this channel: it cannot end first.
+                let _ = slot.closed().wait_for(|closed| *closed).await;
+                let (parts, bytes, rows) = slot.figures();
+                tell(ClosedPackage { sender, parts, bytes, rows: rows.unwrap_or_default() });
+            }
+        };
+        let [lower, higher] = &self.slots;
+        tokio::join!(each(lower), each(higher));
+    }
+
+    pub(super) fn slots(&self) -> &[(PartyId, Arc<Slot>); 2] {
+        &self.slots
+    }
+
+    pub(super) fn slot(&self, party: PartyId) -> Option<&Arc<Slot>> {
+        self.slots.iter().find(|(sender, _)| *sender == party).map(|(_, slot)| slot)
+    }
+}
+
+/// What an inbox has of one sender's package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InboxFigures {
+    /// The sender.
+    pub sender: PartyId,
+    /// Whether the package is closed.
+    pub closed: bool,
+    /// The parts that are there.
+    pub parts: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").field("packages", &self.packages()).finish_non_exhaustive()
+    }
+}
+
+/// Locks the inbox and compares the session it was made for.
+fn lock(directory: &Path, session: &Session) -> Result<File, InboxError> {
+    let path = directory.join(SESSION_FILE);
+    let failed = |source| InboxError::Io { path: path.clone(), source };
+    let expected = session.fingerprint().to_string();
+    if !path.try_exists().map_err(failed)? {
+        let mut file = durable::DurableFile::create(&path).map_err(failed)?;
+        io::Write::write_all(&mut file, format!("{expected}\n").as_bytes()).map_err(failed)?;
+        match file.commit_new() {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.map_err(failed)?,
+        }
+    }
+    lock_existing(directory, session)
+}
+
+/// The same, of an inbox that was used before.
+fn lock_existing(directory: &Path, session: &Session) -> Result<File, InboxError> {
+    let file = open_session_file(directory)?;
+    let failed = |source| InboxError::Io { path: directory.join(SESSION_FILE), source };
+    if !try_lock(&file).map_err(failed)? {
+        return Err(InboxError::InUse { path: directory.to_owned() });
+    }
+    check_session(directory, &file, session)?;
+    Ok(file)
+}
+
+fn open_session_file(directory: &Path) -> Result<File, InboxError> {
+    let path = directory.join(SESSION_FILE);
+    let opened = durable::open_regular(&path).and_then(|file| file.ok_or(NotRegular.into()));
+    opened.map_err(|source| InboxError::Io { path, source })
+}
+
+/// Compares the session that an inbox was made for.
+fn check_session(directory: &Path, file: &File, session: &Session) -> Result<(), InboxError> {
+    let failed = |source| InboxError::Io { path: directory.join(SESSION_FILE), source };
+    let expected = session.fingerprint().to_string();
+    let mut text = String::new();
+    io::Read::read_to_string(&mut io::Read::take(file, MAX_SESSION_BYTES), &mut text)
+        .map_err(failed)?;
+    let got = text.trim_end().to_owned();
+    if got != expected {
+        return Err(InboxError::OtherSession { path: directory.to_owned(), expected, got });
+    }
+    Ok(())
+}
+
+/// Tries a few times: the lock of a process that has just ended may outlive it by a moment.
+fn try_lock(file: &File) -> io::Result<bool> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+const LOCK_ATTEMPTS: usize = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+const SESSION_FILE: &str = "session";
+const MAX_SESSION_BYTES: u64 = 256;

@@ -1,0 +1,70 @@
+//! What can be wrong with an inbox.
+
+use std::io;
+use std::path::PathBuf;
+
+use reshare_format::package::{NoAuthority, PackageError};
+
+/// Why an inbox cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InboxError {
+    /// The session's authority is missing.
+    #[error(transparent)]
+    NoAuthority(#[from] NoAuthority),
+    /// The disk refuses.
+    #[error("cannot use the inbox at {}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the file system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Something lies in a package that is no part.
+    #[error("{} is no part: an inbox holds what was delivered and nothing else", path.display())]
+    Extra {
+        /// What it is.
+        path: PathBuf,
+    },
+    /// A closed package is not what its manifest says.
+    #[error("the package {} in the inbox is damaged or cannot be read", path.display())]
+    Package {
+        /// The package.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<PackageError>,
+    },
+    /// The inbox was made for another session.
+    #[error("{} is the inbox of session {got}, this is {expected}", path.display())]
+    OtherSession {
+        /// The inbox.
+        path: PathBuf,
+        /// The fingerprint of the session.
+        expected: String,
+        /// The fingerprint in the inbox.
+        got: String,
+    },
+    /// It was asked to stop before all was read.
+    #[error("stopped on request; what was delivered stays")]
+    Stopped,
+    /// Another process uses it.
+    #[error("another receiver uses {}", path.display())]
+    InUse {
+        /// The inbox.
+        path: PathBuf,
+    },
+}
+
+impl InboxError {
+    /// Whether another run with the same input meets the same.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::Stopped | Self::InUse { .. } => false,
+            Self::Package { source, .. } => source.is_refusal(),
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What the receiving server allows.
+
+use std::time::Duration;
+
+use reshare_format::package::MAX_PARTS;
+
+/// Bounds on what a sender can make the receiver do.
+///
+/// The largest part is the session's; a package is bounded by `package_bytes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Parts in a package.
+    pub parts: usize,
+    /// Bytes of a package's parts.
+    pub package_bytes: u64,
+    /// Bytes of free disk that are kept: a part that would use them up is refused.
+    pub keep_free_bytes: u64,
+    /// Connections that have not proved yet whose they are, at the same time.
+    pub handshakes: usize,
+    /// Connections of one sender at the same time.
+    pub connections: usize,
+    /// Requests of one sender that are served at the same time.
+    pub requests: usize,
+    /// How long a TLS handshake and a request's headers may take.
+    pub header_timeout: Duration,
+    /// How long a body may stall, and a connection do nothing.
+    pub body_timeout: Duration,
+    /// The least bytes in a second that a body must have on average, after `body_timeout`.
+    pub body_bytes_per_second: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            parts: MAX_PARTS,
+            package_bytes: 8 << 40,
+            keep_free_bytes: 1 << 30,
+            handshakes: 256,
+            connections: 32,
+            requests: 32,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            body_bytes_per_second: 16 << 10,
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Who may be at the other end of a connection.
+//!
+//! Both ends check the chain up to the session's authority, the certificate's life and its
+//! purpose, then the one exact name. TLS 1.3 only, nothing is resumed: every connection
+//! proves itself anew.
+
+use std::sync::{Arc, OnceLock};
+
+use reshare_format::keys::certificate::Purpose;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
+    ServerConfig, SignatureScheme,
+};
+
+use super::identity::{IdentityError, TlsIdentity};
+use super::impostor;
+use super::names::{PartyNames, names_of};
+
+const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+/// The receiver's side: lets in the two senders of the session.
+pub(super) fn server_config(identity: &TlsIdentity) -> Result<ServerConfig, IdentityError> {
+    let TlsIdentity { provider, certificate, roots, names, .. } = identity;
+    identity.check(&names.receiver, Purpose::TlsServer)?;
+    let chain = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
+    let chain =
+        chain.build().map_err(|error| IdentityError::Tls(Error::General(error.to_string())))?;
+    let verifier = Arc::new(SenderVerifier { chain, names: names.clone() });
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(VERSIONS)
+        .map_err(IdentityError::Tls)?
+        .with_client_cert_verifier(verifier);
+    let mut config =
+        builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.certified_key())));
+    config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+/// A sender's side: believes the receiver of the session, whatever host it runs on.
+pub(super) fn client_config(identity: &TlsIdentity) -> Result<ClientConfig, IdentityError> {
+    let TlsIdentity { provider, certificate, roots, names, .. } = identity;
+    let verifier =
+        ReceiverVerifier { provider: provider.clone(), roots: roots.clone(), names: names.clone() };
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(VERSIONS)
+        .map_err(IdentityError::Tls)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = builder
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certificate.certified_key())));
+    config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    Ok(config)
+}
+
+pub(super) const HTTP_2: &[u8] = b"h2";
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+tokio::task_local! {
+    /// The names in the certificate that the handshake of this task was shown.
+    static CLAIMED: Arc<OnceLock<String>>;
+}
+
+/// Does a handshake; returns the names that the client's certificate claims, too: when it is
+/// refused they are for the log, and nothing shows that they are true.
+pub(super) async fn with_claimed_names<T>(
+    handshake: impl Future<Output = T>,
+) -> (T, Option<String>) {
+    let claimed = Arc::<OnceLock<String>>::default();
+    let done = CLAIMED.scope(Arc::clone(&claimed), handshake).await;
+    (done, claimed.get().cloned())
+}
+
+/// Accepts certificates of the two senders and of nobody else.
+#[derive(Debug)]
+struct SenderVerifier {
+    chain: Arc<dyn ClientCertVerifier>,
+    names: PartyNames,
+}
+
+impl ClientCertVerifier for SenderVerifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.chain.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        // Nobody asks for them outside of a handshake of the server's.
+        let _ = CLAIMED.try_with(|claimed| claimed.set(names_of(end_entity)));
+        let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
+        if self.names.sender_of(end_entity).is_none() {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
+
+/// Accepts the receiver's certificate by its name in the session, not by the URL's host.
+#[derive(Debug)]
+struct ReceiverVerifier {
+    provider: Arc<CryptoProvider>,
+    roots: Arc<RootCertStore>,
+    names: PartyNames,
+}
+
+impl ServerCertVerifier for ReceiverVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            algorithms,
+        )?;
+        if !self.names.is_receiver(end_entity) {
+            return Err(impostor::other_name(&self.names.receiver, end_entity).into());
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

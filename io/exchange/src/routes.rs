@@ -1,0 +1,422 @@
+//! The routes of `/v1`: what a sender may ask for, and who may ask for what.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
+use axum::{Router, middleware};
+use reshare_engine::party::PartyId;
+use reshare_format::keys::certificate::CertificateChain;
+use reshare_format::package::{
+    CHAIN_NAME, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, PartName, SIGNATURE_NAME,
+};
+use reshare_format::session::Session;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+
+use super::answer::{Refusal, json_text};
+use super::body::BodyReader;
+use super::digest::{BodyHasher, REPR_DIGEST, ReprDigest};
+use super::inbox::Inbox;
+use super::limits::Limits;
+use super::monitor::Monitor;
+use super::room::Room;
+use super::shown::Shown;
+use super::slot::{Accepted, Proof, Slot};
+
+/// The party that the connection's certificate is of.
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    pub(super) party: PartyId,
+    /// The name in its certificate.
+    pub(super) name: Arc<str>,
+    pub(super) address: SocketAddr,
+}
+
+/// What the routes need.
+pub(super) struct Delivery {
+    pub(super) session_id: String,
+    pub(super) max_part_bytes: u64,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) monitor: Arc<Monitor>,
+    pub(super) limits: Limits,
+    /// What each sender has left of its requests.
+    pub(super) requests: [(PartyId, Semaphore); 2],
+    /// Whether a sender's manifest is on its way: one at a time is kept in memory whole.
+    manifests: [(PartyId, Semaphore); 2],
+}
+
+impl Delivery {
+    pub(super) fn new(
+        session: &Session,
+        inbox: Arc<Inbox>,
+        monitor: Arc<Monitor>,
+        limits: Limits,
+    ) -> Self {
+        let senders = session.senders().map(|sender| sender.party);
+        Self {
+            session_id: session.id().to_string(),
+            max_part_bytes: session.max_part_bytes(),
+            inbox,
+            monitor,
+            limits,
+            requests: senders.map(|party| (party, Semaphore::new(limits.requests))),
+            manifests: senders.map(|party| (party, Semaphore::new(1))),
+        }
+    }
+}
+
+/// All routes; every refusal is counted, logged and told.
+pub(super) fn router(delivery: Arc<Delivery>) -> Router {
+    let parties = "/v1/sessions/{session}/parties/{party}";
+    Router::new()
+        .route(parties, get(list))
+        .route(&format!("{parties}/parts/{{name}}"), put(put_part))
+        .route(&format!("{parties}/{SIGNATURE_NAME}"), put(put_signature))
+        .route(&format!("{parties}/{CHAIN_NAME}"), put(put_chain))
+        .route(&format!("{parties}/manifest"), put(put_manifest))
+        .fallback(async |State(delivery): Shared, request: Request| {
+            delivery.refuse(Refusal::NoRoute, request).await
+        })
+        .method_not_allowed_fallback(async |State(delivery): Shared, request: Request| {
+            delivery.refuse(Refusal::Method, request).await
+        })
+        .layer(middleware::from_fn_with_state(Arc::clone(&delivery), bounded))
+        .with_state(delivery)
+}
+
+type Shared = State<Arc<Delivery>>;
+
+/// A refusal on its way out, with its reason kept for the log.
+struct Refused(Refusal);
+
+#[derive(Clone)]
+struct Reason(&'static str, String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let (_, word) = self.0.status();
+        let mut told = self.0.to_string();
+        if let Some(cause) = std::error::Error::source(&self.0) {
+            told = format!("{told}: {cause}");
+        }
+        let mut response = self.0.into_response();
+        response.extensions_mut().insert(Reason(word, told));
+        response
+    }
+}
+
+/// Answers every request that the receiver is busy: the sender has too many connections.
+pub(super) fn turned_away(delivery: Arc<Delivery>) -> Router {
+    Router::new()
+        .fallback(
+            async |State(delivery): Shared, Extension(peer): Extension<Peer>, request: Request| {
+                let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+                let refusal = Refusal::TooManyConnections { max: delivery.limits.connections };
+                let mut answer = Refused(refusal).into_response();
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                delivery.note(&peer, &method, &path, &answer);
+                answer
+            },
+        )
+        .with_state(delivery)
+}
+
+/// Bounds the requests in flight; counts and logs what came of each.
+///
+/// A request runs to its end even when its client has gone: what it does to the disk ends
+/// with it, not before, so the bound holds for whoever opens requests only to drop them.
+async fn bounded(
+    State(delivery): Shared,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: middleware::Next,
+) -> Response {
+    let running = tokio::spawn(async move {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let requests = delivery.requests.iter().find(|(party, _)| *party == peer.party);
+        let response = match requests.map(|(_, requests)| requests.try_acquire()) {
+            Some(Ok(_permit)) => next.run(request).await,
+            _ => delivery.refuse(Refusal::Busy, request).await,
+        };
+        delivery.note(&peer, &method, &path, &response);
+        response
+    });
+    running.await.unwrap_or_else(|_| Refused(Refusal::Lost).into_response())
+}
+
+async fn list(
+    State(delivery): Shared,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Response, Refused> {
+    let Path((session, party)) = path.map_err(|_| Refused(Refusal::NoRoute))?;
+    let slot = Arc::clone(delivery.slot(&peer, &session, &party).map_err(Refused)?);
+    let listing = blocking(move || Ok(slot.listing())).await.map_err(Refused)?;
+    Ok(json_text(StatusCode::OK, listing))
+}
+
+async fn put_part(
+    State(delivery): Shared,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<(String, String, String)>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refused> {
+    let mut body = delivery.body(&headers, body);
+    let accept = async |body: &mut BodyReader| {
+        let Path((session, party, name)) = path.map_err(|_| Refusal::NotAPart)?;
+        let slot = delivery.slot(&peer, &session, &party)?;
+        let name: PartName = name.parse().map_err(|_| Refusal::NotAPart)?;
+        let announced = check_headers(&headers, delivery.max_part_bytes)?;
+        let bytes = body.announced();
+        let accepted = accept_part(slot, name, announced, body).await?;
+        if accepted != Accepted::Same {
+            delivery.monitor.progress.add(0, bytes);
+        }
+        Ok(accepted)
+    };
+    let accepted = accept(&mut body).await;
+    finish(accepted, &headers, &mut body).await
+}
+
+/// What is read into memory whole before it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    Signature,
+    Chain,
+    Manifest,
+}
+
+impl Whole {
+    const fn max_bytes(self) -> u64 {
+        match self {
+            Self::Signature => MAX_SIGNATURE_BYTES,
+            Self::Chain => CertificateChain::MAX_PEM_BYTES,
+            Self::Manifest => MAX_MANIFEST_BYTES,
+        }
+    }
+}
+
+type PackagePath = Result<Path<(String, String)>, PathRejection>;
+
+async fn put_signature(
+    State(delivery): Shared,
+    Extension(peer): Extension<Peer>,
+    path: PackagePath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refused> {
+    let keep = |slot: Arc<Slot>, bytes: Vec<u8>| slot.keep_proof(Proof::Signature, &bytes);
+    delivery.put_whole(peer, path, headers, body, Whole::Signature, keep).await
+}
+
+async fn put_chain(
+    State(delivery): Shared,
+    Extension(peer): Extension<Peer>,
+    path: PackagePath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refused> {
+    let keep = |slot: Arc<Slot>, bytes: Vec<u8>| slot.keep_proof(Proof::Chain, &bytes);
+    delivery.put_whole(peer, path, headers, body, Whole::Chain, keep).await
+}
+
+async fn put_manifest(
+    State(delivery): Shared,
+    Extension(peer): Extension<Peer>,
+    path: PackagePath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refused> {
+    let close = |slot: Arc<Slot>, bytes: Vec<u8>| slot.close(bytes);
+    delivery.put_whole(peer, path, headers, body, Whole::Manifest, close).await
+}
+
+impl Delivery {
+    /// Counts and logs what came of a request.
+    fn note(&self, peer: &Peer, method: &Method, path: &str, response: &Response) {
+        let Peer { party: sender, name, address } = peer;
+        let (status, name, path) = (response.status().as_u16(), Shown(name), Shown(path));
+        let Some(Reason(reason, told)) = response.extensions().get::<Reason>() else {
+            self.monitor.metrics.accept();
+            tracing::debug!(%sender, %method, %path, status, "served");
+            return;
+        };
+        self.monitor.refuse(reason, |unlogged| {
+            let told = Shown(told);
+            tracing::warn!(
+                %sender, %name, %address, %method, %path, status, reason, unlogged,
+                "request refused: {told}"
+            );
+        });
+    }
+
+    /// Reads a body whole, compares it with its digest, and gives it to `take`.
+    async fn put_whole(
+        &self,
+        peer: Peer,
+        path: PackagePath,
+        headers: HeaderMap,
+        body: Body,
+        whole: Whole,
+        take: impl FnOnce(Arc<Slot>, Vec<u8>) -> Result<Accepted, Refusal> + Send + 'static,
+    ) -> Result<StatusCode, Refused> {
+        let mut body = self.body(&headers, body);
+        let accept = async |body: &mut BodyReader| {
+            let Path((session, party)) = path.map_err(|_| Refusal::NoRoute)?;
+            let slot = Arc::clone(self.slot(&peer, &session, &party)?);
+            let announced = check_headers(&headers, whole.max_bytes())?;
+            // Held until the manifest is parsed and written.
+            let _turn = match whole {
+                Whole::Manifest => Some(self.manifest_turn(peer.party)?),
+                Whole::Signature | Whole::Chain => None,
+            };
+            let bytes = body.collect().await?;
+            let mut hasher = BodyHasher::new(announced);
+            hasher.update(&bytes);
+            hasher.finish().ok_or(Refusal::OtherDigest)?;
+            blocking(move || take(slot, bytes)).await
+        };
+        let accepted = accept(&mut body).await;
+        finish(accepted, &headers, &mut body).await
+    }
+
+    /// The right to send a manifest, which one request of a sender has at a time.
+    fn manifest_turn(&self, peer: PartyId) -> Result<SemaphorePermit<'_>, Refusal> {
+        let turns = self.manifests.iter().find(|(party, _)| *party == peer);
+        let turn = turns.and_then(|(_, turns)| turns.try_acquire().ok());
+        turn.ok_or(Refusal::OtherManifest)
+    }
+
+    /// The package that a request is about: of this session, and the peer's own.
+    fn slot(&self, peer: &Peer, session: &str, party: &str) -> Result<&Arc<Slot>, Refusal> {
+        let peer = peer.party;
+        if session != self.session_id {
+            return Err(Refusal::OtherSession);
+        }
+        if party != peer.to_string() {
+            return Err(Refusal::OtherParty { peer });
+        }
+        self.inbox.slot(peer).ok_or(Refusal::OtherParty { peer })
+    }
+
+    /// Refuses a request that no handler sees.
+    async fn refuse(&self, refusal: Refusal, request: Request) -> Response {
+        let (head, body) = request.into_parts();
+        let mut body = self.body(&head.headers, body);
+        finish(Err(refusal), &head.headers, &mut body).await.into_response()
+    }
+
+    fn body(&self, headers: &HeaderMap, body: Body) -> BodyReader {
+        // Without a length the request is refused: the body is only read to be dropped.
+        BodyReader::new(body, content_length(headers).unwrap_or(u64::MAX), self.limits)
+    }
+}
+
+/// Answers; what is left of a refused body is read first, unless the client waits with it.
+async fn finish(
+    accepted: Result<Accepted, Refusal>,
+    headers: &HeaderMap,
+    body: &mut BodyReader,
+) -> Result<StatusCode, Refused> {
+    let waits = headers.contains_key(header::EXPECT);
+    let ended = accepted.as_ref().is_err_and(Refusal::ends_body);
+    if !waits && !ended {
+        body.drain().await;
+    }
+    match accepted {
+        Ok(Accepted::New) => Ok(StatusCode::CREATED),
+        Ok(Accepted::Replaced | Accepted::Same) => Ok(StatusCode::NO_CONTENT),
+        Err(refusal) => Err(Refused(refusal)),
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Checks what can be checked before the body is read.
+fn check_headers(headers: &HeaderMap, max: u64) -> Result<ReprDigest, Refusal> {
+    for header in ["content-range", "content-encoding"] {
+        if headers.contains_key(header) {
+            return Err(Refusal::NotWhole { header });
+        }
+    }
+    let bytes = content_length(headers).ok_or(Refusal::NoLength)?;
+    if bytes > max {
+        return Err(Refusal::TooLarge { bytes, max });
+    }
+    let mut values = headers.get_all(REPR_DIGEST).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return Err(Refusal::NoDigest) };
+    value.to_str().ok().and_then(ReprDigest::parse).ok_or(Refusal::NoDigest)
+}
+
+/// Takes a part in: under a temporary name, digested on the way, durable before the answer.
+async fn accept_part(
+    slot: &Arc<Slot>,
+    name: PartName,
+    announced: ReprDigest,
+    body: &mut BodyReader,
+) -> Result<Accepted, Refusal> {
+    let bytes = body.announced();
+    let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+    let room = blocking({
+        let slot = Arc::clone(slot);
+        move || match slot.has(name, announced)? {
+            true => Ok(None),
+            false => slot.reserve(name, bytes).map(Some),
+        }
+    });
+    let Some(room) = room.await? else { return Ok(Accepted::Same) };
+    let writing = tokio::task::spawn_blocking(move || write_part(room, announced, pieces));
+    let received = async {
+        while let Some(piece) = body.next().await? {
+            if sender.send(Some(piece)).await.is_err() {
+                // The disk refuses: the writer says why.
+                return Ok(());
+            }
+        }
+        // Without this end mark the writer takes a body that broke off for what it is.
+        let _ = sender.send(None).await;
+        Ok(())
+    };
+    let received: Result<(), Refusal> = received.await;
+    drop(sender);
+    let written = writing.await.unwrap_or(Err(Refusal::Lost));
+    received.and(written)
+}
+
+/// Pieces of a body, some 100 KiB each, that wait for the disk.
+const PIECES_AHEAD: usize = 4;
+
+fn write_part(
+    mut room: Room,
+    announced: ReprDigest,
+    mut pieces: mpsc::Receiver<Option<axum::body::Bytes>>,
+) -> Result<Accepted, Refusal> {
+    let mut hasher = BodyHasher::new(announced);
+    loop {
+        match pieces.blocking_recv() {
+            Some(Some(piece)) => {
+                hasher.update(&piece);
+                room.write(&piece).map_err(Refusal::disk)?;
+            }
+            Some(None) => break,
+            None => return Err(Refusal::Broken),
+        }
+    }
+    let blake3 = hasher.finish().ok_or(Refusal::OtherDigest)?;
+    room.commit(blake3)
+}
+
+/// Runs what waits for the disk, off the threads that drive connections.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Refusal::Lost))
+}

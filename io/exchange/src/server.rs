@@ -1,0 +1,186 @@
+//! The receiver's listeners, and how they end.
+
+use std::future::ready;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reshare_format::session::Session;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::admission::Door;
+use super::gate::Gate;
+use super::identity::{IdentityError, TlsIdentity};
+use super::inbox::Inbox;
+use super::limits::Limits;
+use super::monitor::{Monitor, Stage};
+use super::peer::server_config;
+use super::routes::{self, Delivery};
+
+/// The receiver's server, bound to its address and not yet serving.
+pub struct Endpoint {
+    listener: TcpListener,
+    gate: Arc<Gate>,
+}
+
+/// Tells a running server to end: requests in flight may finish.
+#[derive(Debug, Clone)]
+pub struct Shutdown(watch::Sender<bool>);
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Shutdown {
+    /// Asks the server to end.
+    pub fn ask(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub(super) async fn asked(&self) {
+        // This side holds the sender: the channel cannot end first.
+        let _ = self.0.subscribe().wait_for(|asked| *asked).await;
+    }
+}
+
+/// Why the server cannot run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The receiver cannot prove who it is.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+impl Endpoint {
+    /// Listens for deliveries into an inbox that is open.
+    ///
+    /// # Errors
+    /// [`ServerError`] when the address is taken or the certificate is not the receiver's.
+    pub async fn bind(
+        listen: SocketAddr,
+        session: &Session,
+        identity: &TlsIdentity,
+        inbox: Arc<Inbox>,
+        monitor: Arc<Monitor>,
+        limits: Limits,
+    ) -> Result<Self, ServerError> {
+        let config = Arc::new(server_config(identity)?);
+        let listener = bind(listen).await?;
+        monitor.opened(&inbox);
+        monitor.enter(Stage::Receiving);
+        let delivery = Delivery::new(session, inbox, Arc::clone(&monitor), limits);
+        let delivery = Arc::new(delivery);
+        let connections = session.senders().map(|sender| sender.party);
+        let gate = Gate {
+            acceptor: TlsAcceptor::from(config),
+            names: identity.names.clone(),
+            router: routes::router(Arc::clone(&delivery)),
+            turned_away: routes::turned_away(delivery),
+            monitor,
+            limits,
+            door: Door::new(limits.handshakes),
+            connections: connections.map(|party| (party, Semaphore::new(limits.connections))),
+        };
+        Ok(Self { listener, gate: Arc::new(gate) })
+    }
+
+    /// The address that is listened on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until it is asked to end, then waits a moment for requests in flight.
+    pub async fn serve(self, shutdown: Shutdown) {
+        let Self { listener, gate } = self;
+        let ends = shutdown.clone();
+        let admit = |address: SocketAddr| ready(gate.door.enter(address.ip()));
+        accept(&listener, &ends, admit, |stream, address, place| {
+            Arc::clone(&gate).serve(stream, address, place, shutdown.clone())
+        })
+        .await;
+    }
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+/// How long requests in flight may take once the server was asked to end.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long to wait when the system cannot open another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often that is logged.
+const ACCEPT_LOG_PERIOD: Duration = Duration::from_secs(60);
+
+/// Looks whether an address can be listened on, as [`Endpoint::bind`] does, and leaves it.
+///
+/// # Errors
+/// [`ServerError::Listen`].
+pub async fn try_listen(address: SocketAddr) -> Result<(), ServerError> {
+    bind(address).await.map(drop)
+}
+
+pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| ServerError::Listen { address, source })
+}
+
+/// Accepts connections until the server is asked to end. `admit` bounds them: it lets the next
+/// one wait, or turns another one out.
+pub(super) async fn accept<Admitting, Serving>(
+    listener: &TcpListener,
+    shutdown: &Shutdown,
+    admit: impl Fn(SocketAddr) -> Admitting,
+    serve: impl Fn(TcpStream, SocketAddr, Admitting::Output) -> Serving,
+) where
+    Admitting: Future,
+    Serving: Future<Output = ()> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    let accepting = async {
+        let mut logged: Option<tokio::time::Instant> = None;
+        loop {
+            match listener.accept().await {
+                Ok((stream, address)) => {
+                    let place = admit(address).await;
+                    tasks.spawn(serve(stream, address, place));
+                }
+                Err(error) => {
+                    if logged.is_none_or(|at| at.elapsed() > ACCEPT_LOG_PERIOD) {
+                        tracing::warn!("cannot accept a connection: {error}");
+                        logged = Some(tokio::time::Instant::now());
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+            while tasks.try_join_next().is_some() {}
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = shutdown.asked() => {}
+    }
+    let _ = timeout(PATIENCE, async { while tasks.join_next().await.is_some() {} }).await;
+}

@@ -1,0 +1,424 @@
+//! One sender's package in the inbox: what is durable, and how it grows and closes.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::Bytes;
+use reshare_files::durable::{self, DurableFile, free_bytes};
+use reshare_files::input_file::NotRegular;
+use reshare_format::package::{
+    CHAIN_NAME, MANIFEST_NAME, Manifest, ManifestSignature, PackageExpectations, PartEntry,
+    PartName, SIGNATURE_NAME, Totals, UnverifiedManifest,
+};
+use tokio::sync::watch;
+
+use super::answer::Refusal;
+use super::digest::{BodyHasher, ReprDigest};
+use super::inbox_error::InboxError;
+use super::journal::Journal;
+use super::limits::Limits;
+use super::listing;
+use super::room::Room;
+use super::stored::{self, Found, Stored, StoredParts};
+use crate::progress::Progress;
+
+/// A sender's package directory and what is known of it.
+pub(super) struct Slot {
+    pub(super) directory: PathBuf,
+    session: PackageExpectations,
+    limits: Limits,
+    state: Mutex<State>,
+    closed: watch::Sender<bool>,
+}
+
+/// What is known of a package. Locked while the disk is changed: never on a thread that
+/// drives connections.
+pub(super) struct State {
+    pub(super) parts: StoredParts,
+    /// Names that may show bytes of which nobody knows whether they are durable: the disk
+    /// failed at the last moment. Not listed, and gone when the package closes.
+    strays: BTreeSet<PartName>,
+    /// Bytes of parts that are on their way.
+    pub(super) pending_bytes: u64,
+    pub(super) pending_parts: usize,
+    manifest: Option<Closed>,
+    /// The disk failed so that only a restart finds out whether the package is closed.
+    uncertain: bool,
+    journal: Option<Journal>,
+    /// The answer to `GET`, as long as nothing changes.
+    listing: Option<Bytes>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Closed {
+    blake3: blake3::Hash,
+    totals: Totals,
+}
+
+/// What became of something that was delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Accepted {
+    /// It is there now, and was not before.
+    New,
+    /// It is there now, in place of other bytes.
+    Replaced,
+    /// The same was there already.
+    Same,
+}
+
+/// A file that shows who signed the manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The signature.
+    Signature,
+    /// The signer's certificate and those up to the authority.
+    Chain,
+}
+
+impl Proof {
+    /// The file's name, in the package and in the URL.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Signature => SIGNATURE_NAME,
+            Self::Chain => CHAIN_NAME,
+        }
+    }
+}
+
+impl Slot {
+    /// Opens a package directory, or makes it; what a crash left unfinished is removed, and
+    /// what is there and not in the journal is digested.
+    pub(super) fn open(
+        directory: PathBuf,
+        session: PackageExpectations,
+        limits: Limits,
+        progress: &Progress,
+    ) -> Result<Self, InboxError> {
+        let journal = journal_of(&directory);
+        let found = stored::find(&directory, &journal, &session, progress)?;
+        let mut state = State {
+            parts: StoredParts::default(),
+            strays: BTreeSet::new(),
+            pending_bytes: 0,
+            pending_parts: 0,
+            manifest: None,
+            uncertain: false,
+            journal: None,
+            listing: None,
+        };
+        match found {
+            Found::Closed { parts, manifest } => {
+                Journal::remove(&journal);
+                state.parts = parts;
+                let blake3 = blake3::hash(manifest.bytes());
+                state.manifest = Some(Closed { blake3, totals: manifest.totals() });
+            }
+            Found::Open { parts } => {
+                state.parts = parts;
+                state.begin_journal(&directory, &session);
+            }
+        }
+        let closed = watch::Sender::new(state.manifest.is_some());
+        Ok(Self { directory, session, limits, state: Mutex::new(state), closed })
+    }
+
+    /// The directory.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Becomes true when the package is closed.
+    pub(super) fn closed(&self) -> watch::Receiver<bool> {
+        self.closed.subscribe()
+    }
+
+    /// The parts that are there: how many, how many bytes, and rows once it is closed.
+    pub(super) fn figures(&self) -> (u64, u64, Option<u64>) {
+        let state = self.lock();
+        let rows = state.manifest.map(|closed| closed.totals.rows);
+        (state.parts.len() as u64, state.parts.bytes(), rows)
+    }
+
+    /// What is there, for the sender: JSON, made once as long as nothing changes.
+    pub(super) fn listing(&self) -> Bytes {
+        let mut state = self.lock();
+        if let Some(listing) = &state.listing {
+            return listing.clone();
+        }
+        let made = listing::json(state.manifest.is_some(), &state.parts);
+        state.listing = Some(made.clone());
+        made
+    }
+
+    /// Finds out whether the very same part is there, before its body is read.
+    ///
+    /// # Errors
+    /// [`Refusal::Closed`] when the package is closed and the part is another one.
+    pub(super) fn has(&self, name: PartName, announced: ReprDigest) -> Result<bool, Refusal> {
+        let (stored, closed) = {
+            let state = self.lock();
+            state.check_certain()?;
+            (state.parts.stored(name), state.manifest.is_some())
+        };
+        let same = match (stored, announced) {
+            (None, _) => false,
+            (Some(stored), ReprDigest::Blake3(digest)) => stored.blake3.as_bytes() == &digest,
+            (Some(_), ReprDigest::Sha256(_)) => self.stored_is(name, announced)?,
+        };
+        if closed && !same { Err(Refusal::Closed) } else { Ok(same) }
+    }
+
+    /// Makes room for a part: under the limits of the package and of the disk.
+    pub(super) fn reserve(self: &Arc<Self>, name: PartName, bytes: u64) -> Result<Room, Refusal> {
+        let mut state = self.lock();
+        if state.manifest.is_some() {
+            return Err(Refusal::Closed);
+        }
+        state.check_certain()?;
+        let (others, held) = state.parts.without(name);
+        if others + state.pending_parts + 1 > self.limits.parts {
+            return Err(Refusal::TooManyParts { max: self.limits.parts });
+        }
+        let total = held.saturating_add(state.pending_bytes).saturating_add(bytes);
+        if total > self.limits.package_bytes {
+            return Err(Refusal::PackageTooLarge { max: self.limits.package_bytes });
+        }
+        let free = free_bytes(&self.directory).map_err(Refusal::disk)?;
+        if free < self.limits.keep_free_bytes.saturating_add(bytes) {
+            return Err(Refusal::DiskFull);
+        }
+        let path = self.directory.join(name.to_string());
+        let file = DurableFile::create(path).map_err(Refusal::disk)?;
+        // Under the lock: what is reserved here is no longer free for the next one.
+        file.allocate(bytes).map_err(Refusal::disk)?;
+        state.pending_parts += 1;
+        state.pending_bytes += bytes;
+        Ok(Room::new(Arc::clone(self), name, bytes, file))
+    }
+
+    /// Gives a part whose bytes are durable its name, unless the package was closed meanwhile.
+    pub(super) fn keep(
+        &self,
+        name: PartName,
+        stored: Stored,
+        file: durable::SyncedFile,
+    ) -> Result<Accepted, Refusal> {
+        let mut state = self.lock();
+        state.check_certain()?;
+        let before = state.parts.stored(name).map(|part| part.blake3);
+        if before == Some(stored.blake3) {
+            return Ok(Accepted::Same);
+        }
+        if state.manifest.is_some() {
+            return Err(Refusal::Closed);
+        }
+        if before.is_some() {
+            state.withdraw(&[name])?;
+        }
+        // From here until it is durable nobody knows what the name shows.
+        state.parts.remove(name);
+        state.strays.insert(name);
+        state.listing = None;
+        file.rename().map_err(Refusal::disk)?;
+        state.strays.remove(&name);
+        state.parts.insert(name, stored);
+        state.record(&self.directory, &self.session, name, stored);
+        Ok(if before.is_some() { Accepted::Replaced } else { Accepted::New })
+    }
+
+    /// Keeps a file of the manifest's signature, which comes before the manifest and is verified
+    /// with it; it may be replaced until then.
+    pub(super) fn keep_proof(&self, proof: Proof, bytes: &[u8]) -> Result<Accepted, Refusal> {
+        let state = self.lock();
+        state.check_certain()?;
+        let path = self.directory.join(proof.name());
+        let before = match durable::open_regular(&path) {
+            // One byte more than it may have: what is longer is another.
+            Ok(Some(file)) => {
+                let most = bytes.len() as u64 + 1;
+                let (mut before, mut file) = (Vec::new(), io::Read::take(file, most));
+                io::Read::read_to_end(&mut file, &mut before).map_err(Refusal::disk)?;
+                Some(before)
+            }
+            Ok(None) => return Err(Refusal::disk(NotRegular.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Refusal::disk(error)),
+        };
+        if before.as_deref() == Some(bytes) {
+            // An earlier attempt may have failed at just this.
+            durable::sync_directory(&self.directory).map_err(Refusal::disk)?;
+            return Ok(Accepted::Same);
+        }
+        if state.manifest.is_some() {
+            return Err(Refusal::Closed);
+        }
+        durable::write_whole(path, bytes).map_err(Refusal::disk)?;
+        Ok(if before.is_some() { Accepted::Replaced } else { Accepted::New })
+    }
+
+    /// Closes the package: the manifest must fit the session, be signed where the session uses
+    /// certificates, and list exactly what is there.
+    ///
+    /// Parts of the sender's earlier attempts that the manifest does not list are removed.
+    pub(super) fn close(&self, bytes: Vec<u8>) -> Result<Accepted, Refusal> {
+        let digest = blake3::hash(&bytes);
+        let mut state = self.lock();
+        state.check_certain()?;
+        if let Some(closed) = &state.manifest {
+            return if closed.blake3 == digest { Ok(Accepted::Same) } else { Err(Refusal::Closed) };
+        }
+        let unverified = UnverifiedManifest::read(bytes).map_err(Refusal::Manifest)?;
+        let signature = ManifestSignature::load(&self.directory).map_err(Refusal::signature)?;
+        let manifest =
+            unverified.verify(&self.session, signature.as_ref()).map_err(Refusal::Manifest)?;
+        for part in manifest.parts() {
+            match state.parts.stored(part.name) {
+                None => return Err(Refusal::Missing { name: part.name }),
+                Some(stored) if !is_listed(part, &stored) => {
+                    return Err(Refusal::OtherPart { name: part.name });
+                }
+                Some(_) => {}
+            }
+        }
+        // What a sender that died has begun lies in the directory until its connection ends.
+        if state.pending_parts > 0 {
+            return Err(Refusal::Underway { parts: state.pending_parts });
+        }
+        self.remove_unlisted(&mut state, &manifest)?;
+        self.write_manifest(&mut state, &manifest)?;
+        state.manifest = Some(Closed { blake3: digest, totals: manifest.totals() });
+        state.listing = None;
+        // A closed package needs none: its manifest has the digests.
+        state.journal = None;
+        Journal::remove(&journal_of(&self.directory));
+        self.closed.send_replace(true);
+        Ok(Accepted::New)
+    }
+
+    fn remove_unlisted(&self, state: &mut State, manifest: &Manifest) -> Result<(), Refusal> {
+        let listed: HashSet<PartName> = manifest.parts().iter().map(|part| part.name).collect();
+        let there = state.parts.names().chain(state.strays.iter().copied());
+        let extra: Vec<PartName> = there.filter(|name| !listed.contains(name)).collect();
+        if extra.is_empty() {
+            return Ok(());
+        }
+        state.withdraw(&extra)?;
+        // Listed no more, whether or not the disk lets them go at once.
+        for name in &extra {
+            state.parts.remove(*name);
+            state.strays.insert(*name);
+        }
+        state.listing = None;
+        let names = extra.iter().map(PartName::to_string);
+        durable::remove_files(&self.directory, names).map_err(Refusal::disk)?;
+        state.strays.clear();
+        Ok(())
+    }
+
+    /// Writes the manifest durably, or leaves none: a package that a restart would find closed
+    /// must not change any more.
+    fn write_manifest(&self, state: &mut State, manifest: &Manifest) -> Result<(), Refusal> {
+        let path = self.directory.join(MANIFEST_NAME);
+        let Err(error) = durable::write_whole(&path, manifest.bytes()) else { return Ok(()) };
+        let gone = match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            // Its name may be on the disk already: only a fsync takes it away for certain.
+            Ok(()) => durable::sync_directory(&self.directory),
+        };
+        state.uncertain = gone.is_err();
+        Err(Refusal::disk(error))
+    }
+
+    /// Digests a stored part in the way that was announced, and compares.
+    fn stored_is(&self, name: PartName, announced: ReprDigest) -> Result<bool, Refusal> {
+        let path = self.directory.join(name.to_string());
+        let Some(mut file) = durable::open_regular(&path).map_err(Refusal::disk)? else {
+            return Ok(false);
+        };
+        let mut hasher = HashingWriter(BodyHasher::new(announced));
+        io::copy(&mut file, &mut hasher).map_err(Refusal::disk)?;
+        Ok(hasher.0.finish().is_some())
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics under the lock; a state is changed only after the disk was.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn check_certain(&self) -> Result<(), Refusal> {
+        if self.uncertain { Err(Refusal::Uncertain) } else { Ok(()) }
+    }
+
+    fn withdraw(&mut self, names: &[PartName]) -> Result<(), Refusal> {
+        match &mut self.journal {
+            Some(journal) => journal.withdraw(names).map_err(Refusal::disk),
+            None => Ok(()),
+        }
+    }
+
+    /// Records a part that is durable, and writes a journal anew that holds mostly what is
+    /// no longer so.
+    fn record(
+        &mut self,
+        directory: &Path,
+        session: &PackageExpectations,
+        name: PartName,
+        stored: Stored,
+    ) {
+        let Some(journal) = &mut self.journal else { return };
+        if let Some(record) = stored.record(&directory.join(name.to_string())) {
+            journal.record(name, &record);
+        }
+        if journal.records() > 2 * self.parts.len() as u64 + SPARE_RECORDS {
+            self.begin_journal(directory, session);
+        }
+    }
+
+    /// Writes a journal of what is there. Without one the package is as good, and a restart
+    /// reads its parts.
+    fn begin_journal(&mut self, directory: &Path, session: &PackageExpectations) {
+        let path = journal_of(directory);
+        let records = self.parts.records(directory);
+        let begun = Journal::begin(path.clone(), session.fingerprint, records);
+        self.journal = begun
+            .inspect_err(|error| {
+                tracing::warn!(
+                    "no journal at {}, a restart will read all parts: {error}",
+                    path.display()
+                );
+                Journal::remove(&path);
+            })
+            .ok();
+    }
+}
+
+/// Records of parts that were replaced, before a journal is written anew.
+const SPARE_RECORDS: u64 = 1024;
+
+/// Beside the package's directory, which holds nothing but the package.
+fn journal_of(directory: &Path) -> PathBuf {
+    directory.with_extension("journal")
+}
+
+struct HashingWriter(BodyHasher);
+
+impl Write for HashingWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn is_listed(part: &PartEntry, stored: &Stored) -> bool {
+    part.sealed_bytes == stored.bytes && part.sealed_digest == stored.blake3
+}

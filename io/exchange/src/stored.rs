@@ -1,0 +1,384 @@
+//! The parts that lie in a package of the inbox, and how they are found after a restart.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use reshare_files::durable;
+use reshare_format::package::{
+    CHAIN_NAME, MANIFEST_NAME, Manifest, Package, PackageExpectations, PartName, SIGNATURE_NAME,
+};
+
+use super::inbox_error::InboxError;
+use super::journal::{FileIdentity, Journal, Record, Records};
+use crate::progress::Progress;
+
+/// A part that is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) bytes: u64,
+    pub(super) blake3: blake3::Hash,
+}
+
+impl Stored {
+    /// What the journal holds of it; nothing where its file is not as it should be.
+    pub(super) fn record(&self, path: &Path) -> Option<Record> {
+        let metadata = path.symlink_metadata().ok()?;
+        let fits = metadata.is_file() && metadata.len() == self.bytes;
+        fits.then(|| Record { file: FileIdentity::of(&metadata), blake3: self.blake3 })
+    }
+}
+
+/// The parts of a package that are durable, and the sum of their bytes.
+#[derive(Debug, Default)]
+pub(super) struct StoredParts {
+    parts: BTreeMap<PartName, Stored>,
+    bytes: u64,
+}
+
+impl StoredParts {
+    pub(super) fn stored(&self, name: PartName) -> Option<Stored> {
+        self.parts.get(&name).copied()
+    }
+
+    pub(super) fn insert(&mut self, name: PartName, part: Stored) {
+        self.remove(name);
+        self.bytes += part.bytes;
+        self.parts.insert(name, part);
+    }
+
+    pub(super) fn remove(&mut self, name: PartName) {
+        if let Some(part) = self.parts.remove(&name) {
+            self.bytes -= part.bytes;
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Bytes of all parts.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// How many parts there are besides one, and their bytes.
+    pub(super) fn without(&self, name: PartName) -> (usize, u64) {
+        match self.parts.get(&name) {
+            Some(part) => (self.parts.len() - 1, self.bytes - part.bytes),
+            None => (self.parts.len(), self.bytes),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&PartName, &Stored)> {
+        self.parts.iter()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = PartName> {
+        self.parts.keys().copied()
+    }
+
+    /// What the journal holds of all of them.
+    pub(super) fn records(&self, directory: &Path) -> impl Iterator<Item = (&PartName, Record)> {
+        self.parts.iter().filter_map(|(name, part)| {
+            Some((name, part.record(&directory.join(name.to_string()))?))
+        })
+    }
+}
+
+/// What lies in a package's directory.
+pub(super) enum Found {
+    /// Parts, and perhaps a signature.
+    Open {
+        /// The parts.
+        parts: StoredParts,
+    },
+    /// A package with its manifest.
+    Closed {
+        /// The parts that the manifest lists.
+        parts: StoredParts,
+        /// The manifest.
+        manifest: Box<Manifest>,
+    },
+}
+
+/// Finds what a package's directory holds, or makes it. All of it is durable on return: a
+/// process may have been killed between a rename and the directory's fsync.
+pub(super) fn find(
+    directory: &Path,
+    journal: &Path,
+    session: &PackageExpectations,
+    progress: &Progress,
+) -> Result<Found, InboxError> {
+    let failed = |source| InboxError::Io { path: directory.to_owned(), source };
+    check_no_link(directory).map_err(failed)?;
+    durable::create_directory(directory).map_err(failed)?;
+    durable::remove_leftovers(directory).map_err(failed)?;
+    durable::sync_directory(directory).map_err(failed)?;
+    match directory.join(MANIFEST_NAME).symlink_metadata() {
+        Ok(_) => closed(directory, session),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let unreadable = |source| InboxError::Io { path: journal.to_owned(), source };
+            let records = Journal::read(journal, session.fingerprint).map_err(unreadable)?;
+            let parts = open(directory, &records, progress)?;
+            Ok(Found::Open { parts })
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Refuses a link in the place of a package's directory: it would be filled elsewhere.
+fn check_no_link(directory: &Path) -> io::Result<()> {
+    match directory.symlink_metadata() {
+        Ok(metadata) if metadata.is_symlink() => {
+            let error = "it is a symbolic link, and a package of an inbox is a directory";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, error))
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What [`find`] would find: whether the package is closed, its parts and their bytes. Changes
+/// nothing and reads no part.
+pub(super) fn examine(
+    directory: &Path,
+    session: &PackageExpectations,
+) -> Result<(bool, u64, u64), InboxError> {
+    let failed = |source| InboxError::Io { path: directory.to_owned(), source };
+    check_no_link(directory).map_err(failed)?;
+    match directory.join(MANIFEST_NAME).symlink_metadata() {
+        Ok(_) => {
+            let (Found::Closed { parts, .. } | Found::Open { parts }) = closed(directory, session)?;
+            return Ok((true, parts.len() as u64, parts.bytes()));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let (mut parts, mut bytes) = (0, 0);
+    if directory.try_exists().map_err(failed)? {
+        each_part(directory, Unfinished::Pass, |_, path, file| {
+            let unreadable = |source| InboxError::Io { path: path.to_owned(), source };
+            parts += 1;
+            bytes += file.metadata().map_err(unreadable)?.len();
+            Ok(())
+        })?;
+    }
+    Ok((false, parts, bytes))
+}
+
+/// What a closed package holds: its manifest says it.
+fn closed(directory: &Path, session: &PackageExpectations) -> Result<Found, InboxError> {
+    let failed =
+        |source| InboxError::Package { path: directory.to_owned(), source: Box::new(source) };
+    let package = Package::open(directory, session.clone()).map_err(failed)?;
+    let manifest = package.manifest().clone();
+    let mut parts = StoredParts::default();
+    for part in manifest.parts() {
+        parts.insert(part.name, Stored { bytes: part.sealed_bytes, blake3: part.sealed_digest });
+    }
+    Ok(Found::Closed { parts, manifest: Box::new(manifest) })
+}
+
+/// What lies in a package that is still open; only what no record fits is read.
+fn open(
+    directory: &Path,
+    records: &Records,
+    progress: &Progress,
+) -> Result<StoredParts, InboxError> {
+    let mut parts = StoredParts::default();
+    each_part(directory, Unfinished::Refuse, |name, path, file| {
+        if progress.stopped() {
+            return Err(InboxError::Stopped);
+        }
+        let unreadable = |source| InboxError::Io { path: path.to_owned(), source };
+        let metadata = file.metadata().map_err(unreadable)?;
+        let part = match records.get(&name) {
+            Some(record) if record.file == FileIdentity::of(&metadata) => {
+                Stored { bytes: metadata.len(), blake3: record.blake3 }
+            }
+            _ => {
+                let part = digest(file).map_err(unreadable)?;
+                progress.add(0, part.bytes);
+                part
+            }
+        };
+        parts.insert(name, part);
+        Ok(())
+    })?;
+    Ok(parts)
+}
+
+/// What to do about unfinished files: they were removed before, or will be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unfinished {
+    Refuse,
+    Pass,
+}
+
+/// Opens the parts of a package that is still open, one after the other: beside them only a
+/// signature may lie.
+fn each_part(
+    directory: &Path,
+    unfinished: Unfinished,
+    mut each: impl FnMut(PartName, &Path, File) -> Result<(), InboxError>,
+) -> Result<(), InboxError> {
+    let failed = |source| InboxError::Io { path: directory.to_owned(), source };
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if unfinished == Unfinished::Pass && path.file_name().is_some_and(durable::is_temporary) {
+            continue;
+        }
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let unreadable = |source| InboxError::Io { path: path.clone(), source };
+        let file = durable::open_regular(&path).map_err(unreadable)?;
+        if file.is_some() && [SIGNATURE_NAME, CHAIN_NAME].contains(&name) {
+            continue;
+        }
+        let (Ok(name), Some(file)) = (name.parse(), file) else {
+            return Err(InboxError::Extra { path });
+        };
+        each(name, &path, file)?;
+    }
+    Ok(())
+}
+
+/// Reads a part of which nothing is recorded, and makes sure that what was read stays.
+fn digest(mut file: File) -> io::Result<Stored> {
+    let mut hasher = blake3::Hasher::new();
+    let bytes = io::copy(&mut file, &mut hasher)?;
+    file.sync_all()?;
+    Ok(Stored { bytes, blake3: hasher.finalize() })
+}
+
+#[cfg(test)]
+mod tests {
+    use reshare_engine::fingerprint::Fingerprint;
+
+    use super::*;
+
+    const SESSION: Fingerprint = Fingerprint([3; 32]);
+    const PARTS: u64 = 4;
+
+    /// A package with some parts, each of a length of its own, and their journal.
+    struct Package {
+        directory: tempfile::TempDir,
+        parts: StoredParts,
+    }
+
+    impl Package {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            fs::create_dir(directory.path().join("p")).unwrap();
+            let mut package = Self { directory, parts: StoredParts::default() };
+            for index in 0..PARTS {
+                package.put(index, &vec![index as u8; 10 + index as usize]);
+            }
+            drop(package.begin());
+            package
+        }
+
+        fn put(&mut self, index: u64, bytes: &[u8]) {
+            let name = PartName::new(index);
+            durable::write_whole(self.path(index), bytes).unwrap();
+            let stored = Stored { bytes: bytes.len() as u64, blake3: blake3::hash(bytes) };
+            self.parts.insert(name, stored);
+        }
+
+        fn begin(&self) -> Journal {
+            let directory = self.directory.path().join("p");
+            let records = self.parts.records(&directory);
+            Journal::begin(self.journal(), SESSION, records).unwrap()
+        }
+
+        fn path(&self, index: u64) -> std::path::PathBuf {
+            self.directory.path().join("p").join(PartName::new(index).to_string())
+        }
+
+        fn journal(&self) -> std::path::PathBuf {
+            self.directory.path().join("journal")
+        }
+
+        /// Finds the parts as a restart does; returns how many bytes were read for it.
+        #[track_caller]
+        fn found(&self) -> u64 {
+            let (records, progress) =
+                (Journal::read(&self.journal(), SESSION).unwrap(), Progress::default());
+            let found = open(&self.directory.path().join("p"), &records, &progress).unwrap();
+            assert_eq!(found.parts, self.parts.parts);
+            assert_eq!(found.bytes(), self.parts.bytes());
+            progress.snapshot().bytes_done
+        }
+    }
+
+    #[test]
+    fn parts_that_are_recorded_are_not_read_again() {
+        let package = Package::new();
+        assert_eq!(package.found(), 0);
+        fs::remove_file(package.journal()).unwrap();
+        assert_eq!(package.found(), package.parts.bytes());
+    }
+
+    #[test]
+    fn whatever_is_left_of_the_journal_the_same_parts_are_found() {
+        let package = Package::new();
+        let whole = fs::read(package.journal()).unwrap();
+        for cut in 0..=whole.len() {
+            fs::write(package.journal(), &whole[..cut]).unwrap();
+            let read = package.found();
+            assert!((cut == whole.len()) == (read == 0), "cut at {cut}: {read} bytes read");
+        }
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (at % 8);
+            fs::write(package.journal(), &flipped).unwrap();
+            assert!(package.found() > 0, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_crash_between_a_part_and_its_record_costs_reading_the_part() {
+        let mut package = Package::new();
+        package.put(9, b"new and durable, not recorded");
+        assert_eq!(package.found(), 29);
+        // Replaced by as many other bytes: what was recorded is of the file before.
+        package.put(2, &[99; 12]);
+        assert_eq!(package.found(), 29 + 12);
+    }
+
+    #[test]
+    fn a_part_that_was_changed_in_place_is_not_what_was_recorded() {
+        let mut package = Package::new();
+        let changed = [7; 11];
+        let modified = fs::metadata(package.path(1)).unwrap().modified().unwrap();
+        // The clock of file systems ticks every few milliseconds.
+        let identity =
+            |package: &Package| FileIdentity::of(&fs::metadata(package.path(1)).unwrap());
+        let before = identity(&package);
+        while identity(&package) == before {
+            fs::write(package.path(1), changed).unwrap();
+            File::options()
+                .write(true)
+                .open(package.path(1))
+                .unwrap()
+                .set_modified(modified)
+                .unwrap();
+        }
+        package.parts.insert(
+            PartName::new(1),
+            Stored { bytes: changed.len() as u64, blake3: blake3::hash(&changed) },
+        );
+        assert_eq!(package.found(), changed.len() as u64);
+    }
+
+    #[test]
+    fn a_record_without_its_part_and_one_that_was_withdrawn_count_for_nothing() {
+        let mut package = Package::new();
+        fs::remove_file(package.path(0)).unwrap();
+        package.parts.remove(PartName::new(0));
+        assert_eq!(package.found(), 0);
+        package.begin().withdraw(&[PartName::new(3)]).unwrap();
+        assert_eq!(package.found(), 13);
+    }
+}

@@ -1,0 +1,119 @@
+//! Delivers a package that lies in a directory: what is missing, then what closes it.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use reshare_format::package::{
+    CHAIN_NAME, Manifest, ManifestSignature, Package, PartEntry, SIGNATURE_NAME,
+};
+use serde::Serialize;
+
+use super::client::DeliveryTarget;
+use super::client_error::ClientError;
+use super::part_uploads::{PartUpload, PartUploads};
+use super::upload_body::Content;
+use crate::progress::Progress;
+
+/// How a package is uploaded.
+#[derive(Debug, Clone, Copy)]
+pub struct UploadOptions {
+    /// Parts on their way at the same time.
+    pub parts_at_once: NonZeroUsize,
+}
+
+/// What an upload did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct UploadReport {
+    /// The sender.
+    pub sender: u8,
+    /// Parts that this run delivered.
+    pub parts: u64,
+    /// Parts that had been delivered before.
+    pub parts_skipped: u64,
+    /// Bytes that this run delivered.
+    pub sealed_bytes: u64,
+    /// Rows of the package.
+    pub rows: u64,
+}
+
+/// Uploads the parts that the receiver lacks, several at once, then closes the package there.
+///
+/// # Errors
+/// A [`ClientError`]; what was delivered stays, and another run goes on there.
+pub async fn upload(
+    package: &Package,
+    target: &DeliveryTarget,
+    options: UploadOptions,
+    progress: &Arc<Progress>,
+) -> Result<UploadReport, ClientError> {
+    let manifest = package.manifest();
+    progress.begin("list", 0);
+    let listing = target.list().await?;
+    let there = listing.digests();
+    let delivered = |part: &&PartEntry| there.get(&part.name) == Some(&part.sealed_digest);
+    let (skipped, missing): (Vec<_>, Vec<_>) = manifest.parts().iter().partition(delivered);
+    if listing.closed && !missing.is_empty() {
+        return Err(ClientError::ClosedOtherwise);
+    }
+    let totals = manifest.totals();
+    progress.begin("upload", totals.rows);
+    progress.skip(skipped.iter().map(|part| part.rows).sum());
+    let report = UploadReport {
+        sender: manifest.content().sender.index(),
+        parts: missing.len() as u64,
+        parts_skipped: skipped.len() as u64,
+        sealed_bytes: missing.iter().map(|part| part.sealed_bytes).sum(),
+        rows: totals.rows,
+    };
+    upload_parts(missing, package, target, options, progress).await?;
+    if progress.stopped() {
+        return Err(ClientError::Stopped);
+    }
+    let signature = ManifestSignature::load(package.directory())?;
+    close(target, manifest, signature.as_ref()).await?;
+    Ok(report)
+}
+
+/// Uploads parts from a directory.
+async fn upload_parts(
+    parts: Vec<&PartEntry>,
+    package: &Package,
+    target: &DeliveryTarget,
+    options: UploadOptions,
+    progress: &Arc<Progress>,
+) -> Result<(), ClientError> {
+    let Some(clients) = NonZeroUsize::new(options.parts_at_once.get().min(parts.len())) else {
+        return Ok(());
+    };
+    let mut uploads = PartUploads::start(target, clients, progress, Progress::add);
+    for part in parts {
+        let path = Arc::new(package.part_path(part.name));
+        let content = Content::File { path, bytes: part.sealed_bytes };
+        let (name, rows, blake3) = (part.name, part.rows, part.sealed_digest);
+        if uploads.put(PartUpload { name, rows, content, blake3 }).await.is_err() {
+            break;
+        }
+    }
+    uploads.finish().await.map(drop)
+}
+
+/// Closes a package over the parts that are there: the signature comes before what it signs.
+pub async fn close(
+    target: &DeliveryTarget,
+    manifest: &Manifest,
+    signature: Option<&ManifestSignature>,
+) -> Result<(), ClientError> {
+    // A connection of its own: one that was idle all the while may be gone unnoticed.
+    let mut client = target.client();
+    let mut files = Vec::with_capacity(3);
+    if let Some(signature) = signature {
+        files.push((CHAIN_NAME, signature.chain().to_pem().into_bytes()));
+        files.push((SIGNATURE_NAME, signature.bytes().to_vec()));
+    }
+    files.push(("manifest", manifest.bytes().to_vec()));
+    for (place, bytes) in files {
+        let blake3 = blake3::hash(&bytes);
+        client.put(&format!("/{place}"), &Content::Memory(bytes.into()), blake3).await?;
+    }
+    Ok(())
+}

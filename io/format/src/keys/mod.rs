@@ -1,0 +1,29 @@
+//! Agreement keys of the senders, age identity of the receiver, certificates of all.
+//!
+//! A private key is in AWS KMS, or in a file of its own that only its owner can read; it never
+//! enters a session, an error or a log.
+
+pub mod certificate;
+pub mod pki;
+
+mod agreement;
+mod agreement_source;
+mod kms_key_id;
+mod name_error;
+mod pem;
+mod permissions;
+mod public_key;
+mod recipient;
+
+pub use age::x25519::Identity;
+
+pub use agreement::{AgreementKey, AgreementKeyError};
+pub use agreement_source::{AgreementKeySource, SourceError};
+pub use kms_key_id::{KmsKeyId, KmsKeyIdError};
+pub use name_error::NameError;
+pub use pem::PemError;
+pub use permissions::{PrivateFileError, read_private, write_private};
+pub use public_key::{AgreementPublicKey, PublicKeyError};
+pub use recipient::{
+    IdentityError, RecipientError, generate_identity, load_identity, parse_recipient,
+};

@@ -1,0 +1,238 @@
+//! A certificate authority of one's own, for parties that have none.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SanType,
+    SignatureAlgorithm,
+};
+use reshare_files::durable;
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
+
+use super::certificate::CertificateName;
+use super::certificate::{CertificateChain, CertificateError, Purpose, TrustAnchor, verify};
+use super::permissions::{PrivateFileError, read_private, write_private};
+
+/// The authority's certificate in its directory.
+pub const CA_CERTIFICATE_NAME: &str = "ca.pem";
+/// The authority's private key in its directory.
+pub const CA_KEY_NAME: &str = "ca.key";
+/// A party's certificate in its directory.
+pub const CERTIFICATE_NAME: &str = "certificate.pem";
+/// A party's private key in its directory.
+pub const CERTIFICATE_KEY_NAME: &str = "certificate.key";
+
+/// How long before it is made a certificate begins: other machines' clocks may be behind.
+const BACKDATING: Duration = Duration::minutes(5);
+
+/// What a new key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum KeyKind {
+    /// ECDSA on NIST P-256.
+    #[default]
+    EcdsaP256,
+    /// ECDSA on NIST P-384.
+    EcdsaP384,
+    /// Ed25519.
+    Ed25519,
+}
+
+/// An authority that issues certificates for parties.
+///
+/// # Secrecy
+/// Holds the authority's private key: `Debug` prints its certificate's digest only.
+pub struct CertificateAuthority {
+    issuer: Issuer<'static, KeyPair>,
+    anchor: TrustAnchor,
+}
+
+impl CertificateAuthority {
+    /// Makes an authority and writes certificate and key, mode 0600, into a directory.
+    ///
+    /// A key that lies there without a certificate, as a run that was killed leaves it, is taken.
+    ///
+    /// # Errors
+    /// [`PkiError`] when there is a certificate or a key of another kind already, or they cannot
+    /// be written.
+    pub fn create(
+        directory: &Path,
+        common_name: &str,
+        kind: KeyKind,
+        lifetime: Duration,
+        now: OffsetDateTime,
+    ) -> Result<Self, PkiError> {
+        let mut params = params(common_name, lifetime, now)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let pair = Pair::in_directory(directory, CA_KEY_NAME, CA_CERTIFICATE_NAME);
+        let key = pair.key(kind)?;
+        let certificate = params.self_signed(&key)?;
+        let anchor = TrustAnchor::from_pem(certificate.pem().as_bytes())?;
+        pair.write(&key, &certificate.pem())?;
+        Ok(Self { issuer: Issuer::new(params, key), anchor })
+    }
+
+    /// Opens the authority in a directory.
+    ///
+    /// # Errors
+    /// [`PkiError`] when certificate or key are missing, open to others or do not fit.
+    pub fn load(directory: &Path) -> Result<Self, PkiError> {
+        let path = directory.join(CA_CERTIFICATE_NAME);
+        let anchor = TrustAnchor::load(&path, None)?;
+        let pem = read_private(&directory.join(CA_KEY_NAME))?;
+        let key = KeyPair::from_pem(&pem)?;
+        let issuer = Issuer::from_ca_cert_der(anchor.certificate(), key)?;
+        Ok(Self { issuer, anchor })
+    }
+
+    /// The authority's certificate: what sessions hold the digest of.
+    #[must_use]
+    pub fn anchor(&self) -> &TrustAnchor {
+        &self.anchor
+    }
+
+    /// Makes a key and a certificate for a party by its name in the session, and writes both,
+    /// mode 0600, into a directory.
+    ///
+    /// The certificate may sign and be shown on either side of a TLS connection. A key that lies
+    /// there without a certificate is taken.
+    ///
+    /// # Errors
+    /// [`PkiError`] when there is a certificate or a key of another kind already, or they cannot
+    /// be written.
+    pub fn issue(
+        &self,
+        directory: &Path,
+        name: &CertificateName,
+        kind: KeyKind,
+        lifetime: Duration,
+        now: OffsetDateTime,
+    ) -> Result<IssuedCertificate, PkiError> {
+        // A common name has at most 64 characters; nothing looks at it.
+        let common_name: String = name.as_str().chars().take(64).collect();
+        let mut params = params(&common_name, lifetime, now)?;
+        params.subject_alt_names = vec![match name {
+            CertificateName::Uri(uri) => SanType::URI(uri.as_str().try_into()?),
+            CertificateName::Dns(dns) => SanType::DnsName(dns.as_str().try_into()?),
+        }];
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let pair = Pair::in_directory(directory, CERTIFICATE_KEY_NAME, CERTIFICATE_NAME);
+        let key = pair.key(kind)?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        // An authority whose key is not that of its certificate issues nothing.
+        let chain = CertificateChain::new([certificate.der().clone()])?;
+        verify(&chain, &self.anchor, name, now, Purpose::Signature)?;
+        pair.write(&key, &certificate.pem())?;
+        Ok(IssuedCertificate { certificate: pair.certificate, key: pair.key })
+    }
+}
+
+impl fmt::Debug for CertificateAuthority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertificateAuthority").field("anchor", &self.anchor).finish_non_exhaustive()
+    }
+}
+
+/// Where a new certificate and its key lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedCertificate {
+    /// The certificate, PEM.
+    pub certificate: PathBuf,
+    /// The private key, PKCS#8 PEM.
+    pub key: PathBuf,
+}
+
+impl KeyKind {
+    fn algorithm(self) -> &'static SignatureAlgorithm {
+        match self {
+            Self::EcdsaP256 => &PKCS_ECDSA_P256_SHA256,
+            Self::EcdsaP384 => &PKCS_ECDSA_P384_SHA384,
+            Self::Ed25519 => &PKCS_ED25519,
+        }
+    }
+}
+
+fn params(
+    common_name: &str,
+    lifetime: Duration,
+    now: OffsetDateTime,
+) -> Result<CertificateParams, PkiError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.not_before = now.checked_sub(BACKDATING).ok_or(PkiError::Lifetime)?;
+    params.not_after = now.checked_add(lifetime).ok_or(PkiError::Lifetime)?;
+    Ok(params)
+}
+
+/// Where a key and its certificate go.
+struct Pair {
+    directory: PathBuf,
+    key: PathBuf,
+    certificate: PathBuf,
+}
+
+impl Pair {
+    fn in_directory(directory: &Path, key: &str, certificate: &str) -> Self {
+        let (key, certificate) = (directory.join(key), directory.join(certificate));
+        Self { directory: directory.to_owned(), key, certificate }
+    }
+
+    /// The key that lies there without a certificate, or a new one.
+    fn key(&self, kind: KeyKind) -> Result<KeyPair, PkiError> {
+        let exists = |path: &Path| PrivateFileError::Exists { path: path.to_owned() };
+        if self.certificate.symlink_metadata().is_ok() {
+            return Err(exists(&self.certificate).into());
+        }
+        if self.key.symlink_metadata().is_err() {
+            return Ok(KeyPair::generate_for(kind.algorithm())?);
+        }
+        let key = KeyPair::from_pem(&read_private(&self.key)?)?;
+        if key.is_compatible(kind.algorithm()) { Ok(key) } else { Err(exists(&self.key).into()) }
+    }
+
+    /// Writes what is not there yet, the key first: a certificate has one.
+    fn write(&self, key: &KeyPair, certificate: &str) -> Result<(), PkiError> {
+        durable::create_directory(&self.directory)
+            .map_err(|source| PkiError::Directory { path: self.directory.clone(), source })?;
+        if self.key.symlink_metadata().is_err() {
+            write_private(&self.key, &Zeroizing::new(key.serialize_pem()))?;
+        }
+        write_private(&self.certificate, certificate)?;
+        Ok(())
+    }
+}
+
+/// Why there is no authority or certificate. Never holds any of a key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PkiError {
+    /// The directory cannot be made.
+    #[error("cannot create {}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is at fault.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
+    /// The authority's certificate is at fault.
+    #[error("the authority's certificate is not accepted")]
+    Authority(#[from] CertificateError),
+    /// A life that ends after the calendar.
+    #[error("a certificate cannot live that long")]
+    Lifetime,
+    /// Key or certificate cannot be made.
+    #[error("the certificate cannot be made")]
+    Make(#[from] rcgen::Error),
+}

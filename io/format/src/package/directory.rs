@@ -1,0 +1,172 @@
+//! A closed package: a directory and nothing in it but what its manifest lists.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use age::x25519::Identity;
+use reshare_engine::row_batch::RowBatch;
+use reshare_files::durable::{is_temporary, open_regular};
+
+use super::{
+    CHAIN_NAME, MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestSignature,
+    PackageError, PackageExpectations, PartEntry, PartError, PartName, SIGNATURE_NAME,
+    UnverifiedManifest, open_part, open_part_prefix,
+};
+use crate::share_file::RowPrefix;
+
+/// A package whose manifest fits the session and whose files are those of the manifest.
+///
+/// The bytes of a part are checked when it is opened.
+#[derive(Debug)]
+pub struct Package {
+    directory: PathBuf,
+    session: PackageExpectations,
+    manifest: Manifest,
+}
+
+impl Package {
+    /// Reads and verifies the manifest and its signature, then compares the directory with it.
+    ///
+    /// # Errors
+    /// [`PackageError`] for a refused manifest, and for anything missing, extra, of another
+    /// size or no regular file.
+    pub fn open(
+        directory: impl Into<PathBuf>,
+        session: PackageExpectations,
+    ) -> Result<Self, PackageError> {
+        let directory = directory.into();
+        let unverified = read_manifest(&directory)?;
+        let is_signed = session.trust.is_some();
+        let signature = if is_signed { ManifestSignature::load(&directory)? } else { None };
+        let verified = unverified.verify(&session, signature.as_ref());
+        let manifest = verified.map_err(|source| PackageError::Manifest {
+            path: directory.join(MANIFEST_NAME),
+            source,
+        })?;
+        check_closed_list(&directory, manifest.parts(), is_signed)?;
+        Ok(Self { directory, session, manifest })
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The path of a part.
+    #[must_use]
+    pub fn part_path(&self, name: PartName) -> PathBuf {
+        self.directory.join(name.to_string())
+    }
+
+    /// Opens a part into a batch: see [`open_part`].
+    ///
+    /// # Errors
+    /// [`PartError`]; the batch is then empty.
+    pub fn open_part(
+        &self,
+        entry: &PartEntry,
+        identity: &Identity,
+        batch: &mut RowBatch,
+    ) -> Result<(), PartError> {
+        open_part(&self.part_path(entry.name), entry, identity, &self.session, batch)
+    }
+
+    /// Opens the beginning of a part: see [`open_part_prefix`].
+    ///
+    /// # Errors
+    /// [`PartError`].
+    pub fn open_part_prefix(
+        &self,
+        entry: &PartEntry,
+        identity: &Identity,
+    ) -> Result<RowPrefix, PartError> {
+        open_part_prefix(&self.part_path(entry.name), entry, identity, &self.session)
+    }
+}
+
+/// Reads the manifest of a package of any session: to show it, or to verify it.
+///
+/// # Errors
+/// [`PackageError`] when there is none or it is refused.
+pub fn read_manifest(directory: &Path) -> Result<UnverifiedManifest, PackageError> {
+    let metadata = fs::metadata(directory).map_err(|error| io_error("open", directory, error))?;
+    if !metadata.is_dir() {
+        return Err(PackageError::NotADirectory { path: directory.to_owned() });
+    }
+    let path = directory.join(MANIFEST_NAME);
+    let file = match open_regular(&path) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Err(PackageError::NotRegular { path }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(PackageError::NotClosed { path: directory.to_owned() });
+        }
+        Err(error) => return Err(io_error("read", &path, error)),
+    };
+    let mut bytes = Vec::new();
+    let mut limited = file.take(MAX_MANIFEST_BYTES + 1);
+    limited.read_to_end(&mut bytes).map_err(|error| io_error("read", &path, error))?;
+    let read = UnverifiedManifest::read(bytes);
+    read.map_err(|source: ManifestError| PackageError::Manifest { path, source })
+}
+
+/// Compares what lies in a directory with the parts that may and must lie there.
+///
+/// The manifest itself may be there and need not: it is written last. So may its signature,
+/// where packages are signed.
+pub(super) fn check_closed_list(
+    directory: &Path,
+    parts: &[PartEntry],
+    is_signed: bool,
+) -> Result<(), PackageError> {
+    let mut missing: HashMap<PartName, u64> =
+        parts.iter().map(|part| (part.name, part.sealed_bytes)).collect();
+    let read = |error| io_error("list", directory, error);
+    for entry in fs::read_dir(directory).map_err(read)? {
+        let entry = entry.map_err(read)?;
+        let (name, path) = (entry.file_name(), entry.path());
+        if is_temporary(&name) {
+            return Err(PackageError::UnfinishedFile { path });
+        }
+        let expected = match part_name(&name).and_then(|part| missing.remove(&part)) {
+            Some(bytes) => Some(bytes),
+            None if name == MANIFEST_NAME || is_signed && is_of_signature(&name) => None,
+            None => return Err(PackageError::ExtraFile { path }),
+        };
+        let metadata =
+            fs::symlink_metadata(&path).map_err(|error| io_error("examine", &path, error))?;
+        if !metadata.is_file() {
+            return Err(PackageError::NotRegular { path });
+        }
+        let got = metadata.len();
+        if let Some(expected) = expected.filter(|bytes| *bytes != got) {
+            return Err(PackageError::PartSize { path, expected, got });
+        }
+    }
+    match missing.into_keys().min() {
+        Some(name) => Err(PackageError::MissingPart { path: directory.join(name.to_string()) }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a file belongs to the manifest's signature.
+pub(super) fn is_of_signature(name: &OsStr) -> bool {
+    name == SIGNATURE_NAME || name == CHAIN_NAME
+}
+
+pub(super) fn part_name(name: &OsStr) -> Option<PartName> {
+    name.to_str()?.parse().ok()
+}
+
+pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> PackageError {
+    PackageError::Io { action, path: path.to_owned(), source }
+}

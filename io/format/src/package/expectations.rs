@@ -1,0 +1,90 @@
+//! What a session says of a package.
+
+use std::sync::Arc;
+
+use reshare_engine::fingerprint::Fingerprint;
+use reshare_engine::layout::RowLayout;
+use reshare_engine::party::PartyId;
+use reshare_files::ids::IdRange;
+
+use super::PartEntry;
+use crate::session::{Session, SessionTrust};
+use crate::share_file::{Kind, ShareFileSpec};
+
+/// The facts of a session that every package of it must agree with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageExpectations {
+    /// The session's id.
+    pub session_id: String,
+    /// The session's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Whose package it is.
+    pub sender: PartyId,
+    /// Who can open it.
+    pub receiver: PartyId,
+    /// The columns.
+    pub layout: Arc<RowLayout>,
+    /// The ids of the session.
+    pub ids: IdRange,
+    /// The largest sealed part.
+    pub max_part_bytes: u64,
+    /// What verifies the manifest's signature; nothing where the session uses no certificates,
+    /// and then there is no signature.
+    pub trust: Option<SessionTrust>,
+}
+
+impl PackageExpectations {
+    /// What a session says of one sender's package.
+    ///
+    /// # Errors
+    /// [`NoAuthority`] when the session uses certificates and there is no authority to verify
+    /// them, or one of another session.
+    pub fn of(
+        session: &Session,
+        sender: PartyId,
+        trust: Option<&SessionTrust>,
+    ) -> Result<Self, NoAuthority> {
+        let fits = match trust {
+            Some(trust) => trust.fingerprint() == session.fingerprint(),
+            None => session.ca_sha256().is_none(),
+        };
+        if !fits {
+            return Err(NoAuthority);
+        }
+        Ok(Self {
+            session_id: session.id().to_string(),
+            fingerprint: session.fingerprint(),
+            sender,
+            receiver: session.receiver().party,
+            layout: Arc::clone(session.layout()),
+            ids: session.ids().range(),
+            max_part_bytes: session.max_part_bytes(),
+            trust: trust.cloned(),
+        })
+    }
+
+    /// What the header of one part must say.
+    #[must_use]
+    pub fn part_spec(&self, entry: &PartEntry) -> ShareFileSpec {
+        self.spec(entry.name.index(), entry.ids, entry.rows)
+    }
+
+    /// What the header of a part that is made must say.
+    #[must_use]
+    pub fn spec(&self, part_index: u64, ids: IdRange, rows: u64) -> ShareFileSpec {
+        ShareFileSpec {
+            kind: Kind::Blinded,
+            fingerprint: self.fingerprint,
+            party: self.sender,
+            part_index,
+            ids,
+            rows,
+            layout: Arc::clone(&self.layout),
+        }
+    }
+}
+
+/// A session with certificates, and no authority of it to verify them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the session uses certificates, and there is no authority of it to verify them")]
+pub struct NoAuthority;

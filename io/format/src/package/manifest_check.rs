@@ -1,0 +1,139 @@
+//! What a manifest must hold: in itself, and against its session.
+
+use std::collections::HashSet;
+
+use reshare_engine::party::PartyId;
+use reshare_files::ids::IdRange;
+
+use super::manifest::{Document, DocumentPart};
+use super::{ManifestContent, ManifestError, PackageExpectations, PartEntry, Totals};
+
+/// Takes a document apart and checks that it does not contradict itself.
+pub(super) fn into_content(document: Document) -> Result<ManifestContent, ManifestError> {
+    let party = |index| PartyId::try_from(index).map_err(ManifestError::UnknownParty);
+    let parts = document.parts.into_iter().map(into_entry).collect::<Result<Vec<_>, _>>()?;
+    check_order(&parts)?;
+    check_totals(&parts, Some(document.totals))?;
+    Ok(ManifestContent {
+        session_id: document.session_id,
+        fingerprint: document.fingerprint,
+        sender: party(document.sender)?,
+        receiver: party(document.receiver)?,
+        key_check: document.key_check,
+        parts,
+        signed_at: document.signed_at,
+    })
+}
+
+/// Adds the parts up and compares with the totals, where there are any.
+pub(super) fn check_totals(
+    parts: &[PartEntry],
+    claimed: Option<Totals>,
+) -> Result<Totals, ManifestError> {
+    let sum = |field, number: fn(&PartEntry) -> u64, got: Option<u64>| {
+        let expected = parts.iter().try_fold(0_u64, |sum, part| sum.checked_add(number(part)));
+        match (expected, got) {
+            (Some(expected), Some(got)) if expected == got => Ok(expected),
+            (Some(expected), None) => Ok(expected),
+            _ => Err(ManifestError::Totals { field, expected, got: got.unwrap_or(0) }),
+        }
+    };
+    Ok(Totals {
+        parts: sum("parts", |_| 1, claimed.map(|totals| totals.parts))?,
+        rows: sum("rows", |part| part.rows, claimed.map(|totals| totals.rows))?,
+        sealed_bytes: sum(
+            "sealed_bytes",
+            |part| part.sealed_bytes,
+            claimed.map(|totals| totals.sealed_bytes),
+        )?,
+    })
+}
+
+/// Compares a manifest with its session.
+pub(super) fn check_against(
+    content: &ManifestContent,
+    session: &PackageExpectations,
+) -> Result<(), ManifestError> {
+    if content.session_id != session.session_id {
+        let (expected, got) = (session.session_id.clone(), content.session_id.clone());
+        return Err(ManifestError::OtherSessionId { expected, got });
+    }
+    if content.fingerprint != session.fingerprint {
+        let (expected, got) = (session.fingerprint, content.fingerprint);
+        return Err(ManifestError::OtherSession { expected, got });
+    }
+    if content.sender != session.sender {
+        let (expected, got) = (session.sender, content.sender);
+        return Err(ManifestError::OtherSender { expected, got });
+    }
+    if content.receiver != session.receiver {
+        let (expected, got) = (session.receiver, content.receiver);
+        return Err(ManifestError::OtherReceiver { expected, got });
+    }
+    content.parts.iter().try_for_each(|part| check_part(part, session))
+}
+
+fn check_part(part: &PartEntry, session: &PackageExpectations) -> Result<(), ManifestError> {
+    let PartEntry { name, ids, rows, sealed_bytes: bytes, .. } = *part;
+    if !session.ids.covers(ids) {
+        return Err(ManifestError::PartOutsideSession { name, ids, session: session.ids });
+    }
+    let max = session.max_part_bytes;
+    if bytes > max {
+        return Err(ManifestError::PartTooLarge { name, bytes, max });
+    }
+    if !rows_fit(rows, bytes, session) {
+        return Err(ManifestError::MoreRowsThanBytes { name, rows, bytes });
+    }
+    Ok(())
+}
+
+/// Whether a part of so many bytes can hold so many rows: blinded shares do not shrink, so
+/// the size of the file bounds every allocation.
+pub(super) fn rows_fit(rows: u64, bytes: u64, session: &PackageExpectations) -> bool {
+    let needed = rows.checked_mul(session.layout.row_share_bytes() as u64);
+    needed.is_some_and(|needed| needed <= bytes)
+}
+
+fn into_entry(part: DocumentPart) -> Result<PartEntry, ManifestError> {
+    let (name, first, last) = (part.name, part.first_id, part.last_id);
+    if name.index() != part.index {
+        return Err(ManifestError::PartName { index: part.index, name });
+    }
+    let ids =
+        IdRange::new(first, last).ok_or(ManifestError::BackwardRange { name, first, last })?;
+    let rows = part.rows;
+    let room = i128::from(last) - i128::from(first) + 1;
+    if rows == 0 || i128::from(rows) > room {
+        return Err(ManifestError::PartRows { name, rows, ids });
+    }
+    Ok(PartEntry {
+        name,
+        ids,
+        rows,
+        sealed_bytes: part.sealed_bytes,
+        sealed_digest: part.sealed_blake3,
+        content_digest: part.content_digest,
+        exported_at: part.exported_at,
+    })
+}
+
+/// Checks that no part is there twice and that their ids ascend without an overlap.
+fn check_order(parts: &[PartEntry]) -> Result<(), ManifestError> {
+    let mut names = HashSet::with_capacity(parts.len());
+    if let Some(part) = parts.iter().find(|part| !names.insert(part.name)) {
+        return Err(ManifestError::RepeatedPart { name: part.name });
+    }
+    for pair in parts.windows(2) {
+        let (before, part) = (&pair[0], &pair[1]);
+        if part.ids.first() <= before.ids.last() {
+            return Err(ManifestError::PartOrder {
+                name: part.name,
+                ids: part.ids,
+                before: before.name,
+                before_ids: before.ids,
+            });
+        }
+    }
+    Ok(())
+}

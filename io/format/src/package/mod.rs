@@ -1,0 +1,43 @@
+//! Parts, sealed and opened, and the manifest that closes a package.
+//!
+//! A part is `blinded share file -> zstd -> age`. A package is a directory of parts with a
+//! manifest that is a closed list: nothing else may lie there but its signature. The bytes are defined in
+//! `docs/format.md`.
+
+mod compression;
+mod directory;
+mod error;
+mod expectations;
+pub(crate) mod hex_bytes;
+mod manifest;
+mod manifest_check;
+mod open;
+mod part_name;
+mod seal;
+mod signature;
+mod signed_manifest;
+mod survey;
+mod writer;
+mod zstd_store;
+
+pub use compression::{Compression, CompressionError};
+pub use directory::{Package, read_manifest};
+pub use error::{ManifestError, PackageError, PartDefect, PartError};
+pub use expectations::{NoAuthority, PackageExpectations};
+pub use manifest::{
+    MANIFEST_FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES, MAX_PARTS, Manifest, ManifestContent,
+    PartEntry, Totals, UnverifiedManifest,
+};
+pub use open::{open_part, open_part_prefix};
+pub use part_name::PartName;
+pub use seal::{
+    SealedPart, Sealing, rows_per_part_at_most, seal_part, seal_part_recorded, seal_part_to,
+    sealed_bytes_at_most,
+};
+pub use signature::{CHAIN_NAME, MAX_SIGNATURE_BYTES, ManifestSignature, SIGNATURE_NAME};
+pub use survey::{Closed, PackageSurvey, survey};
+pub use writer::PackageWriter;
+
+pub use signed_manifest::SignedManifest;
+
+pub use reshare_files::timestamp::Timestamp;

@@ -1,0 +1,158 @@
+//! Opening: file -> age -> zstd -> checked rows.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::iter;
+use std::path::Path;
+
+use age::x25519::Identity;
+use reshare_engine::row_batch::RowBatch;
+use reshare_files::durable::open_regular;
+
+use super::manifest_check::rows_fit;
+use super::zstd_store::WINDOW_LOG;
+use super::{PackageExpectations, PartDefect, PartEntry, PartError};
+use crate::share_file::{self, RowPrefix, ShareFileDefect};
+
+/// Opens a part into a batch, and checks all of it: size and digest of the file, seal,
+/// header, and every column but the shares, whose bits may all be anything.
+///
+/// The digest is computed while the file is read once. On any error the batch is empty.
+///
+/// # Errors
+/// [`PartError`]; [`PartDefect::SealedDigest`] comes before whatever else a changed byte
+/// has broken.
+pub fn open_part(
+    path: &Path,
+    entry: &PartEntry,
+    identity: &Identity,
+    session: &PackageExpectations,
+    batch: &mut RowBatch,
+) -> Result<(), PartError> {
+    let mut open = || {
+        let mut file = DigestReader::new(open_listed(path, entry, session)?, entry.sealed_bytes);
+        let spec = session.part_spec(entry);
+        let opened =
+            unseal(&mut file, identity, |plain| share_file::read_rows(plain, &spec, batch));
+        file.finish(entry)?;
+        opened
+    };
+    let opened = open();
+    if opened.is_err() {
+        batch.clear();
+    }
+    opened.map_err(|defect| part_error(path, entry, defect))
+}
+
+/// Opens the beginning of a part: ids, agree columns and row checks, and reads no further.
+///
+/// The seal authenticates what is returned; the digest of the whole file and the share
+/// columns stay unchecked until [`open_part`].
+///
+/// # Errors
+/// [`PartError`].
+pub fn open_part_prefix(
+    path: &Path,
+    entry: &PartEntry,
+    identity: &Identity,
+    session: &PackageExpectations,
+) -> Result<RowPrefix, PartError> {
+    let open = || {
+        let file = open_listed(path, entry, session)?;
+        let spec = session.part_spec(entry);
+        unseal(file, identity, |plain| share_file::read_prefix(plain, &spec))
+    };
+    open().map_err(|defect| part_error(path, entry, defect))
+}
+
+/// Opens the file of an entry if it is a regular file of the listed size.
+fn open_listed(
+    path: &Path,
+    entry: &PartEntry,
+    session: &PackageExpectations,
+) -> Result<File, PartDefect> {
+    let (rows, expected) = (entry.rows, entry.sealed_bytes);
+    let file = open_regular(path).map_err(PartDefect::Read)?.ok_or(PartDefect::NotRegular)?;
+    let got = file.metadata().map_err(PartDefect::Read)?.len();
+    if got != expected {
+        return Err(PartDefect::SealedSize { expected, got });
+    }
+    if !rows_fit(rows, got, session) {
+        return Err(PartDefect::MoreRowsThanBytes { rows, bytes: got });
+    }
+    Ok(file)
+}
+
+/// Decrypts and decompresses `sealed` for `read`, in bounded memory.
+fn unseal<T>(
+    mut sealed: impl Read,
+    identity: &Identity,
+    read: impl FnOnce(&mut dyn Read) -> Result<T, ShareFileDefect>,
+) -> Result<T, PartDefect> {
+    let mut head = Vec::with_capacity(AGE_HEADER_MAX_BYTES);
+    let limited = &mut (&mut sealed).take(AGE_HEADER_MAX_BYTES as u64);
+    limited.read_to_end(&mut head).map_err(PartDefect::Read)?;
+    if !head.windows(AGE_HEADER_END.len()).any(|window| window == AGE_HEADER_END) {
+        return Err(PartDefect::SealHeader { max: AGE_HEADER_MAX_BYTES });
+    }
+    let whole = BufReader::with_capacity(READ_BYTES, (&head[..]).chain(sealed));
+    let unsealed = age::Decryptor::new_buffered(whole)
+        .and_then(|age| age.decrypt(iter::once(identity as &dyn age::Identity)));
+    let age = unsealed.map_err(|error| match error {
+        age::DecryptError::NoMatchingKeys => PartDefect::OtherRecipient,
+        age::DecryptError::Io(error) => PartDefect::Read(error),
+        error => PartDefect::Unseal(error),
+    })?;
+    let buffered = BufReader::with_capacity(AGE_CHUNK_BYTES, age);
+    let mut zstd = zstd::Decoder::with_buffer(buffered).map_err(PartDefect::Read)?;
+    zstd.window_log_max(WINDOW_LOG).map_err(PartDefect::Read)?;
+    Ok(read(&mut zstd)?)
+}
+
+/// The end of an age header: the line with its MAC.
+const AGE_HEADER_END: &[u8] = b"\n--- ";
+/// A header for one recipient has 200 bytes, and a random stanza at most a few hundred.
+const AGE_HEADER_MAX_BYTES: usize = 16 << 10;
+const AGE_CHUNK_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = 256 << 10;
+
+/// Digests what is read, and reads no more than one byte beyond the expected length.
+struct DigestReader {
+    file: io::Take<File>,
+    hasher: blake3::Hasher,
+    read: u64,
+}
+
+impl DigestReader {
+    fn new(file: File, expected_bytes: u64) -> Self {
+        let file = file.take(expected_bytes.saturating_add(1));
+        Self { file, hasher: blake3::Hasher::new(), read: 0 }
+    }
+
+    /// Reads what is left and compares size and digest with the entry.
+    fn finish(mut self, entry: &PartEntry) -> Result<(), PartDefect> {
+        io::copy(&mut self, &mut io::sink()).map_err(PartDefect::Read)?;
+        if self.read != entry.sealed_bytes {
+            let (expected, got) = (entry.sealed_bytes, self.read);
+            return Err(PartDefect::SealedSize { expected, got });
+        }
+        let (expected, got) = (entry.sealed_digest, self.hasher.finalize());
+        if got != expected {
+            return Err(PartDefect::SealedDigest { expected, got });
+        }
+        Ok(())
+    }
+}
+
+impl Read for DigestReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        self.read += count as u64;
+        Ok(count)
+    }
+}
+
+fn part_error(path: &Path, entry: &PartEntry, defect: PartDefect) -> PartError {
+    PartError { path: path.to_owned(), name: entry.name, defect: Box::new(defect) }
+}

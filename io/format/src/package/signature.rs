@@ -1,0 +1,123 @@
+//! The manifest's signature: `manifest.sig`, and the chain of the certificate that made it,
+//! `manifest-chain.pem`.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use reshare_files::durable::open_regular;
+use time::{Duration, OffsetDateTime};
+
+use super::directory::io_error;
+use super::{ManifestContent, ManifestError, PackageError, PackageExpectations, Timestamp};
+use crate::keys::certificate::{
+    CertificateChain, CertificateError, PartyCertificate, SignatureContext,
+};
+
+/// The file name of the signature.
+pub const SIGNATURE_NAME: &str = "manifest.sig";
+/// The file name of the signer's certificate chain.
+pub const CHAIN_NAME: &str = "manifest-chain.pem";
+
+/// The longest signature, an RSA key's of 8192 bits.
+pub const MAX_SIGNATURE_BYTES: u64 = 1024;
+/// How far the sender's clock may be ahead of the receiver's.
+const CLOCK_TOLERANCE: Duration = Duration::minutes(1);
+
+/// A signature over a manifest's bytes and the certificates that may bear it out; nothing of
+/// it is verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestSignature {
+    signature: Vec<u8>,
+    chain: CertificateChain,
+}
+
+impl ManifestSignature {
+    /// Signs the bytes of a manifest.
+    ///
+    /// # Errors
+    /// [`CertificateError::Library`].
+    pub fn sign(certificate: &PartyCertificate, manifest: &[u8]) -> Result<Self, CertificateError> {
+        let signature = certificate.sign(SignatureContext::Manifest, manifest)?;
+        Ok(Self { signature, chain: certificate.chain().clone() })
+    }
+
+    /// Takes the bytes of the two files.
+    ///
+    /// # Errors
+    /// [`CertificateError`] when the chain is none in canonical form.
+    pub fn parse(signature: Vec<u8>, chain_pem: &[u8]) -> Result<Self, CertificateError> {
+        Ok(Self { signature, chain: CertificateChain::from_canonical_pem(chain_pem)? })
+    }
+
+    /// Reads the two files of a package; `None` when one of them is missing.
+    ///
+    /// # Errors
+    /// [`PackageError`] when one is no regular file, too long, or no chain.
+    pub fn load(directory: &Path) -> Result<Option<Self>, PackageError> {
+        let signature = read(&directory.join(SIGNATURE_NAME), MAX_SIGNATURE_BYTES)?;
+        let path = directory.join(CHAIN_NAME);
+        let chain = read(&path, CertificateChain::MAX_PEM_BYTES)?;
+        let (Some(signature), Some(chain)) = (signature, chain) else { return Ok(None) };
+        let read = Self::parse(signature, &chain);
+        read.map(Some).map_err(|source| PackageError::Signature { path, source })
+    }
+
+    /// The signature's bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// The signer's certificate first.
+    #[must_use]
+    pub fn chain(&self) -> &CertificateChain {
+        &self.chain
+    }
+}
+
+/// Checks a manifest's signature at the moment that the manifest names: the certificate may
+/// have ended while the package travelled.
+pub(super) fn check_signature(
+    bytes: &[u8],
+    content: &ManifestContent,
+    expected: &PackageExpectations,
+    signature: Option<&ManifestSignature>,
+) -> Result<(), ManifestError> {
+    let (trust, signature) = match (&expected.trust, signature) {
+        (None, None) => return Ok(()),
+        (None, Some(_)) => return Err(ManifestError::UnexpectedSignature),
+        (Some(_), None) => return Err(ManifestError::NotSigned),
+        (Some(trust), Some(signature)) => (trust, signature),
+    };
+    let (signed_at, sender) = (content.signed_at, content.sender);
+    let message = (SignatureContext::Manifest, bytes);
+    let at = signed_at.moment();
+    trust
+        .verify_signature(&signature.chain, sender, at, message, &signature.signature)
+        .map_err(|source| ManifestError::Signature { sender, source })?;
+    let now = OffsetDateTime::now_utc();
+    if at > now + CLOCK_TOLERANCE {
+        return Err(ManifestError::SignedInFuture { signed_at, now: Timestamp::from(now) });
+    }
+    let (not_before, not_after) = trust.period();
+    if at < not_before || at > not_after {
+        let (not_before, not_after) = (Timestamp::from(not_before), Timestamp::from(not_after));
+        return Err(ManifestError::SignedOutsideSession { signed_at, not_before, not_after });
+    }
+    Ok(())
+}
+
+/// Reads a file, and no more than one byte beyond the longest that can be right.
+fn read(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, PackageError> {
+    let file: File = match open_regular(path) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Err(PackageError::NotRegular { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("read", path, error)),
+    };
+    let mut bytes = Vec::new();
+    let mut limited = file.take(max_bytes + 1);
+    limited.read_to_end(&mut bytes).map_err(|error| io_error("read", path, error))?;
+    Ok(Some(bytes))
+}

@@ -1,0 +1,43 @@
+//! What closes a package: its manifest, and the signature where the session uses certificates.
+
+use std::path::Path;
+
+use super::{
+    MANIFEST_NAME, Manifest, ManifestContent, ManifestSignature, PackageError, PackageExpectations,
+    SIGNATURE_NAME, UnverifiedManifest,
+};
+use crate::keys::certificate::PartyCertificate;
+
+/// A manifest that the receiver will accept, with its signature.
+pub struct SignedManifest {
+    /// As the receiver will have verified it.
+    pub manifest: Manifest,
+    /// Where the session uses certificates.
+    pub signature: Option<ManifestSignature>,
+}
+
+impl SignedManifest {
+    /// Signs a manifest and verifies it as its receiver does; `package` is named in errors.
+    ///
+    /// # Errors
+    /// [`PackageError`] when it does not fit the session, or cannot be signed.
+    pub fn make(
+        content: &ManifestContent,
+        session: &PackageExpectations,
+        certificate: Option<&PartyCertificate>,
+        package: &Path,
+    ) -> Result<Self, PackageError> {
+        let path = || package.join(MANIFEST_NAME);
+        let refused = |source| PackageError::Manifest { path: path(), source };
+        let bytes = content.to_bytes().map_err(refused)?;
+        let sign = |certificate| ManifestSignature::sign(certificate, &bytes);
+        let signature = certificate.map(sign).transpose().map_err(|source| {
+            let path = package.join(SIGNATURE_NAME);
+            PackageError::Signature { path, source }
+        })?;
+        let manifest = UnverifiedManifest::read(bytes)
+            .and_then(|manifest| manifest.verify(session, signature.as_ref()))
+            .map_err(refused)?;
+        Ok(Self { manifest, signature })
+    }
+}

@@ -1,0 +1,89 @@
+//! How much of a package lies in a directory, closed or not: for figures, and for nothing else.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use reshare_files::durable::is_temporary;
+
+use super::directory::{io_error, is_of_signature, part_name};
+use super::{MANIFEST_NAME, ManifestContent, PackageError, PartName, Totals, read_manifest};
+
+/// What lies in a package's directory.
+#[derive(Debug, Clone, Default)]
+pub struct PackageSurvey {
+    /// Regular files with the names of parts; of a closed package those that are listed.
+    pub parts: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Unfinished files: being written now, or left behind by a crash.
+    pub unfinished: u64,
+    /// Anything else.
+    pub extra: u64,
+    /// The manifest and what it is held against; `None` while the package is open.
+    pub closed: Option<Closed>,
+}
+
+/// What the manifest of a package claims. It is not verified: any signature stays unread.
+#[derive(Debug, Clone)]
+pub struct Closed {
+    /// Its claims.
+    pub claims: ManifestContent,
+    /// Its sums.
+    pub totals: Totals,
+    /// Listed parts that are not there, or have another size.
+    pub missing: u64,
+}
+
+/// Looks at a package's directory without opening a part or changing anything, also while
+/// another process fills it; `None` where there is no such directory.
+///
+/// # Errors
+/// [`PackageError`] for a manifest that cannot be read, and for a directory that cannot.
+pub fn survey(directory: &Path) -> Result<Option<PackageSurvey>, PackageError> {
+    // The manifest first: it comes last, so that every part it lists is there already.
+    let manifest = match read_manifest(directory) {
+        Ok(manifest) => Some(manifest),
+        Err(PackageError::NotClosed { .. }) => None,
+        Err(PackageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let listed: Option<HashMap<PartName, u64>> = manifest.as_ref().map(|manifest| {
+        manifest.claims().parts.iter().map(|part| (part.name, part.sealed_bytes)).collect()
+    });
+    let mut found = PackageSurvey::default();
+    let failed = |error| io_error("list", directory, error);
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let metadata = match entry.path().symlink_metadata() {
+            Ok(metadata) => metadata,
+            // It had its temporary name when the directory was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(io_error("examine", &entry.path(), error)),
+        };
+        let is_expected = |part: &PartName| match &listed {
+            Some(listed) => listed.get(part) == Some(&metadata.len()),
+            None => true,
+        };
+        if is_temporary(&name) {
+            found.unfinished += 1;
+        } else if !metadata.is_file() {
+            found.extra += 1;
+        } else if part_name(&name).is_some_and(|part| is_expected(&part)) {
+            found.parts += 1;
+            found.bytes += metadata.len();
+        } else if name != MANIFEST_NAME && !is_of_signature(&name) {
+            found.extra += 1;
+        }
+    }
+    found.closed = manifest.map(|manifest| {
+        let totals = manifest.claimed_totals();
+        let missing = totals.parts.saturating_sub(found.parts);
+        Closed { claims: manifest.claims().clone(), totals, missing }
+    });
+    Ok(Some(found))
+}

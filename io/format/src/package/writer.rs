@@ -1,0 +1,250 @@
+//! A package being made: parts from several threads, then the manifest.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use age::x25519::Recipient;
+use reshare_engine::rows::Rows;
+use reshare_files::durable::{self, DurableFile};
+use reshare_files::ids::IdRange;
+
+use super::directory::{check_closed_list, io_error, is_of_signature, part_name};
+use super::{
+    CHAIN_NAME, Compression, MANIFEST_NAME, Manifest, ManifestContent, PackageError,
+    PackageExpectations, PartError, PartName, SIGNATURE_NAME, SealedPart, Sealing, SignedManifest,
+    seal_part_recorded,
+};
+use crate::keys::certificate::PartyCertificate;
+
+/// The directory of a package that is still open.
+///
+/// A part may be replaced until the manifest closes the package.
+pub struct PackageWriter {
+    directory: PathBuf,
+    session: PackageExpectations,
+    recipient: Recipient,
+    certificate: Option<PartyCertificate>,
+    compression: Compression,
+}
+
+impl PackageWriter {
+    /// Creates the directory, or goes on in one that is not closed, and removes what a crash
+    /// left unfinished there.
+    ///
+    /// # Errors
+    /// [`PackageError::AlreadyClosed`] when there is a manifest, [`PackageError::ExtraFile`]
+    /// when something lies there that could not stay; what the file system says.
+    pub fn create(
+        directory: impl Into<PathBuf>,
+        session: PackageExpectations,
+        recipient: Recipient,
+    ) -> Result<Self, PackageError> {
+        let directory = directory.into();
+        let failed = |error| io_error("create", &directory, error);
+        durable::create_directory(&directory).map_err(failed)?;
+        let (writer, _) = Self::examine(directory, session, recipient)?;
+        durable::remove_leftovers(&writer.directory)
+            .map_err(|error| io_error("clean up", &writer.directory, error))?;
+        Ok(writer)
+    }
+
+    /// Looks whether a package can be made in a directory that is there, as [`Self::create`]
+    /// does, and which parts it has; changes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn examine(
+        directory: PathBuf,
+        session: PackageExpectations,
+        recipient: Recipient,
+    ) -> Result<(Self, Vec<(PartName, u64)>), PackageError> {
+        let writer = Self {
+            directory,
+            session,
+            recipient,
+            certificate: None,
+            compression: Compression::Auto,
+        };
+        writer.check_open()?;
+        // Now, and not when the package is to be closed and all the work is done.
+        let parts = writer.parts()?;
+        Ok((writer, parts))
+    }
+
+    /// Signs the manifest with a certificate: a package of a session with certificates cannot
+    /// be closed otherwise.
+    #[must_use]
+    pub fn signed_by(self, certificate: PartyCertificate) -> Self {
+        Self { certificate: Some(certificate), ..self }
+    }
+
+    /// Compresses what can shrink in another way than [`Compression::Auto`].
+    #[must_use]
+    pub fn compressed(self, compression: Compression) -> Self {
+        Self { compression, ..self }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The names and sizes of the parts that are there, in order.
+    ///
+    /// # Errors
+    /// [`PackageError::ExtraFile`] when something lies there that is no part.
+    pub fn parts(&self) -> Result<Vec<(PartName, u64)>, PackageError> {
+        let read = |error| io_error("list", &self.directory, error);
+        let mut parts = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(read)? {
+            let entry = entry.map_err(read)?;
+            let name = entry.file_name();
+            let left_signature = self.session.trust.is_some() && is_of_signature(&name);
+            if durable::is_temporary(&name) || left_signature {
+                continue;
+            }
+            let path = entry.path();
+            let Some(part) = part_name(&name) else {
+                return Err(PackageError::ExtraFile { path });
+            };
+            let metadata =
+                fs::symlink_metadata(&path).map_err(|error| io_error("examine", &path, error))?;
+            if !metadata.is_file() {
+                return Err(PackageError::NotRegular { path });
+            }
+            parts.push((part, metadata.len()));
+        }
+        parts.sort();
+        Ok(parts)
+    }
+
+    /// Reads a part that is there, to compare its digest; `None` when it is not.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn read_part(&self, name: PartName) -> Result<Option<SealedPart>, PackageError> {
+        let path = self.directory.join(name.to_string());
+        let mut file = match durable::open_regular(&path) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Err(PackageError::NotRegular { path }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(io_error("read", &path, error)),
+        };
+        let mut hasher = blake3::Hasher::new();
+        let sealed_bytes =
+            io::copy(&mut file, &mut hasher).map_err(|error| io_error("read", &path, error))?;
+        Ok(Some(SealedPart { name, sealed_bytes, sealed_digest: hasher.finalize() }))
+    }
+
+    /// Seals one part; callable from several threads for different parts.
+    ///
+    /// # Errors
+    /// [`PackageError::AlreadyClosed`] when there is a manifest; [`PackageError::Part`] when
+    /// the rows are not of the session, the part is too large, or the disk refuses.
+    pub fn seal(
+        &self,
+        part_index: u64,
+        ids: IdRange,
+        rows: &Rows<'_>,
+    ) -> Result<SealedPart, PackageError> {
+        self.seal_recorded(part_index, ids, rows, |_| Ok::<(), PackageError>(()))
+    }
+
+    /// Like [`Self::seal`], and has the part recorded before it appears: see
+    /// [`seal_part_recorded`].
+    ///
+    /// # Errors
+    /// As [`Self::seal`], and what `record` returns.
+    pub fn seal_recorded<E: From<PackageError>>(
+        &self,
+        part_index: u64,
+        ids: IdRange,
+        rows: &Rows<'_>,
+        record: impl FnOnce(&SealedPart) -> Result<(), E>,
+    ) -> Result<SealedPart, E> {
+        self.check_open()?;
+        let spec = self.session.spec(part_index, ids, rows.len() as u64);
+        let (recipient, compression) = (&self.recipient, self.compression);
+        let max_part_bytes = self.session.max_part_bytes;
+        let sealing = Sealing { recipient, max_part_bytes, compression };
+        let record = |part: &SealedPart| record(part).map_err(SealStop::Record);
+        match seal_part_recorded(&self.directory, &spec, rows, sealing, record) {
+            Ok(part) => Ok(part),
+            Err(SealStop::Part(error)) => Err(PackageError::from(error).into()),
+            Err(SealStop::Record(error)) => Err(error),
+        }
+    }
+
+    /// Removes a part that no longer belongs to the package.
+    ///
+    /// # Errors
+    /// [`PackageError::AlreadyClosed`] when there is a manifest; what the file system says.
+    pub fn remove_part(&self, name: PartName) -> Result<(), PackageError> {
+        self.check_open()?;
+        let path = self.directory.join(name.to_string());
+        durable::remove_file(&path).map_err(|error| io_error("remove", &path, error))
+    }
+
+    /// Closes the package: signs the manifest, checks it against session and directory, and
+    /// writes chain, signature and manifest, in this order. From then on nothing of the package may change.
+    ///
+    /// # Errors
+    /// [`PackageError`] when the manifest does not fit; the package then stays open.
+    pub fn close(self, content: &ManifestContent) -> Result<Manifest, PackageError> {
+        self.check_open()?;
+        let certificate = self.certificate.as_ref();
+        let signed = SignedManifest::make(content, &self.session, certificate, &self.directory)?;
+        let SignedManifest { manifest, signature } = signed;
+        check_closed_list(&self.directory, manifest.parts(), self.session.trust.is_some())?;
+        if let Some(signature) = &signature {
+            self.write(CHAIN_NAME, signature.chain().to_pem().as_bytes())?;
+            self.write(SIGNATURE_NAME, signature.bytes())?;
+        }
+        let path = self.directory.join(MANIFEST_NAME);
+        let write = || {
+            let mut file = DurableFile::create(&path)?;
+            file.write_all(manifest.bytes())?;
+            file.commit_new()
+        };
+        match write() {
+            Ok(()) => Ok(manifest),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(PackageError::AlreadyClosed { path: self.directory })
+            }
+            Err(error) => Err(io_error("write", &path, error)),
+        }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), PackageError> {
+        let path = self.directory.join(name);
+        durable::write_whole(&path, bytes).map_err(|error| io_error("write", &path, error))
+    }
+
+    fn check_open(&self) -> Result<(), PackageError> {
+        match fs::symlink_metadata(self.directory.join(MANIFEST_NAME)) {
+            Ok(_) => Err(PackageError::AlreadyClosed { path: self.directory.clone() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(io_error("examine", &self.directory, error)),
+        }
+    }
+}
+
+/// What ended a seal: the part itself, or who records it.
+enum SealStop<E> {
+    Part(PartError),
+    Record(E),
+}
+
+impl<E> From<PartError> for SealStop<E> {
+    fn from(error: PartError) -> Self {
+        Self::Part(error)
+    }
+}
+
+impl std::fmt::Debug for PackageWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PackageWriter").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}

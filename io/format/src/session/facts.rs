@@ -1,0 +1,123 @@
+//! What a session says, before it is checked as a whole.
+
+use std::sync::Arc;
+
+use age::x25519::Recipient;
+use reshare_engine::layout::RowLayout;
+use reshare_engine::party::PartyId;
+use reshare_files::ids::IdRange;
+use time::OffsetDateTime;
+
+use super::names::{Environment, SessionId};
+use crate::keys::AgreementPublicKey;
+use crate::keys::certificate::CertificateName;
+
+/// The facts of a session to be made: all but its nonce.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSession {
+    /// The session's name.
+    pub session_id: SessionId,
+    /// The deployment whose databases it is about.
+    pub environment: Environment,
+    /// The first second of its life, UTC, whole seconds.
+    pub not_before: OffsetDateTime,
+    /// The last second of its life, UTC, whole seconds, later than `not_before`.
+    pub not_after: OffsetDateTime,
+    /// The ids to be reshared.
+    pub ids: SessionIds,
+    /// The table's name, without its schema.
+    pub table: String,
+    /// The column that holds a row's id.
+    pub id_column: String,
+    /// The agree columns and share columns.
+    pub layout: Arc<RowLayout>,
+    /// The largest sealed part, in bytes.
+    pub max_part_bytes: u64,
+    /// The two parties that send, in any order.
+    pub senders: [Sender; 2],
+    /// The party whose shares are rebuilt.
+    pub receiver: Receiver,
+    /// SHA-256 of the certificate authority (DER): with certificate names, or neither.
+    pub ca_sha256: Option<[u8; 32]>,
+    /// Where the receiver listens; outside the fingerprint.
+    pub server_url: Option<String>,
+}
+
+/// A party that sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// Which party it is.
+    pub party: PartyId,
+    /// The name in its certificate, where certificates are used.
+    pub certificate_name: Option<CertificateName>,
+    /// The public half of its agreement key.
+    pub agreement_key: AgreementPublicKey,
+}
+
+/// The party whose shares are rebuilt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receiver {
+    /// Which party it is.
+    pub party: PartyId,
+    /// The name in its certificate, where certificates are used.
+    pub certificate_name: Option<CertificateName>,
+    /// The key that every part is sealed for.
+    pub recipient: Recipient,
+}
+
+/// The ids of the rows to be reshared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionIds {
+    /// Every id in a range that the senders' tables have.
+    Range(IdRange),
+    /// The ids of a list beside the session file, see [`super::IdList`].
+    List {
+        /// BLAKE3 of the ids, each as i64 little-endian.
+        digest: [u8; 32],
+        /// How many there are.
+        count: u64,
+    },
+}
+
+impl SessionIds {
+    /// Takes a range as operators say it: the first id, and the first one after it.
+    ///
+    /// Without an end the range is open, and holds the last id there is. `None` when the
+    /// range is empty.
+    #[must_use]
+    pub fn from_start_end(start: i64, end: Option<i64>) -> Option<Self> {
+        let last = end.map_or(Some(i64::MAX), |end| end.checked_sub(1))?;
+        IdRange::new(start, last).map(Self::Range)
+    }
+
+    /// A range that holds every id: of a list, all there are, until its file is read.
+    #[must_use]
+    pub fn range(&self) -> IdRange {
+        match self {
+            Self::Range(range) => *range,
+            Self::List { .. } => IdRange::ALL,
+        }
+    }
+
+    /// The exclusive end of a range as [`SessionIds::from_start_end`] takes it.
+    #[must_use]
+    pub fn exclusive_end(range: IdRange) -> Option<i64> {
+        range.last().checked_add(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_said_by_its_start_and_exclusive_end() {
+        let range = |first, last| IdRange::new(first, last).map(SessionIds::Range);
+        assert_eq!(SessionIds::from_start_end(1, Some(101)), range(1, 100));
+        assert_eq!(SessionIds::from_start_end(-5, None), range(-5, i64::MAX));
+        assert_eq!(SessionIds::from_start_end(7, Some(7)), None);
+        assert_eq!(SessionIds::from_start_end(i64::MIN, Some(i64::MIN)), None);
+        let open = IdRange::new(1, i64::MAX).expect("in order");
+        assert_eq!(SessionIds::exclusive_end(open), None);
+    }
+}

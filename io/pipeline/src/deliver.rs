@@ -1,0 +1,94 @@
+//! From a sender's database to the receiver in one pass: no share touches a disk of the sender.
+
+use std::sync::Arc;
+
+use reshare_exchange::progress::Progress;
+use reshare_exchange::{ClientError, DeliveryTarget, Listing, UploadOptions};
+use reshare_format::session::Session;
+use serde::Serialize;
+
+use super::destination::Destination;
+use super::error::PipelineError;
+use super::receiver_package::{ReceiverPackage, is_as_recorded, unless_stopped};
+use super::rows_wanted::RowIds;
+use super::sealer::{PackReport, Sealer};
+use super::send::send_with;
+use super::sender::LedgeredSender;
+use super::workers::{Source, Workers};
+
+/// Where a package is delivered while it is made, and how.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The sender's place at the receiver.
+    pub target: DeliveryTarget,
+    /// How parts are uploaded.
+    pub options: UploadOptions,
+}
+
+/// What a sender packed and delivered.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeliveryReport {
+    /// The package; `parts_kept` are those that had arrived before.
+    #[serde(flatten)]
+    pub package: PackReport,
+    /// Parts that this run delivered.
+    pub parts_delivered: u64,
+    /// Their rows.
+    pub rows_delivered: u64,
+    /// Their bytes, sealed.
+    pub bytes_delivered: u64,
+}
+
+/// Exports, blinds, seals and uploads the session's rows of one sender, all at the same time.
+///
+/// As [`super::send::send`], but a part goes to the receiver from memory: the only file that is
+/// written is the ledger. Parts that the receiver has as the ledger recorded them are kept.
+///
+/// # Errors
+/// A [`PipelineError`]; what was delivered stays, and another run goes on there.
+pub async fn deliver(
+    session: &Session,
+    ids: &RowIds,
+    sender: LedgeredSender,
+    source: &Source,
+    delivery: Delivery,
+    workers: Workers,
+    progress: Arc<Progress>,
+) -> Result<DeliveryReport, PipelineError> {
+    workers.check_part(session)?;
+    progress.begin("list", 0);
+    let Delivery { target, options } = delivery;
+    let listing = unless_stopped(&progress, target.list()).await?;
+    if listing.closed {
+        return closed_before(session, &sender, &listing);
+    }
+    let package = ReceiverPackage::new(session, &sender, &listing, (target, options), &progress)?;
+    let sealer = Sealer::new(sender, Destination::Receiver(Box::new(package)));
+    let (package, delivered) = send_with(sealer, session, ids, source, workers, progress).await?;
+    Ok(DeliveryReport {
+        package,
+        parts_delivered: delivered.parts,
+        rows_delivered: delivered.rows,
+        bytes_delivered: delivered.bytes,
+    })
+}
+
+/// Reports a package that the receiver has closed over just the parts that the ledger has
+/// recorded.
+///
+/// # Errors
+/// [`ClientError::ClosedOtherwise`] when it has other parts.
+fn closed_before(
+    session: &Session,
+    sender: &LedgeredSender,
+    listing: &Listing,
+) -> Result<DeliveryReport, PipelineError> {
+    let recorded = sender.ledger().parts();
+    if !is_as_recorded(listing, &recorded) {
+        return Err(ClientError::ClosedOtherwise.into());
+    }
+    let kept = recorded.iter().filter(|part| part.rows > 0).count() as u64;
+    let package = PackReport::of(session, sender, &recorded, kept);
+    let package = PackReport { closed_before: true, ..package };
+    Ok(DeliveryReport { package, parts_delivered: 0, rows_delivered: 0, bytes_delivered: 0 })
+}

@@ -1,0 +1,89 @@
+//! Where a sender's parts go: into a directory, or to the receiver.
+
+use reshare_engine::rows::Rows;
+use reshare_exchange::Delivered;
+use reshare_exchange::progress::Progress;
+use reshare_files::ids::IdRange;
+use reshare_format::package::{ManifestContent, SealedPart};
+
+use super::directory_package::DirectoryPackage;
+use super::error::PipelineError;
+use super::receiver_package::ReceiverPackage;
+use crate::ledger::PartRecord;
+
+/// A package that is still open.
+pub(crate) enum Destination {
+    /// A directory, which travels by other means.
+    Directory(Box<DirectoryPackage>),
+    /// The receiver, over the network.
+    Receiver(Box<ReceiverPackage>),
+}
+
+/// Recorded parts: those that are there as they were recorded, and the others.
+pub(crate) struct Found {
+    pub(crate) kept: Vec<PartRecord>,
+    pub(crate) anew: Vec<PartRecord>,
+}
+
+impl Destination {
+    /// Tells the parts that are there, byte for byte as they were recorded, from the others.
+    ///
+    /// # Errors
+    /// What the file system says of the parts that are there.
+    pub(crate) fn find(
+        &self,
+        recorded: Vec<PartRecord>,
+        progress: &Progress,
+    ) -> Result<Found, PipelineError> {
+        match self {
+            Self::Directory(package) => package.find(recorded, progress),
+            Self::Receiver(package) => Ok(package.find(recorded)),
+        }
+    }
+
+    /// Seals a part and lets it go, in place of an earlier one of its name; several threads may
+    /// do so at the same time.
+    ///
+    /// `record` comes between the two: no sealed byte appears under the part's name, or leaves,
+    /// before it has returned.
+    ///
+    /// # Errors
+    /// A [`PipelineError`], and what `record` returns.
+    pub(crate) fn put(
+        &self,
+        index: u64,
+        ids: IdRange,
+        rows: &Rows<'_>,
+        record: impl FnOnce(&SealedPart) -> Result<(), PipelineError>,
+    ) -> Result<SealedPart, PipelineError> {
+        match self {
+            Self::Directory(package) => package.put(index, ids, rows, record),
+            Self::Receiver(package) => package.put(index, ids, rows, record),
+        }
+    }
+
+    /// Waits until every part is durable where it went, after `sealed` has come of sealing them.
+    ///
+    /// # Errors
+    /// `sealed`, or what went wrong before it and was its cause.
+    pub(crate) async fn settle(
+        &mut self,
+        sealed: Result<(), PipelineError>,
+    ) -> Result<Delivered, PipelineError> {
+        match self {
+            Self::Directory(_) => sealed.map(|()| Delivered::default()),
+            Self::Receiver(package) => package.settle(sealed).await,
+        }
+    }
+
+    /// Closes the package over the parts that the manifest lists; others are removed.
+    ///
+    /// # Errors
+    /// A [`PipelineError`]; the package then stays open.
+    pub(crate) async fn close(self, content: &ManifestContent) -> Result<(), PipelineError> {
+        match self {
+            Self::Directory(package) => tokio::task::block_in_place(|| package.close(content)),
+            Self::Receiver(package) => package.close(content).await,
+        }
+    }
+}

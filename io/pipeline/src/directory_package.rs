@@ -1,0 +1,150 @@
+//! A package that is made in a directory.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use reshare_engine::party::PartyId;
+use reshare_engine::rows::Rows;
+use reshare_exchange::progress::Progress;
+use reshare_files::durable;
+use reshare_files::ids::IdRange;
+use reshare_format::package::{ManifestContent, PackageError, PackageWriter, PartName, SealedPart};
+use reshare_format::session::{Session, SessionTrust};
+
+use super::destination::Found;
+use super::error::PipelineError;
+use super::sender::LedgeredSender;
+use crate::ledger::PartRecord;
+
+/// The directory, which no other run may use meanwhile.
+pub(crate) struct DirectoryPackage {
+    writer: PackageWriter,
+    /// Keeps other runs out of the directory until it is closed.
+    _in_use: File,
+}
+
+impl DirectoryPackage {
+    /// Begins a package, or goes on with one that an earlier run did not close.
+    ///
+    /// # Errors
+    /// When the directory is closed already, in use by another run, or cannot be used.
+    pub(crate) fn create(
+        session: &Session,
+        sender: &LedgeredSender,
+        directory: &Path,
+    ) -> Result<Self, PipelineError> {
+        let keys = sender.keys();
+        let expectations = keys.expectations(session)?;
+        let in_use = lock(directory)?;
+        let recipient = session.receiver().recipient.clone();
+        let mut writer = PackageWriter::create(directory, expectations, recipient)?
+            .compressed(sender.compression());
+        if let Some(credentials) = keys.credentials() {
+            writer = writer.signed_by(credentials.certificate.clone());
+        }
+        Ok(Self { writer, _in_use: in_use })
+    }
+
+    pub(super) fn find(
+        &self,
+        recorded: Vec<PartRecord>,
+        progress: &Progress,
+    ) -> Result<Found, PipelineError> {
+        let there: HashMap<PartName, u64> = self.writer.parts()?.into_iter().collect();
+        let maybe = |part: &PartRecord| there.get(&part.name()) == Some(&part.sealed_bytes);
+        let (maybe, mut anew): (Vec<_>, Vec<_>) = recorded.into_iter().partition(maybe);
+        progress.begin("check parts", maybe.iter().map(|part| part.rows).sum());
+        let checked: Vec<(bool, PartRecord)> = maybe
+            .into_par_iter()
+            .map(|part| Ok((self.is_there(&part, progress)?, part)))
+            .collect::<Result<_, PipelineError>>()?;
+        let mut kept = Vec::with_capacity(checked.len());
+        for (is_there, part) in checked {
+            if is_there { kept.push(part) } else { anew.push(part) }
+        }
+        Ok(Found { kept, anew })
+    }
+
+    /// Whether the part's file is the one that was recorded.
+    fn is_there(&self, part: &PartRecord, progress: &Progress) -> Result<bool, PipelineError> {
+        if progress.stopped() {
+            return Err(PipelineError::Stopped);
+        }
+        let found = self.writer.read_part(part.name())?;
+        progress.add(part.rows, part.sealed_bytes);
+        Ok(found.is_some_and(|found| found.sealed_digest == part.sealed_digest))
+    }
+
+    pub(super) fn put(
+        &self,
+        index: u64,
+        ids: IdRange,
+        rows: &Rows<'_>,
+        record: impl FnOnce(&SealedPart) -> Result<(), PipelineError>,
+    ) -> Result<SealedPart, PipelineError> {
+        self.writer.seal_recorded(index, ids, rows, record)
+    }
+
+    pub(super) fn close(self, content: &ManifestContent) -> Result<(), PipelineError> {
+        let known: HashSet<PartName> = content.parts.iter().map(|part| part.name).collect();
+        for (name, _) in self.writer.parts()? {
+            if !known.contains(&name) {
+                self.writer.remove_part(name)?;
+            }
+        }
+        self.writer.close(content)?;
+        Ok(())
+    }
+}
+
+/// Looks whether a sender can make its package in a directory, as a run does when it begins,
+/// and changes nothing. Returns the bytes of the parts that are there; `None` when there is no
+/// such directory yet.
+///
+/// # Errors
+/// As a run: closed already, in use, something else lies there, or what the file system says.
+pub fn examine_package(
+    session: &Session,
+    sender: PartyId,
+    trust: Option<&SessionTrust>,
+    directory: &Path,
+) -> Result<Option<(usize, u64)>, PipelineError> {
+    let expectations = super::packages::expectations(session, sender, trust)?;
+    if !directory.try_exists().map_err(|error| cannot_lock(directory, error))? {
+        return Ok(None);
+    }
+    let _in_use = lock_existing(directory)?;
+    let recipient = session.receiver().recipient.clone();
+    let (_, parts) = PackageWriter::examine(directory.to_owned(), expectations, recipient)?;
+    Ok(Some((parts.len(), parts.iter().map(|(_, bytes)| bytes).sum())))
+}
+
+/// Locks the directory of a package: two runs would replace each other's parts, and the
+/// manifest of one would list what the other has written.
+fn lock(directory: &Path) -> Result<File, PipelineError> {
+    durable::create_directory(directory).map_err(|error| cannot_lock(directory, error))?;
+    lock_existing(directory)
+}
+
+fn cannot_lock(directory: &Path, source: std::io::Error) -> PackageError {
+    PackageError::Io { action: "lock", path: directory.to_owned(), source }
+}
+
+fn lock_existing(directory: &Path) -> Result<File, PipelineError> {
+    let failed = |error| cannot_lock(directory, error);
+    let file = File::open(directory).map_err(failed)?;
+    match durable::lock_soon(&file) {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(PipelineError::InUse { directory: directory.to_owned() })
+        }
+        Err(TryLockError::Error(error)) => {
+            // Some network file systems lock no directory: then nothing but care keeps runs
+            // apart.
+            tracing::warn!(directory = %directory.display(), %error, "cannot lock the package");
+            Ok(file)
+        }
+    }
+}

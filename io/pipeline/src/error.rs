@@ -1,0 +1,203 @@
+//! What can go wrong in a pipeline.
+
+use std::path::PathBuf;
+
+use reshare_engine::blind::BlindError;
+use reshare_engine::merge::MergeError;
+use reshare_engine::party::PartyId;
+use reshare_exchange::ClientError;
+use reshare_format::package::{PackageError, PartError};
+use reshare_format::share_file::ShareFileError;
+use reshare_postgres::compare::CompareError;
+use reshare_postgres::export::ExportError;
+use reshare_postgres::load_error::LoadError;
+use reshare_postgres::table::TableName;
+
+use crate::ledger::LedgerError;
+
+/// Why a pipeline ended before its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// The table cannot be read.
+    #[error("the export failed")]
+    Export(#[from] ExportError),
+    /// The table cannot be written.
+    #[error("the load failed")]
+    Load(#[from] LoadError),
+    /// The tables cannot be compared.
+    #[error("the comparison failed")]
+    Compare(#[from] CompareError),
+    /// A share file is not what it must be.
+    #[error(transparent)]
+    ShareFile(#[from] ShareFileError),
+    /// A package is not what it must be.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// A part is not what it must be.
+    #[error(transparent)]
+    Part(#[from] PartError),
+    /// The ledger of what was blinded is not what it must be.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The receiver did not take what was sent.
+    #[error(transparent)]
+    Delivery(#[from] ClientError),
+    /// Rows cannot be blinded.
+    #[error("the rows cannot be blinded")]
+    Blind(#[from] BlindError),
+    /// Rows cannot be merged.
+    #[error("the two packages do not fit each other")]
+    Merge(#[from] MergeError),
+    /// A package claims to be of a party that does not send in this session.
+    #[error("package {}: party {claimed} is no sender of this session", directory.display())]
+    NotASender {
+        /// The package.
+        directory: PathBuf,
+        /// What it claims.
+        claimed: PartyId,
+    },
+    /// The session is about a list of ids, and it was not given.
+    #[error("the session is about a list of ids: without the list no row can be held against it")]
+    NoIdList,
+    /// A sender sent a row that the session is not about.
+    #[error("id {id} is in a package and not in the session's list of ids")]
+    NotListed {
+        /// The id.
+        id: i64,
+    },
+    /// Two packages of one sender.
+    #[error("both packages are of sender {sender}: one of each sender is needed")]
+    SameSender {
+        /// The sender.
+        sender: PartyId,
+    },
+    /// The senders derived different keys.
+    #[error("senders {lower} and {higher} blinded with different keys: their shares do not add up")]
+    KeyCheck {
+        /// The sender with the lower party id.
+        lower: PartyId,
+        /// The sender with the higher party id.
+        higher: PartyId,
+    },
+    /// Certificates are needed and there is nothing to verify them with.
+    #[error("this session uses certificates: its authority's certificate is needed")]
+    NoAuthority,
+    /// A sender of a session with certificates needs its own, and approvals by the others.
+    #[error(
+        "this session uses certificates: nothing is blinded without this sender's certificate and the others' approvals"
+    )]
+    NoCredentials,
+    /// The identity does not open what is sealed for the session's recipient.
+    #[error("the identity is not that of the session's recipient")]
+    OtherIdentity,
+    /// Another run is making this package.
+    #[error("package {}: another run is making it", directory.display())]
+    InUse {
+        /// The package.
+        directory: PathBuf,
+    },
+    /// Delivered ids are in the target already.
+    #[error(
+        "{count} or more delivered ids are in {table} already, loaded by something else: {ids:?}"
+    )]
+    Conflict {
+        /// The target.
+        table: TableName,
+        /// How many were found before the search ended.
+        count: usize,
+        /// The lowest of them.
+        ids: Vec<i64>,
+    },
+    /// A part of that many rows is larger than the session allows.
+    #[error("parts of {rows} rows are too large: the session allows {limit}")]
+    PartRows {
+        /// Rows asked for.
+        rows: usize,
+        /// The most that fit.
+        limit: usize,
+    },
+    /// A manifest cannot list as many parts.
+    #[error("the rows make {parts} parts: a package has {limit} at the most")]
+    TooManyParts {
+        /// Parts by the size asked for.
+        parts: usize,
+        /// The most that fit.
+        limit: usize,
+    },
+    /// The system does not tell when a file was written.
+    #[error("cannot tell when the share file was written")]
+    FileTime(#[source] std::io::Error),
+    /// The run was asked to stop.
+    #[error("stopped on request; what was finished is kept")]
+    Stopped,
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
+    /// A thread or task ended in a way that the program does not foresee.
+    #[error("a worker ended unexpectedly: this is a defect of reshare")]
+    WorkerLost,
+}
+
+impl PipelineError {
+    /// Whether the input or its keys are at fault: running again with the same does not help.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Export(error) => error.is_refusal(),
+            Self::Load(error) => error.is_refusal(),
+            Self::Compare(CompareError::Export(error)) => error.is_refusal(),
+            Self::Compare(error) => !matches!(error, CompareError::Interrupted),
+            Self::ShareFile(error) => error.defect.is_refusal(),
+            Self::Package(error) => error.is_refusal(),
+            Self::Part(error) => error.defect.is_refusal(),
+            Self::Ledger(error) => error.is_refusal(),
+            Self::Delivery(error) => error.is_refusal(),
+            Self::Blind(_)
+            | Self::Merge(_)
+            | Self::NotASender { .. }
+            | Self::NoIdList
+            | Self::NotListed { .. }
+            | Self::SameSender { .. }
+            | Self::KeyCheck { .. }
+            | Self::NoAuthority
+            | Self::NoCredentials
+            | Self::OtherIdentity
+            | Self::Conflict { .. } => true,
+            Self::InUse { .. }
+            | Self::PartRows { .. }
+            | Self::TooManyParts { .. }
+            | Self::FileTime(_)
+            | Self::Stopped
+            | Self::Thread(_)
+            | Self::WorkerLost => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reshare_exchange::InboxError;
+
+    use super::*;
+    use crate::purge::PurgeError;
+
+    /// Whether each error that passes a package's error on calls it a refusal.
+    fn refusals(error: fn() -> PackageError) -> [bool; 4] {
+        let inbox = InboxError::Package { path: "inbox".into(), source: Box::new(error()) };
+        let [pipeline, client] =
+            [PipelineError::from(error()).is_refusal(), ClientError::from(error()).is_refusal()];
+        [pipeline, client, inbox.is_refusal(), PurgeError::from(error()).is_refusal()]
+    }
+
+    #[test]
+    fn an_error_of_a_package_is_the_same_refusal_wherever_it_is_passed_on() {
+        let disk = || PackageError::Io {
+            action: "read",
+            path: "part".into(),
+            source: std::io::Error::from_raw_os_error(5),
+        };
+        assert_eq!(refusals(disk), [false; 4]);
+        assert_eq!(refusals(|| PackageError::ExtraFile { path: "x".into() }), [true; 4]);
+    }
+}

@@ -1,0 +1,93 @@
+//! Writes a table's shares to a share file.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use reshare_engine::party::PartyId;
+use reshare_exchange::progress::Progress;
+use reshare_format::session::Session;
+use reshare_format::share_file::{Kind, ShareFileSpec, ShareFileWriter};
+use reshare_postgres::export::Snapshot;
+use serde::Serialize;
+
+use super::error::PipelineError;
+use super::read_parts::PartRead;
+use super::rows_wanted::RowIds;
+use super::workers::{Source, Workers};
+
+/// What an export did.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExportReport {
+    /// Rows in the file.
+    pub rows: u64,
+    /// Bytes of share data in them.
+    pub share_bytes: u64,
+    /// BLAKE3 of the file after its header.
+    pub digest: String,
+    /// When the snapshot was taken, by the server's clock.
+    pub taken_at: String,
+}
+
+/// Exports the session's rows of one sender's table to a plain share file.
+///
+/// All rows are of one snapshot, however long that takes: the file has one count of rows, which is
+/// written before them. The file appears when it is complete.
+///
+/// # Errors
+/// A [`PipelineError`]; there is then no file.
+pub async fn export(
+    session: &Session,
+    ids: &RowIds,
+    sender: PartyId,
+    source: &Source,
+    path: &Path,
+    workers: Workers,
+    progress: Arc<Progress>,
+) -> Result<ExportReport, PipelineError> {
+    let workers = workers.within_parts_of(session);
+    progress.begin("plan", 0);
+    let mut snapshot = Snapshot::open(&source.database, &source.table).await?;
+    let plan = snapshot.plan(&ids.export_ids(), workers.rows_per_part).await?;
+    let rows = plan.iter().map(|part| part.rows).sum();
+    progress.begin("export", rows);
+    let spec = ShareFileSpec {
+        kind: Kind::Plain,
+        fingerprint: session.fingerprint(),
+        party: sender,
+        part_index: 0,
+        ids: ids.bounds(),
+        rows,
+        layout: Arc::clone(session.layout()),
+    };
+    let writer = Arc::new(ShareFileWriter::create(path, spec)?);
+    let first_rows = first_rows(plan.iter().map(|part| part.rows));
+    let read = PartRead {
+        plan,
+        pool: workers.pool(session.layout()),
+        progress,
+        connections: workers.connections,
+        threads: workers.threads,
+        until: None,
+        work: Box::new({
+            let writer = Arc::clone(&writer);
+            move |index, _, batch| Ok(writer.write_rows(first_rows[index], &batch.rows())?)
+        }),
+    };
+    read.run(&snapshot).await?;
+    let taken_at = super::rfc3339(snapshot.taken_at());
+    snapshot.close().await;
+    let writer = Arc::into_inner(writer).ok_or(PipelineError::WorkerLost)?;
+    let digest = super::blocking(move || Ok(writer.finish()?)).await?;
+    let share_bytes = rows * session.layout().row_share_bytes() as u64;
+    Ok(ExportReport { rows, share_bytes, digest: digest.to_string(), taken_at })
+}
+
+/// The position of each part's first row.
+fn first_rows(rows: impl Iterator<Item = u64>) -> Vec<u64> {
+    rows.scan(0, |next, rows| {
+        let first = *next;
+        *next += rows;
+        Some(first)
+    })
+    .collect()
+}

@@ -1,0 +1,66 @@
+//! A look at a ledger beside the process that has it: for figures, and for nothing else.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reshare_engine::fingerprint::Fingerprint;
+use reshare_engine::party::PartyId;
+use reshare_files::durable::DurableLog;
+
+use super::format::{KIND_TAGS, TagRecord};
+use super::index::Index;
+use super::log::Log;
+use super::{Ledger, LedgerDefect, LedgerError, PartRecord, check_mode, not_opened};
+
+/// What a ledger has recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LedgerFigures {
+    /// Rows whose content is recorded: each version of a row counts.
+    pub rows_blinded: u64,
+    /// The parts that were sealed last, in id order.
+    pub parts: Vec<PartRecord>,
+}
+
+impl Ledger {
+    /// Reads all of a ledger that counts, without its lock and without changing anything: a
+    /// process that works with it does not notice, and may be further on return.
+    ///
+    /// # Errors
+    /// As [`Self::open`], but never that it is in use.
+    pub fn glance(
+        state: &Path,
+        fingerprint: &Fingerprint,
+        sender: PartyId,
+    ) -> Result<LedgerFigures, LedgerError> {
+        let path = Self::path_in(state, fingerprint, sender);
+        let mut attempt = 1;
+        loop {
+            match read(&path, fingerprint, sender) {
+                // What counts never changes but for the slot that says how much does: it may be
+                // read while it is written.
+                Err(LedgerDefect::Corrupt { .. }) if attempt < ATTEMPTS => attempt += 1,
+                result => return result.map_err(|defect| LedgerError { path, defect }),
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+const ATTEMPTS: usize = 20;
+const PAUSE: Duration = Duration::from_millis(10);
+
+fn read(
+    path: &Path,
+    fingerprint: &Fingerprint,
+    sender: PartyId,
+) -> Result<LedgerFigures, LedgerDefect> {
+    let file = check_mode(DurableLog::open_beside(path).map_err(not_opened)?)?;
+    let (mut index, mut rows_blinded) = (Index::default(), 0);
+    Log::check(file, fingerprint, sender, |entry| {
+        if entry.head.kind == KIND_TAGS {
+            rows_blinded += (entry.payload().len() / size_of::<TagRecord>()) as u64;
+        }
+        index.add(entry)
+    })?;
+    Ok(LedgerFigures { rows_blinded, parts: index.parts() })
+}

@@ -1,0 +1,333 @@
+//! A sender's record of what it has blinded: one blinding, one content.
+//!
+//! Who sees one row blinded twice, with two contents, learns how they differ. So a sender
+//! writes the content tag of every row into its ledger before the row's bytes leave, and
+//! refuses a row whose id and agree values it has with another tag.
+//!
+//! A log of its own and not a database: rows come in id order, a part at a time, so one
+//! append and one look into the entry of the same ids is all there is to do. A B-tree would
+//! write each page several times, and could not tell a truncated file from a fresh one.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use aws_lc_rs::rand;
+use reshare_engine::fingerprint::Fingerprint;
+use reshare_engine::party::PartyId;
+use reshare_engine::row_key::{ContentTag, RowIdentity, content_digest};
+use reshare_engine::rows::Rows;
+use reshare_files::durable::{self, DurableFile, DurableLog};
+use reshare_files::ids::IdRange;
+
+use format::{KIND_PART, KIND_TAGS, RawEntry, TagRecord};
+use index::{Index, tag_records};
+use log::{Log, Tail};
+
+mod error;
+mod format;
+mod glance;
+mod index;
+mod log;
+mod part;
+
+pub use error::{LedgerDefect, LedgerError};
+pub use glance::LedgerFigures;
+pub use part::PartRecord;
+
+/// The ledger of one sender in one session, held by this process until it is dropped.
+///
+/// # Secrecy
+/// Holds no key. Its tags say nothing to who lacks the blinding key.
+pub struct Ledger {
+    path: PathBuf,
+    fingerprint: Fingerprint,
+    sender: PartyId,
+    version_label: Vec<u8>,
+    log: Log,
+    state: Mutex<State>,
+}
+
+/// What changes with every entry.
+struct State {
+    tail: Tail,
+    index: Index,
+}
+
+impl Ledger {
+    /// Where the ledger of a session and sender lies in a state directory.
+    #[must_use]
+    pub fn path_in(state: &Path, fingerprint: &Fingerprint, sender: PartyId) -> PathBuf {
+        state.join(fingerprint.to_string()).join(format!("ledger-{sender}"))
+    }
+
+    /// Makes an empty ledger, durable on return; `false` when there is a sound one already,
+    /// which stays as it is.
+    ///
+    /// Only who approves a session calls this: a ledger that is made anew has forgotten
+    /// what was blinded.
+    ///
+    /// # Errors
+    /// A [`LedgerError`] when it cannot be made, or when the one that is there is refused.
+    pub fn create(
+        state: &Path,
+        fingerprint: &Fingerprint,
+        sender: PartyId,
+    ) -> Result<bool, LedgerError> {
+        let path = Self::path_in(state, fingerprint, sender);
+        let make = || {
+            let mut digest_key = [0; 32];
+            rand::fill(&mut digest_key).map_err(|_| io::Error::other("no random bytes"))?;
+            durable::create_directory(&state.join(fingerprint.to_string()))?;
+            let mut file = DurableFile::create(&path)?;
+            file.write_all(&format::new_header(fingerprint, sender, digest_key))?;
+            file.commit_new()
+        };
+        match make() {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Self::open(state, fingerprint, sender).map(|_| false)
+            }
+            Err(error) => Err(LedgerError { path, defect: error.into() }),
+        }
+    }
+
+    /// Opens a ledger for this process alone and checks all of it.
+    ///
+    /// # Errors
+    /// A [`LedgerError`]: missing, in use, truncated, corrupted or another's.
+    pub fn open(
+        state: &Path,
+        fingerprint: &Fingerprint,
+        sender: PartyId,
+    ) -> Result<Self, LedgerError> {
+        let path = Self::path_in(state, fingerprint, sender);
+        let mut index = Index::default();
+        let opened = locked(&path, DurableLog::open).and_then(|file| {
+            note_process(&path)?;
+            Log::open(file, fingerprint, sender, |entry| index.add(entry))
+        });
+        let (log, tail) = opened.map_err(|defect| LedgerError { path: path.clone(), defect })?;
+        let state = Mutex::new(State { tail, index });
+        let version_label = fingerprint.label("ledger-version");
+        Ok(Self { path, fingerprint: *fingerprint, sender, version_label, log, state })
+    }
+
+    /// Checks all of a ledger as [`Self::open`] does, and writes nothing; returns the parts that
+    /// were sealed last.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn examine(
+        state: &Path,
+        fingerprint: &Fingerprint,
+        sender: PartyId,
+    ) -> Result<Vec<PartRecord>, LedgerError> {
+        let path = Self::path_in(state, fingerprint, sender);
+        let mut index = Index::default();
+        let checked = locked(&path, DurableLog::open_to_look).and_then(|file| {
+            Log::check(file, fingerprint, sender, |entry| index.add(entry)).map(drop)
+        });
+        checked.map_err(|defect| LedgerError { path, defect })?;
+        Ok(index.parts())
+    }
+
+    /// The session that it is of.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The sender that it is of.
+    #[must_use]
+    pub fn sender(&self) -> PartyId {
+        self.sender
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Digests the content of a part for its manifest: the same for the same rows.
+    ///
+    /// Under a key that only this ledger has: a manifest is legible, and the other sender, who
+    /// has every key of the session, could otherwise try out what a record might be.
+    #[must_use]
+    pub fn content_digest(&self, tags: &[ContentTag]) -> blake3::Hash {
+        blake3::Hash::from_bytes(content_digest(self.log.digest_key(), tags))
+    }
+
+    /// The parts that were sealed last, ascending and without overlaps.
+    #[must_use]
+    pub fn parts(&self) -> Vec<PartRecord> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).index.parts()
+    }
+
+    /// An index that no part has had.
+    #[must_use]
+    pub fn next_part_index(&self) -> u64 {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).index.next_part_index()
+    }
+
+    /// Says of each row whether it may be blinded with this content, and makes the tags of
+    /// those that may durable before it returns.
+    ///
+    /// A row may not when its id and agree values are known with another tag.
+    ///
+    /// # Shapes
+    /// One tag a row, ids ascending; one verdict a row.
+    ///
+    /// # Errors
+    /// A [`LedgerError`]: then no row may leave.
+    pub fn admit(&self, rows: &Rows<'_>, tags: &[ContentTag]) -> Result<Vec<bool>, LedgerError> {
+        self.try_admit(rows, tags).map_err(|defect| self.error(defect))
+    }
+
+    /// Makes what is known of a part durable: before its file appears.
+    ///
+    /// # Errors
+    /// A [`LedgerError`]: then the part may not leave.
+    pub fn record_part(&self, part: PartRecord) -> Result<(), LedgerError> {
+        self.try_record_part(part).map_err(|defect| self.error(defect))
+    }
+
+    fn try_admit(&self, rows: &Rows<'_>, tags: &[ContentTag]) -> Result<Vec<bool>, LedgerDefect> {
+        let ends = rows.ids.first().zip(rows.ids.last());
+        let Some(ids) = ends.and_then(|(first, last)| IdRange::new(*first, *last)) else {
+            return if rows.is_empty() { Ok(Vec::new()) } else { Err(LedgerDefect::Rows) };
+        };
+        if rows.first_id_out_of_order().is_some() || tags.len() != rows.len() {
+            return Err(LedgerDefect::Rows);
+        }
+        let wanted: Vec<TagRecord> = self.records(rows, tags);
+        let mut verdicts = vec![Verdict::New; wanted.len()];
+        // One at a time from the look to the append: no row comes in between.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for offset in state.index.tags_within(ids) {
+            let entry = self.log.read(offset, state.tail.file_bytes)?;
+            compare(&wanted, &tag_records(&entry)?, &mut verdicts);
+        }
+        let new: Vec<TagRecord> = wanted
+            .iter()
+            .zip(&verdicts)
+            .filter(|(_, verdict)| **verdict == Verdict::New)
+            .map(|(record, _)| *record)
+            .collect();
+        let ends = new.first().zip(new.last());
+        if let Some(ids) = ends.and_then(|(first, last)| IdRange::new(first.id, last.id)) {
+            let offset = state.tail.file_bytes;
+            let payload: &[u8] = bytemuck::cast_slice(&new);
+            state.tail =
+                self.log.append(state.tail, &head(KIND_TAGS, ids, payload.len()), &[payload])?;
+            state.index.add_tags(ids, offset);
+        }
+        let tail = state.tail;
+        drop(state);
+        // Also where nothing is new: another thread may have appended and not yet committed.
+        self.log.commit(tail)?;
+        Ok(verdicts.into_iter().map(|verdict| verdict != Verdict::Changed).collect())
+    }
+
+    fn try_record_part(&self, part: PartRecord) -> Result<(), LedgerDefect> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (raw, left_out) = (part.raw(), bytemuck::cast_slice(&part.left_out));
+        let raw = bytemuck::bytes_of(&raw);
+        let head = head(KIND_PART, part.ids, raw.len() + left_out.len());
+        state.tail = self.log.append(state.tail, &head, &[raw, left_out])?;
+        state.index.add_part(part);
+        let tail = state.tail;
+        drop(state);
+        self.log.commit(tail)
+    }
+
+    fn records(&self, rows: &Rows<'_>, tags: &[ContentTag]) -> Vec<TagRecord> {
+        let mut hasher = blake3::Hasher::new();
+        let record = |(row, tag): (usize, &ContentTag)| {
+            let identity = RowIdentity::new(rows.ids[row], rows.agree_values(row));
+            hasher.reset().update(&self.version_label).update(identity.as_bytes());
+            let hash = hasher.finalize();
+            let version = std::array::from_fn(|byte| hash.as_bytes()[byte]);
+            TagRecord { id: rows.ids[row], version, tag: tag.0 }
+        };
+        tags.iter().enumerate().map(record).collect()
+    }
+
+    fn error(&self, defect: LedgerDefect) -> LedgerError {
+        LedgerError { path: self.path.clone(), defect }
+    }
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// What the ledger says of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    New,
+    Known,
+    Changed,
+}
+
+/// Compares rows with an entry, both by ascending ids. A row that has changed stays so,
+/// whatever another entry says.
+fn compare(wanted: &[TagRecord], known: &[TagRecord], verdicts: &mut [Verdict]) {
+    let mut known = known.iter().peekable();
+    for (record, verdict) in wanted.iter().zip(verdicts) {
+        while known.next_if(|earlier| earlier.id < record.id).is_some() {}
+        let Some(earlier) = known.next_if(|earlier| earlier.id == record.id) else { continue };
+        if earlier.version == record.version {
+            let same = earlier.tag == record.tag && *verdict != Verdict::Changed;
+            *verdict = if same { Verdict::Known } else { Verdict::Changed };
+        }
+    }
+}
+
+fn head(kind: u32, ids: IdRange, payload_bytes: usize) -> RawEntry {
+    let (first_id, last_id, payload_bytes) = (ids.first(), ids.last(), payload_bytes as u64);
+    RawEntry { kind, reserved: 0, first_id, last_id, payload_bytes }
+}
+
+fn locked(
+    path: &Path,
+    open: fn(&Path) -> io::Result<DurableLog>,
+) -> Result<DurableLog, LedgerDefect> {
+    let file = open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            let noted =
+                reshare_files::input_file::read_input(&process_path(path), 32).unwrap_or_default();
+            let noted = String::from_utf8(noted).unwrap_or_default();
+            let is_number = !noted.is_empty() && noted.bytes().all(|byte| byte.is_ascii_digit());
+            let process = if is_number { noted } else { "of an unknown id".to_owned() };
+            LedgerDefect::InUse { process }
+        }
+        _ => not_opened(error),
+    })?;
+    check_mode(file)
+}
+
+fn not_opened(error: io::Error) -> LedgerDefect {
+    match error.kind() {
+        io::ErrorKind::NotFound => LedgerDefect::Missing,
+        io::ErrorKind::InvalidInput => LedgerDefect::NotALedger,
+        _ => error.into(),
+    }
+}
+
+fn check_mode(file: DurableLog) -> Result<DurableLog, LedgerDefect> {
+    let (_, mode) = file.size_and_mode()?;
+    if mode & 0o077 != 0 { Err(LedgerDefect::Permissions { mode }) } else { Ok(file) }
+}
+
+/// Notes which process has the lock, for the message of the next one; nothing else reads it.
+fn note_process(path: &Path) -> io::Result<()> {
+    durable::write_whole(process_path(path), std::process::id().to_string().as_bytes())
+}
+
+fn process_path(path: &Path) -> PathBuf {
+    path.with_extension("pid")
+}

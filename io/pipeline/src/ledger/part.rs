@@ -1,0 +1,89 @@
+//! What a ledger knows of a part.
+
+use reshare_files::ids::IdRange;
+use reshare_format::package::{PartEntry, PartName, SealedPart, Timestamp};
+use time::OffsetDateTime;
+
+use super::format::RawPart;
+
+/// One part as it was sealed last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartRecord {
+    /// The index, which is its name.
+    pub index: u64,
+    /// The range that it was cut to, which every later run keeps.
+    pub ids: IdRange,
+    /// Its rows; 0 when nothing was left of it, so that there is no file.
+    pub rows: u64,
+    /// The size of the file.
+    pub sealed_bytes: u64,
+    /// BLAKE3 of the file.
+    pub sealed_digest: blake3::Hash,
+    /// The digest of its rows' content tags, in order.
+    pub content_digest: blake3::Hash,
+    /// When its rows were read from the database.
+    pub exported_at: Timestamp,
+    /// The rows that were left out of it since their content had changed and nothing else.
+    pub left_out: Vec<i64>,
+}
+
+impl PartRecord {
+    /// A part without rows, of which there is no file.
+    #[must_use]
+    pub fn empty(index: u64, ids: IdRange, exported_at: Timestamp, left_out: Vec<i64>) -> Self {
+        let none = blake3::Hash::from_bytes([0; 32]);
+        let (sealed_digest, content_digest) = (none, none);
+        Self {
+            index,
+            ids,
+            rows: 0,
+            sealed_bytes: 0,
+            sealed_digest,
+            content_digest,
+            exported_at,
+            left_out,
+        }
+    }
+
+    /// Its file name.
+    #[must_use]
+    pub fn name(&self) -> PartName {
+        PartName::new(self.index)
+    }
+
+    /// The same, as a manifest lists it.
+    #[must_use]
+    pub fn entry(&self) -> PartEntry {
+        let Self { ids, rows, sealed_bytes, sealed_digest, content_digest, exported_at, .. } =
+            *self;
+        let part = SealedPart { name: self.name(), sealed_bytes, sealed_digest };
+        PartEntry::new(&part, ids, rows, content_digest, exported_at)
+    }
+
+    pub(super) fn raw(&self) -> RawPart {
+        RawPart {
+            index: self.index,
+            rows: self.rows,
+            sealed_bytes: self.sealed_bytes,
+            exported_at: self.exported_at.moment().unix_timestamp(),
+            content_digest: *self.content_digest.as_bytes(),
+            sealed_digest: *self.sealed_digest.as_bytes(),
+        }
+    }
+
+    /// `None` for what [`Self::raw`] never writes.
+    pub(super) fn read(ids: IdRange, raw: &RawPart, left_out: &[u8]) -> Option<Self> {
+        let (left_out, rest) = left_out.as_chunks::<8>();
+        let exported_at = OffsetDateTime::from_unix_timestamp(raw.exported_at).ok()?;
+        rest.is_empty().then(|| Self {
+            index: raw.index,
+            ids,
+            rows: raw.rows,
+            sealed_bytes: raw.sealed_bytes,
+            sealed_digest: blake3::Hash::from_bytes(raw.sealed_digest),
+            content_digest: blake3::Hash::from_bytes(raw.content_digest),
+            exported_at: Timestamp::from(exported_at),
+            left_out: left_out.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! From a share file of rebuilt shares into the receiver's database.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use reshare_exchange::progress::Progress;
+use reshare_files::ids::IdRange;
+use reshare_files::leftovers::Leftovers;
+use reshare_format::session::Session;
+use reshare_format::share_file::{Expected, Kind, ShareFile};
+use reshare_postgres::load::{LoadOptions, Loader, OnConflict};
+use reshare_postgres::load_source::LoadSource;
+use reshare_postgres::write::Written;
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use super::conflicts::Conflicts;
+use super::epochs::RefusedEpochs;
+use super::error::PipelineError;
+use super::open_file::open_checked;
+use super::rows_digest::rows_digest;
+use super::workers::{Target, Workers};
+use super::writing::{Writer, Writing, begin_fresh};
+
+/// What a load did.
+#[derive(Debug, Clone, Serialize)]
+pub struct LoadReport {
+    /// Rows that this run wrote.
+    pub rows: u64,
+    /// Rows that an earlier run had written.
+    pub rows_skipped: u64,
+    /// Bytes of share data that this run wrote.
+    pub share_bytes: u64,
+}
+
+/// Loads the rebuilt shares of one file, each range once.
+///
+/// # Errors
+/// A [`PipelineError`]; what was committed before stays, and another run goes on there.
+pub async fn load(
+    session: &Session,
+    path: &Path,
+    target: &Target,
+    workers: Workers,
+    progress: Arc<Progress>,
+) -> Result<LoadReport, PipelineError> {
+    let workers = workers.within_parts_of(session);
+    let expected = Expected {
+        fingerprint: session.fingerprint(),
+        kind: Kind::Rebuilt,
+        party: Some(session.receiver().party),
+        layout: Some(Arc::clone(session.layout())),
+    };
+    let file = Arc::new(open_checked(path, expected, &progress).await?);
+    let source = &target.source;
+    let fingerprint = session.fingerprint();
+    let digest = LoadSource::ShareFile(file.header().digest);
+    let options = LoadOptions { source: Some(digest), ..target.options };
+    let mut loader = Loader::open(&source.database, &source.table, fingerprint, options).await?;
+    let on_conflict = target.options.on_conflict;
+    let mut ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
+    refuse_rows(&mut loader, on_conflict, &file, &ranges).await?;
+    let is_done = ranges.is_empty() && !loader.loaded().is_empty();
+    let fresh = begin_fresh(&mut loader, on_conflict, is_done).await?;
+    if fresh.is_some() {
+        ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
+        refuse_rows(&mut loader, on_conflict, &file, &ranges).await?;
+    }
+    let rows_to_load = ranges.iter().map(|(_, rows)| (rows.end - rows.start) as u64).sum();
+    let rows_skipped = file.rows().len() as u64 - rows_to_load;
+    progress.begin("load", rows_to_load + rows_skipped);
+    progress.skip(rows_skipped);
+    let ranges = Arc::new(ranges);
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    let writing = Writing::new(loader, fresh);
+    for writer in writing.writers(workers.connections.min(ranges.len())) {
+        let task = FileLoad {
+            file: Arc::clone(&file),
+            ranges: Arc::clone(&ranges),
+            next: Arc::clone(&next),
+            progress: Arc::clone(&progress),
+            writer,
+        };
+        tasks.spawn(task.run());
+    }
+    super::all(tasks, &progress).await?;
+    writing.finish().await?;
+    let share_bytes = rows_to_load * session.layout().row_share_bytes() as u64;
+    Ok(LoadReport { rows: rows_to_load, rows_skipped, share_bytes })
+}
+
+/// A range of ids and the positions of its rows in the file.
+pub(crate) type FileRange = (IdRange, std::ops::Range<usize>);
+
+/// Cuts what is not loaded yet into ranges of rows. Together they tile the file's range.
+fn ranges_to_load(file: &ShareFile, loader: &Loader, rows_per_range: usize) -> Vec<FileRange> {
+    let done = loader.loaded().iter().map(|range| range.ids);
+    let rows = file.rows();
+    let mut ranges = Vec::new();
+    for segment in file.header().spec.ids.without(done) {
+        let end = rows.ids.partition_point(|id| *id <= segment.last());
+        let mut start = rows.ids.partition_point(|id| *id < segment.first());
+        let mut first = segment.first();
+        while start < end {
+            let stop = (start + rows_per_range).min(end);
+            let last = if stop == end { segment.last() } else { rows.ids[stop - 1] };
+            ranges.extend(IdRange::new(first, last).map(|ids| (ids, start..stop)));
+            // Not the last range: an id comes after it.
+            first = last.saturating_add(1);
+            start = stop;
+        }
+    }
+    ranges
+}
+
+/// Looks for rows that the target would not take, before anything is written.
+async fn refuse_rows(
+    loader: &mut Loader,
+    on_conflict: OnConflict,
+    file: &ShareFile,
+    ranges: &[FileRange],
+) -> Result<(), PipelineError> {
+    refuse_conflicts(loader, on_conflict, file, ranges).await?;
+    let Some(mut epochs) = RefusedEpochs::begin(loader) else { return Ok(()) };
+    tokio::task::block_in_place(|| {
+        let rows = file.rows();
+        ranges.iter().for_each(|(_, positions)| epochs.look_at(&rows, positions.clone()));
+    });
+    epochs.finish()
+}
+
+/// Looks for the file's ids in the target.
+async fn refuse_conflicts(
+    loader: &mut Loader,
+    on_conflict: OnConflict,
+    file: &ShareFile,
+    ranges: &[FileRange],
+) -> Result<(), PipelineError> {
+    let bounds = file.header().spec.ids;
+    let Some(mut conflicts) = Conflicts::begin(loader, on_conflict, bounds).await? else {
+        return Ok(());
+    };
+    for (_, positions) in ranges {
+        if !conflicts.look_for(&file.rows().ids[positions.clone()]).await? {
+            break;
+        }
+    }
+    conflicts.finish()
+}
+
+/// One connection's share of a load.
+struct FileLoad {
+    file: Arc<ShareFile>,
+    ranges: Arc<Vec<FileRange>>,
+    next: Arc<AtomicUsize>,
+    progress: Arc<Progress>,
+    writer: Writer,
+}
+
+impl FileLoad {
+    async fn run(mut self) -> Result<(), PipelineError> {
+        while !self.progress.stopped() {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some((ids, positions)) = self.ranges.get(index) else { break };
+            let rows = self.file.rows().slice(positions.clone());
+            let digest = tokio::task::block_in_place(|| rows_digest(&rows));
+            let written = self.writer.write(*ids, &rows, digest, &Leftovers::default()).await?;
+            let count = rows.len() as u64;
+            match written {
+                Written::Now => {
+                    self.progress.add(count, count * rows.layout.row_share_bytes() as u64);
+                }
+                Written::AlreadyLoaded => self.progress.skip(count),
+            }
+        }
+        self.writer.close().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Joins and merges two packages into rebuilt rows, range by range.
+
+use std::sync::Arc;
+
+use reshare_engine::merge::{join, merge};
+use reshare_engine::rows::Rows;
+use reshare_files::ids::IdRange;
+use reshare_files::leftovers::Leftovers;
+
+use super::error::PipelineError;
+use super::pool::{BatchPool, PooledBatch};
+use super::sweep::{HeldRows, PartRef, Step, Sweep};
+
+/// The most left-over ids in one range: a side that lacks millions of rows must not make one
+/// range's record, and the memory for it, grow with them.
+const MAX_LEFTOVERS_PER_RANGE: usize = 65_536;
+
+/// Rebuilt rows of one range of ids, and what is left over there.
+pub(crate) struct MergedRange {
+    pub(crate) range: IdRange,
+    pub(crate) rows: PooledBatch,
+    pub(crate) leftovers: Leftovers,
+}
+
+/// Collects the steps of a sweep into ranges of up to a batch of rebuilt rows.
+pub(crate) struct Merger {
+    pool: Arc<BatchPool>,
+    rows_per_range: usize,
+    current: Option<MergedRange>,
+}
+
+impl Merger {
+    /// Prepares to fill batches of `pool`, which have room for `rows_per_range` rows.
+    pub(crate) fn new(pool: Arc<BatchPool>, rows_per_range: usize) -> Self {
+        Self { pool, rows_per_range, current: None }
+    }
+
+    /// Goes on to the next merged range; `None` at the end.
+    ///
+    /// # Errors
+    /// What `fetch` returns, and rows that two honest senders cannot have sent.
+    pub(crate) fn next<H: HeldRows>(
+        &mut self,
+        sweep: &mut Sweep<'_, H>,
+        mut fetch: impl FnMut(PartRef) -> Result<H, PipelineError>,
+    ) -> Result<Option<MergedRange>, PipelineError> {
+        loop {
+            let room = self
+                .current
+                .as_ref()
+                .map_or(self.rows_per_range, |current| self.rows_per_range - current.rows.len());
+            let full = room == 0
+                || self
+                    .current
+                    .as_ref()
+                    .is_some_and(|current| current.leftovers.len() >= MAX_LEFTOVERS_PER_RANGE);
+            if full {
+                return Ok(self.current.take());
+            }
+            let Some(step) = sweep.step(room, &mut fetch)? else {
+                return Ok(self.current.take());
+            };
+            // Ranges are contiguous: a new segment begins a new one.
+            if let Some(current) = &self.current
+                && current.range.last().checked_add(1) != Some(step.range.first())
+            {
+                let finished = self.current.take();
+                self.take_step(&step)?;
+                return Ok(finished);
+            }
+            self.take_step(&step)?;
+        }
+    }
+
+    fn take_step(&mut self, step: &Step<'_>) -> Result<(), PipelineError> {
+        let pool = &self.pool;
+        let current = self.current.get_or_insert_with(|| MergedRange {
+            range: step.range,
+            rows: pool.take_blocking(),
+            leftovers: Leftovers::default(),
+        });
+        current.range = IdRange::new(current.range.first(), step.range.last())
+            .ok_or(PipelineError::WorkerLost)?;
+        match &step.rows {
+            [Some(first), Some(second)] => merge_step(first, second, current)?,
+            [Some(first), None] => current.leftovers.only_lower_sender.extend_from_slice(first.ids),
+            [None, Some(second)] => {
+                current.leftovers.only_higher_sender.extend_from_slice(second.ids)
+            }
+            [None, None] => {}
+        }
+        Ok(())
+    }
+}
+
+fn merge_step(
+    first: &Rows<'_>,
+    second: &Rows<'_>,
+    into: &mut MergedRange,
+) -> Result<(), PipelineError> {
+    let joined = join(first, second)?;
+    merge(first, second, &joined.pairs, &mut into.rows)?;
+    into.leftovers.only_lower_sender.extend(joined.only_first);
+    into.leftovers.only_higher_sender.extend(joined.only_second);
+    into.leftovers.disagreeing.extend(joined.disagree);
+    Ok(())
+}

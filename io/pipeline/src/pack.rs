@@ -1,0 +1,159 @@
+//! From a sender's share file to its package.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use reshare_exchange::progress::Progress;
+use reshare_files::ids::IdRange;
+use reshare_format::package::Timestamp;
+use reshare_format::session::Session;
+use reshare_format::share_file::{Expected, Kind, ShareFile};
+use tokio::task::JoinSet;
+
+use super::destination::Destination;
+use super::directory_package::DirectoryPackage;
+use super::error::PipelineError;
+use super::open_file::open_checked;
+use super::pool::BatchPool;
+use super::resume::{Resume, closed_before};
+use super::sealer::{PackReport, PartPlace, Sealer, check_parts};
+use super::sender::LedgeredSender;
+use super::workers::Workers;
+
+/// Blinds and seals the plain shares of one file.
+///
+/// # Errors
+/// A [`PipelineError`]; the package then stays open, and another run goes on with it.
+pub async fn pack(
+    session: &Session,
+    sender: LedgeredSender,
+    path: &Path,
+    directory: &Path,
+    workers: Workers,
+    progress: Arc<Progress>,
+) -> Result<PackReport, PipelineError> {
+    workers.check_part(session)?;
+    let expected = Expected {
+        fingerprint: session.fingerprint(),
+        kind: Kind::Plain,
+        party: Some(sender.keys().sender()),
+        layout: Some(Arc::clone(session.layout())),
+    };
+    if let Some(report) = closed_before(session, &sender, directory)? {
+        return Ok(report);
+    }
+    let file = open_checked(path, expected, &progress).await?;
+    let exported_at = written_at(&file)?;
+    let package = DirectoryPackage::create(session, &sender, directory)?;
+    let sealer = Sealer::new(sender, Destination::Directory(Box::new(package)));
+    let resume = tokio::task::block_in_place(|| Resume::begin(&sealer, IdRange::ALL, &progress))?;
+    let cuts = Cutting { session, workers, exported_at, sealer: &sealer }.cut(&file, resume)?;
+    check_parts(cuts.len())?;
+    let part_rows = cuts.iter().map(|cut| cut.rows.len() as u64);
+    progress.begin("pack", part_rows.clone().sum());
+    let packing = Arc::new(Packing {
+        pool: workers.pool_for(session.layout(), part_rows),
+        progress: Arc::clone(&progress),
+        cuts,
+        file,
+        sealer,
+        next: AtomicUsize::new(0),
+    });
+    let mut tasks = JoinSet::new();
+    for _ in 0..workers.threads.max(1) {
+        let packing = Arc::clone(&packing);
+        tasks.spawn_blocking(move || packing.run());
+    }
+    super::all(tasks, &progress).await?;
+    let packing = Arc::into_inner(packing).ok_or(PipelineError::WorkerLost)?;
+    packing.sealer.close(session).await
+}
+
+/// A part and where its rows lie in the file.
+struct Cut {
+    place: PartPlace,
+    rows: Range<usize>,
+}
+
+/// What the cut of the parts depends on.
+struct Cutting<'a> {
+    session: &'a Session,
+    workers: Workers,
+    exported_at: Timestamp,
+    sealer: &'a Sealer,
+}
+
+impl Cutting<'_> {
+    /// Cuts the file's rows into parts: as an earlier run did, and the rest anew.
+    fn cut(&self, file: &ShareFile, resume: Resume) -> Result<Vec<Cut>, PipelineError> {
+        let Resume { anew, mut gaps, mut next_index } = resume;
+        let rows = file.rows();
+        let within = |ids: IdRange| {
+            rows.ids.partition_point(|id| *id < ids.first())
+                ..rows.ids.partition_point(|id| *id <= ids.last())
+        };
+        let exported_at = self.exported_at;
+        let mut cuts = Vec::new();
+        for record in anew {
+            let (rows, ids) = (within(record.ids), record.ids);
+            let place = PartPlace { index: record.index, ids, exported_at };
+            if rows.is_empty() {
+                self.sealer.record_empty(place, vec![])?;
+            } else if rows.len() > self.session.part_rows_limit() {
+                gaps.push(ids);
+            } else {
+                cuts.push(Cut { place, rows });
+            }
+        }
+        for gap in gaps {
+            let gap = within(gap);
+            let rows_per_part = self.workers.rows_per_part_of(gap.len() as u64).get();
+            for start in gap.clone().step_by(rows_per_part) {
+                let cut = start..start.saturating_add(rows_per_part).min(gap.end);
+                let part = &rows.ids[cut.clone()];
+                let ends = part.first().zip(part.last());
+                let ids = ends.and_then(|(first, last)| IdRange::new(*first, *last));
+                let ids = ids.ok_or(PipelineError::WorkerLost)?;
+                let place = PartPlace { index: next_index, ids, exported_at };
+                cuts.push(Cut { place, rows: cut });
+                next_index += 1;
+            }
+        }
+        Ok(cuts)
+    }
+}
+
+/// When the file was finished: its rows are at least as old.
+fn written_at(file: &ShareFile) -> Result<Timestamp, PipelineError> {
+    let modified = std::fs::metadata(file.path()).and_then(|metadata| metadata.modified());
+    let modified = modified.map_err(PipelineError::FileTime)?;
+    Ok(Timestamp::from(time::OffsetDateTime::from(modified)))
+}
+
+/// What the threads share.
+struct Packing {
+    file: ShareFile,
+    sealer: Sealer,
+    pool: Arc<BatchPool>,
+    cuts: Vec<Cut>,
+    progress: Arc<Progress>,
+    next: AtomicUsize,
+}
+
+impl Packing {
+    fn run(&self) -> Result<(), PipelineError> {
+        let rows = self.file.rows();
+        let mut batch = self.pool.take_blocking();
+        while !self.progress.stopped() {
+            let next = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(cut) = self.cuts.get(next) else { break };
+            let part = rows.slice(cut.rows.clone());
+            self.sealer.seal_from(cut.place, &part, &mut batch)?;
+            let count = part.len() as u64;
+            self.progress.add(count, count * part.layout.row_share_bytes() as u64);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! A connection that looks and changes nothing.
+
+use reshare_postgres::connect::{ConnectError, Database};
+use reshare_postgres::error::DatabaseError;
+use reshare_postgres::fresh::{self, NotFresh};
+use reshare_postgres::load_error::LoadError;
+use reshare_postgres::references::refuse_referenced;
+use reshare_postgres::schema::{SchemaError, compressed_columns, storage_sql};
+use reshare_postgres::table::{Table, TableName, TableSpec};
+use reshare_postgres::triggers::{Trigger, fired_triggers};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row};
+
+/// A look at one database. Every statement is a read-only transaction of its own: the server
+/// refuses others, and one that fails does not end the next.
+#[derive(Debug)]
+pub struct Probe {
+    pub(super) connection: PgConnection,
+}
+
+impl Probe {
+    /// Connects, with the same settings as every other connection of this program.
+    ///
+    /// # Errors
+    /// A [`ConnectError`] that names the server.
+    pub async fn open(database: &Database) -> Result<Self, ConnectError> {
+        Ok(Self { connection: database.connect_read_only().await? })
+    }
+
+    /// Checks the table, as an export and a load do.
+    ///
+    /// # Errors
+    /// As [`Table::inspect`].
+    pub async fn table(&mut self, spec: &TableSpec) -> Result<Table, SchemaError> {
+        Table::inspect(&mut self.connection, spec).await
+    }
+
+    /// Whether a policy would hide rows from this role; every statement of this program then
+    /// fails, so that none is left out unnoticed.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn hides_rows(&mut self, table: &TableName) -> Result<bool, DatabaseError> {
+        let sql = "SELECT pg_catalog.row_security_active($1::text)";
+        let active = sqlx::query_scalar(sql).bind(table.sql());
+        Ok(active.fetch_one(&mut self.connection).await?)
+    }
+
+    /// Whether the table is UNLOGGED: a crash of the server empties it.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn is_unlogged(&mut self, table: &TableName) -> Result<bool, DatabaseError> {
+        let sql = "SELECT relpersistence = 'u' FROM pg_catalog.pg_class \
+                   WHERE oid = pg_catalog.to_regclass($1)";
+        let unlogged = sqlx::query_scalar(sql).bind(table.sql());
+        Ok(unlogged.fetch_optional(&mut self.connection).await?.unwrap_or(false))
+    }
+
+    /// Why the table cannot be loaded as a fresh one; that it has rows comes last.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn fresh_defects(
+        &mut self,
+        table: &TableName,
+    ) -> Result<Vec<NotFresh>, DatabaseError> {
+        Ok(fresh::defects(&mut self.connection, table).await?)
+    }
+
+    /// What would have the server store shares as they are, as SQL, where it compresses them.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn storage_advice(
+        &mut self,
+        spec: &TableSpec,
+    ) -> Result<Option<String>, DatabaseError> {
+        let columns = compressed_columns(&mut self.connection, spec).await?;
+        Ok((!columns.is_empty()).then(|| storage_sql(spec, &columns)))
+    }
+
+    /// The triggers that a load fires, by name, as the load itself finds them.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn triggers(
+        &mut self,
+        spec: &TableSpec,
+        replace: bool,
+    ) -> Result<Vec<Trigger>, DatabaseError> {
+        fired_triggers(&mut self.connection, spec, replace).await
+    }
+
+    /// Whether a load can replace rows, as the load itself asks it.
+    ///
+    /// # Errors
+    /// As [`refuse_referenced`].
+    pub async fn replaceable(&mut self, spec: &TableSpec) -> Result<(), LoadError> {
+        refuse_referenced(&mut self.connection, spec).await
+    }
+
+    /// Says goodbye to the server.
+    pub async fn close(self) {
+        reshare_postgres::export::close(self.connection).await;
+    }
+
+    /// Asks one question with one answer of yes or no.
+    pub(super) async fn asks(&mut self, sql: String) -> Result<bool, DatabaseError> {
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await?;
+        Ok(row.try_get::<Option<bool>, _>(0)?.unwrap_or(false))
+    }
+}

@@ -1,0 +1,243 @@
+//! Whether the role may do what a run does.
+
+use reshare_engine::fingerprint::Fingerprint;
+use reshare_postgres::error::DatabaseError;
+use reshare_postgres::iris_mpc::{CONTROL_TABLE, METADATA_FUNCTION};
+use reshare_postgres::progress_table::PROGRESS_TABLE;
+use reshare_postgres::table::{NameError, TableName, TableSpec, quote_identifier};
+use reshare_postgres::verified::VERIFIED_TABLE;
+use sqlx::Row;
+
+use super::Probe;
+
+/// What a run does with a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableUse {
+    /// Reads it: a sender.
+    Read,
+    /// Adds rows, and removes those that are there where they are to be replaced: the receiver.
+    Load {
+        /// Whether rows may be replaced.
+        replace: bool,
+    },
+    /// Empties it and adds rows: the receiver, with a fresh table.
+    LoadFresh {
+        /// Whether rows may be removed.
+        truncate: bool,
+        /// The session, whose records are then forgotten.
+        fingerprint: Fingerprint,
+    },
+}
+
+/// A right that the role lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingRight {
+    /// What is needed, and on what, as SQL says it: `SELECT ON TABLE "a"."b"`.
+    pub grant: String,
+}
+
+impl Probe {
+    /// Who this is.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn role(&mut self) -> Result<String, DatabaseError> {
+        let role = sqlx::query_scalar("SELECT current_user::text");
+        Ok(role.fetch_one(&mut self.connection).await?)
+    }
+
+    /// The rights that are needed on a table that is there, and missing.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn missing_rights(
+        &mut self,
+        spec: &TableSpec,
+        needed: TableUse,
+    ) -> Result<Vec<MissingRight>, DatabaseError> {
+        let table = spec.name();
+        let mut missing = Missing { probe: self, rights: vec![] };
+        missing.schema(table, "USAGE").await?;
+        // What is done with the table as a whole: the lock of a snapshot, the reading back.
+        missing.table(table, "SELECT").await?;
+        if needed == TableUse::Read {
+            return Ok(missing.rights);
+        }
+        missing.insert(spec).await?;
+        if needed == (TableUse::Load { replace: true }) {
+            missing.table(table, "UPDATE").await?;
+            missing.table(table, "DELETE").await?;
+        }
+        missing.table_beside(table, PROGRESS_TABLE, &["SELECT", "INSERT"]).await?;
+        if let TableUse::LoadFresh { truncate, fingerprint } = needed {
+            missing.table(table, "TRUNCATE").await?;
+            missing.records(table, truncate, fingerprint).await?;
+        }
+        missing.tables_of_triggers(table).await?;
+        Ok(missing.rights)
+    }
+
+    /// The rights that are missing to record a comparison of what was loaded, which is a later run and
+    /// may be another role's.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn missing_rights_to_record(
+        &mut self,
+        table: &TableName,
+    ) -> Result<Vec<MissingRight>, DatabaseError> {
+        let mut missing = Missing { probe: self, rights: vec![] };
+        missing.table_beside(table, VERIFIED_TABLE, &["SELECT", "INSERT", "UPDATE"]).await?;
+        Ok(missing.rights)
+    }
+}
+
+struct Missing<'a> {
+    probe: &'a mut Probe,
+    rights: Vec<MissingRight>,
+}
+
+impl Missing<'_> {
+    async fn schema(&mut self, table: &TableName, right: &str) -> Result<(), DatabaseError> {
+        let schema = table.schema();
+        let sql = format!("SELECT pg_catalog.has_schema_privilege({}, '{right}')", literal(schema));
+        if !self.probe.asks(sql).await? {
+            self.push(format!("{right} ON SCHEMA {}", quote_identifier(schema)));
+        }
+        Ok(())
+    }
+
+    async fn table(&mut self, table: &TableName, right: &str) -> Result<(), DatabaseError> {
+        if !self.may(table, right).await? {
+            self.push(format!("{right} ON TABLE {}", table.sql()));
+        }
+        Ok(())
+    }
+
+    async fn may(&mut self, table: &TableName, right: &str) -> Result<bool, DatabaseError> {
+        let sql = format!("SELECT pg_catalog.has_table_privilege({}, '{right}')", oid_of(table));
+        self.probe.asks(sql).await
+    }
+
+    /// COPY takes the right on the columns that it fills, too.
+    async fn insert(&mut self, spec: &TableSpec) -> Result<(), DatabaseError> {
+        let columns: Vec<String> = spec.column_names().map(literal).collect();
+        let sql = format!(
+            "SELECT bool_and(pg_catalog.has_column_privilege({}, name, 'INSERT')) \
+             FROM unnest(ARRAY[{}]::text[]) AS name",
+            oid_of(spec.name()),
+            columns.join(", ")
+        );
+        if !self.probe.asks(sql).await? {
+            self.push(format!("INSERT ON TABLE {}", spec.name().sql()));
+        }
+        Ok(())
+    }
+
+    /// A table of ours in the target's schema: rights on it, or the one to make it.
+    async fn table_beside(
+        &mut self,
+        table: &TableName,
+        name: &str,
+        rights: &[&str],
+    ) -> Result<(), DatabaseError> {
+        let Ok::<_, NameError>(ours) = table.beside(name) else { return Ok(()) };
+        if !self.exists(&ours).await? {
+            return self.schema(table, "CREATE").await;
+        }
+        for right in rights {
+            self.table(&ours, right).await?;
+        }
+        Ok(())
+    }
+
+    /// What is recorded of rows that are removed goes with them: of this session's own, and of
+    /// every comparison.
+    async fn records(
+        &mut self,
+        table: &TableName,
+        truncate: bool,
+        fingerprint: Fingerprint,
+    ) -> Result<(), DatabaseError> {
+        let Ok::<_, NameError>(progress) = table.beside(PROGRESS_TABLE) else { return Ok(()) };
+        let mut has_records = false;
+        // Whether there are any only a role that may read them can tell.
+        if self.exists(&progress).await? && self.may(&progress, "SELECT").await? {
+            let sql = format!(
+                "SELECT EXISTS (SELECT FROM {} \
+                 WHERE fingerprint = pg_catalog.decode('{fingerprint}', 'hex'))",
+                progress.sql()
+            );
+            has_records = self.probe.asks(sql).await?;
+        }
+        if has_records {
+            self.table(&progress, "DELETE").await?;
+        }
+        let Ok::<_, NameError>(verified) = table.beside(VERIFIED_TABLE) else { return Ok(()) };
+        if (truncate || has_records) && self.exists(&verified).await? {
+            self.table(&verified, "DELETE").await?;
+        }
+        Ok(())
+    }
+
+    /// What the trigger of iris-mpc's newer table reads, with the rights of the role that inserts.
+    async fn tables_of_triggers(&mut self, table: &TableName) -> Result<(), DatabaseError> {
+        let sql = format!(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger t \
+             JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid \
+             WHERE t.tgrelid = {} AND t.tgenabled IN ('O', 'A') AND NOT p.prosecdef \
+               AND p.proname = '{METADATA_FUNCTION}')",
+            oid_of(table)
+        );
+        if !self.probe.asks(sql).await? {
+            return Ok(());
+        }
+        let Ok(control) = table.beside(CONTROL_TABLE) else { return Ok(()) };
+        if self.exists(&control).await? { self.table(&control, "SELECT").await } else { Ok(()) }
+    }
+
+    async fn exists(&mut self, table: &TableName) -> Result<bool, DatabaseError> {
+        self.probe.asks(format!("SELECT {} IS NOT NULL", oid_of(table))).await
+    }
+
+    fn push(&mut self, grant: String) {
+        self.rights.push(MissingRight { grant });
+    }
+}
+
+/// A table by its place in the catalog: `regclass` would need USAGE on the schema.
+pub(super) fn oid_of(table: &TableName) -> String {
+    format!(
+        "(SELECT c.oid FROM pg_catalog.pg_class c \
+          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+          WHERE n.nspname = {} AND c.relname = {})",
+        literal(table.schema()),
+        literal(table.table())
+    )
+}
+
+/// A text as SQL.
+pub(super) fn literal(text: &str) -> String {
+    // `E` so that a backslash means the same whatever standard_conforming_strings says.
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+impl Probe {
+    /// Runs a query that answers with texts.
+    pub(super) async fn texts(&mut self, sql: String) -> Result<Vec<String>, DatabaseError> {
+        let query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        let rows = query.fetch_all(&mut self.connection).await?;
+        let texts: Result<_, sqlx::Error> = rows.iter().map(|row| row.try_get(0)).collect();
+        Ok(texts?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_stays_one_whatever_it_holds() {
+        assert_eq!(literal("a'; DROP TABLE b; --\\"), "E'a''; DROP TABLE b; --\\\\'");
+    }
+}

@@ -1,0 +1,105 @@
+//! How many rows there are to move, cheaply.
+
+use std::sync::Arc;
+
+use reshare_engine::row_batch::RowBatch;
+use reshare_files::ids::IdRange;
+use reshare_format::package::MAX_PARTS;
+use reshare_format::session::Session;
+use reshare_postgres::error::DatabaseError;
+use reshare_postgres::export::{ExportError, Snapshot};
+use reshare_postgres::table::TableSpec;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::Probe;
+use crate::error::PipelineError;
+use crate::rows_wanted::RowIds;
+use crate::workers::{Source, Workers};
+
+/// Rows of a table, without counting them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowEstimate {
+    /// About how many: the planner's estimate, and never more than the ids have room for.
+    pub rows: u64,
+    /// The first and the last id there are in the session's range; `None`: no row.
+    pub ids: Option<IdRange>,
+}
+
+impl Probe {
+    /// Estimates the rows of the session's ids: two looks into the index of the ids and the
+    /// planner's statistics, however large the table is.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn rows(
+        &mut self,
+        spec: &TableSpec,
+        ids: &RowIds,
+    ) -> Result<RowEstimate, DatabaseError> {
+        let bounds = ids.bounds();
+        let (table, within, id) = (spec.name().sql(), spec.within_sql(bounds), spec.id_sql());
+        let sql =
+            format!("SELECT min({id})::bigint, max({id})::bigint FROM {table} WHERE {within}");
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await?;
+        let ends: (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+        let Some(found) = ends.0.zip(ends.1).and_then(|(first, last)| IdRange::new(first, last))
+        else {
+            return Ok(RowEstimate { rows: 0, ids: None });
+        };
+        let room = found.last().abs_diff(found.first()).saturating_add(1);
+        let rows = match ids {
+            RowIds::List(ids) => room.min(ids.len() as u64),
+            RowIds::Range(_) => room.min(self.planned_rows(spec, found).await?),
+        };
+        Ok(RowEstimate { rows, ids: Some(found) })
+    }
+
+    async fn planned_rows(
+        &mut self,
+        spec: &TableSpec,
+        range: IdRange,
+    ) -> Result<u64, DatabaseError> {
+        let (table, within) = (spec.name().sql(), spec.within_sql(range));
+        let sql = format!("EXPLAIN (FORMAT JSON) SELECT 1 FROM {table} WHERE {within}");
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await?;
+        let plan: serde_json::Value = serde_json::from_str(row.try_get_unchecked(0)?)
+            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let rows = plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_f64);
+        // At least the two ends are there.
+        Ok(rows.map_or(1, |rows| rows.max(1.0) as u64))
+    }
+}
+
+impl RowEstimate {
+    /// Refuses a size of parts that a run would refuse.
+    ///
+    /// # Errors
+    /// [`PipelineError::PartRows`] and [`PipelineError::TooManyParts`].
+    pub fn check_parts(&self, session: &Session, workers: &Workers) -> Result<(), PipelineError> {
+        workers.check_part(session)?;
+        let parts = self.rows.div_ceil(workers.rows_per_part.get() as u64);
+        let (parts, limit) = (usize::try_from(parts).unwrap_or(usize::MAX), MAX_PARTS);
+        crate::sealer::check_parts(parts.min(limit + 1)).map_err(|error| match error {
+            PipelineError::TooManyParts { .. } => PipelineError::TooManyParts { parts, limit },
+            error => error,
+        })
+    }
+}
+
+/// Reads the first row of a range in the way of an export: in a snapshot, through COPY, with
+/// every column's length checked. Returns its id; `None` when there is no row.
+///
+/// # Errors
+/// As an export's.
+///
+/// # Secrecy
+/// The row is plain shares, in memory for a moment and wiped with its batch.
+pub async fn read_first_row(source: &Source, bounds: IdRange) -> Result<Option<i64>, ExportError> {
+    let snapshot = Snapshot::open(&source.database, &source.table).await?;
+    let mut reader = snapshot.reader();
+    let mut batch = RowBatch::with_capacity(Arc::clone(source.table.layout()), 1);
+    reader.read_page(bounds, &mut batch).await?;
+    reader.close().await;
+    snapshot.close().await;
+    Ok(batch.rows().ids.first().copied())
+}

@@ -1,0 +1,217 @@
+//! What a server says of itself: version, limits, standby, connections.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use reshare_postgres::error::DatabaseError;
+use sqlx::Row;
+
+use super::Probe;
+
+/// A server, as the role that connects meets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Its version, in its own words.
+    pub version: String,
+    /// How much it logs: `minimal`, `replica` or `logical`.
+    pub wal_level: String,
+    /// Whether the role, the database or the server makes transactions read-only by default.
+    pub read_only: bool,
+    /// How it treats long reads, where it is a standby.
+    pub standby: Option<Standby>,
+    /// The time limits that are set for this role, whether they are lifted or not.
+    pub time_limits: Vec<TimeLimit>,
+    /// How many connections are left.
+    pub connections: Connections,
+}
+
+/// A server that replays what another one writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standby {
+    /// Whether it tells the primary which rows are still read.
+    pub feedback: bool,
+    /// For how long replay waits for a read that stands in its way; `None`: for ever.
+    pub patience: Option<Duration>,
+}
+
+impl Standby {
+    /// Whether a read of many hours may be cancelled, so that replay can go on.
+    #[must_use]
+    pub fn cancels_long_reads(&self) -> bool {
+        !self.feedback && self.patience.is_some()
+    }
+}
+
+/// A limit on how long something may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeLimit {
+    /// The setting.
+    pub name: String,
+    /// What a new connection begins with.
+    pub limit: Duration,
+    /// Whether this program's connections are free of it.
+    pub lifted: bool,
+}
+
+/// The connections of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// How many this role may still open.
+    pub free: u64,
+    /// How many the server, the database and the role allow.
+    pub allowed: u64,
+}
+
+const TIME_LIMITS: [&str; 5] = [
+    "statement_timeout",
+    "lock_timeout",
+    "transaction_timeout",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+];
+
+impl Probe {
+    /// Asks the server about itself.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn server(&mut self) -> Result<Server, DatabaseError> {
+        let settings = self.settings().await?;
+        let facts = "SELECT pg_catalog.pg_is_in_recovery(), \
+                            pg_catalog.current_setting('server_version')";
+        let row = sqlx::query(facts).fetch_one(&mut self.connection).await?;
+        let standby = row.try_get::<bool, _>(0)?.then(|| standby(&settings));
+        let time_limits = TIME_LIMITS.iter().filter_map(|name| settings.time_limit(name));
+        Ok(Server {
+            version: row.try_get(1)?,
+            wal_level: settings.text("wal_level").to_owned(),
+            read_only: settings.text("default_transaction_read_only") == "on",
+            standby,
+            time_limits: time_limits.collect(),
+            connections: self.connections(&settings).await?,
+        })
+    }
+
+    async fn settings(&mut self) -> Result<Settings, DatabaseError> {
+        let rows = sqlx::query("SELECT name, setting, reset_val FROM pg_catalog.pg_settings");
+        let rows = rows.fetch_all(&mut self.connection).await?;
+        let setting = |row: &sqlx::postgres::PgRow| {
+            let reset: Option<String> = row.try_get(2)?;
+            Ok((row.try_get(0)?, (row.try_get(1)?, reset.unwrap_or_default())))
+        };
+        let settings: Result<_, sqlx::Error> = rows.iter().map(setting).collect();
+        Ok(Settings(settings?))
+    }
+
+    async fn connections(&mut self, settings: &Settings) -> Result<Connections, DatabaseError> {
+        // The rows of others are there, even where the role may not see what they do.
+        let sql = "SELECT r.rolsuper, r.rolconnlimit, d.datconnlimit, \
+                          count(a.usesysid), \
+                          count(a.usesysid) FILTER (WHERE a.usesysid = r.oid), \
+                          count(a.usesysid) FILTER (WHERE a.datid = d.oid) \
+                   FROM pg_catalog.pg_roles r \
+                   CROSS JOIN pg_catalog.pg_database d \
+                   LEFT JOIN pg_catalog.pg_stat_activity a \
+                     ON a.datid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid() \
+                   WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database() \
+                   GROUP BY r.oid, r.rolsuper, r.rolconnlimit, d.oid, d.datconnlimit";
+        let row = sqlx::query(sql).fetch_one(&mut self.connection).await?;
+        let count = |index| row.try_get::<i64, _>(index).map(i64::unsigned_abs);
+        let (all, of_role, of_database) = (count(3)?, count(4)?, count(5)?);
+        let is_superuser: bool = row.try_get(0)?;
+        let mut allowed = settings.number("max_connections");
+        if !is_superuser {
+            let reserved = settings.number("superuser_reserved_connections")
+                + settings.number("reserved_connections");
+            allowed = allowed.saturating_sub(reserved);
+        }
+        let mut connections = Connections { free: allowed.saturating_sub(all), allowed };
+        // Neither holds for a superuser; -1 is no limit.
+        for (limit, used) in [(row.try_get::<i32, _>(1)?, of_role), (row.try_get(2)?, of_database)]
+        {
+            if let Ok(limit) = u64::try_from(limit)
+                && !is_superuser
+            {
+                connections.free = connections.free.min(limit.saturating_sub(used));
+                connections.allowed = connections.allowed.min(limit);
+            }
+        }
+        Ok(connections)
+    }
+}
+
+/// Settings by name: as they are, and as a new connection begins with them.
+struct Settings(HashMap<String, (String, String)>);
+
+impl Settings {
+    fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", |(_, reset)| reset)
+    }
+
+    fn number(&self, name: &str) -> u64 {
+        self.text(name).parse().unwrap_or(0)
+    }
+
+    /// A limit that is set; the server counts it in milliseconds.
+    fn time_limit(&self, name: &str) -> Option<TimeLimit> {
+        let (now, _) = self.0.get(name)?;
+        let at_first = self.number(name);
+        let lifted = now == "0";
+        let limit = Duration::from_millis(at_first.max(now.parse().unwrap_or(0)));
+        let limit = TimeLimit { name: name.to_owned(), limit, lifted };
+        (!limit.limit.is_zero()).then_some(limit)
+    }
+}
+
+fn standby(settings: &Settings) -> Standby {
+    let patience = |name| match settings.text(name).parse::<i64>() {
+        Ok(milliseconds) => u64::try_from(milliseconds).ok().map(Duration::from_millis),
+        Err(_) => None,
+    };
+    let delays = ["max_standby_streaming_delay", "max_standby_archive_delay"].map(patience);
+    let patience = delays.into_iter().flatten().min();
+    Standby { feedback: settings.text("hot_standby_feedback") == "on", patience }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str, &str)]) -> Settings {
+        let pair = |(name, now, reset): &(&str, &str, &str)| {
+            ((*name).to_owned(), ((*now).to_owned(), (*reset).to_owned()))
+        };
+        Settings(pairs.iter().map(pair).collect())
+    }
+
+    #[test]
+    fn a_standby_cancels_long_reads_unless_it_waits_or_tells() {
+        let of = |feedback, streaming, archive| {
+            standby(&settings(&[
+                ("hot_standby_feedback", feedback, feedback),
+                ("max_standby_streaming_delay", streaming, streaming),
+                ("max_standby_archive_delay", archive, archive),
+            ]))
+        };
+        let usual = of("off", "30000", "30000");
+        assert_eq!(usual.patience, Some(Duration::from_secs(30)));
+        assert!(usual.cancels_long_reads());
+        assert!(!of("on", "30000", "30000").cancels_long_reads());
+        assert!(!of("off", "-1", "-1").cancels_long_reads());
+        assert!(of("off", "-1", "0").cancels_long_reads());
+    }
+
+    #[test]
+    fn a_time_limit_is_told_with_whether_it_is_lifted() {
+        let all = settings(&[
+            ("statement_timeout", "0", "30000"),
+            ("lock_timeout", "5000", "5000"),
+            ("idle_session_timeout", "0", "0"),
+        ]);
+        let limit = all.time_limit("statement_timeout").expect("set");
+        assert_eq!((limit.limit, limit.lifted), (Duration::from_secs(30), true));
+        assert!(!all.time_limit("lock_timeout").expect("set").lifted);
+        assert_eq!(all.time_limit("idle_session_timeout"), None);
+        assert_eq!(all.time_limit("transaction_timeout"), None, "of a later version");
+    }
+}

@@ -1,0 +1,112 @@
+//! Why something is not removed.
+
+use std::io;
+use std::path::PathBuf;
+
+use reshare_engine::fingerprint::Fingerprint;
+use reshare_engine::party::PartyId;
+use reshare_exchange::InboxError;
+use reshare_format::package::PackageError;
+use reshare_format::share_file::ShareFileError;
+
+/// Why something is not removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PurgeError {
+    /// The disk refuses.
+    #[error("cannot look at or remove {}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the file system says.
+        #[source]
+        source: io::Error,
+    },
+    /// All of it is gone, or was never there.
+    #[error("{} is not there{}", path.display(), others(*named))]
+    NothingThere {
+        /// The first thing that was named.
+        path: PathBuf,
+        /// How many were.
+        named: usize,
+    },
+    /// A link, a device or a directory.
+    #[error("{} is not a regular file: nothing is removed through it", path.display())]
+    NotRegular {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// A link or a file.
+    #[error("{} is not a directory: nothing is removed through it", path.display())]
+    NotADirectory {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// Hard links: to remove one name would leave the shares.
+    #[error("{} has other names (hard links): its shares would stay there", path.display())]
+    OtherNames {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Something that is not of the package or inbox.
+    #[error("{} is not listed: nothing is removed around what is not known", path.display())]
+    Extra {
+        /// What it is.
+        path: PathBuf,
+    },
+    /// Another session's.
+    #[error("{} is of session {got}, this is {expected}", path.display())]
+    OtherSession {
+        /// The file or directory.
+        path: PathBuf,
+        /// The session at hand.
+        expected: Fingerprint,
+        /// The session of it.
+        got: Fingerprint,
+    },
+    /// A manifest that contradicts the session.
+    #[error("{} claims to be of party {party}, which is no sender", path.display())]
+    NoSender {
+        /// The package.
+        path: PathBuf,
+        /// Its claim.
+        party: PartyId,
+    },
+    /// Named twice, or within another thing that is named.
+    #[error("{} is named twice, by itself or with what it lies in", path.display())]
+    Twice {
+        /// The path.
+        path: PathBuf,
+    },
+    /// No package, or one that is not closed.
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    /// No share file.
+    #[error(transparent)]
+    ShareFile(#[from] ShareFileError),
+    /// No inbox of this session, or one in use.
+    #[error(transparent)]
+    Inbox(#[from] InboxError),
+}
+
+impl PurgeError {
+    /// Whether another run with the same input meets the same.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Io { .. } | Self::NothingThere { .. } => false,
+            // Nobody knows whether an unfinished package is wanted.
+            Self::Package(error) => {
+                error.is_refusal() || matches!(error, PackageError::NotClosed { .. })
+            }
+            Self::ShareFile(error) => error.defect.is_refusal(),
+            Self::Inbox(error) => error.is_refusal(),
+            _ => true,
+        }
+    }
+}
+
+/// That nothing else is there either.
+fn others(named: usize) -> &'static str {
+    if named > 1 { ", and nothing else that is named either" } else { "" }
+}

@@ -1,0 +1,339 @@
+//! Removes what a run leaves on disks: share files, packages and inboxes of one session.
+//!
+//! First everything is looked at, then it is removed: whatever does not belong to the session,
+//! or is not known, stops it before the first file is gone. No symbolic link is followed. A
+//! removal that was interrupted goes on when it is asked for again: manifests, which say what a
+//! package is, go last, and what is gone already is told. A ledger is never among it: who forgets what was blinded may blind it
+//! anew.
+
+use std::collections::HashSet;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use reshare_engine::party::PartyId;
+use reshare_exchange::Inbox;
+use reshare_files::durable;
+use reshare_format::package::{CHAIN_NAME, MANIFEST_NAME, SIGNATURE_NAME, read_manifest};
+use reshare_format::session::Session;
+use reshare_format::share_file::{self, Kind};
+use serde::Serialize;
+
+mod error;
+mod received;
+
+pub use error::PurgeError;
+pub use received::{NotReceived, check_ledger};
+
+/// What is to be removed, looked at and not touched yet.
+#[derive(Debug, Default)]
+pub struct Purge {
+    steps: Vec<Step>,
+    things: Vec<Thing>,
+    missing: Vec<PathBuf>,
+    /// Receivers stay out of these inboxes for as long.
+    _held: Vec<File>,
+}
+
+/// One thing that was named.
+#[derive(Debug, Clone, Serialize)]
+pub struct Thing {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is: `package of sender 0`, `share file (plain)`, `inbox`.
+    pub what: String,
+    /// The files of it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Whose it is.
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// Whose a thing is, and what a receipt can be held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Only the receiver has such a thing.
+    Receiver,
+    /// A package.
+    Package {
+        /// Who claims to have made it.
+        sender: PartyId,
+        /// BLAKE3 of its manifest.
+        manifest_digest: blake3::Hash,
+    },
+    /// A plain or blinded share file.
+    File {
+        /// Whose shares these are.
+        party: PartyId,
+        /// Its rows.
+        rows: u64,
+    },
+    /// An empty directory: nobody's any more, an interrupted removal leaves it.
+    Emptied,
+}
+
+#[derive(Debug)]
+enum Step {
+    File(PathBuf),
+    /// The first files, then the last, then the directory.
+    Directory {
+        path: PathBuf,
+        first: Vec<String>,
+        last: Vec<String>,
+    },
+}
+
+impl Purge {
+    /// What would be removed.
+    #[must_use]
+    pub fn things(&self) -> &[Thing] {
+        &self.things
+    }
+
+    /// What was named and is not there: removed before, or mistyped.
+    #[must_use]
+    pub fn missing(&self) -> &[PathBuf] {
+        &self.missing
+    }
+
+    /// Checks that anything of what was named is there.
+    ///
+    /// # Errors
+    /// [`PurgeError::NothingThere`].
+    pub fn check_any(&self) -> Result<(), PurgeError> {
+        match self.missing.first() {
+            Some(path) if self.things.is_empty() => {
+                Err(PurgeError::NothingThere { path: path.clone(), named: self.missing.len() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds a share file of this session, or takes down that it is missing.
+    ///
+    /// # Errors
+    /// [`PurgeError`]: then nothing of it may be removed.
+    pub fn add_file(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
+        let path = plain(path);
+        if self.is_missing(&path)? {
+            return Ok(());
+        }
+        let metadata = examine(&path)?;
+        if !metadata.is_file() {
+            return Err(PurgeError::NotRegular { path });
+        }
+        let header = share_file::inspect(&path)?;
+        check_session(session, &path, header.spec.fingerprint)?;
+        if metadata.nlink() > 1 {
+            return Err(PurgeError::OtherNames { path });
+        }
+        let spec = &header.spec;
+        let origin = match spec.kind {
+            Kind::Rebuilt => Origin::Receiver,
+            Kind::Plain | Kind::Blinded => Origin::File { party: spec.party, rows: spec.rows },
+        };
+        let what = format!("share file ({})", spec.kind);
+        self.add(Step::File(path.clone()), path, what, (1, metadata.len()), origin)
+    }
+
+    /// Adds a closed package of this session, or what an interrupted removal has left of it.
+    ///
+    /// # Errors
+    /// As [`Self::add_file`].
+    pub fn add_package(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
+        let path = plain(path);
+        if self.is_missing(&path)? || self.is_emptied(&path)? {
+            return Ok(());
+        }
+        let LookedAt { step, sender, manifest_digest, files, bytes } = package(session, &path)?;
+        let what = format!("package of sender {sender}");
+        let origin = Origin::Package { sender, manifest_digest };
+        self.add(step, path, what, (files, bytes), origin)
+    }
+
+    /// Adds an inbox of this session with both packages, which no receiver uses.
+    ///
+    /// # Errors
+    /// As [`Self::add_file`].
+    pub fn add_inbox(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
+        let path = plain(path);
+        if self.is_missing(&path)? {
+            return Ok(());
+        }
+        check_directory(&path)?;
+        if self.is_emptied(&path)? {
+            return Ok(());
+        }
+        self._held.push(Inbox::hold(&path, session)?);
+        let packages = session.senders().map(|sender| Inbox::package_path(&path, sender.party));
+        let own = Inbox::own_files(session);
+        let (mut files, mut bytes, mut steps) = (0, 0, vec![]);
+        for entry in list(&path)? {
+            let metadata = examine(&entry)?;
+            if packages.contains(&entry) {
+                // Empty: what an interrupted removal leaves.
+                let step = if metadata.is_dir() && list(&entry)?.is_empty() {
+                    Step::Directory { path: entry, first: vec![], last: vec![] }
+                } else {
+                    let package = package(session, &entry)?;
+                    (files, bytes) = (files + package.files, bytes + package.bytes);
+                    package.step
+                };
+                steps.push(step);
+            } else if own.iter().any(|name| path.join(name) == entry) && metadata.is_file() {
+                (files, bytes) = (files + 1, bytes + metadata.len());
+            } else {
+                return Err(PurgeError::Extra { path: entry });
+            }
+        }
+        self.steps.extend(steps);
+        // The file that says whose inbox it is goes last.
+        let (last, first) = own.into_iter().partition(|name| !name.ends_with(".journal"));
+        let step = Step::Directory { path: path.clone(), first, last };
+        self.add(step, path, "inbox".to_owned(), (files, bytes), Origin::Receiver)
+    }
+
+    /// Removes everything, durable on return.
+    ///
+    /// # Errors
+    /// [`PurgeError::Io`]: some of it may be gone; once more goes on.
+    pub fn remove(self) -> Result<Vec<Thing>, PurgeError> {
+        for step in &self.steps {
+            match step {
+                Step::File(path) => durable::remove_file(path).map_err(io_error(path))?,
+                Step::Directory { path, first, last } => {
+                    for names in [first, last].into_iter().filter(|names| !names.is_empty()) {
+                        let names = names.iter().cloned();
+                        durable::remove_files(path, names).map_err(io_error(path))?;
+                    }
+                    durable::remove_directory(path).map_err(io_error(path))?;
+                }
+            }
+        }
+        Ok(self.things)
+    }
+
+    /// Whether nothing lies there, which is then taken down.
+    fn is_missing(&mut self, path: &Path) -> Result<bool, PurgeError> {
+        match path.symlink_metadata() {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.missing.push(path.to_owned());
+                Ok(true)
+            }
+            Err(error) => Err(io_error(path)(error)),
+        }
+    }
+
+    /// Whether it is an empty directory, which then is to be removed.
+    fn is_emptied(&mut self, path: &Path) -> Result<bool, PurgeError> {
+        let emptied = examine(path)?.is_dir() && list(path)?.is_empty();
+        if emptied {
+            let step = Step::Directory { path: path.to_owned(), first: vec![], last: vec![] };
+            let what = "empty directory".to_owned();
+            self.add(step, path.to_owned(), what, (0, 0), Origin::Emptied)?;
+        }
+        Ok(emptied)
+    }
+
+    fn add(
+        &mut self,
+        step: Step,
+        path: PathBuf,
+        what: String,
+        (files, bytes): (u64, u64),
+        origin: Origin,
+    ) -> Result<(), PurgeError> {
+        let overlaps = |other: &Path| path.starts_with(other) || other.starts_with(&path);
+        if self.things.iter().any(|thing| overlaps(&thing.path)) {
+            return Err(PurgeError::Twice { path });
+        }
+        self.steps.push(step);
+        self.things.push(Thing { path, what, files, bytes, origin });
+        Ok(())
+    }
+}
+
+/// A package that was looked at.
+struct LookedAt {
+    step: Step,
+    sender: PartyId,
+    manifest_digest: blake3::Hash,
+    files: u64,
+    bytes: u64,
+}
+
+/// Looks at a package.
+fn package(session: &Session, path: &Path) -> Result<LookedAt, PurgeError> {
+    check_directory(path)?;
+    let manifest = read_manifest(path)?;
+    let claims = manifest.claims();
+    check_session(session, path, claims.fingerprint)?;
+    if session.sender(claims.sender).is_none() {
+        return Err(PurgeError::NoSender { path: path.to_owned(), party: claims.sender });
+    }
+    let listed: HashSet<String> = claims.parts.iter().map(|part| part.name.to_string()).collect();
+    let of_manifest = [SIGNATURE_NAME, CHAIN_NAME, MANIFEST_NAME];
+    let (mut first, mut files, mut bytes) = (vec![], 0, 0);
+    for path in list(path)? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        if !listed.contains(&name) && !of_manifest.contains(&name.as_str()) {
+            return Err(PurgeError::Extra { path });
+        }
+        let metadata = examine(&path)?;
+        if !metadata.is_file() {
+            return Err(PurgeError::NotRegular { path });
+        }
+        (files, bytes) = (files + 1, bytes + metadata.len());
+        if name != MANIFEST_NAME {
+            first.push(name);
+        }
+    }
+    let last = vec![MANIFEST_NAME.to_owned()];
+    let step = Step::Directory { path: path.to_owned(), first, last };
+    let (sender, manifest_digest) = (claims.sender, manifest.digest());
+    Ok(LookedAt { step, sender, manifest_digest, files, bytes })
+}
+
+/// Without a slash at the end, behind which a symbolic link would be followed.
+fn plain(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+fn examine(path: &Path) -> Result<Metadata, PurgeError> {
+    path.symlink_metadata().map_err(io_error(path))
+}
+
+fn check_directory(path: &Path) -> Result<(), PurgeError> {
+    match examine(path)?.is_dir() {
+        true => Ok(()),
+        false => Err(PurgeError::NotADirectory { path: path.to_owned() }),
+    }
+}
+
+fn check_session(
+    session: &Session,
+    path: &Path,
+    got: reshare_engine::fingerprint::Fingerprint,
+) -> Result<(), PurgeError> {
+    let expected = session.fingerprint();
+    if got == expected {
+        return Ok(());
+    }
+    Err(PurgeError::OtherSession { path: path.to_owned(), expected, got })
+}
+
+fn list(directory: &Path) -> Result<Vec<PathBuf>, PurgeError> {
+    let failed = io_error(directory);
+    let entries = fs::read_dir(directory).and_then(|entries| {
+        entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()
+    });
+    entries.map_err(failed)
+}
+
+fn io_error(path: &Path) -> impl Fn(io::Error) -> PurgeError {
+    move |source| PurgeError::Io { path: path.to_owned(), source }
+}

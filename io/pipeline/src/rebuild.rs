@@ -1,0 +1,197 @@
+//! From two packages into the receiver's database in one pass.
+
+use std::sync::Arc;
+
+use reshare_exchange::progress::Progress;
+use reshare_files::ids::IdRange;
+use reshare_files::leftovers::Leftovers;
+use reshare_format::session::Session;
+use reshare_postgres::load::{LoadOptions, Loader, OnConflict};
+use reshare_postgres::write::Written;
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::task::JoinSet;
+
+use super::conflicts::Conflicts;
+use super::epochs::RefusedEpochs;
+use super::error::PipelineError;
+use super::joined_ids::JoinedIds;
+use super::merged::MergedRange;
+use super::merging::Merging;
+use super::packages::Packages;
+use super::rows_digest::rows_digest;
+use super::workers::{Target, Workers};
+use super::writing::{Writer, Writing, begin_fresh};
+
+/// What a rebuild did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct RebuildReport {
+    /// Rows that this run wrote.
+    pub rows: u64,
+    /// Rows that an earlier run had written.
+    pub rows_skipped: u64,
+    /// Bytes of share data that this run wrote.
+    pub share_bytes: u64,
+    /// Rows that were not rebuilt, over all runs of the session.
+    pub leftovers: Leftovers,
+}
+
+/// Opens, merges and loads both packages, all at the same time, each range once.
+///
+/// Rows that only one side has, or whose agree columns differ, are not written: the report
+/// lists them. Before anything is written, ids, agree columns and row checks of both packages
+/// are gone through; shares are read once, and a part with changed ones is found when it is
+/// opened.
+///
+/// # Errors
+/// A [`PipelineError`]; what was committed before stays, and another run goes on there.
+pub async fn rebuild(
+    session: &Session,
+    packages: Arc<Packages>,
+    target: &Target,
+    workers: Workers,
+    progress: Arc<Progress>,
+) -> Result<RebuildReport, PipelineError> {
+    let workers = workers.within_parts_of(session);
+    progress.begin("connect", 0);
+    let (source, fingerprint) = (&target.source, session.fingerprint());
+    let options = LoadOptions { source: Some(packages.load_source()), ..target.options };
+    let mut loader = Loader::open(&source.database, &source.table, fingerprint, options).await?;
+    let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
+    let mut segments = packages.bounds().without(done.iter().copied());
+    progress.begin("check", 0);
+    let on_conflict = target.options.on_conflict;
+    let mut rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;
+    let is_done = rows == 0 && !done.is_empty();
+    let fresh = begin_fresh(&mut loader, on_conflict, is_done).await?;
+    if fresh.is_some() && !done.is_empty() {
+        segments = vec![packages.bounds()];
+        rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;
+    }
+    let mut report = RebuildReport::default();
+    for range in loader.loaded() {
+        report.rows_skipped += range.rows;
+        report.leftovers.extend(&range.leftovers);
+    }
+    progress.begin("rebuild", rows + report.rows_skipped);
+    progress.skip(report.rows_skipped);
+    let (sender, receiver) = channel(1);
+    let receiver = Arc::new(Mutex::new(receiver));
+    let totals = Arc::new(Mutex::new(report));
+    let mut tasks = JoinSet::new();
+    let rows_per_range = workers.rows_per_part_of(rows).get();
+    let merging = Merging {
+        packages,
+        segments,
+        threads: workers.threads,
+        rows_per_range,
+        // One being filled, one on its way, one in every connection's hands.
+        ranges: workers.connections + 2,
+        progress: Arc::clone(&progress),
+        sender,
+    };
+    tasks.spawn_blocking(move || merging.run());
+    let writing = Writing::new(loader, fresh);
+    for writer in writing.writers(workers.connections) {
+        let loading = Loading {
+            receiver: Arc::clone(&receiver),
+            totals: Arc::clone(&totals),
+            progress: Arc::clone(&progress),
+            writer,
+        };
+        tasks.spawn(loading.run());
+    }
+    drop(receiver);
+    super::all(tasks, &progress).await?;
+    writing.finish().await?;
+    let mut report = std::mem::take(&mut *totals.lock().await);
+    report.leftovers.only_lower_sender.sort_unstable();
+    report.leftovers.only_higher_sender.sort_unstable();
+    report.leftovers.disagreeing.sort_unstable();
+    Ok(report)
+}
+
+/// Joins both packages without their shares and looks for rows that the target would not take,
+/// before anything is written, and returns how many rows can be rebuilt.
+async fn check(
+    loader: &mut Loader,
+    on_conflict: OnConflict,
+    packages: &Packages,
+    segments: &[IdRange],
+    progress: &Progress,
+) -> Result<u64, PipelineError> {
+    let mut epochs = RefusedEpochs::begin(loader);
+    let mut conflicts = Conflicts::begin(loader, on_conflict, packages.bounds()).await?;
+    let mut joined = JoinedIds::new(packages, segments.to_vec());
+    let mut rows = 0;
+    loop {
+        let ids = tokio::task::block_in_place(|| {
+            let next = joined.next()?;
+            Ok::<_, PipelineError>(next.map(|next| {
+                next.shown_to(epochs.as_mut());
+                next.ids()
+            }))
+        });
+        let Some(ids) = ids? else { break };
+        if progress.stopped() {
+            return Err(PipelineError::Stopped);
+        }
+        // Whoever waits for this and for a signal must hear of the signal between two parts.
+        tokio::task::yield_now().await;
+        rows += ids.len() as u64;
+        if let Some(conflicts) = &mut conflicts
+            && !conflicts.look_for(&ids).await?
+        {
+            break;
+        }
+    }
+    conflicts.map_or(Ok(()), Conflicts::finish)?;
+    epochs.map_or(Ok(()), RefusedEpochs::finish)?;
+    Ok(rows)
+}
+
+/// One connection's share of the load.
+struct Loading {
+    receiver: Arc<Mutex<Receiver<MergedRange>>>,
+    totals: Arc<Mutex<RebuildReport>>,
+    progress: Arc<Progress>,
+    writer: Writer,
+}
+
+impl Loading {
+    async fn run(mut self) -> Result<(), PipelineError> {
+        loop {
+            let merged = self.receiver.lock().await.recv().await;
+            let Some(merged) = merged else { break };
+            if self.progress.stopped() {
+                break;
+            }
+            self.load(&merged).await?;
+        }
+        self.writer.close().await;
+        Ok(())
+    }
+
+    async fn load(&mut self, merged: &MergedRange) -> Result<(), PipelineError> {
+        let rows = merged.rows.rows();
+        let digest = tokio::task::block_in_place(|| rows_digest(&rows));
+        let written = self.writer.write(merged.range, &rows, digest, &merged.leftovers).await?;
+        let count = rows.len() as u64;
+        let share_bytes = count * rows.layout.row_share_bytes() as u64;
+        let mut totals = self.totals.lock().await;
+        totals.leftovers.extend(&merged.leftovers);
+        match written {
+            Written::Now => {
+                totals.rows += count;
+                totals.share_bytes += share_bytes;
+                self.progress.add(count, share_bytes);
+            }
+            Written::AlreadyLoaded => {
+                totals.rows_skipped += count;
+                self.progress.skip(count);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,164 @@
+//! A package that is made at the receiver: parts leave as soon as they are sealed.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use age::x25519::Recipient;
+use bytes::Bytes;
+use reshare_engine::rows::Rows;
+use reshare_exchange::progress::Progress;
+use reshare_exchange::{
+    ClientError, Content, Delivered, DeliveryTarget, Listing, PartUpload, PartUploads,
+    UploadOptions, close,
+};
+use reshare_files::ids::IdRange;
+use reshare_format::keys::certificate::PartyCertificate;
+use reshare_format::package::{
+    Compression, ManifestContent, PackageExpectations, PartDefect, PartError, PartName, SealedPart,
+    SignedManifest, seal_part_to, sealed_bytes_at_most,
+};
+use reshare_format::session::Session;
+
+use super::destination::Found;
+use super::error::PipelineError;
+use super::sealed_buffer::SealedBuffers;
+use super::sender::LedgeredSender;
+use crate::ledger::PartRecord;
+
+/// What the receiver has of an open package, and the parts that are on their way to it.
+pub(crate) struct ReceiverPackage {
+    session: PackageExpectations,
+    recipient: Recipient,
+    compression: Compression,
+    certificate: Option<PartyCertificate>,
+    target: DeliveryTarget,
+    there: HashMap<PartName, blake3::Hash>,
+    buffers: Arc<SealedBuffers>,
+    uploads: PartUploads,
+    progress: Arc<Progress>,
+}
+
+impl ReceiverPackage {
+    /// Goes on with what the receiver has listed of an open package.
+    ///
+    /// # Errors
+    /// [`PipelineError::NoCredentials`] when the sender cannot sign for the session.
+    pub(crate) fn new(
+        session: &Session,
+        sender: &LedgeredSender,
+        listing: &Listing,
+        (target, options): (DeliveryTarget, UploadOptions),
+        progress: &Arc<Progress>,
+    ) -> Result<Self, PipelineError> {
+        let keys = sender.keys();
+        let certificate = keys.credentials().map(|credentials| credentials.certificate.clone());
+        let count = |progress: &Progress, _, _| progress.deliver_part();
+        Ok(Self {
+            session: keys.expectations(session)?,
+            recipient: session.receiver().recipient.clone(),
+            compression: sender.compression(),
+            certificate,
+            uploads: PartUploads::start(&target, options.parts_at_once, progress, count),
+            target,
+            there: listing.digests(),
+            buffers: Arc::default(),
+            progress: Arc::clone(progress),
+        })
+    }
+
+    pub(super) fn find(&self, recorded: Vec<PartRecord>) -> Found {
+        let is_there =
+            |part: &PartRecord| self.there.get(&part.name()) == Some(&part.sealed_digest);
+        let (kept, anew) = recorded.into_iter().partition(is_there);
+        Found { kept, anew }
+    }
+
+    pub(super) fn put(
+        &self,
+        index: u64,
+        ids: IdRange,
+        rows: &Rows<'_>,
+        record: impl FnOnce(&SealedPart) -> Result<(), PipelineError>,
+    ) -> Result<SealedPart, PipelineError> {
+        let (part, sealed) = self.seal(index, ids, rows)?;
+        record(&part)?;
+        let upload = PartUpload {
+            name: part.name,
+            rows: rows.len() as u64,
+            content: Content::Memory(sealed),
+            blake3: part.sealed_digest,
+        };
+        // Why no more parts are taken is said by `settle`.
+        self.uploads.put_blocking(upload).map_err(|_| PipelineError::Stopped)?;
+        Ok(part)
+    }
+
+    fn seal(
+        &self,
+        index: u64,
+        ids: IdRange,
+        rows: &Rows<'_>,
+    ) -> Result<(SealedPart, Bytes), PartError> {
+        let spec = self.session.spec(index, ids, rows.len() as u64);
+        let most = sealed_bytes_at_most(&self.session.layout, spec.rows);
+        let most = most.unwrap_or(u64::MAX).min(self.session.max_part_bytes);
+        let buffer = self.buffers.take(usize::try_from(most).unwrap_or(0));
+        let sealed = seal_part_to(buffer, &spec, rows, &self.recipient, self.compression);
+        let checked = sealed.and_then(|(buffer, part)| {
+            let (bytes, max) = (part.sealed_bytes, self.session.max_part_bytes);
+            if bytes > max { Err(PartDefect::TooLarge { bytes, max }) } else { Ok((part, buffer)) }
+        });
+        match checked {
+            Ok((part, buffer)) => Ok((part, Bytes::from_owner(buffer))),
+            Err(defect) => {
+                let (path, name) = (PathBuf::from(MEMORY), PartName::new(index));
+                Err(PartError { path, name, defect: Box::new(defect) })
+            }
+        }
+    }
+
+    pub(super) async fn settle(
+        &mut self,
+        sealed: Result<(), PipelineError>,
+    ) -> Result<Delivered, PipelineError> {
+        match (self.uploads.finish().await, sealed) {
+            // What stopped the sealing says more than that it was stopped.
+            (Err(ClientError::Stopped), Err(error)) => Err(error),
+            (Err(ClientError::Stopped), Ok(())) => Err(PipelineError::Stopped),
+            (Err(error), _) => Err(error.into()),
+            (Ok(delivered), sealed) => sealed.map(|()| delivered),
+        }
+    }
+
+    pub(super) async fn close(self, content: &ManifestContent) -> Result<(), PipelineError> {
+        let certificate = self.certificate.as_ref();
+        let signed = SignedManifest::make(content, &self.session, certificate, Path::new(""))?;
+        let SignedManifest { manifest, signature } = signed;
+        let closing = close(&self.target, &manifest, signature.as_ref());
+        unless_stopped(&self.progress, closing).await
+    }
+}
+
+/// Where a part is that no disk has seen.
+const MEMORY: &str = "in memory";
+
+/// Waits for the receiver, or until the run is asked to stop.
+pub(super) async fn unless_stopped<T>(
+    progress: &Progress,
+    work: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, PipelineError> {
+    tokio::select! {
+        done = work => Ok(done?),
+        () = progress.until_stopped() => Err(PipelineError::Stopped),
+    }
+}
+
+/// Whether the receiver has closed the package over just the parts that the ledger has recorded.
+pub(super) fn is_as_recorded(listing: &Listing, recorded: &[PartRecord]) -> bool {
+    let there = listing.digests();
+    let recorded = recorded.iter().filter(|part| part.rows > 0);
+    let recorded: HashMap<PartName, blake3::Hash> =
+        recorded.map(|part| (part.name(), part.sealed_digest)).collect();
+    there == recorded
+}

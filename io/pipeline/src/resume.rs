@@ -1,0 +1,100 @@
+//! What earlier runs of a sender have done, by its ledger, and what is left to do.
+
+use std::path::Path;
+
+use reshare_exchange::progress::Progress;
+use reshare_files::ids::IdRange;
+use reshare_format::package::{MANIFEST_NAME, Package, PackageError, PartEntry, PartName};
+use reshare_format::session::Session;
+
+use super::destination::Found;
+use super::error::PipelineError;
+use super::sealer::{PackReport, Sealer};
+use super::sender::LedgeredSender;
+use crate::ledger::PartRecord;
+
+/// What is left of a package to be sealed.
+#[derive(Debug)]
+pub(crate) struct Resume {
+    /// Parts to be sealed anew, within their recorded bounds.
+    pub(crate) anew: Vec<PartRecord>,
+    /// Where no part was cut yet.
+    pub(crate) gaps: Vec<IdRange>,
+    /// The index of the first part that is cut now.
+    pub(crate) next_index: u64,
+}
+
+impl Resume {
+    /// Keeps the parts that are there as they were recorded, byte for byte, and says what is
+    /// left.
+    ///
+    /// # Errors
+    /// What the file system says of the parts that are there.
+    pub(crate) fn begin(
+        sealer: &Sealer,
+        bounds: IdRange,
+        progress: &Progress,
+    ) -> Result<Self, PipelineError> {
+        let ledger = sealer.sender().ledger();
+        let recorded = ledger.parts();
+        let gaps = bounds.without(recorded.iter().map(|part| part.ids));
+        let Found { kept, anew } = sealer.destination().find(recorded, progress)?;
+        for part in kept {
+            sealer.keep(part);
+        }
+        Ok(Self { anew, gaps, next_index: ledger.next_part_index() })
+    }
+}
+
+impl Resume {
+    /// Takes out what lies up to an id: it was read.
+    pub(crate) fn go_on_after(&mut self, last: i64) {
+        self.anew.retain(|record| record.ids.first() > last);
+        let ahead = last.checked_add(1).and_then(|first| IdRange::new(first, i64::MAX));
+        self.gaps.retain_mut(|gap| match ahead.and_then(|ahead| gap.intersection(ahead)) {
+            Some(rest) => {
+                *gap = rest;
+                true
+            }
+            None => false,
+        });
+    }
+}
+
+/// Reports a package that an earlier run has closed over just the content that the ledger has
+/// recorded; `None` when the package is still open.
+///
+/// # Errors
+/// [`PackageError::AlreadyClosed`] when it is closed over another content.
+pub(crate) fn closed_before(
+    session: &Session,
+    sender: &LedgeredSender,
+    directory: &Path,
+) -> Result<Option<PackReport>, PipelineError> {
+    match std::fs::symlink_metadata(directory.join(MANIFEST_NAME)) {
+        Ok(_) => {}
+        // Whatever else is wrong with the directory, the writer finds out.
+        Err(_) => return Ok(None),
+    }
+    let keys = sender.keys();
+    let trust = keys.credentials().map(|credentials| &credentials.trust);
+    let expectations = super::packages::expectations(session, keys.sender(), trust)?;
+    let package = Package::open(directory, expectations)?;
+    let manifest = package.manifest();
+    let recorded = sender.ledger().parts();
+    let there = recorded.iter().filter(|part| part.rows > 0).map(PartRecord::entry);
+    let same = manifest.content().key_check == keys.key_check().0
+        && there.map(|part| content_of(&part)).eq(manifest.parts().iter().map(content_of));
+    if !same {
+        return Err(PackageError::AlreadyClosed { path: directory.to_owned() }.into());
+    }
+    let kept = manifest.parts().len() as u64;
+    let report = PackReport::of(session, sender, &recorded, kept);
+    let sealed_bytes = manifest.totals().sealed_bytes;
+    Ok(Some(PackReport { closed_before: true, sealed_bytes, ..report }))
+}
+
+/// What is the same however often a part is sealed.
+fn content_of(part: &PartEntry) -> (PartName, IdRange, u64, blake3::Hash) {
+    (part.name, part.ids, part.rows, part.content_digest)
+}

@@ -1,0 +1,222 @@
+//! Blinds and seals a sender's parts from several threads, and closes the package.
+
+use std::sync::{Mutex, PoisonError};
+
+use reshare_engine::row_batch::RowBatch;
+use reshare_engine::row_key::ContentTag;
+use reshare_engine::rows::Rows;
+use reshare_exchange::Delivered;
+use reshare_files::ids::IdRange;
+use reshare_format::package::{MAX_PARTS, ManifestContent, SealedPart, Timestamp};
+use reshare_format::session::Session;
+use serde::Serialize;
+
+use super::destination::Destination;
+use super::error::PipelineError;
+use super::sender::LedgeredSender;
+use crate::ledger::PartRecord;
+
+/// A package being made.
+pub(crate) struct Sealer {
+    sender: LedgeredSender,
+    destination: Destination,
+    packed: Mutex<Packed>,
+}
+
+/// The parts of the package so far.
+#[derive(Default)]
+struct Packed {
+    parts: Vec<PartRecord>,
+    kept: u64,
+}
+
+/// What a sender packed.
+#[derive(Debug, Clone, Serialize)]
+pub struct PackReport {
+    /// The sender.
+    pub sender: u8,
+    /// Parts in the package.
+    pub parts: u64,
+    /// Rows in the package.
+    pub rows: u64,
+    /// Bytes of share data in them.
+    pub share_bytes: u64,
+    /// Bytes of the sealed parts.
+    pub sealed_bytes: u64,
+    /// Parts that an earlier run had sealed.
+    pub parts_kept: u64,
+    /// Whether an earlier run had closed the package, so that nothing was done.
+    pub closed_before: bool,
+    /// Rows that were blinded before with other shares under the same agree columns, and are
+    /// therefore left out, by ascending ids.
+    pub changed_without_version: Vec<i64>,
+}
+
+/// A part to be sealed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PartPlace {
+    /// Its index.
+    pub(crate) index: u64,
+    /// The range that it is cut to.
+    pub(crate) ids: IdRange,
+    /// When its rows were read.
+    pub(crate) exported_at: Timestamp,
+}
+
+impl Sealer {
+    /// Makes a sender's package in some place.
+    pub(crate) fn new(sender: LedgeredSender, destination: Destination) -> Self {
+        Self { sender, destination, packed: Mutex::default() }
+    }
+
+    pub(crate) fn sender(&self) -> &LedgeredSender {
+        &self.sender
+    }
+
+    pub(crate) fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    /// Takes a part as an earlier run has sealed it.
+    pub(crate) fn keep(&self, part: PartRecord) {
+        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        packed.kept += u64::from(part.rows > 0);
+        packed.parts.push(part);
+    }
+
+    /// Tags and blinds the rows of a batch in place and seals them.
+    pub(crate) fn seal_in_place(
+        &self,
+        place: PartPlace,
+        batch: &mut RowBatch,
+    ) -> Result<(), PipelineError> {
+        let mut tags = Vec::with_capacity(batch.len());
+        self.sender.keys().blinder().tag_and_blind_in_place(batch, &mut tags)?;
+        self.seal(place, batch, tags)
+    }
+
+    /// Tags plain rows, blinds them into a batch and seals that.
+    pub(crate) fn seal_from(
+        &self,
+        place: PartPlace,
+        plain: &Rows<'_>,
+        batch: &mut RowBatch,
+    ) -> Result<(), PipelineError> {
+        let mut tags = Vec::with_capacity(plain.len());
+        self.sender.keys().blinder().tag_and_blind(plain, batch, &mut tags)?;
+        self.seal(place, batch, tags)
+    }
+
+    /// Seals blinded rows, in the order that makes one blinding blind one content whenever
+    /// this process dies: the tags are durable before a blinded byte is written anywhere, and
+    /// the part's record is durable before the part appears under its name or leaves.
+    fn seal(
+        &self,
+        place: PartPlace,
+        blinded: &mut RowBatch,
+        mut tags: Vec<ContentTag>,
+    ) -> Result<(), PipelineError> {
+        let ledger = self.sender.ledger();
+        let admitted = ledger.admit(&blinded.rows(), &tags)?;
+        let mut left_out = Vec::new();
+        if admitted.contains(&false) {
+            let verdicts = blinded.rows().ids.iter().zip(&admitted);
+            left_out.extend(verdicts.filter(|(_, admitted)| !**admitted).map(|(id, _)| *id));
+            blinded.retain(&admitted).map_err(reshare_engine::blind::BlindError::from)?;
+            let mut verdicts = admitted.into_iter();
+            tags.retain(|_| verdicts.next().unwrap_or(false));
+        }
+        let PartPlace { index, ids, exported_at } = place;
+        if blinded.is_empty() {
+            return self.record_empty(place, left_out);
+        }
+        let rows = blinded.rows();
+        let record = |part: &SealedPart| PartRecord {
+            index,
+            ids,
+            rows: rows.len() as u64,
+            sealed_bytes: part.sealed_bytes,
+            sealed_digest: part.sealed_digest,
+            content_digest: ledger.content_digest(&tags),
+            exported_at,
+            left_out: left_out.clone(),
+        };
+        let part = self
+            .destination
+            .put(index, ids, &rows, |part| Ok(ledger.record_part(record(part))?))?;
+        self.packed.lock().unwrap_or_else(PoisonError::into_inner).parts.push(record(&part));
+        Ok(())
+    }
+
+    /// Records that nothing is left of a part.
+    pub(crate) fn record_empty(
+        &self,
+        place: PartPlace,
+        left_out: Vec<i64>,
+    ) -> Result<(), PipelineError> {
+        let part = PartRecord::empty(place.index, place.ids, place.exported_at, left_out);
+        self.sender.ledger().record_part(part.clone())?;
+        self.keep(part);
+        Ok(())
+    }
+
+    /// Waits for what is on its way: see [`Destination::settle`].
+    pub(crate) async fn settle(
+        &mut self,
+        sealed: Result<(), PipelineError>,
+    ) -> Result<Delivered, PipelineError> {
+        self.destination.settle(sealed).await
+    }
+
+    /// Closes the package over the parts that are there, and removes what an earlier run
+    /// with other parts has left behind.
+    pub(crate) async fn close(self, session: &Session) -> Result<PackReport, PipelineError> {
+        let packed = self.packed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let report = PackReport::of(session, &self.sender, &packed.parts, packed.kept);
+        let parts = packed.parts.iter().filter(|part| part.rows > 0);
+        let mut parts: Vec<_> = parts.map(PartRecord::entry).collect();
+        parts.sort_by_key(|part| part.ids);
+        let keys = self.sender.keys();
+        let content = ManifestContent {
+            session_id: session.id().to_string(),
+            fingerprint: session.fingerprint(),
+            sender: keys.sender(),
+            receiver: session.receiver().party,
+            key_check: keys.key_check().0,
+            parts,
+            signed_at: Timestamp::now(),
+        };
+        self.destination.close(&content).await?;
+        Ok(report)
+    }
+}
+
+/// Refuses more parts than a manifest can list, before the work and not after it.
+pub(crate) fn check_parts(parts: usize) -> Result<(), PipelineError> {
+    let limit = MAX_PARTS;
+    if parts > limit { Err(PipelineError::TooManyParts { parts, limit }) } else { Ok(()) }
+}
+
+impl PackReport {
+    pub(crate) fn of(
+        session: &Session,
+        sender: &LedgeredSender,
+        parts: &[PartRecord],
+        parts_kept: u64,
+    ) -> Self {
+        let rows = parts.iter().map(|part| part.rows).sum();
+        let mut left_out: Vec<i64> =
+            parts.iter().flat_map(|part| part.left_out.iter().copied()).collect();
+        left_out.sort_unstable();
+        Self {
+            sender: sender.keys().sender().index(),
+            parts: parts.iter().filter(|part| part.rows > 0).count() as u64,
+            rows,
+            share_bytes: rows * session.layout().row_share_bytes() as u64,
+            sealed_bytes: parts.iter().map(|part| part.sealed_bytes).sum(),
+            parts_kept,
+            closed_before: false,
+            changed_without_version: left_out,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Who this sender is, and the keys that only the two senders have.
+
+use std::fmt;
+use std::time::Duration;
+
+use reshare_engine::blind::Blinder;
+use reshare_engine::key_schedule::{KeyCheck, KeySchedule, SharedSecret};
+use reshare_engine::party::PartyId;
+use reshare_engine::shamir::WeightError;
+use reshare_format::keys::certificate::{CertificateError, PartyCertificate, Purpose};
+use reshare_format::keys::{AgreementKey, AgreementKeyError, AgreementPublicKey};
+use reshare_format::package::Compression;
+use reshare_format::package::PackageExpectations;
+use reshare_format::session::{Approvals, Sender, Session, SessionTrust};
+use time::OffsetDateTime;
+
+use super::error::PipelineError;
+use crate::ledger::{Ledger, LedgerDefect, LedgerError};
+
+/// One sender of one session, with what it blinds with.
+///
+/// # Secrecy
+/// Holds the blinding key: `Debug` prints the parties only.
+pub struct SenderKeys {
+    sender: PartyId,
+    other: PartyId,
+    key_check: KeyCheck,
+    blinder: Blinder,
+    credentials: Option<SenderCredentials>,
+}
+
+/// What a sender of a session with certificates needs in addition to its keys.
+#[derive(Debug, Clone)]
+pub struct SenderCredentials {
+    /// The authority and the names of the session.
+    pub trust: SessionTrust,
+    /// This sender's certificate, which signs the manifest.
+    pub certificate: PartyCertificate,
+    /// Proof that the receiver and the other sender approved the session.
+    pub approvals: Approvals,
+}
+
+impl SenderKeys {
+    /// Finds out which sender owns `key` and agrees with the other one on the session's keys.
+    ///
+    /// # Errors
+    /// [`SenderKeysError::NotASender`] when the key is neither sender's.
+    pub fn agree(session: &Session, key: &AgreementKey) -> Result<Self, SenderKeysError> {
+        let [me, other] = owner_first(session, key.public_key())?;
+        let secret = key.shared_secret(&other.agreement_key)?;
+        Self::derive(session, [me, other], &secret)
+    }
+
+    /// Derives the session's keys from a secret that was agreed elsewhere, such as in a KMS.
+    ///
+    /// `own` is this sender's public key; `secret` is shared with the sender that
+    /// [`SenderKeys::other_sender`] names.
+    ///
+    /// # Errors
+    /// [`SenderKeysError::NotASender`] when the key is neither sender's.
+    pub fn from_secret(
+        session: &Session,
+        own: &AgreementPublicKey,
+        secret: &SharedSecret,
+    ) -> Result<Self, SenderKeysError> {
+        Self::derive(session, owner_first(session, own)?, secret)
+    }
+
+    /// The sender that the owner of `own` agrees with on a secret.
+    ///
+    /// # Errors
+    /// [`SenderKeysError::NotASender`] when the key is neither sender's.
+    pub fn other_sender<'a>(
+        session: &'a Session,
+        own: &AgreementPublicKey,
+    ) -> Result<&'a Sender, SenderKeysError> {
+        owner_first(session, own).map(|[_, other]| other)
+    }
+
+    fn derive(
+        session: &Session,
+        [me, other]: [&Sender; 2],
+        secret: &SharedSecret,
+    ) -> Result<Self, SenderKeysError> {
+        let fingerprint = session.fingerprint();
+        let schedule = KeySchedule::derive(secret, session.id().as_str(), &fingerprint);
+        let receiver = session.receiver().party;
+        let blinder = Blinder::new(&schedule, &fingerprint, me.party, other.party, receiver)?;
+        let key_check = schedule.key_check();
+        let (sender, other) = (me.party, other.party);
+        Ok(Self { sender, other, key_check, blinder, credentials: None })
+    }
+
+    /// Adds what a session with certificates demands of a sender before it blinds anything.
+    ///
+    /// # Errors
+    /// [`SenderKeysError::OtherCredentials`] when they are of another session or sender;
+    /// [`SenderKeysError::Certificate`] when the certificate is not this sender's, or may not
+    /// sign at this moment.
+    pub fn with_credentials(
+        mut self,
+        session: &Session,
+        credentials: SenderCredentials,
+        now: OffsetDateTime,
+    ) -> Result<Self, SenderKeysError> {
+        let SenderCredentials { trust, certificate, approvals } = &credentials;
+        let fingerprint = session.fingerprint();
+        let fits = approvals.fingerprint() == fingerprint
+            && trust.fingerprint() == fingerprint
+            && approvals.own() == self.sender;
+        if !fits {
+            return Err(SenderKeysError::OtherCredentials);
+        }
+        trust.verify(certificate.chain(), self.sender, now, Purpose::Signature)?;
+        self.credentials = Some(credentials);
+        Ok(self)
+    }
+
+    /// The certificate, the authority and the approvals, where the session uses certificates.
+    #[must_use]
+    pub fn credentials(&self) -> Option<&SenderCredentials> {
+        self.credentials.as_ref()
+    }
+
+    /// This sender.
+    #[must_use]
+    pub fn sender(&self) -> PartyId {
+        self.sender
+    }
+
+    /// What the receiver compares with the other sender's.
+    #[must_use]
+    pub fn key_check(&self) -> KeyCheck {
+        self.key_check
+    }
+
+    /// What the session says of this sender's package.
+    ///
+    /// # Errors
+    /// [`PipelineError::NoCredentials`] when the session uses certificates and there are none.
+    pub(crate) fn expectations(
+        &self,
+        session: &Session,
+    ) -> Result<PackageExpectations, PipelineError> {
+        if session.ca_sha256().is_some() && self.credentials.is_none() {
+            return Err(PipelineError::NoCredentials);
+        }
+        let trust = self.credentials().map(|credentials| &credentials.trust);
+        super::packages::expectations(session, self.sender, trust)
+    }
+
+    /// What weights and blinds this sender's shares.
+    pub(crate) fn blinder(&self) -> &Blinder {
+        &self.blinder
+    }
+}
+
+/// A sender that may blind: its keys, and the ledger of what it has blinded.
+#[derive(Debug)]
+pub struct LedgeredSender {
+    keys: SenderKeys,
+    ledger: Ledger,
+    compression: Compression,
+    snapshot_max_age: Option<Duration>,
+}
+
+impl LedgeredSender {
+    /// Puts a sender's keys and its ledger together.
+    ///
+    /// # Errors
+    /// A [`LedgerError`] when the ledger is another session's or sender's.
+    pub fn new(session: &Session, keys: SenderKeys, ledger: Ledger) -> Result<Self, LedgerError> {
+        let (expected, got) = (session.fingerprint(), ledger.fingerprint());
+        let (sender, of) = (keys.sender(), ledger.sender());
+        let defect = if expected != got {
+            LedgerDefect::OtherSession { expected, got }
+        } else if sender != of {
+            LedgerDefect::OtherSender { expected: sender, got: of }
+        } else {
+            let (compression, snapshot_max_age) = (Compression::Auto, None);
+            return Ok(Self { keys, ledger, compression, snapshot_max_age });
+        };
+        Err(LedgerError { path: ledger.path().to_owned(), defect })
+    }
+
+    /// Compresses what can shrink in its parts in another way than [`Compression::Auto`].
+    #[must_use]
+    pub fn compressing(self, compression: Compression) -> Self {
+        Self { compression, ..self }
+    }
+
+    /// Reads its rows in one snapshot after the other, none of which begins a part when it is that
+    /// old, and not in a single one.
+    #[must_use]
+    pub fn renewing_snapshots(self, max_age: Duration) -> Self {
+        Self { snapshot_max_age: Some(max_age), ..self }
+    }
+
+    pub(crate) fn snapshot_max_age(&self) -> Option<Duration> {
+        self.snapshot_max_age
+    }
+
+    pub(crate) fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    pub(crate) fn keys(&self) -> &SenderKeys {
+        &self.keys
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+}
+
+/// Both senders of a session, the owner of a key first.
+fn owner_first<'a>(
+    session: &'a Session,
+    key: &AgreementPublicKey,
+) -> Result<[&'a Sender; 2], SenderKeysError> {
+    let [lower, higher] = session.senders();
+    match [lower, higher].map(|sender| sender.agreement_key == *key) {
+        [true, _] => Ok([lower, higher]),
+        [_, true] => Ok([higher, lower]),
+        _ => Err(SenderKeysError::NotASender { lower: lower.party, higher: higher.party }),
+    }
+}
+
+impl fmt::Debug for SenderKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("SenderKeys");
+        out.field("sender", &self.sender).field("other", &self.other).finish_non_exhaustive()
+    }
+}
+
+/// Why there are no session keys for a sender.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SenderKeysError {
+    /// The session names two other keys.
+    #[error("the agreement key is neither that of sender {lower} nor that of sender {higher}")]
+    NotASender {
+        /// The sender with the lower party id.
+        lower: PartyId,
+        /// The sender with the higher party id.
+        higher: PartyId,
+    },
+    /// The two keys do not agree.
+    #[error("the two senders' keys do not agree on a secret")]
+    Agreement(#[from] AgreementKeyError),
+    /// Approvals, or an authority, of another session or for another sender.
+    #[error("the approvals or the authority are not those of this sender and session")]
+    OtherCredentials,
+    /// The certificate is not this sender's, or may not sign now.
+    #[error("this sender's certificate is not accepted")]
+    Certificate(#[from] CertificateError),
+    /// The parties have no weights.
+    #[error(transparent)]
+    Weight(#[from] WeightError),
+}

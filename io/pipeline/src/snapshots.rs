@@ -1,0 +1,145 @@
+//! Reads what is left of a sender's package in one snapshot after the other.
+//!
+//! A snapshot that stays open keeps VACUUM from removing any row version of the whole database that
+//! died after it was taken. So it may be given an age at which it begins no part any more: what
+//! is left is then cut anew in the next one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reshare_exchange::progress::Progress;
+use reshare_format::package::Timestamp;
+use reshare_format::session::Session;
+use reshare_postgres::export::Snapshot;
+use reshare_postgres::plan::PlannedPart;
+
+use super::error::PipelineError;
+use super::read_parts::PartRead;
+use super::resume::Resume;
+use super::rows_wanted::RowIds;
+use super::sealer::{PartPlace, Sealer, check_parts};
+use super::workers::{Source, Workers};
+
+/// What the reading of one sender's table depends on.
+pub(crate) struct Reading<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) ids: &'a RowIds,
+    pub(crate) source: &'a Source,
+    pub(crate) workers: Workers,
+    pub(crate) sealer: &'a Arc<Sealer>,
+    pub(crate) progress: &'a Arc<Progress>,
+}
+
+impl Reading<'_> {
+    /// Reads, blinds and seals every part.
+    ///
+    /// Ids are gone through in ascending order and each once, whatever the number of snapshots: a
+    /// row that comes up behind is not read any more.
+    ///
+    /// # Errors
+    /// A [`PipelineError`]; what was sealed before stays.
+    pub(crate) async fn run(&self, mut left: Resume) -> Result<(), PipelineError> {
+        let max_age = self.sealer.sender().snapshot_max_age();
+        self.progress.begin("plan", 0);
+        let mut parts_read = 0;
+        loop {
+            let mut snapshot = Snapshot::open(&self.source.database, &self.source.table).await?;
+            let plan = self.plan(&mut snapshot, &mut left).await?;
+            check_parts(parts_read + plan.len())?;
+            let rows = plan.iter().map(|(_, part)| part.rows).sum();
+            if parts_read == 0 {
+                self.progress.begin("send", rows);
+            } else {
+                self.progress.expect(rows);
+                tracing::info!(rows, "took a new snapshot for the rows that are left");
+            }
+            let read = self.read(&snapshot, max_age, &plan).await?;
+            // The rows are read: the database need not wait for the last parts to arrive.
+            snapshot.close().await;
+            let (done, rest) = plan.split_at(read);
+            let Some(((_, last), _)) = done.split_last().filter(|_| !rest.is_empty()) else {
+                return Ok(());
+            };
+            left.go_on_after(last.ids.last());
+            let used = done.iter().map(|(index, _)| index + 1).max();
+            left.next_index = left.next_index.max(used.unwrap_or(0));
+            parts_read += read;
+        }
+    }
+
+    /// Reads the parts of a plan in one snapshot until that is too old, and returns how many.
+    async fn read(
+        &self,
+        snapshot: &Snapshot,
+        max_age: Option<Duration>,
+        plan: &[(u64, PlannedPart)],
+    ) -> Result<usize, PipelineError> {
+        let exported_at = Timestamp::from(snapshot.taken_at());
+        let until = max_age.and_then(|age| snapshot.is_of_age_at(age));
+        if until.is_some_and(|until| Instant::now() >= until) {
+            tracing::warn!(
+                "finding where to cut the parts took longer than a snapshot may be old: each \
+                 snapshot is good for one part a connection; allow it more time"
+            );
+        }
+        let (indices, plan): (Vec<u64>, Vec<PlannedPart>) = plan.iter().cloned().unzip();
+        let read = PartRead {
+            pool: self.workers.pool_for(self.session.layout(), plan.iter().map(|part| part.rows)),
+            plan,
+            progress: Arc::clone(self.progress),
+            connections: self.workers.connections,
+            threads: self.workers.threads,
+            until,
+            work: Box::new({
+                let sealer = Arc::clone(self.sealer);
+                move |place, part, batch| {
+                    let (index, ids) = (indices[place], part.ids);
+                    sealer.seal_in_place(PartPlace { index, ids, exported_at }, batch)
+                }
+            }),
+        };
+        read.run(snapshot).await
+    }
+
+    /// The parts to be read, each with its index, in id order.
+    ///
+    /// Parts that an earlier run has cut keep their bounds, since the ledger has them; all others
+    /// are cut as the rows lie now.
+    async fn plan(
+        &self,
+        snapshot: &mut Snapshot,
+        left: &mut Resume,
+    ) -> Result<Vec<(u64, PlannedPart)>, PipelineError> {
+        let exported_at = Timestamp::from(snapshot.taken_at());
+        let limit = self.session.part_rows_limit() as u64;
+        let mut plan = Vec::new();
+        for record in std::mem::take(&mut left.anew) {
+            let part = snapshot.recut(&self.ids.export_ids(), record.ids).await?;
+            let (index, ids) = (record.index, record.ids);
+            match part.rows {
+                0 => {
+                    let place = PartPlace { index, ids, exported_at };
+                    tokio::task::block_in_place(|| self.sealer.record_empty(place, vec![]))?;
+                }
+                // So many rows came to it that it is no part any more.
+                rows if rows > limit => left.gaps.push(ids),
+                _ => {
+                    plan.push((index, part));
+                    left.anew.push(record);
+                }
+            }
+        }
+        let mut next_index = left.next_index;
+        for gap in &left.gaps {
+            let Some(ids) = self.ids.export_ids_within(*gap) else { continue };
+            let rows = snapshot.count_up_to(&ids, self.workers.rows_for_full_parts()).await?;
+            let rows_per_part = self.workers.rows_per_part_of(rows);
+            for part in snapshot.plan(&ids, rows_per_part).await? {
+                plan.push((next_index, part));
+                next_index += 1;
+            }
+        }
+        plan.sort_by_key(|(_, part)| part.ids);
+        Ok(plan)
+    }
+}

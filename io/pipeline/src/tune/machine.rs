@@ -1,0 +1,224 @@
+//! Blinding, sealing and writing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use age::x25519::{Identity, Recipient};
+use rayon::ThreadPool;
+use rayon::prelude::*;
+use reshare_engine::blind::Blinder;
+use reshare_engine::fingerprint::Fingerprint;
+use reshare_engine::key_schedule::{KeySchedule, SharedSecret};
+use reshare_engine::layout::RowLayout;
+use reshare_engine::party::PartyId;
+use reshare_engine::row_batch::RowBatch;
+use reshare_exchange::progress::Progress;
+use reshare_files::ids::IdRange;
+use reshare_format::package::{Compression, PartError, PartName, seal_part, seal_part_to};
+use reshare_format::share_file::{Kind, ShareFileSpec};
+use serde::Serialize;
+
+use super::{Speed, TuneError, fewest_hands, hands_up_to, over_and_over, some_rows};
+use crate::error::PipelineError;
+
+/// What this machine does with rows that are in memory.
+#[derive(Debug, Clone, Serialize)]
+pub struct MachineSpeed {
+    /// Blinding with the fastest kernels, by threads.
+    pub blind: Vec<Speed>,
+    /// Sealing into memory, by threads.
+    pub seal: Vec<Speed>,
+    /// Blinding, sealing, writing and syncing parts, by rows of a part.
+    pub write: Vec<WriteSpeed>,
+}
+
+/// A speed of parts of one size.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct WriteSpeed {
+    /// Rows of a part.
+    pub batch_size: usize,
+    /// With as many threads as seal best.
+    #[serde(flatten)]
+    pub speed: Speed,
+}
+
+/// Rows of a part that are tried. Each thread has two such parts in memory.
+const BATCH_SIZES: [usize; 3] = [128, 256, 512];
+const USUAL_BATCH: usize = 256;
+const MAX_PART_BYTES: u64 = 1 << 30;
+
+impl MachineSpeed {
+    /// The fewest threads that seal about as fast as any number does.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        fewest_hands(&self.seal).map_or(1, |speed| speed.hands)
+    }
+
+    /// The largest part that is written about as fast as any: a part is a file and a record.
+    #[must_use]
+    pub fn batch_size(&self) -> usize {
+        let best = self.write.iter().map(|write| write.speed.rows_per_second).fold(0.0, f64::max);
+        let enough = self.write.iter().filter(|write| write.speed.rows_per_second >= 0.95 * best);
+        enough.map(|write| write.batch_size).max().unwrap_or(USUAL_BATCH)
+    }
+}
+
+/// Measures for about `time`; parts go to a directory of their own in `directory`, which is
+/// removed again.
+///
+/// # Errors
+/// A [`TuneError`].
+pub fn measure_machine(
+    layout: &Arc<RowLayout>,
+    directory: &Path,
+    most_threads: usize,
+    time: Duration,
+    progress: &Progress,
+) -> Result<MachineSpeed, TuneError> {
+    let threads = hands_up_to(most_threads);
+    let slot = time / u32::try_from(2 * threads.len() + BATCH_SIZES.len()).unwrap_or(u32::MAX);
+    let mut bench = Bench::new(layout, most_threads, progress);
+    let (mut blind, mut seal) = (vec![], vec![]);
+    for &hands in &threads {
+        let pool = pool(hands)?;
+        bench.take(USUAL_BATCH, &pool);
+        blind.push(bench.measure(&pool, slot, |bench, hand| bench.blind(hand))?);
+        seal.push(bench.measure(&pool, slot, |bench, hand| bench.seal_to_memory(hand))?);
+    }
+    let mut speed = MachineSpeed { blind, seal, write: vec![] };
+    let made = tempfile::Builder::new().prefix(".reshare-tune-").tempdir_in(directory);
+    let made = made.map_err(TuneError::Directory)?;
+    let pool = pool(speed.threads())?;
+    for batch_size in BATCH_SIZES {
+        bench.take(batch_size, &pool);
+        let written = bench.measure(&pool, slot, |bench, hand| {
+            bench.blind(hand)?;
+            bench.seal_to(made.path(), hand)
+        })?;
+        speed.write.push(WriteSpeed { batch_size, speed: written });
+    }
+    made.close().map_err(TuneError::Directory)?;
+    Ok(speed)
+}
+
+/// One thread's rows.
+struct Hand {
+    place: usize,
+    plain: RowBatch,
+    blinded: RowBatch,
+    sealed: Vec<u8>,
+}
+
+struct Bench<'a> {
+    layout: &'a Arc<RowLayout>,
+    progress: &'a Progress,
+    blinder: Blinder,
+    recipient: Recipient,
+    hands: Vec<Hand>,
+}
+
+impl<'a> Bench<'a> {
+    fn new(layout: &'a Arc<RowLayout>, most_threads: usize, progress: &'a Progress) -> Self {
+        // No row of anybody is blinded with this.
+        let keys = KeySchedule::derive(&SharedSecret::new([7; 32]), "tune", &FINGERPRINT);
+        let blinder = Blinder::new(&keys, &FINGERPRINT, party(0), party(1), party(2));
+        let blinder = blinder.expect("three parties");
+        let recipient = Identity::generate().to_public();
+        Self { layout, progress, blinder, recipient, hands: Vec::with_capacity(most_threads) }
+    }
+
+    /// Gives each thread a batch of its own: no cache holds them all.
+    fn take(&mut self, rows: usize, pool: &ThreadPool) {
+        if self.hands.first().is_some_and(|hand| hand.plain.len() != rows) {
+            self.hands.clear();
+        }
+        let (layout, blinder, hands) = (self.layout, &self.blinder, pool.current_num_threads());
+        self.hands.truncate(hands);
+        let more = (self.hands.len()..hands).into_par_iter();
+        self.hands.par_extend(more.map(|place| {
+            let plain = some_rows(layout, rows);
+            let mut blinded = RowBatch::with_capacity(Arc::clone(layout), rows);
+            // So that sealing can be measured by itself, and no page is touched for the first time.
+            let blinds = blinder.blind(&plain.rows(), &mut blinded);
+            blinds.expect("rows of the layout");
+            Hand { place, plain, blinded, sealed: Vec::new() }
+        }));
+    }
+
+    fn measure(
+        &mut self,
+        pool: &ThreadPool,
+        slot: Duration,
+        work: impl Fn(&Work<'_>, &mut Hand) -> Result<(), TuneError> + Sync,
+    ) -> Result<Speed, TuneError> {
+        let Self { layout, progress, blinder, recipient, hands } = self;
+        let bench = Work { layout, blinder, recipient };
+        let rows: u64 = hands.iter().map(|hand| hand.plain.len() as u64).sum();
+        let mut once = || {
+            let each =
+                || hands.par_iter_mut().with_max_len(1).try_for_each(|hand| work(&bench, hand));
+            pool.install(each).map(|()| rows)
+        };
+        once()?;
+        let (rows, took) = over_and_over(slot, progress, once)?;
+        Ok(Speed::of(pool.current_num_threads(), rows, layout, took))
+    }
+}
+
+/// What every hand works with.
+struct Work<'a> {
+    layout: &'a Arc<RowLayout>,
+    blinder: &'a Blinder,
+    recipient: &'a Recipient,
+}
+
+impl Work<'_> {
+    fn blind(&self, hand: &mut Hand) -> Result<(), TuneError> {
+        let mut tags = Vec::with_capacity(hand.plain.len());
+        let blinded = self.blinder.tag_and_blind(&hand.plain.rows(), &mut hand.blinded, &mut tags);
+        Ok(blinded.map_err(PipelineError::from)?)
+    }
+
+    fn seal_to_memory(&self, hand: &mut Hand) -> Result<(), TuneError> {
+        let mut buffer = std::mem::take(&mut hand.sealed);
+        buffer.clear();
+        let (spec, rows) = (self.spec(hand), hand.blinded.rows());
+        let sealed = seal_part_to(buffer, &spec, &rows, self.recipient, Compression::Auto);
+        let (buffer, _) = sealed.map_err(|defect| PartError {
+            path: "in memory".into(),
+            name: PartName::new(spec.part_index),
+            defect: Box::new(defect),
+        })?;
+        hand.sealed = buffer;
+        Ok(())
+    }
+
+    fn seal_to(&self, directory: &Path, hand: &mut Hand) -> Result<(), TuneError> {
+        let (spec, rows) = (self.spec(hand), hand.blinded.rows());
+        seal_part(directory, &spec, &rows, self.recipient, MAX_PART_BYTES)?;
+        Ok(())
+    }
+
+    fn spec(&self, hand: &Hand) -> ShareFileSpec {
+        ShareFileSpec {
+            kind: Kind::Blinded,
+            fingerprint: FINGERPRINT,
+            party: party(0),
+            part_index: hand.place as u64,
+            ids: IdRange::ALL,
+            rows: hand.blinded.len() as u64,
+            layout: Arc::clone(self.layout),
+        }
+    }
+}
+
+const FINGERPRINT: Fingerprint = Fingerprint([7; 32]);
+
+fn party(index: u8) -> PartyId {
+    PartyId::new(index).expect("a party")
+}
+
+fn pool(threads: usize) -> Result<ThreadPool, TuneError> {
+    Ok(rayon::ThreadPoolBuilder::new().num_threads(threads).build()?)
+}

@@ -1,0 +1,149 @@
+//! Measures this machine with the stages of the pipelines, for some seconds, and leaves nothing.
+//!
+//! Each stage is measured by itself, which is how the narrowest one is found: in a pipeline they
+//! overlap, and the narrowest sets the pace.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reshare_engine::layout::RowLayout;
+use reshare_engine::row_batch::RowBatch;
+use reshare_engine::rows::AgreeValue;
+use reshare_exchange::progress::Progress;
+use reshare_format::package::PartError;
+use serde::Serialize;
+
+use crate::error::PipelineError;
+
+mod database;
+mod machine;
+
+pub use database::{DatabaseSpeed, measure_database};
+pub use machine::{MachineSpeed, measure_machine};
+
+/// A measured speed.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Speed {
+    /// Threads, or connections, at the same time.
+    pub hands: usize,
+    /// Rows a second, of all hands together.
+    pub rows_per_second: f64,
+    /// Bytes of share data a second.
+    pub share_bytes_per_second: f64,
+}
+
+impl Speed {
+    fn of(hands: usize, rows: u64, layout: &RowLayout, took: Duration) -> Self {
+        let rows_per_second = rows as f64 / took.as_secs_f64().max(1e-9);
+        let share_bytes_per_second = rows_per_second * layout.row_share_bytes() as f64;
+        Self { hands, rows_per_second, share_bytes_per_second }
+    }
+}
+
+/// The fewest hands that come within a twentieth of the highest speed: more only take memory and
+/// what others need.
+#[must_use]
+pub fn fewest_hands(speeds: &[Speed]) -> Option<Speed> {
+    let best = speeds.iter().map(|speed| speed.rows_per_second).fold(0.0, f64::max);
+    let enough = speeds.iter().filter(|speed| speed.rows_per_second >= 0.95 * best);
+    enough.min_by_key(|speed| speed.hands).copied()
+}
+
+/// Numbers of hands to try: 1, 2, 4 and so on, and `most`.
+#[must_use]
+pub fn hands_up_to(most: usize) -> Vec<usize> {
+    let powers = std::iter::successors(Some(1_usize), |hands| hands.checked_mul(2));
+    let mut hands: Vec<usize> = powers.take_while(|hands| *hands < most).collect();
+    hands.push(most.max(1));
+    hands
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TuneError {
+    /// The threads.
+    #[error("cannot start threads")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// The directory for parts.
+    #[error("cannot write to the directory that is measured")]
+    Directory(#[source] std::io::Error),
+    /// A part.
+    #[error("a part cannot be sealed")]
+    Part(#[from] PartError),
+    /// The stages themselves.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
+
+/// Rows with content that follows from nothing: they are thrown away.
+fn some_rows(layout: &Arc<RowLayout>, rows: usize) -> RowBatch {
+    let mut batch = RowBatch::with_capacity(Arc::clone(layout), rows);
+    let agree: Vec<AgreeValue> = layout.agree().iter().map(|_| AgreeValue::Null).collect();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::new();
+    for id in 1..=rows as i64 {
+        let shares: Vec<Vec<u8>> = layout
+            .shares()
+            .iter()
+            .map(|column| {
+                bytes.clear();
+                while bytes.len() < column.len * 2 {
+                    // xorshift64: not for secrets, and nothing compresses it.
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    bytes.extend_from_slice(&state.to_le_bytes());
+                }
+                bytes[..column.len * 2].to_vec()
+            })
+            .collect();
+        let shares: Vec<&[u8]> = shares.iter().map(Vec::as_slice).collect();
+        batch.push_bytes(id, &agree, &shares).expect("of the layout, and there is room");
+    }
+    batch
+}
+
+/// Does work over and over until a time has passed, at least once, or the run is stopped.
+///
+/// `work` returns how many rows it went through.
+fn over_and_over<E: From<PipelineError>>(
+    time: Duration,
+    progress: &Progress,
+    mut work: impl FnMut() -> Result<u64, E>,
+) -> Result<(u64, Duration), E> {
+    let (start, mut rows) = (Instant::now(), 0);
+    loop {
+        if progress.stopped() {
+            return Err(PipelineError::Stopped.into());
+        }
+        rows += work()?;
+        if start.elapsed() >= time {
+            return Ok((rows, start.elapsed()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn speed(hands: usize, rows_per_second: f64) -> Speed {
+        Speed { hands, rows_per_second, share_bytes_per_second: 1.0 }
+    }
+
+    #[test]
+    fn more_hands_are_taken_only_where_they_are_faster() {
+        let speeds = [speed(1, 50.0), speed(2, 96.0), speed(4, 100.0)];
+        assert_eq!(fewest_hands(&speeds).map(|speed| speed.hands), Some(2));
+        assert_eq!(fewest_hands(&speeds[..1]).map(|speed| speed.hands), Some(1));
+        assert!(fewest_hands(&[]).is_none());
+    }
+
+    #[test]
+    fn hands_double_and_end_with_all() {
+        assert_eq!(hands_up_to(1), [1]);
+        assert_eq!(hands_up_to(4), [1, 2, 4]);
+        assert_eq!(hands_up_to(6), [1, 2, 4, 6]);
+    }
+}

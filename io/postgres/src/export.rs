@@ -1,0 +1,448 @@
+//! Reads a table part by part in one snapshot, over as many connections as wanted.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt;
+use reshare_engine::row_batch::RowBatch;
+use reshare_files::ids::IdRange;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Connection, Row};
+use time::OffsetDateTime;
+
+use super::connect::{ConnectError, Database};
+use super::copy::{DecodeError, Decoder};
+use super::error::DatabaseError;
+use super::plan::{ExportIds, Grouping, PlannedPart};
+use super::schema::SchemaError;
+use super::table::{Table, TableName, TableSpec};
+
+/// One moment of a table, kept by a transaction that stays open.
+///
+/// Its readers see that moment, whatever is written meanwhile; TRUNCATE and ALTER TABLE wait
+/// until it is closed. Dropping it closes the connection, [`Snapshot::close`] does it politely.
+pub struct Snapshot {
+    database: Database,
+    table: Arc<Table>,
+    control: PgConnection,
+    snapshot_id: String,
+    taken_at: OffsetDateTime,
+    opened: Instant,
+}
+
+/// A connection that reads parts of a [`Snapshot`].
+///
+/// Cancel safe: a read that is dropped or fails leaves its connection in the middle of a COPY,
+/// so that is closed and the next read opens another one, for which the [`Snapshot`] must
+/// still be there.
+pub struct PartReader {
+    database: Database,
+    table: Arc<Table>,
+    snapshot_id: String,
+    connection: Option<PgConnection>,
+}
+
+/// Ids of one query when they come from a list.
+const LISTED_IDS_PER_QUERY: usize = 10_000;
+
+impl Snapshot {
+    /// Takes a snapshot of the database and checks the table in it.
+    ///
+    /// # Errors
+    /// An [`ExportError`]: no connection, or not the table the session is about.
+    pub async fn open(database: &Database, spec: &TableSpec) -> Result<Self, ExportError> {
+        let mut control = database.connect().await?;
+        let failed = |error| ExportError::database(spec.name(), error);
+        let opened = Instant::now();
+        // The lock comes before the snapshot: a TRUNCATE in between would empty the table
+        // under it.
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+             LOCK TABLE {} IN ACCESS SHARE MODE",
+            spec.name().sql()
+        );
+        let begun = sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut control).await;
+        if let Err(error) = begun {
+            return Err(begin_failure(spec.name(), error));
+        }
+        let table = Arc::new(Table::inspect(&mut control, spec).await?);
+        let row = sqlx::query(
+            "SELECT pg_catalog.pg_export_snapshot(), \
+                    (extract(epoch FROM pg_catalog.now()) * 1000000)::bigint",
+        );
+        let row = row.fetch_one(&mut control).await.map_err(failed)?;
+        let snapshot_id = row.try_get(0).map_err(failed)?;
+        let microseconds: i64 = row.try_get(1).map_err(failed)?;
+        let taken_at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(microseconds) * 1_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        Ok(Self { database: database.clone(), table, control, snapshot_id, taken_at, opened })
+    }
+
+    /// The table with its real types.
+    #[must_use]
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// When the snapshot's transaction began, by the server's clock: every row is at least
+    /// as new as this.
+    #[must_use]
+    pub fn taken_at(&self) -> OffsetDateTime {
+        self.taken_at
+    }
+
+    /// When the snapshot is `age` old, by this machine's clock; `None` when that is never.
+    #[must_use]
+    pub fn is_of_age_at(&self, age: Duration) -> Option<Instant> {
+        self.opened.checked_add(age)
+    }
+
+    /// Cuts the rows into parts of `rows_per_part`, in id order.
+    ///
+    /// One pass over the ids on the server; only the ends of the parts come here.
+    ///
+    /// # Errors
+    /// [`ExportError::Database`].
+    pub async fn plan(
+        &mut self,
+        ids: &ExportIds<'_>,
+        rows_per_part: NonZeroUsize,
+    ) -> Result<Vec<PlannedPart>, ExportError> {
+        match ids {
+            ExportIds::Range(range) => self.plan_range(*range, rows_per_part).await,
+            ExportIds::List(ids) => {
+                let present = self.present_ids(IdRange::ALL, ids).await?;
+                let chunks = present.chunks(rows_per_part.get());
+                Ok(chunks.filter_map(listed_part).collect())
+            }
+        }
+    }
+
+    /// Counts the rows, and no further than `limit`: a large table is not gone through. A list
+    /// counts as if all of its ids had a row.
+    ///
+    /// # Errors
+    /// [`ExportError::Database`].
+    pub async fn count_up_to(
+        &mut self,
+        ids: &ExportIds<'_>,
+        limit: u64,
+    ) -> Result<u64, ExportError> {
+        let range = match ids {
+            ExportIds::Range(range) => *range,
+            ExportIds::List(ids) => return Ok(limit.min(ids.len() as u64)),
+        };
+        let spec = self.table.spec();
+        let (name, within) = (spec.name(), spec.within_sql(range));
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT FROM {} WHERE {within} LIMIT {limit}) AS counted",
+            name.sql()
+        );
+        let count = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.control).await;
+        let count: i64 = count.map_err(|error| ExportError::database(name, error))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Makes one part of the rows within `bounds`, which it keeps as they are: for a part
+    /// that an earlier run has cut. The part may have no row.
+    ///
+    /// # Errors
+    /// [`ExportError::Database`].
+    pub async fn recut(
+        &mut self,
+        ids: &ExportIds<'_>,
+        bounds: IdRange,
+    ) -> Result<PlannedPart, ExportError> {
+        let range = match ids {
+            ExportIds::Range(range) => *range,
+            ExportIds::List(ids) => {
+                let present = self.present_ids(bounds, ids).await?;
+                let rows = present.len() as u64;
+                return Ok(PlannedPart { ids: bounds, rows, listed: Some(present) });
+            }
+        };
+        let Some(common) = range.intersection(bounds) else {
+            return Ok(PlannedPart { ids: bounds, rows: 0, listed: Some(vec![]) });
+        };
+        let spec = self.table.spec();
+        let (name, within) = (spec.name(), spec.within_sql(common));
+        let sql = format!("SELECT count(*) FROM {} WHERE {within}", name.sql());
+        let count = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.control).await;
+        let count: i64 = count.map_err(|error| ExportError::database(name, error))?;
+        Ok(PlannedPart { ids: common, rows: count.unsigned_abs(), listed: None })
+    }
+
+    /// A reader of this snapshot. It connects when it first reads.
+    #[must_use]
+    pub fn reader(&self) -> PartReader {
+        PartReader {
+            database: self.database.clone(),
+            table: Arc::clone(&self.table),
+            snapshot_id: self.snapshot_id.clone(),
+            connection: None,
+        }
+    }
+
+    /// Ends the transaction and says goodbye to the server.
+    pub async fn close(self) {
+        close(self.control).await;
+    }
+
+    async fn plan_range(
+        &mut self,
+        range: IdRange,
+        rows_per_part: NonZeroUsize,
+    ) -> Result<Vec<PlannedPart>, ExportError> {
+        let spec = self.table.spec();
+        let failed = |error| ExportError::database(spec.name(), error);
+        let (id, table, within) = (spec.id_sql(), spec.name().sql(), spec.within_sql(range));
+        let sql = format!(
+            "SELECT id::bigint, n, next IS NULL FROM (\
+                 SELECT {id} AS id, row_number() OVER w AS n, lead({id}) OVER w AS next \
+                 FROM {table} WHERE {within} WINDOW w AS (ORDER BY {id})) AS numbered \
+             WHERE (n - 1) % {rows_per_part} = 0 OR n % {rows_per_part} = 0 OR next IS NULL \
+             ORDER BY id"
+        );
+        let mut grouping = Grouping::new(rows_per_part.get() as u64);
+        let mut rows = sqlx::query(AssertSqlSafe(sql)).fetch(&mut self.control);
+        while let Some(row) = rows.try_next().await.map_err(failed)? {
+            let (id, number, is_last) = numbered(&row).map_err(failed)?;
+            grouping.push(id, number, is_last);
+        }
+        drop(rows);
+        Ok(grouping.into_parts())
+    }
+
+    /// Those of the listed ids that lie within `bounds` and have a row, ascending.
+    async fn present_ids(
+        &mut self,
+        bounds: IdRange,
+        listed: &[i64],
+    ) -> Result<Vec<i64>, ExportError> {
+        let mut listed: Vec<i64> =
+            listed.iter().copied().filter(|id| bounds.contains(*id)).collect();
+        listed.sort_unstable();
+        listed.dedup();
+        let spec = self.table.spec();
+        let (id, table) = (spec.id_sql(), spec.name().sql());
+        let sql: Arc<str> =
+            format!("SELECT {id}::bigint FROM {table} WHERE {id} = ANY($1) ORDER BY {id}").into();
+        let mut present = vec![];
+        for chunk in listed.chunks(LISTED_IDS_PER_QUERY) {
+            let query = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&sql))).bind(chunk);
+            let found: Vec<i64> = query
+                .fetch_all(&mut self.control)
+                .await
+                .map_err(|error| ExportError::database(spec.name(), error))?;
+            present.extend(found);
+        }
+        Ok(present)
+    }
+}
+
+impl PartReader {
+    /// The table with its real types.
+    #[must_use]
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Reads one part into `batch`, in id order, in place of what was there.
+    ///
+    /// # Errors
+    /// An [`ExportError`]; `batch` then holds nothing.
+    pub async fn read(
+        &mut self,
+        part: &PlannedPart,
+        batch: &mut RowBatch,
+    ) -> Result<(), ExportError> {
+        let spec = self.table.spec();
+        let condition = match &part.listed {
+            None => spec.within_sql(part.ids),
+            Some(ids) => format!("{} = ANY({})", spec.id_sql(), array_literal(ids)),
+        };
+        let got = self.copy(&condition, "", part.ids, batch).await?;
+        if got == part.rows {
+            return Ok(());
+        }
+        batch.clear();
+        let table = self.table.spec().name().clone();
+        Err(ExportError::RowCount { table, ids: part.ids, expected: part.rows, got })
+    }
+
+    /// Reads the first rows of a range, as many as `batch` has room for.
+    ///
+    /// # Errors
+    /// An [`ExportError`]; `batch` then holds nothing.
+    pub async fn read_page(
+        &mut self,
+        range: IdRange,
+        batch: &mut RowBatch,
+    ) -> Result<(), ExportError> {
+        let condition = self.table.spec().within_sql(range);
+        let limit = format!("LIMIT {}", batch.capacity());
+        self.copy(&condition, &limit, range, batch).await?;
+        Ok(())
+    }
+
+    /// Says goodbye to the server.
+    pub async fn close(self) {
+        if let Some(connection) = self.connection {
+            close(connection).await;
+        }
+    }
+
+    async fn copy(
+        &mut self,
+        condition: &str,
+        limit: &str,
+        ids: IdRange,
+        batch: &mut RowBatch,
+    ) -> Result<u64, ExportError> {
+        batch.clear();
+        // Out of its place until the COPY is at its end: see the type.
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let spec = self.table.spec();
+        let (columns, table, id) = (spec.columns_sql(), spec.name().sql(), spec.id_sql());
+        let sql = format!(
+            "COPY (SELECT {columns} FROM {table} WHERE {condition} ORDER BY {id} {limit}) \
+             TO STDOUT (FORMAT binary)"
+        );
+        match decode_copy(&mut connection, &sql, &self.table, ids, batch).await {
+            Ok(rows) => {
+                self.connection = Some(connection);
+                Ok(rows)
+            }
+            Err(error) => {
+                batch.clear();
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<PgConnection, ExportError> {
+        let mut connection = self.database.connect().await?;
+        let sql = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
+            self.snapshot_id.replace('\'', "''")
+        );
+        let begun = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await;
+        begun.map_err(|error| ExportError::database(self.table.spec().name(), error))?;
+        Ok(connection)
+    }
+}
+
+async fn decode_copy(
+    connection: &mut PgConnection,
+    sql: &str,
+    table: &Table,
+    ids: IdRange,
+    batch: &mut RowBatch,
+) -> Result<u64, ExportError> {
+    let failed = |error| ExportError::database(table.spec().name(), error);
+    let mut decoder = Decoder::new(table, ids);
+    let mut pieces = connection.copy_out_raw(sql).await.map_err(failed)?;
+    while let Some(piece) = pieces.try_next().await.map_err(failed)? {
+        decoder.push(&piece, batch)?;
+    }
+    Ok(decoder.finish()?)
+}
+
+/// A failure to say goodbye changes nothing: the server sees the connection close anyway.
+pub async fn close(connection: PgConnection) {
+    if let Err(error) = connection.close().await {
+        let error = DatabaseError::from(error);
+        tracing::debug!(%error, "a connection did not close in order");
+    }
+}
+
+/// An array of ids as SQL.
+pub(super) fn array_literal(ids: &[i64]) -> String {
+    let mut sql = String::with_capacity(ids.len() * 12 + 16);
+    sql.push_str("'{");
+    for (index, id) in ids.iter().enumerate() {
+        if index > 0 {
+            sql.push(',');
+        }
+        sql.push_str(&id.to_string());
+    }
+    sql.push_str("}'::bigint[]");
+    sql
+}
+
+fn listed_part(chunk: &[i64]) -> Option<PlannedPart> {
+    let ids = IdRange::new(*chunk.first()?, *chunk.last()?)?;
+    Some(PlannedPart { ids, rows: chunk.len() as u64, listed: Some(chunk.to_vec()) })
+}
+
+fn numbered(row: &PgRow) -> Result<(i64, u64, bool), sqlx::Error> {
+    let number: i64 = row.try_get(1)?;
+    Ok((row.try_get(0)?, number.unsigned_abs().max(1), row.try_get(2)?))
+}
+
+/// SQLSTATE 42P01 and 3F000: no such table, no such schema.
+fn begin_failure(table: &TableName, error: sqlx::Error) -> ExportError {
+    let error = DatabaseError::from(error);
+    if matches!(error.code(), Some("42P01" | "3F000")) {
+        return SchemaError::NoSuchTable { table: table.clone() }.into();
+    }
+    ExportError::Database { table: table.clone(), source: error }
+}
+
+/// Why rows do not come out of a table.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Not the table the session is about.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// A row that is not of the session's layout.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The server failed.
+    #[error("reading table {table} failed")]
+    Database {
+        /// The table.
+        table: TableName,
+        /// What the server says.
+        #[source]
+        source: DatabaseError,
+    },
+    /// More or fewer rows than planned, though in the same snapshot.
+    #[error("table {table}, ids {ids}: {got} rows came, expected {expected}")]
+    RowCount {
+        /// The table.
+        table: TableName,
+        /// The part.
+        ids: IdRange,
+        /// Rows by the plan.
+        expected: u64,
+        /// Rows that came.
+        got: u64,
+    },
+}
+
+impl ExportError {
+    /// Whether the data are at fault: then trying again does not help.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Connect(_) => false,
+            Self::Schema(error) => error.is_refusal(),
+            Self::Decode(error) => !matches!(error, DecodeError::Truncated { .. }),
+            Self::Database { source, .. } => source.is_about_data(),
+            Self::RowCount { .. } => true,
+        }
+    }
+
+    fn database(table: &TableName, error: sqlx::Error) -> Self {
+        Self::Database { table: table.clone(), source: DatabaseError::from(error) }
+    }
+}

@@ -1,0 +1,427 @@
+//! Writes rebuilt rows into a table, each range once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reshare_engine::fingerprint::Fingerprint;
+use reshare_files::ids::IdRange;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
+
+use super::connect::Database;
+use super::export::close;
+use super::fresh::{Fresh, FreshTable, refuse_defects};
+use super::load_error::LoadError;
+use super::load_source::LoadSource;
+use super::progress_table::{LoadedRange, ProgressTable};
+use super::references::refuse_referenced;
+use super::schema::{compressed_columns, storage_sql};
+use super::stored::present_ids;
+use super::table::{Table, TableName, TableSpec};
+use super::triggers::{Trigger, TriggerEffect, fired_triggers};
+use super::turn::Turn;
+use super::write::RangeWriter;
+
+/// What to do about rows that are in the target already and were not loaded by this session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Refuse.
+    Error,
+    /// Replace the row: it is deleted and written anew, so that columns the session does not
+    /// know take their defaults. An UPDATE would fire triggers that raise the version.
+    Replace {
+        /// Also a row whose integer agree columns are higher there than delivered.
+        allow_older: bool,
+    },
+    /// Load a table without a row in one transaction: see [`Loader::fresh_table`].
+    FreshTable {
+        /// Remove all rows that are there; refuse otherwise.
+        truncate: bool,
+    },
+}
+
+impl OnConflict {
+    const fn replaces(self) -> bool {
+        matches!(self, Self::Replace { .. })
+    }
+}
+
+/// How to load.
+#[derive(Debug, Clone, Copy)]
+pub struct LoadOptions {
+    /// About rows that are there already.
+    pub on_conflict: OnConflict,
+    /// How long to wait while another process loads the same session into the same table.
+    pub lock_wait: Duration,
+    /// What the rows are from, where the caller knows: recorded with each range, and a session
+    /// that has loaded ranges from something else is refused.
+    pub source: Option<LoadSource>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { on_conflict: OnConflict::Error, lock_wait: Duration::from_secs(60), source: None }
+    }
+}
+
+/// The load of one session into one table, by one process at a time.
+///
+/// An advisory lock keeps other processes out for as long as the loader lives.
+pub struct Loader {
+    database: Database,
+    table: Arc<Table>,
+    triggers: Vec<Trigger>,
+    progress: ProgressTable,
+    options: LoadOptions,
+    turn: Turn,
+    control: PgConnection,
+    loaded: Vec<LoadedRange>,
+}
+
+impl Loader {
+    /// Checks the table, waits for its turn, and reads what the session has loaded already.
+    /// Nothing is written: the table of what is loaded is made by whoever writes first.
+    ///
+    /// # Errors
+    /// A [`LoadError`]: no connection, not the table, a trigger or foreign key of the table that
+    /// would spoil every load, [`LoadError::Busy`], rows that were loaded and are gone, or
+    /// [`LoadError::OtherSource`].
+    pub async fn open(
+        database: &Database,
+        spec: &TableSpec,
+        fingerprint: Fingerprint,
+        options: LoadOptions,
+    ) -> Result<Self, LoadError> {
+        let mut control = database.connect().await?;
+        let (table, triggers) = loadable(&mut control, spec, options.on_conflict).await?;
+        let turn = Turn::wait(&mut control, spec.name(), fingerprint, options.lock_wait).await?;
+        warn_of_compression(&mut control, spec).await?;
+        Self::with(database, table, triggers, fingerprint, options, (turn, control)).await
+    }
+
+    /// What of a load can be found out long before there is anything to load: no connection, not
+    /// the table, a trigger or foreign key that would spoil every load, or a table that is no fresh
+    /// one. Takes no lock and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Loader::open`], and [`LoadError::NotFresh`].
+    pub async fn foresee(
+        database: &Database,
+        spec: &TableSpec,
+        fingerprint: Fingerprint,
+        on_conflict: OnConflict,
+    ) -> Result<(), LoadError> {
+        let mut control = database.connect_read_only().await?;
+        loadable(&mut control, spec, on_conflict).await?;
+        if let OnConflict::FreshTable { truncate } = on_conflict {
+            let failed = |source| LoadError::Database { table: spec.name().clone(), source };
+            let progress = ProgressTable::of(spec.name(), fingerprint)?;
+            // A load that is complete finds its own rows there, and has nothing to do.
+            let has_begun = progress.exists(&mut control).await.map_err(failed)?
+                && !progress.loaded(&mut control).await.map_err(failed)?.is_empty();
+            if !has_begun {
+                refuse_defects(&mut control, spec.name(), truncate).await?;
+            }
+        }
+        close(control).await;
+        Ok(())
+    }
+
+    /// As [`Loader::open`] on a connection that changes nothing, and whatever triggers and foreign
+    /// keys there are: to find out what a load would begin with.
+    ///
+    /// # Errors
+    /// As [`Loader::open`].
+    pub async fn examine(
+        database: &Database,
+        spec: &TableSpec,
+        fingerprint: Fingerprint,
+        options: LoadOptions,
+    ) -> Result<Self, LoadError> {
+        let mut control = database.connect_read_only().await?;
+        let table = Arc::new(Table::inspect(&mut control, spec).await?);
+        let triggers = triggers(&mut control, spec, options.on_conflict).await?;
+        let turn = Turn::wait(&mut control, spec.name(), fingerprint, Duration::ZERO).await?;
+        Self::with(database, table, triggers, fingerprint, options, (turn, control)).await
+    }
+
+    async fn with(
+        database: &Database,
+        table: Arc<Table>,
+        triggers: Vec<Trigger>,
+        fingerprint: Fingerprint,
+        options: LoadOptions,
+        (turn, mut control): (Turn, PgConnection),
+    ) -> Result<Self, LoadError> {
+        let spec = table.spec();
+        let progress = ProgressTable::of(spec.name(), fingerprint)?;
+        let failed = |source| LoadError::Database { table: spec.name().clone(), source };
+        let mut loaded = vec![];
+        if progress.exists(&mut control).await.map_err(failed)? {
+            loaded = progress.loaded(&mut control).await.map_err(failed)?;
+        }
+        check_still_there(&mut control, spec, &loaded).await?;
+        let database = database.clone();
+        let loader = Self { database, table, triggers, progress, options, turn, control, loaded };
+        loader.check_source()?;
+        Ok(loader)
+    }
+
+    /// The table with its real types.
+    #[must_use]
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// The trigger that refuses rows whose `rerand_epoch` is not 0, if there is one.
+    #[must_use]
+    pub fn refuses_epochs(&self) -> Option<&Trigger> {
+        self.triggers.iter().find(|trigger| trigger.effect == TriggerEffect::RefusesEpochs)
+    }
+
+    /// The ranges the session had loaded when the loader was opened, in id order.
+    #[must_use]
+    pub fn loaded(&self) -> &[LoadedRange] {
+        &self.loaded
+    }
+
+    /// A writer with a connection of its own, which it makes when it first writes.
+    #[must_use]
+    pub fn writer(&self) -> RangeWriter {
+        RangeWriter::new(
+            self.database.clone(),
+            Arc::clone(&self.table),
+            self.progress.clone(),
+            self.options,
+            self.turn,
+        )
+    }
+
+    /// Whether what the session has loaded is from something else and is to be removed.
+    #[must_use]
+    pub fn starts_over(&self) -> bool {
+        matches!(self.options.on_conflict, OnConflict::FreshTable { truncate: true })
+            && self.other_source().is_some()
+    }
+
+    /// Refuses to go on with other packages or another share file than ranges are recorded from.
+    fn check_source(&self) -> Result<(), LoadError> {
+        match self.other_source() {
+            Some((range, changed)) if !self.starts_over() => Err(LoadError::OtherSource {
+                table: self.table.spec().name().clone(),
+                range: range.ids,
+                loaded_at: range.loaded_at,
+                changed,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first range that was loaded from something else, and what is another now.
+    fn other_source(&self) -> Option<(&LoadedRange, String)> {
+        let source = self.options.source?;
+        self.loaded.iter().find_map(|range| Some((range, source.differing(&range.source)?)))
+    }
+
+    /// Empties the target and forgets what the session has loaded, in a transaction that is still
+    /// to load all rows.
+    ///
+    /// # Errors
+    /// [`LoadError::NotFresh`] when the table has rows and `truncate` does not allow to remove
+    /// them, or when it cannot be loaded in this way.
+    pub async fn fresh_table(&mut self, truncate: bool) -> Result<FreshTable, LoadError> {
+        let fresh = Fresh {
+            database: &self.database,
+            control: &mut self.control,
+            table: &self.table,
+            progress: &self.progress,
+            truncate,
+            source: self.options.source,
+            has_records: !self.loaded.is_empty(),
+            lock_wait: self.options.lock_wait,
+        };
+        let fresh = fresh.begin().await?;
+        self.loaded.clear();
+        Ok(fresh)
+    }
+
+    /// The first `limit` ids of the target within `range` that this session has not loaded,
+    /// ascending. For a caller that refuses before anything is written.
+    ///
+    /// # Errors
+    /// [`LoadError::Database`].
+    pub async fn existing_ids(
+        &mut self,
+        range: IdRange,
+        limit: usize,
+    ) -> Result<Vec<i64>, LoadError> {
+        let spec = self.table.spec();
+        let (id, table) = (spec.id_sql(), spec.name().sql());
+        let mut existing = vec![];
+        for gap in range.without(self.loaded.iter().map(|done| done.ids)) {
+            let missing = limit - existing.len();
+            if missing == 0 {
+                break;
+            }
+            let within = spec.within_sql(gap);
+            let sql = format!(
+                "SELECT {id}::bigint FROM {table} WHERE {within} ORDER BY {id} LIMIT {missing}"
+            );
+            let found = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut self.control).await;
+            let found: Vec<i64> = found.map_err(|error| LoadError::database(spec.name(), error))?;
+            existing.extend(found);
+        }
+        Ok(existing)
+    }
+
+    /// Those of the delivered `ids` (ascending) that are in the target though this session has
+    /// not loaded them.
+    ///
+    /// # Errors
+    /// [`LoadError::Database`].
+    pub async fn conflicting_ids(&mut self, ids: &[i64]) -> Result<Vec<i64>, LoadError> {
+        let fresh: Vec<i64> =
+            ids.iter().copied().filter(|id| !is_loaded(&self.loaded, *id)).collect();
+        let name = self.table.spec().name();
+        let found = present_ids(&mut self.control, &self.table, &fresh).await;
+        found.map_err(|error| LoadError::database(name, error))
+    }
+
+    /// Gives the lock back and says goodbye to the server.
+    pub async fn close(self) {
+        close(self.control).await;
+    }
+}
+
+/// The table and what it fires, if nothing of it would spoil every load.
+async fn loadable(
+    control: &mut PgConnection,
+    spec: &TableSpec,
+    on_conflict: OnConflict,
+) -> Result<(Arc<Table>, Vec<Trigger>), LoadError> {
+    let table = Arc::new(Table::inspect(control, spec).await?);
+    let triggers = triggers(control, spec, on_conflict).await?;
+    refuse_replaced_ids(spec.name(), &triggers)?;
+    if on_conflict.replaces() {
+        refuse_referenced(control, spec).await?;
+    }
+    Ok((table, triggers))
+}
+
+async fn triggers(
+    control: &mut PgConnection,
+    spec: &TableSpec,
+    on_conflict: OnConflict,
+) -> Result<Vec<Trigger>, LoadError> {
+    let triggers = fired_triggers(control, spec, on_conflict.replaces()).await;
+    triggers.map_err(|source| LoadError::Database { table: spec.name().clone(), source })
+}
+
+/// Every row would be refused when it is read back: then better before the first one is written.
+fn refuse_replaced_ids(table: &TableName, triggers: &[Trigger]) -> Result<(), LoadError> {
+    let replaces = |trigger: &&Trigger| trigger.effect == TriggerEffect::ReplacesSemanticId;
+    let Some(trigger) = triggers.iter().find(replaces) else { return Ok(()) };
+    let (table, trigger) = (table.clone(), Box::new(trigger.clone()));
+    Err(LoadError::SemanticIdReplaced { table, trigger })
+}
+
+async fn warn_of_compression(
+    control: &mut PgConnection,
+    spec: &TableSpec,
+) -> Result<(), LoadError> {
+    let slow = compressed_columns(control, spec).await;
+    let slow = slow.map_err(|source| LoadError::Database { table: spec.name().clone(), source })?;
+    if !slow.is_empty() {
+        tracing::warn!(
+            "table {} compresses columns that hold shares, which costs time and wins nothing: \
+             {} (before a load) has them stored as they are",
+            spec.name(),
+            storage_sql(spec, &slow)
+        );
+    }
+    Ok(())
+}
+
+/// Counts the rows that the session has loaded: where some were deleted since, skipping them
+/// would end well with a table that is not whole.
+async fn check_still_there(
+    control: &mut PgConnection,
+    spec: &TableSpec,
+    loaded: &[LoadedRange],
+) -> Result<(), LoadError> {
+    for (range, recorded) in spans(loaded) {
+        let (table, within) = (spec.name().sql(), spec.within_sql(range));
+        let sql = format!("SELECT count(*) FROM {table} WHERE {within}");
+        let found: Result<i64, _> =
+            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *control).await;
+        let found = found.map_err(|error| LoadError::database(spec.name(), error))?;
+        let found = found.unsigned_abs();
+        if found < recorded {
+            let table = spec.name().clone();
+            return Err(LoadError::LoadedRowsGone { table, range, recorded, found });
+        }
+    }
+    Ok(())
+}
+
+/// Joins loaded ranges without a gap between them, and adds up their rows.
+fn spans(loaded: &[LoadedRange]) -> Vec<(IdRange, u64)> {
+    let mut spans: Vec<(IdRange, u64)> = vec![];
+    for LoadedRange { ids, rows, .. } in loaded {
+        let joined =
+            spans.last_mut().filter(|(span, _)| span.last().checked_add(1) == Some(ids.first()));
+        let joined = joined.and_then(|(span, sum)| {
+            *span = IdRange::new(span.first(), ids.last())?;
+            *sum += rows;
+            Some(())
+        });
+        if joined.is_none() {
+            spans.push((*ids, *rows));
+        }
+    }
+    spans
+}
+
+fn is_loaded(loaded: &[LoadedRange], id: i64) -> bool {
+    let after = loaded.partition_point(|done| done.ids.first() <= id);
+    after > 0 && loaded[after - 1].ids.contains(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use reshare_files::leftovers::Leftovers;
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    fn range(first: i64, last: i64) -> IdRange {
+        IdRange::new(first, last).expect("in order")
+    }
+
+    fn loaded(ranges: &[(i64, i64)]) -> Vec<LoadedRange> {
+        let entry = |&(first, last): &(i64, i64)| LoadedRange {
+            ids: range(first, last),
+            rows: 1,
+            digest: [0; 32],
+            source: vec![],
+            leftovers: Leftovers::default(),
+            loaded_at: OffsetDateTime::UNIX_EPOCH,
+        };
+        ranges.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn ranges_without_a_gap_are_counted_at_once() {
+        let done = loaded(&[(i64::MIN, -1), (0, 9), (20, 29), (30, i64::MAX)]);
+        let ends = [range(i64::MIN, 9), range(20, i64::MAX)];
+        assert_eq!(spans(&done), ends.map(|range| (range, 2)));
+        assert_eq!(spans(&[]), []);
+    }
+
+    #[test]
+    fn an_id_is_loaded_when_a_range_holds_it() {
+        let done = loaded(&[(-5, -1), (5, 9)]);
+        let hits: Vec<i64> = (-7..12).filter(|id| is_loaded(&done, *id)).collect();
+        assert_eq!(hits, [-5, -4, -3, -2, -1, 5, 6, 7, 8, 9]);
+    }
+}
