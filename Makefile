@@ -7,11 +7,15 @@ ROWS ?= 10000
 SECONDS_EACH ?= 60
 # More arguments of the demo, the tests or the benches: make demo ARGS='--senders 0,2 --target 1'
 ARGS ?=
+# A program that is built already, for the demos: make demo BIN=target/release/reshare
+BIN ?=
+# Where `make install` puts the program: PREFIX/bin.
+PREFIX ?= /usr/local
 # Where `make bench` and `make bench-e2e` write their tables.
 CSV ?= target/$@.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools build dist demo demo-deployed test lint deny fuzz bench bench-quick bench-e2e clean
+.PHONY: help setup tools build install dist demo demo-deployed test lint deny fuzz bench bench-quick bench-e2e clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-15s%s\n", $$1, $$2 }'
@@ -27,15 +31,20 @@ tools:
 build: ## Build target/release/reshare
 	$(CARGO) build --release --locked --package reshare-cli
 
+install: build ## Install a stripped reshare (PREFIX: below which folder, /usr/local unless given)
+	install -D -s -m 755 target/release/reshare $(DESTDIR)$(PREFIX)/bin/reshare
+
 dist: ## Build target/dist/reshare: slow to build, and blinds faster
 	$(CARGO) build --profile dist --locked --package reshare-cli
 
-demo: tools build ## Do the whole job on 10,000 synthetic rows (ROWS: how many, ARGS: more flags)
-	target/release/reshare demo --rows $(ROWS) $(ARGS)
+demo: tools ## Do the whole job on 10,000 synthetic rows (ROWS: how many, ARGS: more flags)
+	$(if $(BIN),,$(CARGO) build --locked --package reshare-cli --no-default-features --features demo)
+	$(or $(BIN),target/debug/reshare) demo --rows $(ROWS) $(ARGS)
 
-demo-deployed: tools build ## The same as deployed: separate processes, certificates, KMS, nginx (ROWS, KEEP=1)
+demo-deployed: tools ## The same as deployed: separate processes, certificates, KMS, nginx (ROWS, KEEP=1)
+	$(if $(BIN),,$(CARGO) build --locked --package reshare-cli --features demo)
 	@scripts/localstack-env
-	@ROWS=$(ROWS) scripts/demo-deployed
+	@ROWS=$(ROWS) scripts/demo-deployed $(or $(BIN),target/debug/reshare)
 
 test: setup ## Run every test, those against a real PostgreSQL and KMS too (ARGS: more flags)
 	$(CARGO) test --workspace --locked $(ARGS)
@@ -58,7 +67,7 @@ bench: ## Run the benches that need no database, and print one table (CSV: where
 	$(CARGO) run --release --offline --locked --package reshare-benches --bin table -- --since target/bench.began --csv $(CSV)
 
 bench-quick: ## Run every bench once and small, for its answers and not for its figures
-	$(CARGO) bench --locked --package reshare-benches -- --test
+	$(CARGO) test --workspace --locked --bench '*' -- --test
 
 bench-e2e: tools build ## Measure send and rebuild against psql (ARGS: see --help; CSV: where to write)
 	$(CARGO) run --release --locked --package reshare-benches --bin e2e -- --csv $(CSV) $(ARGS)

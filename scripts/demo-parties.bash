@@ -43,7 +43,7 @@ export_at() {
 # shell_of WHO: sets `shell` to the words that run a command in that party's home and environment.
 shell_of() {
     mapfile -t shell < <(printf '%s' "${environment[$1]}")
-    shell=(env -i --chdir="$work/$1" HOME="$work/$1" PATH="$root/target/release:$PATH" "${shell[@]}")
+    shell=(env -i --chdir="$work/$1" HOME="$work/$1" PATH="${reshare%/*}:$PATH" "${shell[@]}")
 }
 
 # at WHO COMMAND...: prints a command and runs it there.
