@@ -344,37 +344,6 @@ impl ConflictArgs {
     }
 }
 
-/// Whether the target is loaded in one transaction.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Rows that are in the table already")]
-pub(crate) struct FreshArgs {
-    /// Load an empty table in one transaction with COPY FREEZE, whose rows are not logged where the
-    /// server has wal_level=minimal. Means -j 1, keeps everybody else from the table, and starts
-    /// over after an interruption
-    #[arg(long, conflicts_with_all = ["on_conflict", "allow_older"])]
-    fresh_table: bool,
-
-    /// With --fresh-table: TRUNCATE the table if it has rows
-    #[arg(long, requires = "fresh_table")]
-    yes_truncate: bool,
-}
-
-impl FreshArgs {
-    /// The options of a load, changed where the table is a fresh one.
-    pub(crate) fn options(&self, options: LoadOptions) -> LoadOptions {
-        if !self.fresh_table {
-            return options;
-        }
-        let on_conflict = OnConflict::FreshTable { truncate: self.yes_truncate };
-        LoadOptions { on_conflict, ..options }
-    }
-
-    /// Says what an interruption leaves: nothing, where there is one transaction.
-    pub(crate) fn told(&self, failure: Failure, nothing: &str) -> Failure {
-        if self.fresh_table { failure.begins_anew(nothing) } else { failure }
-    }
-}
-
 /// What is printed.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]

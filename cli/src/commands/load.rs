@@ -7,7 +7,7 @@ use reshare_pipeline::load::load;
 use reshare_pipeline::workers::Target;
 
 use super::context::{Context, workers};
-use crate::args::{ConflictArgs, DatabaseArgs, FreshArgs, OutputArgs, SessionArgs, WorkArgs};
+use crate::args::{ConflictArgs, DatabaseArgs, OutputArgs, SessionArgs, WorkArgs};
 use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
 use crate::report;
@@ -25,9 +25,6 @@ pub(crate) struct LoadArgs {
     conflicts: ConflictArgs,
 
     #[command(flatten)]
-    fresh: FreshArgs,
-
-    #[command(flatten)]
     work: WorkArgs,
 
     /// The share file that `reshare merge` wrote
@@ -39,13 +36,12 @@ impl LoadArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
-        let target = Target { source, options: self.fresh.options(self.conflicts.options()?) };
+        let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, |progress| async {
             let loaded = load(&context.session, &self.input, &target, workers, progress);
             loaded.await.map_err(Failure::from)
-        })
-        .map_err(|failure| self.fresh.told(failure, "nothing was loaded"))?;
+        })?;
         report::print(output, &report, took, || {
             let rate = report::rate(report.rows, report.share_bytes, took);
             report::loaded(report.rows, report.rows_skipped, &target.source, &rate)

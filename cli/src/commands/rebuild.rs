@@ -8,8 +8,7 @@ use reshare_pipeline::workers::Target;
 
 use super::context::{Context, workers};
 use crate::args::{
-    ConflictArgs, DatabaseArgs, FreshArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs,
-    WorkArgs,
+    ConflictArgs, DatabaseArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs,
 };
 use crate::exit::Outcome;
 use crate::failure::Failure;
@@ -31,9 +30,6 @@ pub(crate) struct RebuildArgs {
     conflicts: ConflictArgs,
 
     #[command(flatten)]
-    fresh: FreshArgs,
-
-    #[command(flatten)]
     work: WorkArgs,
 
     #[command(flatten)]
@@ -45,13 +41,12 @@ impl RebuildArgs {
         let context = Context::open(&self.session)?;
         let packages = context.packages(&self.packages)?;
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
-        let target = Target { source, options: self.fresh.options(self.conflicts.options()?) };
+        let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, |progress| async {
             let rebuilt = rebuild(&context.session, packages, &target, workers, progress);
             rebuilt.await.map_err(Failure::from)
-        })
-        .map_err(|failure| self.fresh.told(failure, "nothing was loaded"))?;
+        })?;
         report::write(&self.reports, &report, &report.leftovers)?;
         print_report(output, &context, &target, &report, took)
     }

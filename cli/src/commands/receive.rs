@@ -10,7 +10,7 @@ use reshare_exchange::progress::Progress;
 use reshare_exchange::{
     ClosedPackage, Endpoint, HealthEndpoint, Inbox, Limits, Monitor, Shutdown, Stage, TlsIdentity,
 };
-use reshare_format::session::{Session, SessionTrust};
+use reshare_format::session::SessionTrust;
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::packages::Packages;
 use reshare_pipeline::rebuild::{RebuildReport, rebuild};
@@ -22,8 +22,8 @@ use reshare_postgres::load_error::LoadError;
 use super::context::{Context, open_identity, workers};
 use super::rebuild::print_report;
 use crate::args::{
-    ConflictArgs, DatabaseArgs, FreshArgs, MAX_SECONDS, OutputArgs, ReportArgs, SessionArgs,
-    TlsArgs, WorkArgs, within,
+    ConflictArgs, DatabaseArgs, MAX_SECONDS, OutputArgs, ReportArgs, SessionArgs, TlsArgs,
+    WorkArgs, within,
 };
 use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
@@ -69,9 +69,6 @@ pub(crate) struct ReceiveArgs {
 
     #[command(flatten)]
     conflicts: ConflictArgs,
-
-    #[command(flatten)]
-    fresh: FreshArgs,
 
     #[command(flatten)]
     work: WorkArgs,
@@ -150,7 +147,7 @@ struct Rebuild {
 
 /// Flags that say something about the rebuild only. Without it they would be ignored, and the
 /// operator would wait for a table.
-const REBUILD_FLAGS: [&str; 11] = [
+const REBUILD_FLAGS: [&str; 9] = [
     "report",
     "leftover_ids",
     "db_url",
@@ -158,8 +155,6 @@ const REBUILD_FLAGS: [&str; 11] = [
     "connections",
     "on_conflict",
     "allow_older",
-    "fresh_table",
-    "yes_truncate",
     "batch_size",
     "threads",
 ];
@@ -179,10 +174,7 @@ impl ReceiveArgs {
         let rebuild = self.rebuild(&context, &trust)?;
         let receiving = Receiving { args: self, context: &context, tls: &tls, trust: &trust };
         let (report, took) =
-            run(output, |progress| async { receiving.run(rebuild.as_ref(), progress).await })
-                .map_err(|failure| {
-                    self.fresh.told(failure, "what has arrived is kept, and nothing was loaded")
-                })?;
+            run(output, |progress| async { receiving.run(rebuild.as_ref(), progress).await })?;
         let (Some(report), Some(rebuild)) = (report, rebuild) else { return Ok(Exit::Done) };
         report::write(&self.reports, &report, &report.leftovers)?;
         print_report(output, &context, &rebuild.target, &report, took)
@@ -210,7 +202,7 @@ impl ReceiveArgs {
         context.receiver_identity(&identity)?;
         context.row_ids()?;
         let source = context.source(context.session.receiver().party, &self.database)?;
-        let target = Target { source, options: self.fresh.options(self.conflicts.options()?) };
+        let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);
         Ok(Some(Rebuild { identity, trust: trust.clone(), target, workers }))
     }
@@ -260,7 +252,7 @@ impl Receiving<'_> {
         let limits = self.args.limits.limits();
         if let Some(rebuild) = rebuild {
             progress.begin("look at the table", 0);
-            rebuild.foresee(&self.context.session).await?;
+            rebuild.foresee().await?;
         }
         let inbox = self.open_inbox(limits, &progress).await?;
         progress.begin("receive", 0);
@@ -317,9 +309,9 @@ impl Rebuild {
     /// Refuses a table that no rebuild can load, and a server that does not let this role in.
     /// Whether a server answers may change until both packages are there: that is told, and
     /// keeps nobody from delivering.
-    async fn foresee(&self, session: &Session) -> Result<(), Failure> {
+    async fn foresee(&self) -> Result<(), Failure> {
         let Target { source: Source { database, table }, options } = &self.target;
-        let look = Loader::foresee(database, table, session.fingerprint(), options.on_conflict);
+        let look = Loader::foresee(database, table, options.on_conflict);
         let why = match tokio::time::timeout(LOOK_PATIENCE, look).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) if may_pass(&error) => {

@@ -4,7 +4,6 @@ use reshare_pipeline::error::PipelineError;
 use reshare_postgres::compare::CompareError;
 use reshare_postgres::connect::ConnectError;
 use reshare_postgres::export::ExportError;
-use reshare_postgres::fresh::NotFresh;
 use reshare_postgres::load_error::LoadError;
 use reshare_postgres::schema::SchemaError;
 
@@ -39,7 +38,6 @@ fn export_hint(error: &ExportError) -> Option<&'static str> {
 fn load_hint(error: &LoadError) -> Option<&'static str> {
     Some(match error {
         LoadError::Schema(error) => return schema_hint(error),
-        LoadError::NotFresh { defect, .. } => return fresh_hint(defect),
         LoadError::LoadedRowsGone { .. } => {
             "rows were deleted after they were loaded: to have all loaded again, delete this \
              session's rows from the table reshare_progress beside it, and give --on-conflict \
@@ -51,8 +49,8 @@ fn load_hint(error: &LoadError) -> Option<&'static str> {
         }
         LoadError::OtherSource { .. } => {
             "a session loads one delivery: go on with what it began with. Rows that this lacks come \
-             with a session of their own (`session new --ids-from`); --fresh-table --yes-truncate \
-             begins anew with an empty table"
+             with a session of their own (`session new --ids-from`). To load this one instead, \
+             delete this session's rows from the table and from reshare_progress in its schema"
         }
         LoadError::OlderDelivered { .. } => {
             "--allow-older replaces newer rows, too; nothing of this range was written"
@@ -86,20 +84,6 @@ const NO_CONNECTION: &str =
 /// SQLSTATEs that have a hint of their own.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const READ_ONLY_TRANSACTION: &str = "25006";
-
-/// What to do about a table that cannot be loaded as a fresh one.
-pub(crate) fn fresh_hint(defect: &NotFresh) -> Option<&'static str> {
-    Some(match defect {
-        NotFresh::NotEmpty => {
-            "--yes-truncate removes all its rows first, whoever wrote them; without --fresh-table a \
-             load adds to them, or goes on with what this session has loaded"
-        }
-        NotFresh::NoRight => "grant TRUNCATE on the table to the role, or leave --fresh-table out",
-        NotFresh::InUse { .. } => "run it again when nobody reads or writes the table",
-        NotFresh::RolledBack => return None,
-        _ => "leave --fresh-table out: nothing was changed",
-    })
-}
 
 fn schema_hint(error: &SchemaError) -> Option<&'static str> {
     Some(match error {

@@ -12,7 +12,6 @@ use reshare_exchange::ClientError;
 use reshare_pipeline::error::PipelineError;
 
 use database::database_hint;
-pub(crate) use database::fresh_hint;
 pub(crate) use input::inbox_hint;
 use input::{merge_hint, refusal_hint, share_file_hint};
 use package::{package_hint, part_hint};

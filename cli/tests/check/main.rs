@@ -3,7 +3,6 @@
 
 mod faults_receiver;
 mod faults_sender;
-mod fresh;
 #[path = "../network/mod.rs"]
 mod network;
 mod world;

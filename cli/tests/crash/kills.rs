@@ -66,26 +66,6 @@ fn a_rebuild_and_a_load_that_are_killed_at_many_moments_go_on_and_end_with_an_eq
 }
 
 #[test]
-fn a_load_of_a_fresh_table_that_is_killed_leaves_it_empty_and_starts_over() {
-    let world = World::new();
-    world.send_both();
-    fn fresh(url: &str) -> Vec<&str> {
-        [&World::rebuild(url)[..], &["--fresh-table"]].concat()
-    }
-    for bytes in [1, 2_000, 300_000, 1_500_000] {
-        let way = Way::to_database(&world.databases[2], Direction::ToServer, bytes, End::Hold);
-        let mut job = world.start("2", &fresh(&way.url));
-        job.is_held_on(&way);
-        job.kill();
-        drop(way);
-        assert_eq!(world.loaded_rows(), 0, "{bytes}");
-    }
-    let run = world.run("2", &fresh(&world.databases[2])).ends_with(0);
-    assert_eq!((run.number("rows"), run.number("rows_skipped")), (ROWS, 0));
-    world.assert_rebuilt();
-}
-
-#[test]
 fn a_receiver_that_is_killed_while_it_rebuilds_goes_on_with_what_is_in_its_inbox() {
     let world = World::new();
     world.send_both();

@@ -127,9 +127,9 @@ fn is_empty(network: &Network, name: &str, flags: &[&str]) {
         let again = run.send(sender, &[]).ends_with(0);
         assert!(again.stdout.starts_with(&told), "{}", again.stdout);
     }
-    for more in [&[][..], &[], &["--fresh-table", "--yes-truncate"]] {
-        let rebuilt = run.rebuild(more).ends_with(0);
-        assert_eq!(rebuilt.stdout, "loaded no rows into SMPC_dev_2.irises\n", "{more:?}");
+    for _ in 0..2 {
+        let rebuilt = run.rebuild(&[]).ends_with(0);
+        assert_eq!(rebuilt.stdout, "loaded no rows into SMPC_dev_2.irises\n");
     }
     for verified in [run.verify(), run.verify_packages()] {
         let told = "equal: neither side has a row with an id of the session";

@@ -61,8 +61,7 @@ fn one_epoch_in_the_last_rows_is_refused_before_anything_is_written() {
         "ENABLE ALWAYS TRIGGER \"update_iris_metadata_trigger\"",
         "cannot be loaded as epoch 0",
     ];
-    let fresh = ["--fresh-table", "--yes-truncate"];
-    for more in [&[][..], &["--on-conflict", "replace"], &fresh] {
+    for more in [&[][..], &["--on-conflict", "replace"]] {
         let rebuilt = world.rebuild(more).ends_with(4).says(&facts);
         let loaded = world.load(more).ends_with(4).says(&facts);
         assert_eq!(rebuilt.stderr, loaded.stderr);
@@ -124,18 +123,5 @@ fn a_semantic_id_that_would_be_replaced_is_refused_before_anything_is_written() 
     world.assert_untouched();
     world.run_hinted(&stderr, "ALTER TABLE");
     assert_eq!(world.rebuild(&[]).ends_with(0).report()["rows"], ROWS);
-    assert_eq!(world.verified(), ROWS as u64);
-}
-
-#[test]
-fn a_trigger_on_truncate_keeps_the_table_from_being_a_fresh_one() {
-    let world = Newer::agreeing_on(&EPOCHS);
-    world.send();
-    let refused = world.rebuild(&["--fresh-table"]).ends_with(4);
-    refused
-        .says(&["\"protect_iris_truncate_trigger\" fires on TRUNCATE", "leave --fresh-table out"]);
-    world.assert_untouched();
-    world.sql(&format!("ALTER TABLE {TABLE} DISABLE TRIGGER protect_iris_truncate_trigger"));
-    assert_eq!(world.rebuild(&["--fresh-table"]).ends_with(0).report()["rows"], ROWS);
     assert_eq!(world.verified(), ROWS as u64);
 }

@@ -89,16 +89,6 @@ fn a_foreign_key_is_no_obstacle_where_nothing_is_replaced() {
 }
 
 #[test]
-fn a_table_that_others_refer_to_is_not_truncated() {
-    let network = referenced("ON DELETE CASCADE");
-    send(&network);
-    let refused = network.rebuild(&["--fresh-table", "--yes-truncate"]).ends_with(4);
-    let says = "cannot be loaded as a fresh one: it is referred to by the foreign key hits_of of";
-    refused.says(&[says, "hint: leave --fresh-table out: nothing was changed"]);
-    assert_untouched(&network);
-}
-
-#[test]
 fn a_receiver_that_rebuilds_keeps_rows_that_others_refer_to_and_what_was_delivered() {
     let network = referenced("ON DELETE SET NULL");
     network.certify();

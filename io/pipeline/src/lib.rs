@@ -46,7 +46,6 @@ mod rows_digest;
 mod sealed_buffer;
 mod snapshots;
 mod sweep;
-mod writing;
 
 /// Threads for work on parts: `RAYON_NUM_THREADS` where it is set, else one a core.
 #[must_use]

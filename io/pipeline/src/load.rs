@@ -11,7 +11,7 @@ use reshare_format::session::Session;
 use reshare_format::share_file::{Expected, Kind, ShareFile};
 use reshare_postgres::load::{LoadOptions, Loader, OnConflict};
 use reshare_postgres::load_source::LoadSource;
-use reshare_postgres::write::Written;
+use reshare_postgres::write::{RangeWriter, Written};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -21,7 +21,6 @@ use super::error::PipelineError;
 use super::open_file::open_checked;
 use super::rows_digest::rows_digest;
 use super::workers::{Target, Workers};
-use super::writing::{Writer, Writing, begin_fresh};
 
 /// What a load did.
 #[derive(Debug, Clone, Serialize)]
@@ -59,14 +58,8 @@ pub async fn load(
     let options = LoadOptions { source: Some(digest), ..target.options };
     let mut loader = Loader::open(&source.database, &source.table, fingerprint, options).await?;
     let on_conflict = target.options.on_conflict;
-    let mut ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
+    let ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
     refuse_rows(&mut loader, on_conflict, &file, &ranges).await?;
-    let is_done = ranges.is_empty() && !loader.loaded().is_empty();
-    let fresh = begin_fresh(&mut loader, on_conflict, is_done).await?;
-    if fresh.is_some() {
-        ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
-        refuse_rows(&mut loader, on_conflict, &file, &ranges).await?;
-    }
     let rows_to_load = ranges.iter().map(|(_, rows)| (rows.end - rows.start) as u64).sum();
     let rows_skipped = file.rows().len() as u64 - rows_to_load;
     progress.begin("load", rows_to_load + rows_skipped);
@@ -74,19 +67,18 @@ pub async fn load(
     let ranges = Arc::new(ranges);
     let next = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
-    let writing = Writing::new(loader, fresh);
-    for writer in writing.writers(workers.connections.min(ranges.len())) {
+    for _ in 0..workers.connections.min(ranges.len()).max(1) {
         let task = FileLoad {
             file: Arc::clone(&file),
             ranges: Arc::clone(&ranges),
             next: Arc::clone(&next),
             progress: Arc::clone(&progress),
-            writer,
+            writer: loader.writer(),
         };
         tasks.spawn(task.run());
     }
     super::all(tasks, &progress).await?;
-    writing.finish().await?;
+    loader.close().await;
     let share_bytes = rows_to_load * session.layout().row_share_bytes() as u64;
     Ok(LoadReport { rows: rows_to_load, rows_skipped, share_bytes })
 }
@@ -156,7 +148,7 @@ struct FileLoad {
     ranges: Arc<Vec<FileRange>>,
     next: Arc<AtomicUsize>,
     progress: Arc<Progress>,
-    writer: Writer,
+    writer: RangeWriter,
 }
 
 impl FileLoad {

@@ -7,7 +7,7 @@ use reshare_files::ids::IdRange;
 use reshare_files::leftovers::Leftovers;
 use reshare_format::session::Session;
 use reshare_postgres::load::{LoadOptions, Loader, OnConflict};
-use reshare_postgres::write::Written;
+use reshare_postgres::write::{RangeWriter, Written};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{Receiver, channel};
@@ -22,7 +22,6 @@ use super::merging::Merging;
 use super::packages::Packages;
 use super::rows_digest::rows_digest;
 use super::workers::{Target, Workers};
-use super::writing::{Writer, Writing, begin_fresh};
 
 /// What a rebuild did.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -59,16 +58,10 @@ pub async fn rebuild(
     let options = LoadOptions { source: Some(packages.load_source()), ..target.options };
     let mut loader = Loader::open(&source.database, &source.table, fingerprint, options).await?;
     let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
-    let mut segments = packages.bounds().without(done.iter().copied());
+    let segments = packages.bounds().without(done.iter().copied());
     progress.begin("check", 0);
     let on_conflict = target.options.on_conflict;
-    let mut rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;
-    let is_done = rows == 0 && !done.is_empty();
-    let fresh = begin_fresh(&mut loader, on_conflict, is_done).await?;
-    if fresh.is_some() && !done.is_empty() {
-        segments = vec![packages.bounds()];
-        rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;
-    }
+    let rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;
     let mut report = RebuildReport::default();
     for range in loader.loaded() {
         report.rows_skipped += range.rows;
@@ -92,19 +85,18 @@ pub async fn rebuild(
         sender,
     };
     tasks.spawn_blocking(move || merging.run());
-    let writing = Writing::new(loader, fresh);
-    for writer in writing.writers(workers.connections) {
+    for _ in 0..workers.connections.max(1) {
         let loading = Loading {
             receiver: Arc::clone(&receiver),
             totals: Arc::clone(&totals),
             progress: Arc::clone(&progress),
-            writer,
+            writer: loader.writer(),
         };
         tasks.spawn(loading.run());
     }
     drop(receiver);
     super::all(tasks, &progress).await?;
-    writing.finish().await?;
+    loader.close().await;
     let mut report = std::mem::take(&mut *totals.lock().await);
     report.leftovers.only_lower_sender.sort_unstable();
     report.leftovers.only_higher_sender.sort_unstable();
@@ -156,7 +148,7 @@ struct Loading {
     receiver: Arc<Mutex<Receiver<MergedRange>>>,
     totals: Arc<Mutex<RebuildReport>>,
     progress: Arc<Progress>,
-    writer: Writer,
+    writer: RangeWriter,
 }
 
 impl Loading {

@@ -9,7 +9,6 @@ pub mod connect;
 pub mod copy;
 pub mod error;
 pub mod export;
-pub mod fresh;
 pub mod iris_mpc;
 pub mod load;
 pub mod load_error;

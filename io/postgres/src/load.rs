@@ -10,7 +10,6 @@ use sqlx::postgres::PgConnection;
 
 use super::connect::Database;
 use super::export::close;
-use super::fresh::{Fresh, FreshTable, refuse_defects};
 use super::load_error::LoadError;
 use super::load_source::LoadSource;
 use super::progress_table::{LoadedRange, ProgressTable};
@@ -32,11 +31,6 @@ pub enum OnConflict {
     Replace {
         /// Also a row whose integer agree columns are higher there than delivered.
         allow_older: bool,
-    },
-    /// Load a table without a row in one transaction: see [`Loader::fresh_table`].
-    FreshTable {
-        /// Remove all rows that are there; refuse otherwise.
-        truncate: bool,
     },
 }
 
@@ -100,29 +94,18 @@ impl Loader {
     }
 
     /// What of a load can be found out long before there is anything to load: no connection, not
-    /// the table, a trigger or foreign key that would spoil every load, or a table that is no fresh
-    /// one. Takes no lock and changes nothing.
+    /// the table, or a trigger or foreign key that would spoil every load. Takes no lock and changes
+    /// nothing.
     ///
     /// # Errors
-    /// As [`Loader::open`], and [`LoadError::NotFresh`].
+    /// As [`Loader::open`].
     pub async fn foresee(
         database: &Database,
         spec: &TableSpec,
-        fingerprint: Fingerprint,
         on_conflict: OnConflict,
     ) -> Result<(), LoadError> {
         let mut control = database.connect_read_only().await?;
         loadable(&mut control, spec, on_conflict).await?;
-        if let OnConflict::FreshTable { truncate } = on_conflict {
-            let failed = |source| LoadError::Database { table: spec.name().clone(), source };
-            let progress = ProgressTable::of(spec.name(), fingerprint)?;
-            // A load that is complete finds its own rows there, and has nothing to do.
-            let has_begun = progress.exists(&mut control).await.map_err(failed)?
-                && !progress.loaded(&mut control).await.map_err(failed)?.is_empty();
-            if !has_begun {
-                refuse_defects(&mut control, spec.name(), truncate).await?;
-            }
-        }
         close(control).await;
         Ok(())
     }
@@ -197,23 +180,16 @@ impl Loader {
         )
     }
 
-    /// Whether what the session has loaded is from something else and is to be removed.
-    #[must_use]
-    pub fn starts_over(&self) -> bool {
-        matches!(self.options.on_conflict, OnConflict::FreshTable { truncate: true })
-            && self.other_source().is_some()
-    }
-
     /// Refuses to go on with other packages or another share file than ranges are recorded from.
     fn check_source(&self) -> Result<(), LoadError> {
         match self.other_source() {
-            Some((range, changed)) if !self.starts_over() => Err(LoadError::OtherSource {
+            Some((range, changed)) => Err(LoadError::OtherSource {
                 table: self.table.spec().name().clone(),
                 range: range.ids,
                 loaded_at: range.loaded_at,
                 changed,
             }),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -221,28 +197,6 @@ impl Loader {
     fn other_source(&self) -> Option<(&LoadedRange, String)> {
         let source = self.options.source?;
         self.loaded.iter().find_map(|range| Some((range, source.differing(&range.source)?)))
-    }
-
-    /// Empties the target and forgets what the session has loaded, in a transaction that is still
-    /// to load all rows.
-    ///
-    /// # Errors
-    /// [`LoadError::NotFresh`] when the table has rows and `truncate` does not allow to remove
-    /// them, or when it cannot be loaded in this way.
-    pub async fn fresh_table(&mut self, truncate: bool) -> Result<FreshTable, LoadError> {
-        let fresh = Fresh {
-            database: &self.database,
-            control: &mut self.control,
-            table: &self.table,
-            progress: &self.progress,
-            truncate,
-            source: self.options.source,
-            has_records: !self.loaded.is_empty(),
-            lock_wait: self.options.lock_wait,
-        };
-        let fresh = fresh.begin().await?;
-        self.loaded.clear();
-        Ok(fresh)
     }
 
     /// The first `limit` ids of the target within `range` that this session has not loaded,

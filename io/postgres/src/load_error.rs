@@ -10,7 +10,6 @@ use time::OffsetDateTime;
 use super::connect::ConnectError;
 use super::copy::EncodeError;
 use super::error::DatabaseError;
-use super::fresh::NotFresh;
 use super::references::Reference;
 use super::schema::SchemaError;
 use super::table::{NameError, TableName};
@@ -204,14 +203,6 @@ pub enum LoadError {
         /// Rows there.
         found: u64,
     },
-    /// The table cannot be loaded as a fresh one.
-    #[error("table {table} cannot be loaded as a fresh one: {defect}")]
-    NotFresh {
-        /// The table.
-        table: TableName,
-        /// Why.
-        defect: NotFresh,
-    },
     /// The server failed.
     #[error("writing table {table} failed")]
     Database {
@@ -236,7 +227,6 @@ impl LoadError {
         match self {
             Self::Connect(_) | Self::Busy { .. } | Self::TurnLost { .. } => false,
             Self::Schema(error) => error.is_refusal(),
-            Self::NotFresh { defect, .. } => defect.is_refusal(),
             Self::Database { source, .. } => source.is_about_data(),
             _ => true,
         }

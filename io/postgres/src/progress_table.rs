@@ -113,13 +113,6 @@ impl ProgressTable {
         if fits { Ok(ranges) } else { Err(bad("number of rows in all").into()) }
     }
 
-    /// Removes what is recorded of the session, within the caller's transaction.
-    pub(super) async fn forget(&self, connection: &mut PgConnection) -> Result<(), DatabaseError> {
-        let sql = format!("DELETE FROM {} WHERE fingerprint = $1", self.table);
-        sqlx::query(AssertSqlSafe(sql)).bind(&self.fingerprint.0[..]).execute(connection).await?;
-        Ok(())
-    }
-
     /// Records a range, within the caller's transaction.
     ///
     /// Waits for a transaction that is recording the same first id.

@@ -126,21 +126,6 @@ pub async fn record_verified(
     Ok(())
 }
 
-/// Forgets every comparison of the schema, within the caller's transaction, which removes rows
-/// whoever has loaded and compared them: nothing may be purged on the word of one of these.
-pub(super) async fn forget_all(
-    connection: &mut PgConnection,
-    target: &TableName,
-) -> Result<(), LoadError> {
-    let table = target.beside(VERIFIED_TABLE)?.sql();
-    let failed = |error| LoadError::database(target, error);
-    if exists(connection, &table).await.map_err(failed)? {
-        let sql = format!("DELETE FROM {table}");
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map_err(failed)?;
-    }
-    Ok(())
-}
-
 async fn read(
     connection: &mut PgConnection,
     target: &TableName,

@@ -41,21 +41,12 @@ pub enum Written {
 }
 
 /// What a write needs besides its connection.
-pub(super) struct Work {
+struct Work {
     table: Arc<Table>,
     progress: ProgressTable,
-    mode: CopyMode,
+    on_conflict: OnConflict,
     source: Option<LoadSource>,
     encoder: Encoder,
-}
-
-/// What a table is written over.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum CopyMode {
-    /// Rows that may be there.
-    Beside(OnConflict),
-    /// Nothing: the transaction has truncated the table.
-    Freeze,
 }
 
 impl RangeWriter {
@@ -66,8 +57,7 @@ impl RangeWriter {
         options: LoadOptions,
         turn: Turn,
     ) -> Self {
-        let mode = CopyMode::Beside(options.on_conflict);
-        let work = Work::new(table, progress, mode, options.source);
+        let work = Work::new(table, progress, options);
         Self { database, work, turn, connection: None }
     }
 
@@ -119,22 +109,18 @@ impl RangeWriter {
 }
 
 impl Work {
-    pub(super) fn new(
-        table: Arc<Table>,
-        progress: ProgressTable,
-        mode: CopyMode,
-        source: Option<LoadSource>,
-    ) -> Self {
+    fn new(table: Arc<Table>, progress: ProgressTable, options: LoadOptions) -> Self {
         let encoder = Encoder::new(Arc::clone(&table));
-        Self { table, progress, mode, source, encoder }
+        let LoadOptions { on_conflict, source, .. } = options;
+        Self { table, progress, on_conflict, source, encoder }
     }
 
-    pub(super) fn name(&self) -> &TableName {
+    fn name(&self) -> &TableName {
         self.table.spec().name()
     }
 
     /// What is to be recorded of a range, whose rows must be in order.
-    pub(super) fn record_of(
+    fn record_of(
         &self,
         ids: IdRange,
         rows: &Rows<'_>,
@@ -170,7 +156,7 @@ impl Work {
     }
 
     /// Writes and records a range within the caller's transaction.
-    pub(super) async fn write_new(
+    async fn write_new(
         &mut self,
         connection: &mut PgConnection,
         record: &LoadedRange,
@@ -187,23 +173,18 @@ impl Work {
                 return Err(LoadError::LoadedOtherwise { table, range, recorded: other.ids });
             }
         }
-        match self.mode {
-            CopyMode::Beside(OnConflict::Replace { allow_older }) => {
+        match self.on_conflict {
+            OnConflict::Replace { allow_older } => {
                 self.remove_existing(connection, rows, allow_older).await?;
             }
-            CopyMode::Beside(_) => self.refuse_existing(connection, rows).await?,
-            CopyMode::Freeze => {}
+            OnConflict::Error => self.refuse_existing(connection, rows).await?,
         }
         self.copy_in(connection, record.ids, rows).await?;
         self.check_stored(connection, rows).await?;
         Ok(Written::Now)
     }
 
-    pub(super) async fn run(
-        &self,
-        connection: &mut PgConnection,
-        sql: &'static str,
-    ) -> Result<(), LoadError> {
+    async fn run(&self, connection: &mut PgConnection, sql: &'static str) -> Result<(), LoadError> {
         let done = sqlx::raw_sql(sql).execute(connection).await;
         done.map(|_| ()).map_err(|error| LoadError::database(self.name(), error))
     }
@@ -260,11 +241,7 @@ impl Work {
         let name = self.table.spec().name();
         let failed = |error| LoadError::database(name, error);
         let columns = self.table.spec().columns_sql();
-        let freeze = match self.mode {
-            CopyMode::Beside(_) => "",
-            CopyMode::Freeze => ", FREEZE",
-        };
-        let sql = format!("COPY {} ({columns}) FROM STDIN (FORMAT binary{freeze})", name.sql());
+        let sql = format!("COPY {} ({columns}) FROM STDIN (FORMAT binary)", name.sql());
         let mut copy = connection.copy_in_raw(&sql).await.map_err(failed)?;
         self.encoder.restart();
         while let Some(message) = self.encoder.next_message(rows)? {

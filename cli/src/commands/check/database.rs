@@ -13,7 +13,6 @@ use reshare_postgres::table::quote_identifier;
 use reshare_postgres::triggers::TriggerEffect;
 
 use super::checklist::{Checklist, bytes};
-use super::fresh;
 use super::trigger::tell_trigger;
 use crate::args::{DatabaseArgs, WorkArgs};
 use crate::commands::context::{Context, workers};
@@ -83,16 +82,9 @@ pub(super) async fn check_target(
 ) {
     let Some(source) = source(list, context, party, args) else { return };
     let Some(mut look) = Look::begin(list, &source).await else { return };
-    let fingerprint = context.session.fingerprint();
-    let (table_use, connections) = match options.on_conflict {
-        OnConflict::FreshTable { truncate } => (TableUse::LoadFresh { truncate, fingerprint }, 1),
-        conflict => {
-            let replace = conflict != OnConflict::Error;
-            (TableUse::Load { replace }, args.connections.count() as u64)
-        }
-    };
-    let replace = table_use == TableUse::Load { replace: true };
-    look.server(connections + 1, table_use).await;
+    let replace = options.on_conflict != OnConflict::Error;
+    let table_use = TableUse::Load { replace };
+    look.server(args.connections.count() as u64 + 1, table_use).await;
     if look.table().await {
         look.rights(table_use).await;
         look.record_of_verify().await;
@@ -104,9 +96,6 @@ pub(super) async fn check_target(
         look.columns(fired).await;
         look.unlogged().await;
         look.storage().await;
-        if let OnConflict::FreshTable { truncate } = options.on_conflict {
-            fresh::check(look.list, &mut look.probe, source.table.name(), truncate).await;
-        }
         look.loaded(&context.session, options).await;
     } else {
         let rest = ["rights", "triggers", "columns", "loaded so far"];
@@ -163,9 +152,6 @@ impl<'a> Look<'a> {
             standby(self.list, &server);
         } else {
             writable(self.list, &server);
-        }
-        if let TableUse::LoadFresh { .. } = table_use {
-            fresh::log(self.list, &server);
         }
         time_limits(self.list, &server);
         free_connections(self.list, &server, connections);
@@ -349,19 +335,11 @@ impl<'a> Look<'a> {
         let loader = Loader::examine(database, table, session.fingerprint(), options).await;
         let Some(mut loader) = self.list.take_found(WHAT, loader, NO_ANSWER) else { return };
         let rows: u64 = loader.loaded().iter().map(|range| range.rows).sum();
-        let is_fresh = matches!(options.on_conflict, OnConflict::FreshTable { .. });
-        let said = match (rows, is_fresh) {
-            (0, _) => "nothing of this session".to_owned(),
-            (rows, false) => format!("{rows} rows of this session: a run goes on there"),
-            (rows, true) => format!(
-                "{rows} rows of this session: where these are all, a run does nothing; else it \
-                 starts over"
-            ),
+        let said = match rows {
+            0 => "nothing of this session".to_owned(),
+            rows => format!("{rows} rows of this session: a run goes on there"),
         };
         self.list.ok(WHAT, said);
-        if is_fresh {
-            return loader.close().await;
-        }
         let existing = loader.existing_ids(session.ids().range(), 1).await;
         loader.close().await;
         let Some(existing) = self.list.take_found("other rows", existing, NO_ANSWER) else {
@@ -375,7 +353,7 @@ impl<'a> Look<'a> {
                 self.list
                     .ok("other rows", format!("from id {id} on; those delivered are replaced"));
             }
-            (Some(id), OnConflict::Error | OnConflict::FreshTable { .. }) => self.list.warning(
+            (Some(id), OnConflict::Error) => self.list.warning(
                 "other rows",
                 format!("the table has rows of the session's ids already, the first is {id}"),
                 "where one of them is delivered the load is refused before it begins: \

@@ -13,7 +13,6 @@ mod certificate;
 mod checklist;
 mod database;
 mod delivery;
-mod fresh;
 mod inbox;
 mod receiver;
 mod sender;

@@ -10,8 +10,7 @@ use reshare_format::keys::certificate::Purpose;
 use super::checklist::{Checklist, StrictArgs};
 use super::{certificate, database, inbox, session};
 use crate::args::{
-    AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, FreshArgs, OutputArgs, SessionArgs,
-    WorkArgs,
+    AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, OutputArgs, SessionArgs, WorkArgs,
 };
 use crate::commands::context::Context;
 use crate::commands::receive::LimitArgs;
@@ -54,9 +53,6 @@ pub(super) struct CheckReceiverArgs {
 
     #[command(flatten)]
     conflicts: ConflictArgs,
-
-    #[command(flatten)]
-    fresh: FreshArgs,
 
     #[command(flatten)]
     work: WorkArgs,
@@ -120,7 +116,6 @@ impl CheckReceiverArgs {
             self.addresses(list).await;
             let options = list.take("conflicts", self.conflicts.options());
             if let Some((party, options)) = party.zip(options) {
-                let options = self.fresh.options(options);
                 database::check_target(list, context, party, &self.database, options).await;
             }
             Ok(())

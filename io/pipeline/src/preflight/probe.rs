@@ -2,7 +2,6 @@
 
 use reshare_postgres::connect::{ConnectError, Database};
 use reshare_postgres::error::DatabaseError;
-use reshare_postgres::fresh::{self, NotFresh};
 use reshare_postgres::load_error::LoadError;
 use reshare_postgres::references::refuse_referenced;
 use reshare_postgres::schema::{SchemaError, compressed_columns, storage_sql};
@@ -55,17 +54,6 @@ impl Probe {
                    WHERE oid = pg_catalog.to_regclass($1)";
         let unlogged = sqlx::query_scalar(sql).bind(table.sql());
         Ok(unlogged.fetch_optional(&mut self.connection).await?.unwrap_or(false))
-    }
-
-    /// Why the table cannot be loaded as a fresh one; that it has rows comes last.
-    ///
-    /// # Errors
-    /// What the server says.
-    pub async fn fresh_defects(
-        &mut self,
-        table: &TableName,
-    ) -> Result<Vec<NotFresh>, DatabaseError> {
-        Ok(fresh::defects(&mut self.connection, table).await?)
     }
 
     /// What would have the server store shares as they are, as SQL, where it compresses them.

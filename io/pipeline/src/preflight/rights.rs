@@ -1,11 +1,8 @@
 //! Whether the role may do what a run does.
 
-use reshare_engine::fingerprint::Fingerprint;
 use reshare_postgres::error::DatabaseError;
 use reshare_postgres::iris_mpc::{CONTROL_TABLE, METADATA_FUNCTION};
-use reshare_postgres::progress_table::PROGRESS_TABLE;
-use reshare_postgres::table::{NameError, TableName, TableSpec, quote_identifier};
-use reshare_postgres::verified::VERIFIED_TABLE;
+use reshare_postgres::table::{TableName, TableSpec, quote_identifier};
 use sqlx::Row;
 
 use super::Probe;
@@ -19,13 +16,6 @@ pub enum TableUse {
     Load {
         /// Whether rows may be replaced.
         replace: bool,
-    },
-    /// Empties it and adds rows: the receiver, with a fresh table.
-    LoadFresh {
-        /// Whether rows may be removed.
-        truncate: bool,
-        /// The session, whose records are then forgotten.
-        fingerprint: Fingerprint,
     },
 }
 
@@ -69,10 +59,6 @@ impl Probe {
             missing.table(table, "DELETE").await?;
         }
         missing.table_beside(table, PROGRESS_TABLE, &["SELECT", "INSERT"]).await?;
-        if let TableUse::LoadFresh { truncate, fingerprint } = needed {
-            missing.table(table, "TRUNCATE").await?;
-            missing.records(table, truncate, fingerprint).await?;
-        }
         missing.tables_of_triggers(table).await?;
         Ok(missing.rights)
     }
@@ -108,15 +94,11 @@ impl Missing<'_> {
     }
 
     async fn table(&mut self, table: &TableName, right: &str) -> Result<(), DatabaseError> {
-        if !self.may(table, right).await? {
+        let sql = format!("SELECT pg_catalog.has_table_privilege({}, '{right}')", oid_of(table));
+        if !self.probe.asks(sql).await? {
             self.push(format!("{right} ON TABLE {}", table.sql()));
         }
         Ok(())
-    }
-
-    async fn may(&mut self, table: &TableName, right: &str) -> Result<bool, DatabaseError> {
-        let sql = format!("SELECT pg_catalog.has_table_privilege({}, '{right}')", oid_of(table));
-        self.probe.asks(sql).await
     }
 
     /// COPY takes the right on the columns that it fills, too.
@@ -147,35 +129,6 @@ impl Missing<'_> {
         }
         for right in rights {
             self.table(&ours, right).await?;
-        }
-        Ok(())
-    }
-
-    /// What is recorded of rows that are removed goes with them: of this session's own, and of
-    /// every comparison.
-    async fn records(
-        &mut self,
-        table: &TableName,
-        truncate: bool,
-        fingerprint: Fingerprint,
-    ) -> Result<(), DatabaseError> {
-        let Ok::<_, NameError>(progress) = table.beside(PROGRESS_TABLE) else { return Ok(()) };
-        let mut has_records = false;
-        // Whether there are any only a role that may read them can tell.
-        if self.exists(&progress).await? && self.may(&progress, "SELECT").await? {
-            let sql = format!(
-                "SELECT EXISTS (SELECT FROM {} \
-                 WHERE fingerprint = pg_catalog.decode('{fingerprint}', 'hex'))",
-                progress.sql()
-            );
-            has_records = self.probe.asks(sql).await?;
-        }
-        if has_records {
-            self.table(&progress, "DELETE").await?;
-        }
-        let Ok::<_, NameError>(verified) = table.beside(VERIFIED_TABLE) else { return Ok(()) };
-        if (truncate || has_records) && self.exists(&verified).await? {
-            self.table(&verified, "DELETE").await?;
         }
         Ok(())
     }

@@ -13,8 +13,6 @@ use super::Probe;
 pub struct Server {
     /// Its version, in its own words.
     pub version: String,
-    /// How much it logs: `minimal`, `replica` or `logical`.
-    pub wal_level: String,
     /// Whether the role, the database or the server makes transactions read-only by default.
     pub read_only: bool,
     /// How it treats long reads, where it is a standby.
@@ -84,7 +82,6 @@ impl Probe {
         let time_limits = TIME_LIMITS.iter().filter_map(|name| settings.time_limit(name));
         Ok(Server {
             version: row.try_get(1)?,
-            wal_level: settings.text("wal_level").to_owned(),
             read_only: settings.text("default_transaction_read_only") == "on",
             standby,
             time_limits: time_limits.collect(),

@@ -3,7 +3,6 @@
 mod conflicts;
 mod crash;
 mod demo_path;
-mod fresh;
 mod gate;
 mod leftovers;
 mod model;
@@ -15,3 +14,4 @@ mod resending;
 mod resume;
 mod snapshot;
 mod support;
+mod target;

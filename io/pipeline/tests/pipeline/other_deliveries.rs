@@ -8,7 +8,7 @@ use reshare_pipeline::load::{LoadReport, load};
 use reshare_pipeline::merge::merge;
 use reshare_pipeline::packages::Packages;
 use reshare_pipeline::verify::verify_packages;
-use reshare_postgres::load::{LoadOptions, OnConflict};
+use reshare_postgres::load::LoadOptions;
 
 use crate::support::{REFERENCE, SENDERS, TARGET, World, chain, workers};
 
@@ -72,17 +72,12 @@ async fn a_package_that_was_sealed_again_is_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fresh_table_may_begin_anew_with_another_package() {
+async fn another_package_is_loaded_when_what_was_loaded_is_deleted() {
     let (mut world, _) = half_loaded().await;
     let other = another_package(&mut world).await;
-    let fresh = |truncate| {
-        let on_conflict = OnConflict::FreshTable { truncate };
-        LoadOptions { on_conflict, ..LoadOptions::default() }
-    };
-    let error = world.rebuild_with(&other, fresh(false), workers(2, 6)).await;
-    let error = error.expect_err("another package");
-    assert!(chain(&error).contains("has become another"), "{}", chain(&error));
-    let report = world.rebuild_with(&other, fresh(true), workers(2, 6)).await.expect("rebuilt");
+    world.try_rebuild(&other).await.expect_err("another package");
+    world.place.run("DELETE FROM target.rows; DELETE FROM target.reshare_progress").await;
+    let report = world.rebuild(&other).await;
     assert_eq!((report.rows, report.rows_skipped), (19, 0));
     assert_eq!(report.leftovers.disagreeing, [15]);
     world.place.run(&format!("DELETE FROM {REFERENCE}.rows WHERE id = 15")).await;
