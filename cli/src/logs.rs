@@ -10,11 +10,12 @@ const QUIET: &str = "aws=warn,h2=warn,hyper=warn,rustls=warn,tower=warn";
 
 /// Starts logging: warnings, or more with `-v`; `RUST_LOG` overrides both.
 pub(crate) fn start(verbose: u8) {
+    // A filter holds for every target that begins with its name: `reshare` is all of our crates.
     let level = match verbose {
         // Warnings of AWS name each place without credentials: the error says it once.
         0 => "warn,aws=error".to_owned(),
-        1 => format!("warn,reshare=debug,reshare_io=debug,reshare_fixtures=debug,{QUIET}"),
-        _ => format!("info,reshare=trace,reshare_io=trace,reshare_fixtures=trace,{QUIET}"),
+        1 => format!("warn,reshare=debug,{QUIET}"),
+        _ => format!("info,reshare=trace,{QUIET}"),
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
