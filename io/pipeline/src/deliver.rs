@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use reshare_exchange::progress::Progress;
 use reshare_exchange::{ClientError, DeliveryTarget, Listing, UploadOptions};
 use reshare_format::session::Session;
@@ -46,30 +47,34 @@ pub struct DeliveryReport {
 ///
 /// # Errors
 /// A [`PipelineError`]; what was delivered stays, and another run goes on there.
-pub async fn deliver(
-    session: &Session,
-    ids: &RowIds,
+pub fn deliver<'a>(
+    session: &'a Session,
+    ids: &'a RowIds,
     sender: LedgeredSender,
-    source: &Source,
+    source: &'a Source,
     delivery: Delivery,
     workers: Workers,
     progress: Arc<Progress>,
-) -> Result<DeliveryReport, PipelineError> {
-    workers.check_part(session)?;
-    progress.begin("list", 0);
-    let Delivery { target, options } = delivery;
-    let listing = unless_stopped(&progress, target.list()).await?;
-    if listing.closed {
-        return closed_before(session, &sender, &listing);
-    }
-    let package = ReceiverPackage::new(session, &sender, &listing, (target, options), &progress)?;
-    let sealer = Sealer::new(sender, Destination::Receiver(Box::new(package)));
-    let (package, delivered) = send_with(sealer, session, ids, source, workers, progress).await?;
-    Ok(DeliveryReport {
-        package,
-        parts_delivered: delivered.parts,
-        rows_delivered: delivered.rows,
-        bytes_delivered: delivered.bytes,
+) -> BoxFuture<'a, Result<DeliveryReport, PipelineError>> {
+    Box::pin(async move {
+        workers.check_part(session)?;
+        progress.begin("list", 0);
+        let Delivery { target, options } = delivery;
+        let listing = unless_stopped(&progress, target.list()).await?;
+        if listing.closed {
+            return closed_before(session, &sender, &listing);
+        }
+        let package =
+            ReceiverPackage::new(session, &sender, &listing, (target, options), &progress)?;
+        let sealer = Sealer::new(sender, Destination::Receiver(Box::new(package)));
+        let (package, delivered) =
+            send_with(sealer, session, ids, source, workers, progress).await?;
+        Ok(DeliveryReport {
+            package,
+            parts_delivered: delivered.parts,
+            rows_delivered: delivered.rows,
+            bytes_delivered: delivered.bytes,
+        })
     })
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use reshare_engine::party::PartyId;
 use reshare_exchange::progress::Progress;
 use reshare_format::session::Session;
@@ -35,51 +36,53 @@ pub struct ExportReport {
 ///
 /// # Errors
 /// A [`PipelineError`]; there is then no file.
-pub async fn export(
-    session: &Session,
-    ids: &RowIds,
+pub fn export<'a>(
+    session: &'a Session,
+    ids: &'a RowIds,
     sender: PartyId,
-    source: &Source,
-    path: &Path,
+    source: &'a Source,
+    path: &'a Path,
     workers: Workers,
     progress: Arc<Progress>,
-) -> Result<ExportReport, PipelineError> {
-    let workers = workers.within_parts_of(session);
-    progress.begin("plan", 0);
-    let mut snapshot = Snapshot::open(&source.database, &source.table).await?;
-    let plan = snapshot.plan(&ids.export_ids(), workers.rows_per_part).await?;
-    let rows = plan.iter().map(|part| part.rows).sum();
-    progress.begin("export", rows);
-    let spec = ShareFileSpec {
-        kind: Kind::Plain,
-        fingerprint: session.fingerprint(),
-        party: sender,
-        part_index: 0,
-        ids: ids.bounds(),
-        rows,
-        layout: Arc::clone(session.layout()),
-    };
-    let writer = Arc::new(ShareFileWriter::create(path, spec)?);
-    let first_rows = first_rows(plan.iter().map(|part| part.rows));
-    let read = PartRead {
-        plan,
-        pool: workers.pool(session.layout()),
-        progress,
-        connections: workers.connections,
-        threads: workers.threads,
-        until: None,
-        work: Box::new({
-            let writer = Arc::clone(&writer);
-            move |index, _, batch| Ok(writer.write_rows(first_rows[index], &batch.rows())?)
-        }),
-    };
-    read.run(&snapshot).await?;
-    let taken_at = super::rfc3339(snapshot.taken_at());
-    snapshot.close().await;
-    let writer = Arc::into_inner(writer).ok_or(PipelineError::WorkerLost)?;
-    let digest = super::blocking(move || Ok(writer.finish()?)).await?;
-    let share_bytes = rows * session.layout().row_share_bytes() as u64;
-    Ok(ExportReport { rows, share_bytes, digest: digest.to_string(), taken_at })
+) -> BoxFuture<'a, Result<ExportReport, PipelineError>> {
+    Box::pin(async move {
+        let workers = workers.within_parts_of(session);
+        progress.begin("plan", 0);
+        let mut snapshot = Snapshot::open(&source.database, &source.table).await?;
+        let plan = snapshot.plan(&ids.export_ids(), workers.rows_per_part).await?;
+        let rows = plan.iter().map(|part| part.rows).sum();
+        progress.begin("export", rows);
+        let spec = ShareFileSpec {
+            kind: Kind::Plain,
+            fingerprint: session.fingerprint(),
+            party: sender,
+            part_index: 0,
+            ids: ids.bounds(),
+            rows,
+            layout: Arc::clone(session.layout()),
+        };
+        let writer = Arc::new(ShareFileWriter::create(path, spec)?);
+        let first_rows = first_rows(plan.iter().map(|part| part.rows));
+        let read = PartRead {
+            plan,
+            pool: workers.pool(session.layout()),
+            progress,
+            connections: workers.connections,
+            threads: workers.threads,
+            until: None,
+            work: Box::new({
+                let writer = Arc::clone(&writer);
+                move |index, _, batch| Ok(writer.write_rows(first_rows[index], &batch.rows())?)
+            }),
+        };
+        read.run(&snapshot).await?;
+        let taken_at = super::rfc3339(snapshot.taken_at());
+        snapshot.close().await;
+        let writer = Arc::into_inner(writer).ok_or(PipelineError::WorkerLost)?;
+        let digest = super::blocking(move || Ok(writer.finish()?)).await?;
+        let share_bytes = rows * session.layout().row_share_bytes() as u64;
+        Ok(ExportReport { rows, share_bytes, digest: digest.to_string(), taken_at })
+    })
 }
 
 /// The position of each part's first row.

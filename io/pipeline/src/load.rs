@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::future::BoxFuture;
 use reshare_exchange::progress::Progress;
 use reshare_files::ids::IdRange;
 use reshare_files::leftovers::Leftovers;
@@ -37,50 +38,53 @@ pub struct LoadReport {
 ///
 /// # Errors
 /// A [`PipelineError`]; what was committed before stays, and another run goes on there.
-pub async fn load(
-    session: &Session,
-    path: &Path,
-    target: &Target,
+pub fn load<'a>(
+    session: &'a Session,
+    path: &'a Path,
+    target: &'a Target,
     workers: Workers,
     progress: Arc<Progress>,
-) -> Result<LoadReport, PipelineError> {
-    let workers = workers.within_parts_of(session);
-    let expected = Expected {
-        fingerprint: session.fingerprint(),
-        kind: Kind::Rebuilt,
-        party: Some(session.receiver().party),
-        layout: Some(Arc::clone(session.layout())),
-    };
-    let file = Arc::new(open_checked(path, expected, &progress).await?);
-    let source = &target.source;
-    let fingerprint = session.fingerprint();
-    let digest = LoadSource::ShareFile(file.header().digest);
-    let options = LoadOptions { source: Some(digest), ..target.options };
-    let mut loader = Loader::open(&source.database, &source.table, fingerprint, options).await?;
-    let on_conflict = target.options.on_conflict;
-    let ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
-    refuse_rows(&mut loader, on_conflict, &file, &ranges).await?;
-    let rows_to_load = ranges.iter().map(|(_, rows)| (rows.end - rows.start) as u64).sum();
-    let rows_skipped = file.rows().len() as u64 - rows_to_load;
-    progress.begin("load", rows_to_load + rows_skipped);
-    progress.skip(rows_skipped);
-    let ranges = Arc::new(ranges);
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut tasks = JoinSet::new();
-    for _ in 0..workers.connections.min(ranges.len()).max(1) {
-        let task = FileLoad {
-            file: Arc::clone(&file),
-            ranges: Arc::clone(&ranges),
-            next: Arc::clone(&next),
-            progress: Arc::clone(&progress),
-            writer: loader.writer(),
+) -> BoxFuture<'a, Result<LoadReport, PipelineError>> {
+    Box::pin(async move {
+        let workers = workers.within_parts_of(session);
+        let expected = Expected {
+            fingerprint: session.fingerprint(),
+            kind: Kind::Rebuilt,
+            party: Some(session.receiver().party),
+            layout: Some(Arc::clone(session.layout())),
         };
-        tasks.spawn(task.run());
-    }
-    super::all(tasks, &progress).await?;
-    loader.close().await;
-    let share_bytes = rows_to_load * session.layout().row_share_bytes() as u64;
-    Ok(LoadReport { rows: rows_to_load, rows_skipped, share_bytes })
+        let file = Arc::new(open_checked(path, expected, &progress).await?);
+        let source = &target.source;
+        let fingerprint = session.fingerprint();
+        let digest = LoadSource::ShareFile(file.header().digest);
+        let options = LoadOptions { source: Some(digest), ..target.options };
+        let mut loader =
+            Loader::open(&source.database, &source.table, fingerprint, options).await?;
+        let on_conflict = target.options.on_conflict;
+        let ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
+        refuse_rows(&mut loader, on_conflict, &file, &ranges).await?;
+        let rows_to_load = ranges.iter().map(|(_, rows)| (rows.end - rows.start) as u64).sum();
+        let rows_skipped = file.rows().len() as u64 - rows_to_load;
+        progress.begin("load", rows_to_load + rows_skipped);
+        progress.skip(rows_skipped);
+        let ranges = Arc::new(ranges);
+        let next = Arc::new(AtomicUsize::new(0));
+        let mut tasks = JoinSet::new();
+        for _ in 0..workers.connections.min(ranges.len()).max(1) {
+            let task = FileLoad {
+                file: Arc::clone(&file),
+                ranges: Arc::clone(&ranges),
+                next: Arc::clone(&next),
+                progress: Arc::clone(&progress),
+                writer: loader.writer(),
+            };
+            tasks.spawn(task.run());
+        }
+        super::all(tasks, &progress).await?;
+        loader.close().await;
+        let share_bytes = rows_to_load * session.layout().row_share_bytes() as u64;
+        Ok(LoadReport { rows: rows_to_load, rows_skipped, share_bytes })
+    })
 }
 
 /// A range of ids and the positions of its rows in the file.

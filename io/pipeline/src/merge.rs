@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use reshare_exchange::progress::Progress;
 use reshare_files::leftovers::Leftovers;
 use reshare_format::session::Session;
@@ -38,25 +39,27 @@ pub struct MergeReport {
 ///
 /// # Errors
 /// A [`PipelineError`]; there is then no file.
-pub async fn merge(
-    session: &Session,
+pub fn merge<'a>(
+    session: &'a Session,
     packages: Arc<Packages>,
-    path: &Path,
+    path: &'a Path,
     workers: Workers,
     progress: Arc<Progress>,
-) -> Result<MergeReport, PipelineError> {
-    let workers = workers.within_parts_of(session);
-    let spec = ShareFileSpec {
-        kind: Kind::Rebuilt,
-        fingerprint: session.fingerprint(),
-        party: session.receiver().party,
-        part_index: 0,
-        ids: packages.bounds(),
-        rows: 0,
-        layout: Arc::clone(session.layout()),
-    };
-    let path = path.to_owned();
-    super::blocking(move || merge_to_file(&packages, spec, &path, workers, &progress)).await
+) -> BoxFuture<'a, Result<MergeReport, PipelineError>> {
+    Box::pin(async move {
+        let workers = workers.within_parts_of(session);
+        let spec = ShareFileSpec {
+            kind: Kind::Rebuilt,
+            fingerprint: session.fingerprint(),
+            party: session.receiver().party,
+            part_index: 0,
+            ids: packages.bounds(),
+            rows: 0,
+            layout: Arc::clone(session.layout()),
+        };
+        let path = path.to_owned();
+        super::blocking(move || merge_to_file(&packages, spec, &path, workers, &progress)).await
+    })
 }
 
 fn merge_to_file(

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::future::BoxFuture;
 use reshare_exchange::progress::Progress;
 use reshare_files::ids::IdRange;
 use reshare_format::package::Timestamp;
@@ -26,49 +27,52 @@ use super::workers::Workers;
 ///
 /// # Errors
 /// A [`PipelineError`]; the package then stays open, and another run goes on with it.
-pub async fn pack(
-    session: &Session,
+pub fn pack<'a>(
+    session: &'a Session,
     sender: LedgeredSender,
-    path: &Path,
-    directory: &Path,
+    path: &'a Path,
+    directory: &'a Path,
     workers: Workers,
     progress: Arc<Progress>,
-) -> Result<PackReport, PipelineError> {
-    workers.check_part(session)?;
-    let expected = Expected {
-        fingerprint: session.fingerprint(),
-        kind: Kind::Plain,
-        party: Some(sender.keys().sender()),
-        layout: Some(Arc::clone(session.layout())),
-    };
-    if let Some(report) = closed_before(session, &sender, directory)? {
-        return Ok(report);
-    }
-    let file = open_checked(path, expected, &progress).await?;
-    let exported_at = written_at(&file)?;
-    let package = DirectoryPackage::create(session, &sender, directory)?;
-    let sealer = Sealer::new(sender, Destination::Directory(Box::new(package)));
-    let resume = tokio::task::block_in_place(|| Resume::begin(&sealer, IdRange::ALL, &progress))?;
-    let cuts = Cutting { session, workers, exported_at, sealer: &sealer }.cut(&file, resume)?;
-    check_parts(cuts.len())?;
-    let part_rows = cuts.iter().map(|cut| cut.rows.len() as u64);
-    progress.begin("pack", part_rows.clone().sum());
-    let packing = Arc::new(Packing {
-        pool: workers.pool_for(session.layout(), part_rows),
-        progress: Arc::clone(&progress),
-        cuts,
-        file,
-        sealer,
-        next: AtomicUsize::new(0),
-    });
-    let mut tasks = JoinSet::new();
-    for _ in 0..workers.threads.max(1) {
-        let packing = Arc::clone(&packing);
-        tasks.spawn_blocking(move || packing.run());
-    }
-    super::all(tasks, &progress).await?;
-    let packing = Arc::into_inner(packing).ok_or(PipelineError::WorkerLost)?;
-    packing.sealer.close(session).await
+) -> BoxFuture<'a, Result<PackReport, PipelineError>> {
+    Box::pin(async move {
+        workers.check_part(session)?;
+        let expected = Expected {
+            fingerprint: session.fingerprint(),
+            kind: Kind::Plain,
+            party: Some(sender.keys().sender()),
+            layout: Some(Arc::clone(session.layout())),
+        };
+        if let Some(report) = closed_before(session, &sender, directory)? {
+            return Ok(report);
+        }
+        let file = open_checked(path, expected, &progress).await?;
+        let exported_at = written_at(&file)?;
+        let package = DirectoryPackage::create(session, &sender, directory)?;
+        let sealer = Sealer::new(sender, Destination::Directory(Box::new(package)));
+        let resume =
+            tokio::task::block_in_place(|| Resume::begin(&sealer, IdRange::ALL, &progress))?;
+        let cuts = Cutting { session, workers, exported_at, sealer: &sealer }.cut(&file, resume)?;
+        check_parts(cuts.len())?;
+        let part_rows = cuts.iter().map(|cut| cut.rows.len() as u64);
+        progress.begin("pack", part_rows.clone().sum());
+        let packing = Arc::new(Packing {
+            pool: workers.pool_for(session.layout(), part_rows),
+            progress: Arc::clone(&progress),
+            cuts,
+            file,
+            sealer,
+            next: AtomicUsize::new(0),
+        });
+        let mut tasks = JoinSet::new();
+        for _ in 0..workers.threads.max(1) {
+            let packing = Arc::clone(&packing);
+            tasks.spawn_blocking(move || packing.run());
+        }
+        super::all(tasks, &progress).await?;
+        let packing = Arc::into_inner(packing).ok_or(PipelineError::WorkerLost)?;
+        packing.sealer.close(session).await
+    })
 }
 
 /// A part and where its rows lie in the file.

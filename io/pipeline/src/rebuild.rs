@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use reshare_exchange::progress::Progress;
 use reshare_files::ids::IdRange;
 use reshare_files::leftovers::Leftovers;
@@ -45,63 +46,66 @@ pub struct RebuildReport {
 ///
 /// # Errors
 /// A [`PipelineError`]; what was committed before stays, and another run goes on there.
-pub async fn rebuild(
-    session: &Session,
+pub fn rebuild<'a>(
+    session: &'a Session,
     packages: Arc<Packages>,
-    target: &Target,
+    target: &'a Target,
     workers: Workers,
     progress: Arc<Progress>,
-) -> Result<RebuildReport, PipelineError> {
-    let workers = workers.within_parts_of(session);
-    progress.begin("connect", 0);
-    let (source, fingerprint) = (&target.source, session.fingerprint());
-    let options = LoadOptions { source: Some(packages.load_source()), ..target.options };
-    let mut loader = Loader::open(&source.database, &source.table, fingerprint, options).await?;
-    let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
-    let segments = packages.bounds().without(done.iter().copied());
-    progress.begin("check", 0);
-    let on_conflict = target.options.on_conflict;
-    let rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;
-    let mut report = RebuildReport::default();
-    for range in loader.loaded() {
-        report.rows_skipped += range.rows;
-        report.leftovers.extend(&range.leftovers);
-    }
-    progress.begin("rebuild", rows + report.rows_skipped);
-    progress.skip(report.rows_skipped);
-    let (sender, receiver) = channel(1);
-    let receiver = Arc::new(Mutex::new(receiver));
-    let totals = Arc::new(Mutex::new(report));
-    let mut tasks = JoinSet::new();
-    let rows_per_range = workers.rows_per_part_of(rows).get();
-    let merging = Merging {
-        packages,
-        segments,
-        threads: workers.threads,
-        rows_per_range,
-        // One being filled, one on its way, one in every connection's hands.
-        ranges: workers.connections + 2,
-        progress: Arc::clone(&progress),
-        sender,
-    };
-    tasks.spawn_blocking(move || merging.run());
-    for _ in 0..workers.connections.max(1) {
-        let loading = Loading {
-            receiver: Arc::clone(&receiver),
-            totals: Arc::clone(&totals),
+) -> BoxFuture<'a, Result<RebuildReport, PipelineError>> {
+    Box::pin(async move {
+        let workers = workers.within_parts_of(session);
+        progress.begin("connect", 0);
+        let (source, fingerprint) = (&target.source, session.fingerprint());
+        let options = LoadOptions { source: Some(packages.load_source()), ..target.options };
+        let mut loader =
+            Loader::open(&source.database, &source.table, fingerprint, options).await?;
+        let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
+        let segments = packages.bounds().without(done.iter().copied());
+        progress.begin("check", 0);
+        let on_conflict = target.options.on_conflict;
+        let rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;
+        let mut report = RebuildReport::default();
+        for range in loader.loaded() {
+            report.rows_skipped += range.rows;
+            report.leftovers.extend(&range.leftovers);
+        }
+        progress.begin("rebuild", rows + report.rows_skipped);
+        progress.skip(report.rows_skipped);
+        let (sender, receiver) = channel(1);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let totals = Arc::new(Mutex::new(report));
+        let mut tasks = JoinSet::new();
+        let rows_per_range = workers.rows_per_part_of(rows).get();
+        let merging = Merging {
+            packages,
+            segments,
+            threads: workers.threads,
+            rows_per_range,
+            // One being filled, one on its way, one in every connection's hands.
+            ranges: workers.connections + 2,
             progress: Arc::clone(&progress),
-            writer: loader.writer(),
+            sender,
         };
-        tasks.spawn(loading.run());
-    }
-    drop(receiver);
-    super::all(tasks, &progress).await?;
-    loader.close().await;
-    let mut report = std::mem::take(&mut *totals.lock().await);
-    report.leftovers.only_lower_sender.sort_unstable();
-    report.leftovers.only_higher_sender.sort_unstable();
-    report.leftovers.disagreeing.sort_unstable();
-    Ok(report)
+        tasks.spawn_blocking(move || merging.run());
+        for _ in 0..workers.connections.max(1) {
+            let loading = Loading {
+                receiver: Arc::clone(&receiver),
+                totals: Arc::clone(&totals),
+                progress: Arc::clone(&progress),
+                writer: loader.writer(),
+            };
+            tasks.spawn(loading.run());
+        }
+        drop(receiver);
+        super::all(tasks, &progress).await?;
+        loader.close().await;
+        let mut report = std::mem::take(&mut *totals.lock().await);
+        report.leftovers.only_lower_sender.sort_unstable();
+        report.leftovers.only_higher_sender.sort_unstable();
+        report.leftovers.disagreeing.sort_unstable();
+        Ok(report)
+    })
 }
 
 /// Joins both packages without their shares and looks for rows that the target would not take,

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use reshare_exchange::Delivered;
 use reshare_exchange::progress::Progress;
 use reshare_format::session::Session;
@@ -26,23 +27,25 @@ use super::workers::{Source, Workers};
 ///
 /// # Errors
 /// A [`PipelineError`]; the package then stays open, and another run goes on with it.
-pub async fn send(
-    session: &Session,
-    ids: &RowIds,
+pub fn send<'a>(
+    session: &'a Session,
+    ids: &'a RowIds,
     sender: LedgeredSender,
-    source: &Source,
-    directory: &Path,
+    source: &'a Source,
+    directory: &'a Path,
     workers: Workers,
     progress: Arc<Progress>,
-) -> Result<PackReport, PipelineError> {
-    workers.check_part(session)?;
-    if let Some(report) = closed_before(session, &sender, directory)? {
-        return Ok(report);
-    }
-    let package = DirectoryPackage::create(session, &sender, directory)?;
-    let sealer = Sealer::new(sender, Destination::Directory(Box::new(package)));
-    let (report, _) = send_with(sealer, session, ids, source, workers, progress).await?;
-    Ok(report)
+) -> BoxFuture<'a, Result<PackReport, PipelineError>> {
+    Box::pin(async move {
+        workers.check_part(session)?;
+        if let Some(report) = closed_before(session, &sender, directory)? {
+            return Ok(report);
+        }
+        let package = DirectoryPackage::create(session, &sender, directory)?;
+        let sealer = Sealer::new(sender, Destination::Directory(Box::new(package)));
+        let (report, _) = send_with(sealer, session, ids, source, workers, progress).await?;
+        Ok(report)
+    })
 }
 
 /// Exports, blinds and seals what is left of a package, and closes it.

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use reshare_exchange::progress::Progress;
 use reshare_files::leftovers::Leftovers;
 use reshare_format::session::Session;
@@ -26,60 +27,65 @@ const LARGEST_BATCH_BYTES: usize = 64 << 20;
 ///
 /// # Errors
 /// A [`PipelineError`] when one cannot be read; a difference is a result.
-pub async fn verify_tables(
-    left: &Source,
-    right: &Source,
-    ids: &RowIds,
+pub fn verify_tables<'a>(
+    left: &'a Source,
+    right: &'a Source,
+    ids: &'a RowIds,
     workers: Workers,
-    progress: &Progress,
-) -> Result<Comparison, PipelineError> {
-    progress.begin("verify", 0);
-    let limit = LARGEST_BATCH_BYTES / left.table.layout().row_share_bytes();
-    let rows_at_once =
-        workers.rows_per_part.min(NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN));
-    let left = (&left.database, &left.table);
-    let right = (&right.database, &right.table);
-    let jobs = NonZeroUsize::new(workers.connections);
-    let jobs = jobs.unwrap_or(NonZeroUsize::MIN);
-    Ok(compare_tables(left, right, &ids.export_ids(), rows_at_once, jobs).await?)
+    progress: &'a Progress,
+) -> BoxFuture<'a, Result<Comparison, PipelineError>> {
+    Box::pin(async move {
+        progress.begin("verify", 0);
+        let limit = LARGEST_BATCH_BYTES / left.table.layout().row_share_bytes();
+        let rows_at_once =
+            workers.rows_per_part.min(NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN));
+        let left = (&left.database, &left.table);
+        let right = (&right.database, &right.table);
+        let jobs = NonZeroUsize::new(workers.connections);
+        let jobs = jobs.unwrap_or(NonZeroUsize::MIN);
+        Ok(compare_tables(left, right, &ids.export_ids(), rows_at_once, jobs).await?)
+    })
 }
 
 /// Compares a share file of any kind but blinded (the left side) with a table (the right side).
 ///
 /// # Errors
 /// A [`PipelineError`] when the file is not what it must be or the table cannot be read.
-pub async fn verify_file(
-    session: &Session,
-    path: &Path,
+pub fn verify_file<'a>(
+    session: &'a Session,
+    path: &'a Path,
     kind: Kind,
-    source: &Source,
+    source: &'a Source,
     workers: Workers,
-    progress: &Progress,
-) -> Result<Comparison, PipelineError> {
-    let workers = workers.within_parts_of(session);
-    let expected = Expected {
-        fingerprint: session.fingerprint(),
-        kind,
-        party: None,
-        layout: Some(Arc::clone(session.layout())),
-    };
-    let file = open_checked(path, expected, progress).await?;
-    let rows = file.rows();
-    progress.begin("verify", rows.len() as u64);
-    let within = file.header().spec.ids;
-    let mut check =
-        TableCheck::open(&source.database, &source.table, within, workers.rows_per_part).await?;
-    let rows_at_once = workers.rows_per_part.get();
-    for start in (0..rows.len()).step_by(rows_at_once) {
-        if progress.stopped() {
-            return Err(PipelineError::Stopped);
+    progress: &'a Progress,
+) -> BoxFuture<'a, Result<Comparison, PipelineError>> {
+    Box::pin(async move {
+        let workers = workers.within_parts_of(session);
+        let expected = Expected {
+            fingerprint: session.fingerprint(),
+            kind,
+            party: None,
+            layout: Some(Arc::clone(session.layout())),
+        };
+        let file = open_checked(path, expected, progress).await?;
+        let rows = file.rows();
+        progress.begin("verify", rows.len() as u64);
+        let within = file.header().spec.ids;
+        let mut check =
+            TableCheck::open(&source.database, &source.table, within, workers.rows_per_part)
+                .await?;
+        let rows_at_once = workers.rows_per_part.get();
+        for start in (0..rows.len()).step_by(rows_at_once) {
+            if progress.stopped() {
+                return Err(PipelineError::Stopped);
+            }
+            let part = rows.slice(start..(start + rows_at_once).min(rows.len()));
+            check.rows(&part).await?;
+            let count = part.len() as u64;
+            progress.add(count, count * part.layout.row_share_bytes() as u64);
         }
-        let part = rows.slice(start..(start + rows_at_once).min(rows.len()));
-        check.rows(&part).await?;
-        let count = part.len() as u64;
-        progress.add(count, count * part.layout.row_share_bytes() as u64);
-    }
-    Ok(check.finish().await?)
+        Ok(check.finish().await?)
+    })
 }
 
 /// What the comparison of two packages with a table found.
@@ -98,43 +104,45 @@ pub struct PackagesComparison {
 ///
 /// # Errors
 /// A [`PipelineError`] when a package or the table cannot be read; a difference is a result.
-pub async fn verify_packages(
+pub fn verify_packages<'a>(
     packages: Arc<Packages>,
-    source: &Source,
+    source: &'a Source,
     workers: Workers,
-    progress: &Arc<Progress>,
-) -> Result<PackagesComparison, PipelineError> {
-    progress.begin("count", 0);
-    let rows = tokio::task::block_in_place(|| count_rows(&packages, progress))?;
-    progress.begin("verify", rows);
-    let within = packages.bounds();
-    let rows_per_range = workers.rows_per_part_of(rows);
-    let mut check =
-        TableCheck::open(&source.database, &source.table, within, rows_per_range).await?;
-    if let Some(listed) = packages.listed() {
-        check = check.only(listed);
-    }
-    let (sender, mut ranges) = channel(1);
-    let merging = Merging {
-        packages,
-        segments: vec![within],
-        threads: workers.threads,
-        rows_per_range: rows_per_range.get(),
-        // One being filled, one on its way, one being compared.
-        ranges: 3,
-        progress: Arc::clone(progress),
-        sender,
-    };
-    let merging = tokio::task::spawn_blocking(move || merging.run());
-    let mut leftovers = Leftovers::default();
-    while let Some(merged) = ranges.recv().await {
-        let rows = merged.rows.rows();
-        check.leave_out(merged.leftovers.ids());
-        check.rows(&rows).await?;
-        leftovers.extend(&merged.leftovers);
-        let count = rows.len() as u64;
-        progress.add(count, count * rows.layout.row_share_bytes() as u64);
-    }
-    merging.await.unwrap_or(Err(PipelineError::WorkerLost))?;
-    Ok(PackagesComparison { comparison: check.finish().await?, leftovers })
+    progress: &'a Arc<Progress>,
+) -> BoxFuture<'a, Result<PackagesComparison, PipelineError>> {
+    Box::pin(async move {
+        progress.begin("count", 0);
+        let rows = tokio::task::block_in_place(|| count_rows(&packages, progress))?;
+        progress.begin("verify", rows);
+        let within = packages.bounds();
+        let rows_per_range = workers.rows_per_part_of(rows);
+        let mut check =
+            TableCheck::open(&source.database, &source.table, within, rows_per_range).await?;
+        if let Some(listed) = packages.listed() {
+            check = check.only(listed);
+        }
+        let (sender, mut ranges) = channel(1);
+        let merging = Merging {
+            packages,
+            segments: vec![within],
+            threads: workers.threads,
+            rows_per_range: rows_per_range.get(),
+            // One being filled, one on its way, one being compared.
+            ranges: 3,
+            progress: Arc::clone(progress),
+            sender,
+        };
+        let merging = tokio::task::spawn_blocking(move || merging.run());
+        let mut leftovers = Leftovers::default();
+        while let Some(merged) = ranges.recv().await {
+            let rows = merged.rows.rows();
+            check.leave_out(merged.leftovers.ids());
+            check.rows(&rows).await?;
+            leftovers.extend(&merged.leftovers);
+            let count = rows.len() as u64;
+            progress.add(count, count * rows.layout.row_share_bytes() as u64);
+        }
+        merging.await.unwrap_or(Err(PipelineError::WorkerLost))?;
+        Ok(PackagesComparison { comparison: check.finish().await?, leftovers })
+    })
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_util::future::BoxFuture;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::Rows;
 use reshare_files::ids::IdRange;
@@ -104,18 +105,20 @@ impl TableCheck {
     ///
     /// # Errors
     /// As [`Snapshot::open`].
-    pub async fn open(
-        database: &Database,
-        spec: &TableSpec,
+    pub fn open<'a>(
+        database: &'a Database,
+        spec: &'a TableSpec,
         within: IdRange,
         rows_per_page: NonZeroUsize,
-    ) -> Result<Self, CompareError> {
-        let snapshot = Snapshot::open(database, spec).await?;
-        let reader = snapshot.reader();
-        let page = RowBatch::with_capacity(Arc::clone(spec.layout()), rows_per_page.get());
-        let (next, found) = (Some(within.first()), Comparison::default());
-        let wanted = Wanted::default();
-        Ok(Self { snapshot, reader, page, within, next, wanted, found })
+    ) -> BoxFuture<'a, Result<Self, CompareError>> {
+        Box::pin(async move {
+            let snapshot = Snapshot::open(database, spec).await?;
+            let reader = snapshot.reader();
+            let page = RowBatch::with_capacity(Arc::clone(spec.layout()), rows_per_page.get());
+            let (next, found) = (Some(within.first()), Comparison::default());
+            let wanted = Wanted::default();
+            Ok(Self { snapshot, reader, page, within, next, wanted, found })
+        })
     }
 
     /// Compares no rows but those of these ascending ids.
@@ -135,42 +138,47 @@ impl TableCheck {
     ///
     /// # Errors
     /// [`CompareError::MisplacedRow`], [`CompareError::OtherLayout`] and those of reading.
-    pub async fn rows(&mut self, rows: &Rows<'_>) -> Result<(), CompareError> {
-        let Some(last) = rows.ids.last() else { return Ok(()) };
-        if rows.layout != self.page.layout().as_ref() {
-            let table = self.snapshot.table().spec().name().clone();
-            return Err(CompareError::OtherLayout { table });
-        }
-        let range = self.next.and_then(|first| IdRange::new(first, *last));
-        let range = range.filter(|range| self.within.covers(*range));
-        let mut expected = range.map_or(i128::MAX, |range| i128::from(range.first()));
-        for id in rows.ids {
-            if i128::from(*id) < expected {
-                return Err(CompareError::MisplacedRow { id: *id, within: self.within });
+    pub fn rows<'a>(&'a mut self, rows: &'a Rows<'a>) -> BoxFuture<'a, Result<(), CompareError>> {
+        Box::pin(async move {
+            let Some(last) = rows.ids.last() else { return Ok(()) };
+            if rows.layout != self.page.layout().as_ref() {
+                let table = self.snapshot.table().spec().name().clone();
+                return Err(CompareError::OtherLayout { table });
             }
-            expected = i128::from(*id) + 1;
-        }
-        // Without a range the first id was refused above: every id is below the bound then.
-        let Some(range) = range else { return Ok(()) };
-        let Self { reader, page, wanted, found, .. } = self;
-        check_range(reader, page, range, rows, wanted, found).await?;
-        self.next = last.checked_add(1);
-        Ok(())
+            let range = self.next.and_then(|first| IdRange::new(first, *last));
+            let range = range.filter(|range| self.within.covers(*range));
+            let mut expected = range.map_or(i128::MAX, |range| i128::from(range.first()));
+            for id in rows.ids {
+                if i128::from(*id) < expected {
+                    return Err(CompareError::MisplacedRow { id: *id, within: self.within });
+                }
+                expected = i128::from(*id) + 1;
+            }
+            // Without a range the first id was refused above: every id is below the bound then.
+            let Some(range) = range else { return Ok(()) };
+            let Self { reader, page, wanted, found, .. } = self;
+            check_range(reader, page, range, rows, wanted, found).await?;
+            self.next = last.checked_add(1);
+            Ok(())
+        })
     }
 
     /// Looks at what the table has after the last row, and says what was found.
     ///
     /// # Errors
     /// Those of reading.
-    pub async fn finish(mut self) -> Result<Comparison, CompareError> {
-        if let Some(rest) = self.next.and_then(|first| IdRange::new(first, self.within.last())) {
-            let none = RowBatch::with_capacity(Arc::clone(self.page.layout()), 0);
-            let Self { reader, page, wanted, found, .. } = &mut self;
-            check_range(reader, page, rest, &none.rows(), wanted, found).await?;
-        }
-        self.reader.close().await;
-        self.snapshot.close().await;
-        Ok(self.found)
+    pub fn finish(mut self) -> BoxFuture<'static, Result<Comparison, CompareError>> {
+        Box::pin(async move {
+            if let Some(rest) = self.next.and_then(|first| IdRange::new(first, self.within.last()))
+            {
+                let none = RowBatch::with_capacity(Arc::clone(self.page.layout()), 0);
+                let Self { reader, page, wanted, found, .. } = &mut self;
+                check_range(reader, page, rest, &none.rows(), wanted, found).await?;
+            }
+            self.reader.close().await;
+            self.snapshot.close().await;
+            Ok(self.found)
+        })
     }
 }
 
@@ -180,48 +188,50 @@ impl TableCheck {
 ///
 /// # Errors
 /// [`CompareError::OtherLayout`] and those of reading.
-pub async fn compare_tables(
-    left: (&Database, &TableSpec),
-    right: (&Database, &TableSpec),
-    ids: &ExportIds<'_>,
+pub fn compare_tables<'a>(
+    left: (&'a Database, &'a TableSpec),
+    right: (&'a Database, &'a TableSpec),
+    ids: &'a ExportIds<'a>,
     rows_per_part: NonZeroUsize,
     jobs: NonZeroUsize,
-) -> Result<Comparison, CompareError> {
-    if left.1.layout() != right.1.layout() {
-        return Err(CompareError::OtherLayout { table: right.1.name().clone() });
-    }
-    let mut left_side = Snapshot::open(left.0, left.1).await?;
-    let right_side = Snapshot::open(right.0, right.1).await?;
-    let ranges: Arc<[IdRange]> = match ids {
-        ExportIds::Range(within) => {
-            let parts = left_side.plan(ids, rows_per_part).await?;
-            let lasts: Vec<i64> = parts.iter().map(|part| part.ids.last()).collect();
-            covering(*within, &lasts).into()
+) -> BoxFuture<'a, Result<Comparison, CompareError>> {
+    Box::pin(async move {
+        if left.1.layout() != right.1.layout() {
+            return Err(CompareError::OtherLayout { table: right.1.name().clone() });
         }
-        ExportIds::List(ids) => neighbours(ids, rows_per_part).into(),
-    };
-    let wanted = Arc::new(Wanted::of(ids));
-    let taken = Arc::new(AtomicUsize::new(0));
-    let mut workers = JoinSet::new();
-    for _ in 0..jobs.get().min(ranges.len()) {
-        let layout = left.1.layout();
-        let batch = || RowBatch::with_capacity(Arc::clone(layout), rows_per_part.get());
-        let worker = Worker {
-            left: left_side.reader(),
-            right: right_side.reader(),
-            batch: batch(),
-            page: batch(),
-            wanted: Arc::clone(&wanted),
+        let mut left_side = Snapshot::open(left.0, left.1).await?;
+        let right_side = Snapshot::open(right.0, right.1).await?;
+        let ranges: Arc<[IdRange]> = match ids {
+            ExportIds::Range(within) => {
+                let parts = left_side.plan(ids, rows_per_part).await?;
+                let lasts: Vec<i64> = parts.iter().map(|part| part.ids.last()).collect();
+                covering(*within, &lasts).into()
+            }
+            ExportIds::List(ids) => neighbours(ids, rows_per_part).into(),
         };
-        workers.spawn(worker.run(Arc::clone(&ranges), Arc::clone(&taken)));
-    }
-    let mut found = Comparison::default();
-    while let Some(outcome) = workers.join_next().await {
-        found.merge(outcome.map_err(|_| CompareError::Interrupted)??);
-    }
-    left_side.close().await;
-    right_side.close().await;
-    Ok(found)
+        let wanted = Arc::new(Wanted::of(ids));
+        let taken = Arc::new(AtomicUsize::new(0));
+        let mut workers = JoinSet::new();
+        for _ in 0..jobs.get().min(ranges.len()) {
+            let layout = left.1.layout();
+            let batch = || RowBatch::with_capacity(Arc::clone(layout), rows_per_part.get());
+            let worker = Worker {
+                left: left_side.reader(),
+                right: right_side.reader(),
+                batch: batch(),
+                page: batch(),
+                wanted: Arc::clone(&wanted),
+            };
+            workers.spawn(worker.run(Arc::clone(&ranges), Arc::clone(&taken)));
+        }
+        let mut found = Comparison::default();
+        while let Some(outcome) = workers.join_next().await {
+            found.merge(outcome.map_err(|_| CompareError::Interrupted)??);
+        }
+        left_side.close().await;
+        right_side.close().await;
+        Ok(found)
+    })
 }
 
 /// One connection a side, and a batch for each.

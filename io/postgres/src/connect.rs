@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
@@ -81,31 +82,35 @@ impl Database {
     ///
     /// # Errors
     /// A [`ConnectError`] that names the server.
-    pub async fn connect(&self) -> Result<PgConnection, ConnectError> {
-        let opened = async {
-            let mut connection = PgConnection::connect_with(&self.options).await?;
-            sqlx::raw_sql(SESSION_SETTINGS).execute(&mut connection).await?;
-            Ok::<_, sqlx::Error>(connection)
-        };
-        match tokio::time::timeout(self.connect_timeout, opened).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(self.failure(error)),
-            Err(_) => {
-                let (server, after) = (self.to_string(), self.connect_timeout);
-                Err(ConnectError::TimedOut { server, after })
+    pub fn connect<'a>(&'a self) -> BoxFuture<'a, Result<PgConnection, ConnectError>> {
+        Box::pin(async move {
+            let opened = async {
+                let mut connection = PgConnection::connect_with(&self.options).await?;
+                sqlx::raw_sql(SESSION_SETTINGS).execute(&mut connection).await?;
+                Ok::<_, sqlx::Error>(connection)
+            };
+            match tokio::time::timeout(self.connect_timeout, opened).await {
+                Ok(Ok(connection)) => Ok(connection),
+                Ok(Err(error)) => Err(self.failure(error)),
+                Err(_) => {
+                    let (server, after) = (self.to_string(), self.connect_timeout);
+                    Err(ConnectError::TimedOut { server, after })
+                }
             }
-        }
+        })
     }
 
     /// As [`Database::connect`], for statements that change nothing: the server refuses others.
     ///
     /// # Errors
     /// As [`Database::connect`].
-    pub async fn connect_read_only(&self) -> Result<PgConnection, ConnectError> {
-        let mut connection = self.connect().await?;
-        let set = sqlx::raw_sql("SET default_transaction_read_only = on");
-        set.execute(&mut connection).await.map_err(|error| self.failure(error))?;
-        Ok(connection)
+    pub fn connect_read_only<'a>(&'a self) -> BoxFuture<'a, Result<PgConnection, ConnectError>> {
+        Box::pin(async move {
+            let mut connection = self.connect().await?;
+            let set = sqlx::raw_sql("SET default_transaction_read_only = on");
+            set.execute(&mut connection).await.map_err(|error| self.failure(error))?;
+            Ok(connection)
+        })
     }
 
     fn failure(&self, error: sqlx::Error) -> ConnectError {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
+use futures_util::future::BoxFuture;
 use reshare_engine::row_batch::RowBatch;
 use reshare_files::ids::IdRange;
 use sqlx::postgres::{PgConnection, PgRow};
@@ -51,32 +52,38 @@ impl Snapshot {
     ///
     /// # Errors
     /// An [`ExportError`]: no connection, or not the table the session is about.
-    pub async fn open(database: &Database, spec: &TableSpec) -> Result<Self, ExportError> {
-        let mut control = database.connect().await?;
-        let failed = |error| ExportError::database(spec.name(), error);
-        let opened = Instant::now();
-        // The lock comes before the snapshot: a TRUNCATE in between would empty the table
-        // under it.
-        let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+    pub fn open<'a>(
+        database: &'a Database,
+        spec: &'a TableSpec,
+    ) -> BoxFuture<'a, Result<Self, ExportError>> {
+        Box::pin(async move {
+            let mut control = database.connect().await?;
+            let failed = |error| ExportError::database(spec.name(), error);
+            let opened = Instant::now();
+            // The lock comes before the snapshot: a TRUNCATE in between would empty the table
+            // under it.
+            let begin = format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
              LOCK TABLE {} IN ACCESS SHARE MODE",
-            spec.name().sql()
-        );
-        let begun = sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut control).await;
-        if let Err(error) = begun {
-            return Err(begin_failure(spec.name(), error));
-        }
-        let table = Arc::new(Table::inspect(&mut control, spec).await?);
-        let row = sqlx::query(
-            "SELECT pg_catalog.pg_export_snapshot(), \
+                spec.name().sql()
+            );
+            let begun = sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut control).await;
+            if let Err(error) = begun {
+                return Err(begin_failure(spec.name(), error));
+            }
+            let table = Arc::new(Table::inspect(&mut control, spec).await?);
+            let row = sqlx::query(
+                "SELECT pg_catalog.pg_export_snapshot(), \
                     (extract(epoch FROM pg_catalog.now()) * 1000000)::bigint",
-        );
-        let row = row.fetch_one(&mut control).await.map_err(failed)?;
-        let snapshot_id = row.try_get(0).map_err(failed)?;
-        let microseconds: i64 = row.try_get(1).map_err(failed)?;
-        let taken_at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(microseconds) * 1_000)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        Ok(Self { database: database.clone(), table, control, snapshot_id, taken_at, opened })
+            );
+            let row = row.fetch_one(&mut control).await.map_err(failed)?;
+            let snapshot_id = row.try_get(0).map_err(failed)?;
+            let microseconds: i64 = row.try_get(1).map_err(failed)?;
+            let taken_at =
+                OffsetDateTime::from_unix_timestamp_nanos(i128::from(microseconds) * 1_000)
+                    .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            Ok(Self { database: database.clone(), table, control, snapshot_id, taken_at, opened })
+        })
     }
 
     /// The table with its real types.
@@ -104,19 +111,21 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`ExportError::Database`].
-    pub async fn plan(
-        &mut self,
-        ids: &ExportIds<'_>,
+    pub fn plan<'a>(
+        &'a mut self,
+        ids: &'a ExportIds<'a>,
         rows_per_part: NonZeroUsize,
-    ) -> Result<Vec<PlannedPart>, ExportError> {
-        match ids {
-            ExportIds::Range(range) => self.plan_range(*range, rows_per_part).await,
-            ExportIds::List(ids) => {
-                let present = self.present_ids(IdRange::ALL, ids).await?;
-                let chunks = present.chunks(rows_per_part.get());
-                Ok(chunks.filter_map(listed_part).collect())
+    ) -> BoxFuture<'a, Result<Vec<PlannedPart>, ExportError>> {
+        Box::pin(async move {
+            match ids {
+                ExportIds::Range(range) => self.plan_range(*range, rows_per_part).await,
+                ExportIds::List(ids) => {
+                    let present = self.present_ids(IdRange::ALL, ids).await?;
+                    let chunks = present.chunks(rows_per_part.get());
+                    Ok(chunks.filter_map(listed_part).collect())
+                }
             }
-        }
+        })
     }
 
     /// Counts the rows, and no further than `limit`: a large table is not gone through. A list
@@ -124,24 +133,26 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`ExportError::Database`].
-    pub async fn count_up_to(
-        &mut self,
-        ids: &ExportIds<'_>,
+    pub fn count_up_to<'a>(
+        &'a mut self,
+        ids: &'a ExportIds<'a>,
         limit: u64,
-    ) -> Result<u64, ExportError> {
-        let range = match ids {
-            ExportIds::Range(range) => *range,
-            ExportIds::List(ids) => return Ok(limit.min(ids.len() as u64)),
-        };
-        let spec = self.table.spec();
-        let (name, within) = (spec.name(), spec.within_sql(range));
-        let sql = format!(
-            "SELECT count(*) FROM (SELECT FROM {} WHERE {within} LIMIT {limit}) AS counted",
-            name.sql()
-        );
-        let count = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.control).await;
-        let count: i64 = count.map_err(|error| ExportError::database(name, error))?;
-        Ok(count.unsigned_abs())
+    ) -> BoxFuture<'a, Result<u64, ExportError>> {
+        Box::pin(async move {
+            let range = match ids {
+                ExportIds::Range(range) => *range,
+                ExportIds::List(ids) => return Ok(limit.min(ids.len() as u64)),
+            };
+            let spec = self.table.spec();
+            let (name, within) = (spec.name(), spec.within_sql(range));
+            let sql = format!(
+                "SELECT count(*) FROM (SELECT FROM {} WHERE {within} LIMIT {limit}) AS counted",
+                name.sql()
+            );
+            let count = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.control).await;
+            let count: i64 = count.map_err(|error| ExportError::database(name, error))?;
+            Ok(count.unsigned_abs())
+        })
     }
 
     /// Makes one part of the rows within `bounds`, which it keeps as they are: for a part
@@ -149,28 +160,30 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`ExportError::Database`].
-    pub async fn recut(
-        &mut self,
-        ids: &ExportIds<'_>,
+    pub fn recut<'a>(
+        &'a mut self,
+        ids: &'a ExportIds<'a>,
         bounds: IdRange,
-    ) -> Result<PlannedPart, ExportError> {
-        let range = match ids {
-            ExportIds::Range(range) => *range,
-            ExportIds::List(ids) => {
-                let present = self.present_ids(bounds, ids).await?;
-                let rows = present.len() as u64;
-                return Ok(PlannedPart { ids: bounds, rows, listed: Some(present) });
-            }
-        };
-        let Some(common) = range.intersection(bounds) else {
-            return Ok(PlannedPart { ids: bounds, rows: 0, listed: Some(vec![]) });
-        };
-        let spec = self.table.spec();
-        let (name, within) = (spec.name(), spec.within_sql(common));
-        let sql = format!("SELECT count(*) FROM {} WHERE {within}", name.sql());
-        let count = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.control).await;
-        let count: i64 = count.map_err(|error| ExportError::database(name, error))?;
-        Ok(PlannedPart { ids: common, rows: count.unsigned_abs(), listed: None })
+    ) -> BoxFuture<'a, Result<PlannedPart, ExportError>> {
+        Box::pin(async move {
+            let range = match ids {
+                ExportIds::Range(range) => *range,
+                ExportIds::List(ids) => {
+                    let present = self.present_ids(bounds, ids).await?;
+                    let rows = present.len() as u64;
+                    return Ok(PlannedPart { ids: bounds, rows, listed: Some(present) });
+                }
+            };
+            let Some(common) = range.intersection(bounds) else {
+                return Ok(PlannedPart { ids: bounds, rows: 0, listed: Some(vec![]) });
+            };
+            let spec = self.table.spec();
+            let (name, within) = (spec.name(), spec.within_sql(common));
+            let sql = format!("SELECT count(*) FROM {} WHERE {within}", name.sql());
+            let count = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.control).await;
+            let count: i64 = count.map_err(|error| ExportError::database(name, error))?;
+            Ok(PlannedPart { ids: common, rows: count.unsigned_abs(), listed: None })
+        })
     }
 
     /// A reader of this snapshot. It connects when it first reads.
@@ -252,38 +265,42 @@ impl PartReader {
     ///
     /// # Errors
     /// An [`ExportError`]; `batch` then holds nothing.
-    pub async fn read(
-        &mut self,
-        part: &PlannedPart,
-        batch: &mut RowBatch,
-    ) -> Result<(), ExportError> {
-        let spec = self.table.spec();
-        let condition = match &part.listed {
-            None => spec.within_sql(part.ids),
-            Some(ids) => format!("{} = ANY({})", spec.id_sql(), array_literal(ids)),
-        };
-        let got = self.copy(&condition, "", part.ids, batch).await?;
-        if got == part.rows {
-            return Ok(());
-        }
-        batch.clear();
-        let table = self.table.spec().name().clone();
-        Err(ExportError::RowCount { table, ids: part.ids, expected: part.rows, got })
+    pub fn read<'a>(
+        &'a mut self,
+        part: &'a PlannedPart,
+        batch: &'a mut RowBatch,
+    ) -> BoxFuture<'a, Result<(), ExportError>> {
+        Box::pin(async move {
+            let spec = self.table.spec();
+            let condition = match &part.listed {
+                None => spec.within_sql(part.ids),
+                Some(ids) => format!("{} = ANY({})", spec.id_sql(), array_literal(ids)),
+            };
+            let got = self.copy(&condition, "", part.ids, batch).await?;
+            if got == part.rows {
+                return Ok(());
+            }
+            batch.clear();
+            let table = self.table.spec().name().clone();
+            Err(ExportError::RowCount { table, ids: part.ids, expected: part.rows, got })
+        })
     }
 
     /// Reads the first rows of a range, as many as `batch` has room for.
     ///
     /// # Errors
     /// An [`ExportError`]; `batch` then holds nothing.
-    pub async fn read_page(
-        &mut self,
+    pub fn read_page<'a>(
+        &'a mut self,
         range: IdRange,
-        batch: &mut RowBatch,
-    ) -> Result<(), ExportError> {
-        let condition = self.table.spec().within_sql(range);
-        let limit = format!("LIMIT {}", batch.capacity());
-        self.copy(&condition, &limit, range, batch).await?;
-        Ok(())
+        batch: &'a mut RowBatch,
+    ) -> BoxFuture<'a, Result<(), ExportError>> {
+        Box::pin(async move {
+            let condition = self.table.spec().within_sql(range);
+            let limit = format!("LIMIT {}", batch.capacity());
+            self.copy(&condition, &limit, range, batch).await?;
+            Ok(())
+        })
     }
 
     /// Says goodbye to the server.

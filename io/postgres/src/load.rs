@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_files::ids::IdRange;
 use sqlx::AssertSqlSafe;
@@ -80,17 +81,20 @@ impl Loader {
     /// A [`LoadError`]: no connection, not the table, a trigger or foreign key of the table that
     /// would spoil every load, [`LoadError::Busy`], rows that were loaded and are gone, or
     /// [`LoadError::OtherSource`].
-    pub async fn open(
-        database: &Database,
-        spec: &TableSpec,
+    pub fn open<'a>(
+        database: &'a Database,
+        spec: &'a TableSpec,
         fingerprint: Fingerprint,
         options: LoadOptions,
-    ) -> Result<Self, LoadError> {
-        let mut control = database.connect().await?;
-        let (table, triggers) = loadable(&mut control, spec, options.on_conflict).await?;
-        let turn = Turn::wait(&mut control, spec.name(), fingerprint, options.lock_wait).await?;
-        warn_of_compression(&mut control, spec).await?;
-        Self::with(database, table, triggers, fingerprint, options, (turn, control)).await
+    ) -> BoxFuture<'a, Result<Self, LoadError>> {
+        Box::pin(async move {
+            let mut control = database.connect().await?;
+            let (table, triggers) = loadable(&mut control, spec, options.on_conflict).await?;
+            let turn =
+                Turn::wait(&mut control, spec.name(), fingerprint, options.lock_wait).await?;
+            warn_of_compression(&mut control, spec).await?;
+            Self::with(database, table, triggers, fingerprint, options, (turn, control)).await
+        })
     }
 
     /// What of a load can be found out long before there is anything to load: no connection, not
@@ -99,15 +103,17 @@ impl Loader {
     ///
     /// # Errors
     /// As [`Loader::open`].
-    pub async fn foresee(
-        database: &Database,
-        spec: &TableSpec,
+    pub fn foresee<'a>(
+        database: &'a Database,
+        spec: &'a TableSpec,
         on_conflict: OnConflict,
-    ) -> Result<(), LoadError> {
-        let mut control = database.connect_read_only().await?;
-        loadable(&mut control, spec, on_conflict).await?;
-        close(control).await;
-        Ok(())
+    ) -> BoxFuture<'a, Result<(), LoadError>> {
+        Box::pin(async move {
+            let mut control = database.connect_read_only().await?;
+            loadable(&mut control, spec, on_conflict).await?;
+            close(control).await;
+            Ok(())
+        })
     }
 
     /// As [`Loader::open`] on a connection that changes nothing, and whatever triggers and foreign
@@ -115,17 +121,19 @@ impl Loader {
     ///
     /// # Errors
     /// As [`Loader::open`].
-    pub async fn examine(
-        database: &Database,
-        spec: &TableSpec,
+    pub fn examine<'a>(
+        database: &'a Database,
+        spec: &'a TableSpec,
         fingerprint: Fingerprint,
         options: LoadOptions,
-    ) -> Result<Self, LoadError> {
-        let mut control = database.connect_read_only().await?;
-        let table = Arc::new(Table::inspect(&mut control, spec).await?);
-        let triggers = triggers(&mut control, spec, options.on_conflict).await?;
-        let turn = Turn::wait(&mut control, spec.name(), fingerprint, Duration::ZERO).await?;
-        Self::with(database, table, triggers, fingerprint, options, (turn, control)).await
+    ) -> BoxFuture<'a, Result<Self, LoadError>> {
+        Box::pin(async move {
+            let mut control = database.connect_read_only().await?;
+            let table = Arc::new(Table::inspect(&mut control, spec).await?);
+            let triggers = triggers(&mut control, spec, options.on_conflict).await?;
+            let turn = Turn::wait(&mut control, spec.name(), fingerprint, Duration::ZERO).await?;
+            Self::with(database, table, triggers, fingerprint, options, (turn, control)).await
+        })
     }
 
     async fn with(
@@ -204,28 +212,32 @@ impl Loader {
     ///
     /// # Errors
     /// [`LoadError::Database`].
-    pub async fn existing_ids(
-        &mut self,
+    pub fn existing_ids<'a>(
+        &'a mut self,
         range: IdRange,
         limit: usize,
-    ) -> Result<Vec<i64>, LoadError> {
-        let spec = self.table.spec();
-        let (id, table) = (spec.id_sql(), spec.name().sql());
-        let mut existing = vec![];
-        for gap in range.without(self.loaded.iter().map(|done| done.ids)) {
-            let missing = limit - existing.len();
-            if missing == 0 {
-                break;
+    ) -> BoxFuture<'a, Result<Vec<i64>, LoadError>> {
+        Box::pin(async move {
+            let spec = self.table.spec();
+            let (id, table) = (spec.id_sql(), spec.name().sql());
+            let mut existing = vec![];
+            for gap in range.without(self.loaded.iter().map(|done| done.ids)) {
+                let missing = limit - existing.len();
+                if missing == 0 {
+                    break;
+                }
+                let within = spec.within_sql(gap);
+                let sql = format!(
+                    "SELECT {id}::bigint FROM {table} WHERE {within} ORDER BY {id} LIMIT {missing}"
+                );
+                let found =
+                    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut self.control).await;
+                let found: Vec<i64> =
+                    found.map_err(|error| LoadError::database(spec.name(), error))?;
+                existing.extend(found);
             }
-            let within = spec.within_sql(gap);
-            let sql = format!(
-                "SELECT {id}::bigint FROM {table} WHERE {within} ORDER BY {id} LIMIT {missing}"
-            );
-            let found = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut self.control).await;
-            let found: Vec<i64> = found.map_err(|error| LoadError::database(spec.name(), error))?;
-            existing.extend(found);
-        }
-        Ok(existing)
+            Ok(existing)
+        })
     }
 
     /// Those of the delivered `ids` (ascending) that are in the target though this session has
@@ -233,12 +245,17 @@ impl Loader {
     ///
     /// # Errors
     /// [`LoadError::Database`].
-    pub async fn conflicting_ids(&mut self, ids: &[i64]) -> Result<Vec<i64>, LoadError> {
-        let fresh: Vec<i64> =
-            ids.iter().copied().filter(|id| !is_loaded(&self.loaded, *id)).collect();
-        let name = self.table.spec().name();
-        let found = present_ids(&mut self.control, &self.table, &fresh).await;
-        found.map_err(|error| LoadError::database(name, error))
+    pub fn conflicting_ids<'a>(
+        &'a mut self,
+        ids: &'a [i64],
+    ) -> BoxFuture<'a, Result<Vec<i64>, LoadError>> {
+        Box::pin(async move {
+            let fresh: Vec<i64> =
+                ids.iter().copied().filter(|id| !is_loaded(&self.loaded, *id)).collect();
+            let name = self.table.spec().name();
+            let found = present_ids(&mut self.control, &self.table, &fresh).await;
+            found.map_err(|error| LoadError::database(name, error))
+        })
     }
 
     /// Gives the lock back and says goodbye to the server.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use futures_util::future::BoxFuture;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
@@ -78,16 +79,18 @@ impl fmt::Display for DeleteAction {
 ///
 /// # Errors
 /// [`LoadError::Referenced`], and what the server says.
-pub async fn refuse_referenced(
-    connection: &mut PgConnection,
-    spec: &TableSpec,
-) -> Result<(), LoadError> {
-    let table = spec.name().clone();
-    match references(connection, spec).await {
-        Ok(references) if references.is_empty() => Ok(()),
-        Ok(references) => Err(LoadError::Referenced { table, references }),
-        Err(source) => Err(LoadError::Database { table, source }),
-    }
+pub fn refuse_referenced<'a>(
+    connection: &'a mut PgConnection,
+    spec: &'a TableSpec,
+) -> BoxFuture<'a, Result<(), LoadError>> {
+    Box::pin(async move {
+        let table = spec.name().clone();
+        match references(connection, spec).await {
+            Ok(references) if references.is_empty() => Ok(()),
+            Ok(references) => Err(LoadError::Referenced { table, references }),
+            Err(source) => Err(LoadError::Database { table, source }),
+        }
+    })
 }
 
 /// The table, its partitions and children; constraints on any of them by the name that they have

@@ -1,5 +1,6 @@
 //! Whether a table is what a session takes it for.
 
+use futures_util::future::BoxFuture;
 use reshare_engine::layout::AgreeKind;
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
@@ -18,41 +19,43 @@ impl Table {
     ///
     /// # Errors
     /// The first [`SchemaError`], which names table and column.
-    pub async fn inspect(
-        connection: &mut PgConnection,
-        spec: &TableSpec,
-    ) -> Result<Self, SchemaError> {
-        let columns = Columns::read(connection, spec.name()).await?;
-        let id = columns.find(spec.id_column())?;
-        let Some(AgreeType::Integer(id_width)) = agree_type(id.type_oid) else {
-            return Err(columns.wrong_type(id, "bigint"));
-        };
-        if !id.not_null || !is_unique(connection, columns.table_oid, id.number).await? {
-            let (table, column) = (spec.name().clone(), id.name.clone());
-            return Err(SchemaError::NotAKey { table, column });
-        }
-        let mut agree_types = vec![];
-        for column in spec.layout().agree() {
-            let found = columns.find(&column.name)?;
-            let kind = agree_type(found.type_oid).filter(|found| found.kind() == column.kind);
-            let expected = match column.kind {
-                AgreeKind::Integer => "smallint, integer or bigint",
-                AgreeKind::Uuid => "uuid",
+    pub fn inspect<'a>(
+        connection: &'a mut PgConnection,
+        spec: &'a TableSpec,
+    ) -> BoxFuture<'a, Result<Self, SchemaError>> {
+        Box::pin(async move {
+            let columns = Columns::read(connection, spec.name()).await?;
+            let id = columns.find(spec.id_column())?;
+            let Some(AgreeType::Integer(id_width)) = agree_type(id.type_oid) else {
+                return Err(columns.wrong_type(id, "bigint"));
             };
-            agree_types.push(kind.ok_or_else(|| columns.wrong_type(found, expected))?);
-        }
-        for column in spec.layout().shares() {
-            let found = columns.find(&column.name)?;
-            if found.type_oid != BYTEA {
-                return Err(columns.wrong_type(found, "bytea"));
+            if !id.not_null || !is_unique(connection, columns.table_oid, id.number).await? {
+                let (table, column) = (spec.name().clone(), id.name.clone());
+                return Err(SchemaError::NotAKey { table, column });
             }
-        }
-        let agrees = spec.layout().agree().iter().any(|column| column.name == RERAND_EPOCH);
-        if !agrees && columns.find(RERAND_EPOCH).is_ok() {
-            return Err(SchemaError::EpochNotAgreed { table: spec.name().clone() });
-        }
-        let table = Self::new(spec.clone(), id_width, agree_types);
-        Ok(table.expect("each type was checked against its column's kind"))
+            let mut agree_types = vec![];
+            for column in spec.layout().agree() {
+                let found = columns.find(&column.name)?;
+                let kind = agree_type(found.type_oid).filter(|found| found.kind() == column.kind);
+                let expected = match column.kind {
+                    AgreeKind::Integer => "smallint, integer or bigint",
+                    AgreeKind::Uuid => "uuid",
+                };
+                agree_types.push(kind.ok_or_else(|| columns.wrong_type(found, expected))?);
+            }
+            for column in spec.layout().shares() {
+                let found = columns.find(&column.name)?;
+                if found.type_oid != BYTEA {
+                    return Err(columns.wrong_type(found, "bytea"));
+                }
+            }
+            let agrees = spec.layout().agree().iter().any(|column| column.name == RERAND_EPOCH);
+            if !agrees && columns.find(RERAND_EPOCH).is_ok() {
+                return Err(SchemaError::EpochNotAgreed { table: spec.name().clone() });
+            }
+            let table = Self::new(spec.clone(), id_width, agree_types);
+            Ok(table.expect("each type was checked against its column's kind"))
+        })
     }
 }
 
@@ -60,11 +63,11 @@ impl Table {
 ///
 /// # Errors
 /// [`SchemaError::NoSuchTable`] and [`SchemaError::Database`].
-pub async fn has_rerand_epoch(
-    connection: &mut PgConnection,
-    name: &TableName,
-) -> Result<bool, SchemaError> {
-    Ok(Columns::read(connection, name).await?.find(RERAND_EPOCH).is_ok())
+pub fn has_rerand_epoch<'a>(
+    connection: &'a mut PgConnection,
+    name: &'a TableName,
+) -> BoxFuture<'a, Result<bool, SchemaError>> {
+    Box::pin(async move { Ok(Columns::read(connection, name).await?.find(RERAND_EPOCH).is_ok()) })
 }
 
 /// The share columns that the server tries to compress: shares do not shrink, so that is time lost.
@@ -73,25 +76,27 @@ pub async fn has_rerand_epoch(
 ///
 /// # Errors
 /// What the server says.
-pub async fn compressed_columns(
-    connection: &mut PgConnection,
-    spec: &TableSpec,
-) -> Result<Vec<String>, DatabaseError> {
-    if spec.layout().row_share_bytes() < TOAST_THRESHOLD {
-        return Ok(vec![]);
-    }
-    let shares: Vec<&str> =
-        spec.layout().shares().iter().map(|column| column.name.as_str()).collect();
-    // EXTENDED or MAIN.
-    let query = sqlx::query_scalar(
-        "SELECT a.attname::text FROM pg_catalog.pg_attribute a \
+pub fn compressed_columns<'a>(
+    connection: &'a mut PgConnection,
+    spec: &'a TableSpec,
+) -> BoxFuture<'a, Result<Vec<String>, DatabaseError>> {
+    Box::pin(async move {
+        if spec.layout().row_share_bytes() < TOAST_THRESHOLD {
+            return Ok(vec![]);
+        }
+        let shares: Vec<&str> =
+            spec.layout().shares().iter().map(|column| column.name.as_str()).collect();
+        // EXTENDED or MAIN.
+        let query = sqlx::query_scalar(
+            "SELECT a.attname::text FROM pg_catalog.pg_attribute a \
          JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          WHERE n.nspname = $1 AND c.relname = $2 AND a.attname = ANY($3) \
            AND NOT a.attisdropped AND a.attstorage IN ('x', 'm') ORDER BY a.attnum",
-    );
-    let query = query.bind(spec.name().schema()).bind(spec.name().table()).bind(shares);
-    Ok(query.fetch_all(connection).await?)
+        );
+        let query = query.bind(spec.name().schema()).bind(spec.name().table()).bind(shares);
+        Ok(query.fetch_all(connection).await?)
+    })
 }
 
 /// What makes [`compressed_columns`] stored as they are.

@@ -1,5 +1,6 @@
 //! Triggers that a load fires, and what they may do to its rows.
 
+use futures_util::future::BoxFuture;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
@@ -83,14 +84,15 @@ const DELETE: i16 = 8;
 ///
 /// # Errors
 /// What the server says.
-pub async fn fired_triggers(
-    connection: &mut PgConnection,
-    spec: &TableSpec,
+pub fn fired_triggers<'a>(
+    connection: &'a mut PgConnection,
+    spec: &'a TableSpec,
     replace: bool,
-) -> Result<Vec<Trigger>, DatabaseError> {
-    // Those of foreign keys and the like are internal.
-    let query = sqlx::query(
-        "SELECT t.tgname::text, p.proname::text, t.tgtype, t.tgenabled::text \
+) -> BoxFuture<'a, Result<Vec<Trigger>, DatabaseError>> {
+    Box::pin(async move {
+        // Those of foreign keys and the like are internal.
+        let query = sqlx::query(
+            "SELECT t.tgname::text, p.proname::text, t.tgtype, t.tgenabled::text \
          FROM pg_catalog.pg_trigger t \
          JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid \
          JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid \
@@ -100,12 +102,13 @@ pub async fn fired_triggers(
                CASE pg_catalog.current_setting('session_replication_role') \
                WHEN 'replica' THEN '{A,R}'::text[] ELSE '{A,O}'::text[] END) \
            AND t.tgtype & $3 <> 0 ORDER BY t.tgname",
-    );
-    let events = if replace { INSERT | DELETE } else { INSERT };
-    let query = query.bind(spec.name().schema()).bind(spec.name().table()).bind(events);
-    let rows = query.fetch_all(connection).await?;
-    let triggers: Result<_, sqlx::Error> = rows.iter().map(|row| trigger(row, spec)).collect();
-    Ok(triggers?)
+        );
+        let events = if replace { INSERT | DELETE } else { INSERT };
+        let query = query.bind(spec.name().schema()).bind(spec.name().table()).bind(events);
+        let rows = query.fetch_all(connection).await?;
+        let triggers: Result<_, sqlx::Error> = rows.iter().map(|row| trigger(row, spec)).collect();
+        Ok(triggers?)
+    })
 }
 
 fn trigger(row: &PgRow, spec: &TableSpec) -> Result<Trigger, sqlx::Error> {

@@ -4,6 +4,7 @@
 //! of them leaves a row in a second table, with a digest of the progress it was made for: what
 //! is loaded later is then not verified.
 
+use futures_util::future::BoxFuture;
 use reshare_engine::fingerprint::Fingerprint;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
@@ -72,35 +73,38 @@ impl LoadState {
 ///
 /// # Errors
 /// A [`LoadError`]: no connection, or a table that cannot be read.
-pub async fn load_state(
-    database: &Database,
-    target: &TableName,
+pub fn load_state<'a>(
+    database: &'a Database,
+    target: &'a TableName,
     fingerprint: Fingerprint,
-) -> Result<LoadState, LoadError> {
-    let mut connection = database.connect_read_only().await?;
-    let state = read(&mut connection, target, fingerprint).await;
-    close(connection).await;
-    state
+) -> BoxFuture<'a, Result<LoadState, LoadError>> {
+    Box::pin(async move {
+        let mut connection = database.connect_read_only().await?;
+        let state = read(&mut connection, target, fingerprint).await;
+        close(connection).await;
+        state
+    })
 }
 
 /// Records that a comparison found everything that was loaded at `mark` equal.
 ///
 /// # Errors
 /// A [`LoadError`], such as that the role may not create the table.
-pub async fn record_verified(
-    database: &Database,
-    target: &TableName,
+pub fn record_verified<'a>(
+    database: &'a Database,
+    target: &'a TableName,
     fingerprint: Fingerprint,
     mark: LoadMark,
-    against: &str,
-) -> Result<(), LoadError> {
-    let failed = |error| LoadError::database(target, error);
-    let table = target.beside(VERIFIED_TABLE)?.sql();
-    let mut connection = database.connect().await?;
-    if !exists(&mut connection, &table).await.map_err(failed)? {
-        let lock = super::turn::advisory_key(&["create", target.schema()]);
-        let sql = format!(
-            "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({lock}); \
+    against: &'a str,
+) -> BoxFuture<'a, Result<(), LoadError>> {
+    Box::pin(async move {
+        let failed = |error| LoadError::database(target, error);
+        let table = target.beside(VERIFIED_TABLE)?.sql();
+        let mut connection = database.connect().await?;
+        if !exists(&mut connection, &table).await.map_err(failed)? {
+            let lock = super::turn::advisory_key(&["create", target.schema()]);
+            let sql = format!(
+                "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({lock}); \
              CREATE TABLE IF NOT EXISTS {table} (\
                  fingerprint bytea PRIMARY KEY, \
                  load_digest bytea NOT NULL, \
@@ -108,22 +112,23 @@ pub async fn record_verified(
                  against text NOT NULL, \
                  verified_at timestamptz NOT NULL); \
              COMMIT"
-        );
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.map_err(failed)?;
-    }
-    let sql = format!(
-        "INSERT INTO {table} AS old VALUES ($1, $2, $3, $4, now()) \
+            );
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.map_err(failed)?;
+        }
+        let sql = format!(
+            "INSERT INTO {table} AS old VALUES ($1, $2, $3, $4, now()) \
          ON CONFLICT (fingerprint) DO UPDATE SET load_digest = excluded.load_digest, \
          rows = excluded.rows, against = excluded.against, verified_at = excluded.verified_at"
-    );
-    let query = sqlx::query(AssertSqlSafe(sql))
-        .bind(&fingerprint.0[..])
-        .bind(&mark.digest[..])
-        .bind(mark.rows.cast_signed())
-        .bind(against);
-    query.execute(&mut connection).await.map_err(failed)?;
-    close(connection).await;
-    Ok(())
+        );
+        let query = sqlx::query(AssertSqlSafe(sql))
+            .bind(&fingerprint.0[..])
+            .bind(&mark.digest[..])
+            .bind(mark.rows.cast_signed())
+            .bind(against);
+        query.execute(&mut connection).await.map_err(failed)?;
+        close(connection).await;
+        Ok(())
+    })
 }
 
 async fn read(

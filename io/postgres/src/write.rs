@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use reshare_engine::rows::{AgreeValue, Rows};
 use reshare_files::ids::IdRange;
 use reshare_files::leftovers::Leftovers;
@@ -73,22 +74,24 @@ impl RangeWriter {
     /// # Errors
     /// A [`LoadError`]; nothing of the range is then in the table, unless the connection broke
     /// during the commit: a second call finds out.
-    pub async fn write(
-        &mut self,
+    pub fn write<'a>(
+        &'a mut self,
         range: IdRange,
-        rows: &Rows<'_>,
+        rows: &'a Rows<'a>,
         digest: [u8; 32],
-        leftovers: &Leftovers,
-    ) -> Result<Written, LoadError> {
-        let record = self.work.record_of(range, rows, digest, leftovers)?;
-        // Out of its place until the transaction is at its end: see the type.
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
-        let written = self.work.transaction(&mut connection, self.turn, &record, rows).await?;
-        self.connection = Some(connection);
-        Ok(written)
+        leftovers: &'a Leftovers,
+    ) -> BoxFuture<'a, Result<Written, LoadError>> {
+        Box::pin(async move {
+            let record = self.work.record_of(range, rows, digest, leftovers)?;
+            // Out of its place until the transaction is at its end: see the type.
+            let mut connection = match self.connection.take() {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            let written = self.work.transaction(&mut connection, self.turn, &record, rows).await?;
+            self.connection = Some(connection);
+            Ok(written)
+        })
     }
 
     /// Connects, and makes the table of what is loaded where there is none: here, so that a load

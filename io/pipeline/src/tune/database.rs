@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use reshare_engine::layout::AgreeKind;
 use reshare_engine::row_batch::RowBatch;
 use reshare_exchange::progress::Progress;
@@ -51,37 +52,39 @@ const ROWS: usize = 256;
 ///
 /// # Errors
 /// A [`TuneError`].
-pub async fn measure_database(
-    source: &Source,
+pub fn measure_database<'a>(
+    source: &'a Source,
     most_connections: usize,
     time: Duration,
-    progress: &Progress,
-) -> Result<DatabaseSpeed, TuneError> {
-    let connections = hands_up_to(most_connections);
-    let slot = time / u32::try_from(2 * connections.len()).unwrap_or(u32::MAX);
-    let snapshot = opened(Snapshot::open(&source.database, &source.table).await)?;
-    let mut copy_out = vec![];
-    for &hands in &connections {
-        copy_out.extend(copy_out_with(&snapshot, hands, slot, progress).await?);
-    }
-    let spec = source.table.clone();
-    snapshot.close().await;
-    let (mut copy_in, mut copy_in_refused) = (vec![], None);
-    for &hands in &connections {
-        match copy_in_with(source, &spec, hands, slot, progress).await {
-            Ok(speed) => copy_in.push(speed),
-            Err(LoadError::Database { source, .. }) => {
-                copy_in_refused = Some(source.to_string());
-                copy_in.clear();
-                break;
+    progress: &'a Progress,
+) -> BoxFuture<'a, Result<DatabaseSpeed, TuneError>> {
+    Box::pin(async move {
+        let connections = hands_up_to(most_connections);
+        let slot = time / u32::try_from(2 * connections.len()).unwrap_or(u32::MAX);
+        let snapshot = opened(Snapshot::open(&source.database, &source.table).await)?;
+        let mut copy_out = vec![];
+        for &hands in &connections {
+            copy_out.extend(copy_out_with(&snapshot, hands, slot, progress).await?);
+        }
+        let spec = source.table.clone();
+        snapshot.close().await;
+        let (mut copy_in, mut copy_in_refused) = (vec![], None);
+        for &hands in &connections {
+            match copy_in_with(source, &spec, hands, slot, progress).await {
+                Ok(speed) => copy_in.push(speed),
+                Err(LoadError::Database { source, .. }) => {
+                    copy_in_refused = Some(source.to_string());
+                    copy_in.clear();
+                    break;
+                }
+                Err(error) => return Err(PipelineError::from(error).into()),
             }
-            Err(error) => return Err(PipelineError::from(error).into()),
+            if progress.stopped() {
+                return Err(PipelineError::Stopped.into());
+            }
         }
-        if progress.stopped() {
-            return Err(PipelineError::Stopped.into());
-        }
-    }
-    Ok(DatabaseSpeed { copy_out, copy_in, copy_in_refused })
+        Ok(DatabaseSpeed { copy_out, copy_in, copy_in_refused })
+    })
 }
 
 /// Reads pages of rows; `None` where there is none.
