@@ -10,10 +10,13 @@ use reshare_format::session::Session;
 use reshare_format::share_file::{Kind, ShareFileSpec, ShareFileWriter};
 use reshare_postgres::export::Snapshot;
 use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::error::PipelineError;
 use super::read_parts::PartRead;
 use super::rows_wanted::RowIds;
+use super::tasks::blocking;
 use super::workers::{Source, Workers};
 
 /// What an export did.
@@ -76,13 +79,17 @@ pub fn export<'a>(
             }),
         };
         read.run(&snapshot).await?;
-        let taken_at = super::rfc3339(snapshot.taken_at());
+        let taken_at = rfc3339(snapshot.taken_at());
         snapshot.close().await;
         let writer = Arc::into_inner(writer).ok_or(PipelineError::WorkerLost)?;
-        let digest = super::blocking(move || Ok(writer.finish()?)).await?;
+        let digest = blocking(move || Ok(writer.finish()?)).await?;
         let share_bytes = rows * session.layout().row_share_bytes() as u64;
         Ok(ExportReport { rows, share_bytes, digest: digest.to_string(), taken_at })
     })
+}
+
+fn rfc3339(time: OffsetDateTime) -> String {
+    time.format(&Rfc3339).unwrap_or_else(|_| time.to_string())
 }
 
 /// The position of each part's first row.

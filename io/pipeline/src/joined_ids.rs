@@ -5,9 +5,9 @@ use reshare_engine::rows::Rows;
 use reshare_exchange::progress::Progress;
 use reshare_files::ids::IdRange;
 
-use super::epochs::RefusedEpochs;
 use super::error::PipelineError;
 use super::packages::{HeldPrefix, Packages};
+use super::refused_rows::RefusedEpochs;
 use super::sweep::Sweep;
 
 /// A walk over ids, agree columns and row checks of both packages: the first bytes of every

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use reshare_exchange::progress::Progress;
@@ -14,13 +13,11 @@ use reshare_postgres::load::{LoadOptions, Loader, OnConflict};
 use reshare_postgres::load_source::LoadSource;
 use reshare_postgres::write::{RangeWriter, Written};
 use serde::Serialize;
-use tokio::task::JoinSet;
 
-use super::conflicts::Conflicts;
-use super::epochs::RefusedEpochs;
+use super::checked_file::{open_checked, rows_digest};
 use super::error::PipelineError;
-use super::open_file::open_checked;
-use super::rows_digest::rows_digest;
+use super::refused_rows::{Conflicts, RefusedEpochs};
+use super::tasks::{Tasks, WorkList};
 use super::workers::{Target, Workers};
 
 /// What a load did.
@@ -67,20 +64,19 @@ pub fn load<'a>(
         let rows_skipped = file.rows().len() as u64 - rows_to_load;
         progress.begin("load", rows_to_load + rows_skipped);
         progress.skip(rows_skipped);
-        let ranges = Arc::new(ranges);
-        let next = Arc::new(AtomicUsize::new(0));
-        let mut tasks = JoinSet::new();
-        for _ in 0..workers.connections.min(ranges.len()).max(1) {
+        let connections = workers.connections.min(ranges.len()).max(1);
+        let ranges = Arc::new(WorkList::new(ranges));
+        let mut tasks = Tasks::new(&progress);
+        for _ in 0..connections {
             let task = FileLoad {
                 file: Arc::clone(&file),
                 ranges: Arc::clone(&ranges),
-                next: Arc::clone(&next),
                 progress: Arc::clone(&progress),
                 writer: loader.writer(),
             };
-            tasks.spawn(task.run());
+            tasks.start(task.run());
         }
-        super::all(tasks, &progress).await?;
+        tasks.finish().await?;
         loader.close().await;
         let share_bytes = rows_to_load * session.layout().row_share_bytes() as u64;
         Ok(LoadReport { rows: rows_to_load, rows_skipped, share_bytes })
@@ -149,8 +145,7 @@ async fn refuse_conflicts(
 /// One connection's share of a load.
 struct FileLoad {
     file: Arc<ShareFile>,
-    ranges: Arc<Vec<FileRange>>,
-    next: Arc<AtomicUsize>,
+    ranges: Arc<WorkList<FileRange>>,
     progress: Arc<Progress>,
     writer: RangeWriter,
 }
@@ -158,8 +153,7 @@ struct FileLoad {
 impl FileLoad {
     async fn run(mut self) -> Result<(), PipelineError> {
         while !self.progress.stopped() {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some((ids, positions)) = self.ranges.get(index) else { break };
+            let Some((_, (ids, positions))) = self.ranges.take() else { break };
             let rows = self.file.rows().slice(positions.clone());
             let digest = tokio::task::block_in_place(|| rows_digest(&rows));
             let written = self.writer.write(*ids, &rows, digest, &Leftovers::default()).await?;

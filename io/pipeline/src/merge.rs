@@ -12,11 +12,12 @@ use serde::Serialize;
 
 use super::error::PipelineError;
 use super::joined_ids::count_rows;
-use super::merged::Merger;
+use super::merging::Merger;
 use super::open_ahead::{OpenAhead, pool_of_parts};
 use super::packages::Packages;
 use super::pool::BatchPool;
 use super::sweep::{Sweep, parts_needed};
+use super::tasks::blocking;
 use super::workers::Workers;
 
 /// What a merge did.
@@ -58,7 +59,7 @@ pub fn merge<'a>(
             layout: Arc::clone(session.layout()),
         };
         let path = path.to_owned();
-        super::blocking(move || merge_to_file(&packages, spec, &path, workers, &progress)).await
+        blocking(move || merge_to_file(&packages, spec, &path, workers, &progress)).await
     })
 }
 

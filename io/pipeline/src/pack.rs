@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use reshare_exchange::progress::Progress;
@@ -11,16 +10,16 @@ use reshare_files::ids::IdRange;
 use reshare_format::package::Timestamp;
 use reshare_format::session::Session;
 use reshare_format::share_file::{Expected, Kind, ShareFile};
-use tokio::task::JoinSet;
 
+use super::checked_file::open_checked;
 use super::destination::Destination;
 use super::directory_package::DirectoryPackage;
 use super::error::PipelineError;
-use super::open_file::open_checked;
 use super::pool::BatchPool;
 use super::resume::{Resume, closed_before};
 use super::sealer::{PackReport, PartPlace, Sealer, check_parts};
 use super::sender::LedgeredSender;
+use super::tasks::{Tasks, WorkList};
 use super::workers::Workers;
 
 /// Blinds and seals the plain shares of one file.
@@ -59,17 +58,16 @@ pub fn pack<'a>(
         let packing = Arc::new(Packing {
             pool: workers.pool_for(session.layout(), part_rows),
             progress: Arc::clone(&progress),
-            cuts,
+            cuts: WorkList::new(cuts),
             file,
             sealer,
-            next: AtomicUsize::new(0),
         });
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::new(&progress);
         for _ in 0..workers.threads.max(1) {
             let packing = Arc::clone(&packing);
-            tasks.spawn_blocking(move || packing.run());
+            tasks.start_thread(move || packing.run());
         }
-        super::all(tasks, &progress).await?;
+        tasks.finish().await?;
         let packing = Arc::into_inner(packing).ok_or(PipelineError::WorkerLost)?;
         packing.sealer.close(session).await
     })
@@ -141,9 +139,8 @@ struct Packing {
     file: ShareFile,
     sealer: Sealer,
     pool: Arc<BatchPool>,
-    cuts: Vec<Cut>,
+    cuts: WorkList<Cut>,
     progress: Arc<Progress>,
-    next: AtomicUsize,
 }
 
 impl Packing {
@@ -151,8 +148,7 @@ impl Packing {
         let rows = self.file.rows();
         let mut batch = self.pool.take_blocking();
         while !self.progress.stopped() {
-            let next = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(cut) = self.cuts.get(next) else { break };
+            let Some((_, cut)) = self.cuts.take() else { break };
             let part = rows.slice(cut.rows.clone());
             self.sealer.seal_from(cut.place, &part, &mut batch)?;
             let count = part.len() as u64;

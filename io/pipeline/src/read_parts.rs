@@ -1,18 +1,17 @@
 //! Reads planned parts from a table in several connections and works on them in threads.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use reshare_engine::row_batch::RowBatch;
 use reshare_exchange::progress::Progress;
 use reshare_postgres::export::{PartReader, Snapshot};
 use reshare_postgres::plan::PlannedPart;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc::Sender;
 
 use super::error::PipelineError;
 use super::pool::{BatchPool, PooledBatch};
+use super::tasks::{Receivers, Tasks, WorkList};
 
 /// What is done with each part: its place in the plan, its range, its rows.
 pub(crate) type PartWork =
@@ -30,10 +29,13 @@ pub(crate) struct PartRead {
     pub(crate) work: Box<PartWork>,
 }
 
-/// The state that readers and workers share.
+/// What readers and workers share.
 struct Shared {
-    read: PartRead,
-    next: AtomicUsize,
+    plan: WorkList<PlannedPart>,
+    pool: Arc<BatchPool>,
+    progress: Arc<Progress>,
+    until: Option<Instant>,
+    work: Box<PartWork>,
 }
 
 /// A part that was read, on its way to a worker.
@@ -53,46 +55,45 @@ impl PartRead {
         for _ in 0..connections {
             readers.push(snapshot.reader());
         }
-        let (sender, receiver) = channel(threads);
-        let receiver = Arc::new(Mutex::new(receiver));
-        let shared = Arc::new(Shared { read: self, next: AtomicUsize::new(0) });
-        let mut tasks = JoinSet::new();
+        let (tx, rx) = Receivers::queue(threads);
+        let mut tasks = Tasks::new(&self.progress);
+        let Self { plan, pool, progress, until, work, .. } = self;
+        let shared = Arc::new(Shared { plan: WorkList::new(plan), pool, progress, until, work });
         for _ in 0..threads {
-            let (shared, receiver) = (Arc::clone(&shared), Arc::clone(&receiver));
-            tasks.spawn_blocking(move || work_on_parts(&shared, &receiver));
+            let (shared, rx) = (Arc::clone(&shared), rx.clone());
+            tasks.start_thread(move || work_on_parts(&shared, &rx));
         }
         for reader in readers {
-            tasks.spawn(read_parts(Arc::clone(&shared), reader, sender.clone()));
+            tasks.start(read_parts(Arc::clone(&shared), reader, tx.clone()));
         }
-        drop((sender, receiver));
-        super::all(tasks, &shared.read.progress).await?;
-        Ok(shared.next.load(Ordering::Relaxed).min(shared.read.plan.len()))
+        drop((tx, rx));
+        tasks.finish().await?;
+        Ok(shared.plan.taken())
     }
 }
 
 impl Shared {
     /// The next part to be read and its place in the plan.
     fn take(&self) -> Option<(usize, &PlannedPart)> {
-        let too_late = || self.read.until.is_some_and(|until| Instant::now() >= until);
+        let too_late = || self.until.is_some_and(|until| Instant::now() >= until);
         // A part is always read, however long the plan has taken: there must be an end.
-        if self.next.load(Ordering::Relaxed) > 0 && too_late() {
+        if self.plan.taken() > 0 && too_late() {
             return None;
         }
-        let index = self.next.fetch_add(1, Ordering::Relaxed);
-        Some((index, self.read.plan.get(index)?))
+        self.plan.take()
     }
 }
 
 async fn read_parts(
     shared: Arc<Shared>,
     mut reader: PartReader,
-    sender: Sender<ReadPart>,
+    tx: Sender<ReadPart>,
 ) -> Result<(), PipelineError> {
-    while !shared.read.progress.stopped() {
+    while !shared.progress.stopped() {
         let Some((index, part)) = shared.take() else { break };
-        let mut batch = shared.read.pool.take().await;
+        let mut batch = shared.pool.take().await;
         reader.read(part, &mut batch).await?;
-        if sender.send((index, batch)).await.is_err() {
+        if tx.send((index, batch)).await.is_err() {
             // Every worker has ended: one of them says why.
             break;
         }
@@ -101,20 +102,16 @@ async fn read_parts(
     Ok(())
 }
 
-fn work_on_parts(
-    shared: &Shared,
-    receiver: &Mutex<Receiver<ReadPart>>,
-) -> Result<(), PipelineError> {
+fn work_on_parts(shared: &Shared, rx: &Receivers<ReadPart>) -> Result<(), PipelineError> {
     loop {
-        let part = receiver.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        let Some((index, mut batch)) = part else { return Ok(()) };
-        if shared.read.progress.stopped() {
+        let Some((index, mut batch)) = rx.blocking_recv() else { return Ok(()) };
+        if shared.progress.stopped() {
             // Batches go back, so that a reader that waits for one sees the end too.
             continue;
         }
-        let part = &shared.read.plan[index];
-        (shared.read.work)(index, part, &mut batch)?;
+        let part = &shared.plan.items()[index];
+        (shared.work)(index, part, &mut batch)?;
         let share_bytes = batch.layout().row_share_bytes() as u64;
-        shared.read.progress.add(part.rows, part.rows * share_bytes);
+        shared.progress.add(part.rows, part.rows * share_bytes);
     }
 }

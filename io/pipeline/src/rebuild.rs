@@ -11,17 +11,14 @@ use reshare_postgres::load::{LoadOptions, Loader, OnConflict};
 use reshare_postgres::write::{RangeWriter, Written};
 use serde::Serialize;
 use tokio::sync::Mutex;
-use tokio::sync::mpsc::{Receiver, channel};
-use tokio::task::JoinSet;
 
-use super::conflicts::Conflicts;
-use super::epochs::RefusedEpochs;
+use super::checked_file::rows_digest;
 use super::error::PipelineError;
 use super::joined_ids::JoinedIds;
-use super::merged::MergedRange;
-use super::merging::Merging;
+use super::merging::{MergedRange, Merging};
 use super::packages::Packages;
-use super::rows_digest::rows_digest;
+use super::refused_rows::{Conflicts, RefusedEpochs};
+use super::tasks::{Receivers, Tasks};
 use super::workers::{Target, Workers};
 
 /// What a rebuild did.
@@ -72,33 +69,32 @@ pub fn rebuild<'a>(
         }
         progress.begin("rebuild", rows + report.rows_skipped);
         progress.skip(report.rows_skipped);
-        let (sender, receiver) = channel(1);
-        let receiver = Arc::new(Mutex::new(receiver));
+        let (tx, rx) = Receivers::queue(1);
         let totals = Arc::new(Mutex::new(report));
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::new(&progress);
         let rows_per_range = workers.rows_per_part_of(rows).get();
         let merging = Merging {
             packages,
             segments,
             threads: workers.threads,
             rows_per_range,
-            // One being filled, one on its way, one in every connection's hands.
+            // One being filled, one on its way, one at every connection.
             ranges: workers.connections + 2,
             progress: Arc::clone(&progress),
-            sender,
+            tx,
         };
-        tasks.spawn_blocking(move || merging.run());
+        tasks.start_thread(move || merging.run());
         for _ in 0..workers.connections.max(1) {
             let loading = Loading {
-                receiver: Arc::clone(&receiver),
+                rx: rx.clone(),
                 totals: Arc::clone(&totals),
                 progress: Arc::clone(&progress),
                 writer: loader.writer(),
             };
-            tasks.spawn(loading.run());
+            tasks.start(loading.run());
         }
-        drop(receiver);
-        super::all(tasks, &progress).await?;
+        drop(rx);
+        tasks.finish().await?;
         loader.close().await;
         let mut report = std::mem::take(&mut *totals.lock().await);
         report.leftovers.only_lower_sender.sort_unstable();
@@ -149,7 +145,7 @@ async fn check(
 
 /// One connection's share of the load.
 struct Loading {
-    receiver: Arc<Mutex<Receiver<MergedRange>>>,
+    rx: Receivers<MergedRange>,
     totals: Arc<Mutex<RebuildReport>>,
     progress: Arc<Progress>,
     writer: RangeWriter,
@@ -158,8 +154,7 @@ struct Loading {
 impl Loading {
     async fn run(mut self) -> Result<(), PipelineError> {
         loop {
-            let merged = self.receiver.lock().await.recv().await;
-            let Some(merged) = merged else { break };
+            let Some(merged) = self.rx.recv().await else { break };
             if self.progress.stopped() {
                 break;
             }

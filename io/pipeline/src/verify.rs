@@ -12,10 +12,10 @@ use reshare_format::share_file::{Expected, Kind};
 use reshare_postgres::compare::{Comparison, TableCheck, compare_tables};
 use tokio::sync::mpsc::channel;
 
+use super::checked_file::open_checked;
 use super::error::PipelineError;
 use super::joined_ids::count_rows;
 use super::merging::Merging;
-use super::open_file::open_checked;
 use super::packages::Packages;
 use super::rows_wanted::RowIds;
 use super::workers::{Source, Workers};
@@ -121,7 +121,7 @@ pub fn verify_packages<'a>(
         if let Some(listed) = packages.listed() {
             check = check.only(listed);
         }
-        let (sender, mut ranges) = channel(1);
+        let (tx, mut rx) = channel(1);
         let merging = Merging {
             packages,
             segments: vec![within],
@@ -130,11 +130,11 @@ pub fn verify_packages<'a>(
             // One being filled, one on its way, one being compared.
             ranges: 3,
             progress: Arc::clone(progress),
-            sender,
+            tx,
         };
         let merging = tokio::task::spawn_blocking(move || merging.run());
         let mut leftovers = Leftovers::default();
-        while let Some(merged) = ranges.recv().await {
+        while let Some(merged) = rx.recv().await {
             let rows = merged.rows.rows();
             check.leave_out(merged.leftovers.ids());
             check.rows(&rows).await?;

@@ -2,7 +2,9 @@
 
 use reshare_postgres::error::DatabaseError;
 use reshare_postgres::iris_mpc::{CONTROL_TABLE, METADATA_FUNCTION};
-use reshare_postgres::table::{TableName, TableSpec, quote_identifier};
+use reshare_postgres::progress_table::PROGRESS_TABLE;
+use reshare_postgres::table::{NameError, TableName, TableSpec, quote_identifier};
+use reshare_postgres::verified::VERIFIED_TABLE;
 use sqlx::Row;
 
 use super::Probe;

@@ -1,7 +1,33 @@
-//! The digest of some rows, as the progress table keeps it.
+//! Share files as a run reads and records them: checked as a whole, digested row by row.
+
+use std::path::Path;
 
 use reshare_engine::row_key::RowIdentity;
 use reshare_engine::rows::Rows;
+use reshare_exchange::progress::Progress;
+use reshare_format::share_file::{Expected, ShareFile};
+
+use super::error::PipelineError;
+use super::tasks::blocking;
+
+/// Maps a share file, and reads all of it once for its digest.
+///
+/// # Errors
+/// [`PipelineError::ShareFile`].
+pub(crate) async fn open_checked(
+    path: &Path,
+    expected: Expected,
+    progress: &Progress,
+) -> Result<ShareFile, PipelineError> {
+    progress.begin("check", 0);
+    let path = path.to_owned();
+    blocking(move || {
+        let file = ShareFile::open(path, &expected)?;
+        file.verify_digest()?;
+        Ok(file)
+    })
+    .await
+}
 
 /// Hashes rows one after the other, so that a table can be checked in a stream.
 ///
