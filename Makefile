@@ -1,4 +1,4 @@
-# The usual errands. `make` alone lists them.
+# The usual tasks. `make` alone lists them.
 
 CARGO ?= cargo
 # Rows of the demos: make demo ROWS=1000
@@ -15,16 +15,16 @@ PREFIX ?= /usr/local
 CSV ?= target/$@.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools build install dist demo demo-deployed test lint deny fuzz bench bench-quick bench-e2e clean
+.PHONY: help setup tools build install dist demo demo-deployed docs test lint deny fuzz bench bench-quick bench-e2e clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-15s%s\n", $$1, $$2 }'
 
-setup: tools ## Install all that is missing beside Rust (PostgreSQL server, age, LocalStack ...)
+setup: tools ## Install everything that is missing, except Rust (PostgreSQL server, age, LocalStack ...)
 	@scripts/python-env
 	@scripts/localstack-env
 
-# What the program itself is shown with: the environments of the tests take longer.
+# What the demos need. The environments of the tests take longer.
 tools:
 	@scripts/setup
 
@@ -46,13 +46,18 @@ demo-deployed: tools ## The same as deployed: separate processes, certificates, 
 	@scripts/localstack-env
 	@ROWS=$(ROWS) scripts/demo-deployed $(or $(BIN),target/debug/reshare)
 
+docs: ## Build the handbook as a website: target/book/index.html
+	@scripts/docs-env
+	target/docs-env/bin/mdbook build docs
+
 test: setup ## Run every test, those against a real PostgreSQL and KMS too (ARGS: more flags)
 	$(CARGO) test --workspace --locked $(ARGS)
 
-lint: ## Check the format, clippy, the docs' links and the TLS dependencies
+lint: ## Check the format, clippy, links of the code's docs and of the handbook, and the TLS dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
+	@scripts/doc-links
 	@scripts/one-tls
 
 deny: ## Check licences, duplicate versions and sources of the dependencies
