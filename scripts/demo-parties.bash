@@ -2,7 +2,7 @@
 # environment of its own. Every command is printed as that party would type it.
 # shellcheck shell=bash
 #
-# Wants: $root (the repository), $work (a folder), `fail`, and `background` of throw-away-servers.bash.
+# Needs: $root (the repository), $work (a folder), `fail`, and `background` of throw-away-servers.bash.
 
 # show WHO COMMAND...: prints a command as that party types it, broken before a flag where it is long.
 show() {

@@ -1,7 +1,7 @@
 # Servers that live as long as the script that sources this, on 127.0.0.1 and unix sockets only.
 # shellcheck shell=bash
 #
-# Wants: $root (the repository), $work (a folder of the script's own, which others may pass
+# Needs: $root (the repository), $work (a folder of the script's own, which others may pass
 # through) and $work/log. Ends what it started, and nothing else.
 
 # The signal that ends each process at once, by process id.
@@ -16,7 +16,7 @@ background() {
     ending[$!]=$signal
 }
 
-# end_all: ends what still runs, and waits for it. Nothing is said about who was killed.
+# end_all: ends what still runs, and waits for it, without the shell's messages about killed jobs.
 end_all() {
     local pid turns=0
     for pid in $(jobs -pr); do kill -s "${ending[$pid]:-TERM}" "$pid" || true; done
@@ -44,7 +44,7 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# on_a_free_port START...: runs START PORT with another port, if somebody else was faster.
+# on_a_free_port START...: runs START PORT, with another port if that one was taken meanwhile.
 on_a_free_port() {
     local attempt
     for attempt in 1 2 3; do
@@ -63,7 +63,7 @@ postgres_programs() {
     dirname "$initdb"
 }
 
-# start_postgres: a cluster whose socket lies in $work/postgres; its superuser is postgres.
+# start_postgres: a cluster whose socket is in $work/postgres; its superuser is postgres.
 start_postgres() {
     local programs cluster=$work/postgres name as_user=()
     programs=$(postgres_programs)
@@ -97,7 +97,7 @@ start_kms() {
     background KILL kms env -i PATH="$PATH" HOME="$work/kms" FILESYSTEM_ROOT="$work/kms" TMPDIR="$work/kms" SERVICES=kms \
         GATEWAY_LISTEN="127.0.0.1:$1" DNS_ADDRESS=0 DISABLE_EVENTS=1 SKIP_SSL_CERT_DOWNLOAD=1 \
         PYTHONDONTWRITEBYTECODE=1 "$python" "$root/fixtures/python/loopback_localstack.py"
-    # Its own word first: what answers on the port might be another one.
+    # Its own log first: another process might answer on the port.
     until_ready $! LocalStack grep -qx Ready. "$work/log/kms" &&
         curl --silent --fail --noproxy '*' "http://127.0.0.1:$1/_localstack/health" >/dev/null &&
         kms_url=http://127.0.0.1:$1
