@@ -9,6 +9,9 @@ use reshare_engine::shamir::Sign;
 /// More than fifty strips, so that every tail is met behind many of them.
 const MOST_ELEMENTS: usize = 450;
 
+/// Words of a line of the cache: a slice begins at any of them.
+const LINE: usize = 32;
+
 #[test]
 fn every_backend_of_this_cpu_runs_and_the_best_one_is_picked() {
     let ran: Vec<Backend> = Backend::available().collect();
@@ -28,7 +31,8 @@ fn every_backend_of_this_cpu_runs_and_the_best_one_is_picked() {
         let kernels = Kernels::new(backend).expect("it is available");
         assert_eq!(kernels.backend(), backend);
         for length in 0..=MOST_ELEMENTS {
-            equals_portable(kernels, length, length as u64);
+            let starts = [length % LINE, (7 * length + 1) % LINE, (5 * length + 3) % LINE];
+            equals_portable(kernels, length, starts, length as u64);
         }
     }
 }
@@ -64,43 +68,69 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_backend_equals_portable_at_any_length(length in 0..MOST_ELEMENTS, seed: u64) {
+    fn any_backend_equals_portable_at_any_length_and_place(
+        length in 0..MOST_ELEMENTS,
+        starts in [0..LINE, 0..LINE, 0..LINE],
+        seed: u64,
+    ) {
         for backend in Backend::available() {
-            equals_portable(Kernels::new(backend).expect("it is available"), length, seed);
+            let kernels = Kernels::new(backend).expect("it is available");
+            equals_portable(kernels, length, starts, seed);
         }
     }
 }
 
-/// Compares all three kernels at one length, on words that begin anywhere in memory.
-fn equals_portable(kernels: Kernels, length: usize, seed: u64) {
+/// Compares all kernels of one backend at one length.
+///
+/// `starts` are the words of a line at which shares, keystream and output begin.
+fn equals_portable(kernels: Kernels, length: usize, starts: [usize; 3], seed: u64) {
     let mut words = Words(seed);
-    let (shares, keystream) = (words.elements(length + 1), words.elements(length + 1));
-    let (shares, keystream) = (&shares[1..], &keystream[1..]);
-    let context = format!("{} at {length} elements, seed {seed}", kernels.backend());
+    let (shares, keystream) = (words.take(LINE + 4 * length), words.take(LINE + 4 * length));
+    let (first, second) =
+        (&shares[starts[0]..][..4 * length], &keystream[starts[1]..][..4 * length]);
+    let (shares, keystream): (&[RingElement], &[RingElement]) =
+        (bytemuck::cast_slice(first), bytemuck::cast_slice(second));
+    let context = format!("{} at {length} elements, {starts:?}, seed {seed}", kernels.backend());
     for sign in [Sign::Add, Sign::Subtract] {
         let weighting = Weighting::new(words.elements(1)[0], sign);
         let mut expected = vec![RingElement::ZERO; length];
         portable::weight_and_blind(&weighting, &mut expected, shares, keystream).expect("equal");
+        let expected: &[u16] = bytemuck::cast_slice(&expected);
 
-        let mut blinded = vec![RingElement::ONE; length];
-        kernels.weight_and_blind(&weighting, &mut blinded, shares, keystream).expect("equal");
-        assert!(blinded == expected, "weight_and_blind, {context}");
-
-        let mut in_place = shares.to_vec();
-        kernels.weight_and_blind_in_place(&weighting, &mut in_place, keystream).expect("equal");
-        assert!(in_place == expected, "weight_and_blind_in_place, {context}");
+        writes_only(expected, starts[2], &format!("weight_and_blind, {context}"), |blinded| {
+            let blinded = bytemuck::cast_slice_mut(blinded);
+            kernels.weight_and_blind(&weighting, blinded, shares, keystream)
+        });
+        writes_only(expected, starts[2], &format!("in place, {context}"), |words| {
+            words.copy_from_slice(first);
+            let in_place = bytemuck::cast_slice_mut(words);
+            kernels.weight_and_blind_in_place(&weighting, in_place, keystream)
+        });
     }
     streaming_equals_portable(kernels, length, seed);
-    let first: &[u16] = bytemuck::cast_slice(shares);
-    let second: &[u16] = bytemuck::cast_slice(keystream);
     // Merge takes words, not elements: try every tail of one too.
     for cut in 0..first.len().min(4) {
         let (first, second) = (&first[cut..], &second[cut..]);
-        let (mut expected, mut rebuilt) = (vec![0; first.len()], vec![1; first.len()]);
+        let mut expected = vec![0; first.len()];
         portable::merge(&mut expected, first, second).expect("equal");
-        kernels.merge(&mut rebuilt, first, second).expect("equal");
-        assert_eq!(rebuilt, expected, "merge, {context}, {cut} words cut off");
+        let context = format!("merge, {context}, {cut} words cut off");
+        writes_only(&expected, starts[2], &context, |sums| kernels.merge(sums, first, second));
     }
+}
+
+/// Runs a kernel on an output that begins at word `start` of a line: it writes what is expected,
+/// and nothing around it.
+fn writes_only(
+    expected: &[u16],
+    start: usize,
+    context: &str,
+    kernel: impl FnOnce(&mut [u16]) -> Result<(), LengthMismatch>,
+) {
+    let mut around = vec![1; start + expected.len() + LINE];
+    kernel(&mut around[start..][..expected.len()]).expect("the lengths are equal");
+    let written = around.splice(start..start + expected.len(), []);
+    assert!(written.eq(expected.iter().copied()), "{context}");
+    assert!(around.iter().all(|word| *word == 1), "written outside, {context}");
 }
 
 /// Compares the streaming kernel, wherever in a line of the cache its output begins and ends.
@@ -150,6 +180,10 @@ struct Words(u64);
 impl Words {
     fn elements(&mut self, count: usize) -> Vec<RingElement> {
         (0..count).map(|_| RingElement(std::array::from_fn(|_| self.next()))).collect()
+    }
+
+    fn take(&mut self, count: usize) -> Vec<u16> {
+        (0..count).map(|_| self.next()).collect()
     }
 
     fn next(&mut self) -> u16 {

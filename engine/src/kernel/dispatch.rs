@@ -6,6 +6,10 @@
 )]
 
 use crate::kernel::Backend;
+use crate::kernel::arithmetic::Arithmetic;
+use crate::kernel::baseline::Baseline;
+#[cfg(target_arch = "x86_64")]
+use crate::kernel::loops::Loops;
 
 /// The kernels of one backend; that there is one proves that the CPU has its instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,8 +21,8 @@ pub struct Kernels {
 /// A computation to be compiled for each backend. `run` must be `#[inline(always)]`: only
 /// what is inlined into a function with target features is compiled for them.
 pub(super) trait Computation {
-    /// `ROTATES`: whether the backend has an instruction that rotates lanes of 64 bits.
-    fn run<const ROTATES: bool>(self);
+    /// Computes with the arithmetic of one backend.
+    fn run<A: Arithmetic>(self);
 }
 
 impl Kernels {
@@ -65,7 +69,7 @@ impl Kernels {
             // SAFETY: `new` makes a value with this backend only where the CPU has all four.
             #[cfg(target_arch = "x86_64")]
             Backend::Avx512 => unsafe { avx512(computation) },
-            _ => computation.run::<false>(),
+            _ => computation.run::<Baseline>(),
         }
     }
 }
@@ -73,11 +77,46 @@ impl Kernels {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn avx2<C: Computation>(computation: C) {
-    computation.run::<false>();
+    computation.run::<Loops<false>>();
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn avx512<C: Computation>(computation: C) {
-    computation.run::<true>();
+    computation.run::<Loops<true>>();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::any::TypeId;
+
+    use super::*;
+
+    /// Notes which arithmetic it runs with.
+    struct Note<'a>(&'a mut Option<TypeId>);
+
+    impl Computation for Note<'_> {
+        #[inline(always)]
+        fn run<A: Arithmetic>(self) {
+            *self.0 = Some(TypeId::of::<A>());
+        }
+    }
+
+    #[test]
+    fn each_backend_runs_its_own_arithmetic() {
+        for backend in Backend::available() {
+            let expected = match backend {
+                Backend::Baseline => TypeId::of::<Baseline>(),
+                #[cfg(target_arch = "x86_64")]
+                Backend::Avx2 => TypeId::of::<Loops<false>>(),
+                #[cfg(target_arch = "x86_64")]
+                Backend::Avx512 => TypeId::of::<Loops<true>>(),
+                #[cfg(not(target_arch = "x86_64"))]
+                Backend::Avx2 | Backend::Avx512 => unreachable!("it is of another architecture"),
+            };
+            let mut ran = None;
+            Kernels::new(backend).expect("it is available").run(Note(&mut ran));
+            assert_eq!(ran, Some(expected), "{backend}");
+        }
+    }
 }

@@ -1,9 +1,14 @@
 //! The two inner loops: weight-and-blind at a sender, merge at the receiver.
 //!
-//! [`portable`] says what they compute, `strips` computes it fast in plain Rust, and
-//! [`Kernels`] runs that code compiled for the best instructions the CPU has, in one binary.
+//! [`portable`] defines what they compute. `strips` computes it fast, with the arithmetic of
+//! `baseline` on any CPU and that of `loops` where the CPU has AVX2 or AVX-512. [`Kernels`] picks
+//! the fastest at run time, so one binary serves all CPUs.
 
+mod arithmetic;
+mod baseline;
 mod dispatch;
+#[cfg(target_arch = "x86_64")]
+mod loops;
 pub mod portable;
 mod stream;
 mod strips;
@@ -20,7 +25,8 @@ use crate::shamir::Sign;
 /// A set of vector instructions that the kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Backend {
-    /// What every CPU of the architecture has: SSE2 on x86-64, NEON on AArch64.
+    /// What every CPU of the architecture has, through the crate `wide`: SSE2 on x86-64, NEON on
+    /// AArch64.
     Baseline,
     /// AVX2: 256-bit vectors.
     Avx2,
