@@ -51,6 +51,9 @@ fn merge(criterion: &mut Criterion) {
     let mut rebuilt = vec![0; first.len()];
 
     let mut group = short_group(criterion, "kernel/merge", BYTES);
+    group.bench_function("limit/plain-sum/3-kib", |bencher| {
+        bencher.iter(|| portable::merge(black_box(&mut rebuilt), first, second));
+    });
     for backend in Backend::available() {
         let kernels = Kernels::new(backend).expect("it is available");
         rebuilt.fill(0);

@@ -53,7 +53,7 @@ impl Backend {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Baseline => "baseline",
+            Self::Baseline => "wide",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
         }
