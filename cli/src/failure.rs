@@ -6,10 +6,10 @@ use std::io;
 use reshare_exchange::{ClientError, IdentityError, InboxError, ServerError};
 use reshare_pipeline::error::PipelineError;
 
-use crate::commands::identity_hint;
 use crate::exit::Exit;
-use crate::hints::{client_hint, inbox_hint, pipeline_hint};
-use crate::report::printable;
+use crate::hints::{client_hint, identity_hint, inbox_hint, pipeline_hint};
+use crate::printable;
+use crate::text::printable;
 
 /// Ends a hint to run a command again, unless it begins anew then.
 const KEPT: &str = ": what was finished is kept";

@@ -10,7 +10,6 @@ const QUIET: &str = "aws=warn,h2=warn,hyper=warn,rustls=warn,tower=warn";
 
 /// Starts logging: warnings, or more with `-v`; `RUST_LOG` overrides both.
 pub(crate) fn start(verbose: u8) {
-    // A filter holds for every target that begins with its name: `reshare` is all of our crates.
     let level = match verbose {
         // Warnings of AWS name each place without credentials: the error says it once.
         0 => "warn,aws=error".to_owned(),

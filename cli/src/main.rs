@@ -2,7 +2,6 @@
 //!
 //! Arguments in, reports out: the work itself is in `reshare-io` and `reshare-engine`.
 
-mod age_limit;
 mod args;
 mod argv;
 mod commands;
@@ -15,6 +14,8 @@ mod logs;
 mod progress;
 mod report;
 mod run;
+mod setup;
+mod text;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reshare_exchange::progress::{Progress, ProgressSnapshot};
 use tokio::task::JoinHandle;
 
+use crate::text::human_duration;
+
 /// How often a bar is drawn.
 const BAR_PERIOD: Duration = Duration::from_millis(200);
 /// How often a line is printed where there is no terminal.
@@ -156,16 +158,6 @@ impl std::fmt::Display for Rate {
     }
 }
 
-/// Writes a duration in the two units that matter.
-pub(crate) fn human_duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,12 +209,5 @@ mod tests {
         progress.add(50, 500);
         let rows = "rebuild: 50 of 100 rows, 5 rows/s, 0.0 MB/s, 10 s left";
         assert_eq!(line(now(10)).as_deref(), Some(rows));
-    }
-
-    #[test]
-    fn durations_are_written_in_two_units() {
-        assert_eq!(human_duration(Duration::from_secs(59)), "59 s");
-        assert_eq!(human_duration(Duration::from_secs(61)), "1 min 1 s");
-        assert_eq!(human_duration(Duration::from_secs(7320)), "2 h 2 min");
     }
 }

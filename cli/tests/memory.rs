@@ -15,7 +15,7 @@ use world::World;
 const FEW: u64 = 2_000;
 const MANY: u64 = 20_000;
 const MIB: u64 = 1 << 20;
-/// What docs/figures.md promises without any flag.
+/// What README.md promises without any flag.
 const DEFAULT_BOUND: u64 = 600 * MIB;
 /// What a row may add to a peak, for what is kept of rows and parts until the end: ids and tags
 /// of the ledger, ranges, lists of parts. Measured are less than 200 bytes; a row has 77 KB.

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use reshare_pipeline::export::export;
 
-use super::context::{Context, workers};
 use crate::args::{DatabaseArgs, OutputArgs, SessionArgs, WorkArgs};
 use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
+use crate::setup::context::Context;
+use crate::setup::database::workers;
+use crate::text::counted;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
@@ -43,7 +45,7 @@ impl ExportArgs {
         .map_err(|failure| failure.begins_anew("no file was written"))?;
         report::print(output, &report, took, || {
             let rate = report::rate(report.rows, report.share_bytes, took);
-            let rows = report::counted(report.rows, "row");
+            let rows = counted(report.rows, "row");
             format!("exported {rows} to {}{rate}", self.out.display())
         })?;
         Ok(Exit::Done)

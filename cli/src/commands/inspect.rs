@@ -14,6 +14,7 @@ use crate::args::OutputArgs;
 use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
 use crate::report;
+use crate::text::printable;
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
@@ -60,7 +61,7 @@ fn text(description: &Value) -> String {
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), report::printable)
+    value.as_str().map_or_else(|| value.to_string(), printable)
 }
 
 /// What every age file begins with.

@@ -6,12 +6,13 @@ use clap::Args;
 use reshare_pipeline::load::load;
 use reshare_pipeline::workers::Target;
 
-use super::context::{Context, workers};
 use crate::args::{ConflictArgs, DatabaseArgs, OutputArgs, SessionArgs, WorkArgs};
 use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
+use crate::setup::context::Context;
+use crate::setup::database::workers;
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use reshare_pipeline::merge::merge;
 
-use super::context::{Context, workers};
 use crate::args::{OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
+use crate::setup::context::Context;
+use crate::setup::database::workers;
+use crate::text::counted;
 
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
@@ -46,7 +48,7 @@ impl MergeArgs {
         report::print(output, &report, took, || {
             let leftovers = report::leftovers(&context.session, &report.leftovers);
             let rate = report::rate(report.rows, report.share_bytes, took);
-            let rows = report::counted(report.rows, "row");
+            let rows = counted(report.rows, "row");
             format!("merged {rows} to {}{rate}{leftovers}", self.out.display())
         })?;
         Ok(report::exit_of(&report.leftovers))

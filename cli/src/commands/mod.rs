@@ -4,33 +4,22 @@ use clap::{Parser, Subcommand};
 
 use crate::args::OutputArgs;
 use crate::exit::Outcome;
-pub(crate) use agreement::AgreementKeyArgs;
-pub(crate) use certificate_hint::{certificate_hint, identity_hint};
-pub(crate) use ledger::ledger_hint;
 
-mod agreement;
-mod approve;
-mod certificate_hint;
 mod check;
 mod completions;
-mod context;
-mod credentials;
 mod demo;
 mod export;
 mod inspect;
 mod keygen;
 #[cfg(feature = "kms")]
 mod kms;
-mod ledger;
 mod load;
 mod man;
 mod merge;
-mod own_key;
 mod pack;
 mod pki;
 mod purge;
 mod rebuild;
-mod receipt;
 mod receive;
 mod seed;
 mod send;

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::Args;
 use reshare_pipeline::pack::pack;
 
-use super::context::{Context, workers};
-use super::ledger::StateArgs;
-use crate::args::{OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs, WorkArgs};
+use crate::args::{OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs, StateArgs, WorkArgs};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
+use crate::setup::context::Context;
+use crate::setup::database::workers;
+use crate::setup::ledger::ledgered;
 
 #[derive(Debug, Args)]
 pub(crate) struct PackArgs {
@@ -43,7 +44,7 @@ impl PackArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         let keys = context.sender_keys(&self.session, &self.keys)?;
-        let sender = self.packing.told(self.state.ledgered(&context.session, keys)?);
+        let sender = self.packing.told(ledgered(&context.session, keys, &self.state.directory()?)?);
         let workers = workers(1, &self.work);
         let (report, took) = run(output, |progress| async {
             let session = &context.session;

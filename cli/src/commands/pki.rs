@@ -7,6 +7,7 @@ use reshare_format::keys::certificate::CertificateName;
 use reshare_format::keys::pki::{
     CA_CERTIFICATE_NAME, CA_KEY_NAME, CertificateAuthority, KeyKind, PkiError,
 };
+
 use time::{Duration, OffsetDateTime};
 
 use crate::args::OutputArgs;

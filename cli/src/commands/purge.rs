@@ -13,14 +13,15 @@ use reshare_pipeline::purge::{Origin, Purge, PurgeError, Thing};
 use reshare_postgres::verified::load_state;
 use serde::Serialize;
 
-use super::context::{Context, database, table_of};
-use super::ledger::StateArgs;
-use super::receipt;
-use crate::args::{AuthorityArgs, OutputArgs, SessionArgs};
+use crate::args::{AuthorityArgs, OutputArgs, SessionArgs, StateArgs};
 use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
 use crate::report;
 use crate::run::block_on;
+use crate::setup::context::Context;
+use crate::setup::database::{database, table_of};
+use crate::setup::receipt;
+use crate::text::printable;
 
 #[derive(Debug, Args)]
 pub(crate) struct PurgeArgs {
@@ -101,7 +102,7 @@ impl PurgeArgs {
         let missing = purge.missing().to_vec();
         for path in &missing {
             let path = path.display().to_string();
-            let path = report::printable(&path);
+            let path = printable(&path);
             eprintln!("note: {path} is not there: it was removed before, or it is mistyped");
         }
         let things = match self.dry_run {
@@ -110,7 +111,7 @@ impl PurgeArgs {
         };
         let report = PurgeReport { removed: !self.dry_run, verified, things, missing };
         let json = || serde_json::to_string_pretty(&report).map_err(Failure::failed);
-        report::line(&if output.json { json()? } else { report::printable(&report.text()) })?;
+        report::line(&if output.json { json()? } else { printable(&report.text()) })?;
         Ok(Exit::Done)
     }
 

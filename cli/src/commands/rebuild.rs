@@ -6,7 +6,6 @@ use clap::Args;
 use reshare_pipeline::rebuild::{RebuildReport, rebuild};
 use reshare_pipeline::workers::Target;
 
-use super::context::{Context, workers};
 use crate::args::{
     ConflictArgs, DatabaseArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs,
 };
@@ -14,6 +13,8 @@ use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
+use crate::setup::context::Context;
+use crate::setup::database::workers;
 
 #[derive(Debug, Args)]
 pub(crate) struct RebuildArgs {

@@ -19,16 +19,17 @@ use reshare_postgres::connect::ConnectError;
 use reshare_postgres::load::Loader;
 use reshare_postgres::load_error::LoadError;
 
-use super::context::{Context, open_identity, workers};
 use super::rebuild::print_report;
 use crate::args::{
-    ConflictArgs, DatabaseArgs, MAX_SECONDS, OutputArgs, ReportArgs, SessionArgs, TlsArgs,
-    WorkArgs, within,
+    ConflictArgs, DatabaseArgs, LimitArgs, OutputArgs, ReportArgs, SessionArgs, TlsArgs, WorkArgs,
 };
 use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
-use crate::report::{self, printable};
+use crate::report;
 use crate::run::run;
+use crate::setup::context::{Context, open_identity};
+use crate::setup::database::workers;
+use crate::text::printable;
 
 const IDENTITY_VARIABLE: &str = "RESHARE_IDENTITY";
 
@@ -75,66 +76,6 @@ pub(crate) struct ReceiveArgs {
 
     #[command(flatten)]
     reports: ReportArgs,
-}
-
-/// What a sender can make this machine do. The largest part is the session's.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Limits")]
-pub(super) struct LimitArgs {
-    /// Parts in a package
-    #[arg(long, value_name = "N", default_value_t = Limits::default().parts, value_parser = within::<usize>(1..=MAX_PLACES))]
-    max_parts: usize,
-
-    /// Bytes of a package
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().package_bytes)]
-    max_package_bytes: u64,
-
-    /// Bytes of free disk that are kept
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().keep_free_bytes)]
-    keep_free_bytes: u64,
-
-    /// Connections before their handshake is done, at the same time: the oldest gives way
-    #[arg(long, value_name = "N", default_value_t = Limits::default().handshakes, value_parser = within::<usize>(1..=MAX_PLACES))]
-    max_handshakes: usize,
-
-    /// Connections of one sender at the same time
-    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = within::<usize>(1..=MAX_PLACES))]
-    max_connections: usize,
-
-    /// Requests of one sender in flight
-    #[arg(long, value_name = "N", default_value_t = Limits::default().requests, value_parser = within::<usize>(1..=MAX_PLACES))]
-    max_requests: usize,
-
-    /// Seconds that a handshake and a request's headers may take
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().header_timeout.as_secs(), value_parser = within::<u64>(1..=MAX_SECONDS))]
-    header_timeout: u64,
-
-    /// Seconds that a body may stall, and a connection do nothing
-    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().body_timeout.as_secs(), value_parser = within::<u64>(1..=MAX_SECONDS))]
-    body_timeout: u64,
-
-    /// Bytes in a second that a body must have on average
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes_per_second)]
-    min_body_rate: u64,
-}
-
-/// The most parts, connections or requests: more than any session has, and few enough to count.
-const MAX_PLACES: u64 = 1_000_000;
-
-impl LimitArgs {
-    pub(super) fn limits(&self) -> Limits {
-        Limits {
-            parts: self.max_parts,
-            package_bytes: self.max_package_bytes,
-            keep_free_bytes: self.keep_free_bytes,
-            handshakes: self.max_handshakes,
-            connections: self.max_connections,
-            requests: self.max_requests,
-            header_timeout: Duration::from_secs(self.header_timeout),
-            body_timeout: Duration::from_secs(self.body_timeout),
-            body_bytes_per_second: self.min_body_rate,
-        }
-    }
 }
 
 /// What a rebuild needs, found out before anything is received.

@@ -9,13 +9,12 @@ use reshare_fixtures::seed::{SeedPlan, SeedTarget, seed};
 use reshare_fixtures::synthetic::IdPattern;
 use serde_json::json;
 
-use super::context::database;
-use super::session::split_party;
-use crate::args::{OutputArgs, within};
+use crate::args::{OutputArgs, split_party, within};
 use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
+use crate::setup::database::database;
 
 #[derive(Debug, Args)]
 pub(crate) struct SeedArgs {

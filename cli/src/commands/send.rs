@@ -10,17 +10,18 @@ use reshare_pipeline::send::send;
 use reshare_pipeline::sender::{LedgeredSender, SenderKeys};
 use reshare_pipeline::workers::{Source, Workers};
 
-use super::context::{Context, workers};
-use super::credentials::identity;
-use super::ledger::StateArgs;
-use crate::age_limit::AgeLimit;
 use crate::args::{
-    DatabaseArgs, DeliveryArgs, OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs, WorkArgs,
+    AgeLimit, DatabaseArgs, DeliveryArgs, OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs,
+    StateArgs, WorkArgs,
 };
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
+use crate::setup::context::Context;
+use crate::setup::credentials::identity;
+use crate::setup::database::workers;
+use crate::setup::ledger::ledgered;
 
 #[derive(Debug, Args)]
 pub(crate) struct SendArgs {
@@ -75,7 +76,7 @@ impl SendArgs {
     fn job<'a>(&self, context: &'a Context, keys: SenderKeys) -> Result<Job<'a>, Failure> {
         let source = context.source(keys.sender(), &self.database)?;
         let ids = context.row_ids()?;
-        let sender = self.packing.told(self.state.ledgered(&context.session, keys)?);
+        let sender = self.packing.told(ledgered(&context.session, keys, &self.state.directory()?)?);
         let sender = match self.snapshot_max_age.limit() {
             Some(max_age) => sender.renewing_snapshots(max_age),
             None => sender,

@@ -13,13 +13,13 @@ use reshare_pipeline::workers::Source;
 use reshare_postgres::table::{TableName, TableSpec};
 use serde::Serialize;
 
-use super::context::database;
 use crate::args::OutputArgs;
 use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
-use crate::progress::human_duration;
 use crate::report;
 use crate::run::run;
+use crate::setup::database::database;
+use crate::text::human_duration;
 
 #[derive(Debug, Args)]
 pub(crate) struct TuneArgs {

@@ -8,12 +8,12 @@ use reshare_format::package::{Package, PackageExpectations, read_manifest};
 use reshare_format::session::SessionTrust;
 use reshare_pipeline::error::PipelineError;
 
-use super::context::Context;
 use crate::args::{DeliveryArgs, OutputArgs, SessionArgs, TlsArgs};
 use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
 use crate::report;
 use crate::run::run;
+use crate::setup::context::Context;
 
 #[derive(Debug, Args)]
 pub(crate) struct UploadArgs {

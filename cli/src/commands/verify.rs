@@ -16,8 +16,6 @@ use reshare_postgres::compare::Difference;
 use reshare_postgres::verified::{LoadMark, VERIFIED_TABLE, load_state, record_verified};
 use serde::Serialize;
 
-use super::context::{Context, database, table_of, workers};
-use super::receipt::ReceiptSigner;
 use crate::args::{
     AuthorityArgs, CertificateArgs, ConnectionArgs, OutputArgs, PackagesArgs, SessionArgs, WorkArgs,
 };
@@ -25,6 +23,10 @@ use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
 use crate::report;
 use crate::run::{block_on, run};
+use crate::setup::context::Context;
+use crate::setup::database::{database, table_of, workers};
+use crate::setup::receipt::ReceiptSigner;
+use crate::text::{counted, printable};
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
@@ -188,7 +190,7 @@ impl VerifyArgs {
             Ok(Some(mark)) => return Ok(Some(mark)),
             Ok(None) => format!("this session has loaded nothing into {name}"),
             Err(failure) => {
-                let causes = report::printable(&failure.causes().join(": "));
+                let causes = printable(&failure.causes().join(": "));
                 format!("what this session has loaded into {name} cannot be read ({causes})")
             }
         };
@@ -229,7 +231,7 @@ fn record(session: &Session, table: &Source, mark: LoadMark, rows: u64, against:
         recorded.await.map_err(|error| Failure::from(PipelineError::from(error)))
     });
     if let Err(failure) = &recorded {
-        let why = report::printable(&failure.causes().join(": "));
+        let why = printable(&failure.causes().join(": "));
         eprintln!(
             "note: the load is verified, and that could not be recorded in {VERIFIED_TABLE} beside \
              {name}, which `purge` asks for: {why}"
@@ -277,7 +279,7 @@ impl VerifyReport {
         let Self { rows_equal, differing, left_over, .. } = self;
         let mut text = match (self.equal, rows_equal) {
             (true, 0) if *left_over > 0 => {
-                let rows = report::counted(*left_over, "row");
+                let rows = counted(*left_over, "row");
                 format!("nothing to compare: {rows} left over, and no other")
             }
             (true, 0) => "equal: neither side has a row with an id of the session".to_owned(),
@@ -296,7 +298,7 @@ impl VerifyReport {
             text.push_str(&format!("\nreceipt for both senders: {path}"));
         }
         if *left_over > 0 && (*rows_equal > 0 || !self.equal) {
-            let rows = report::counted(*left_over, "row");
+            let rows = counted(*left_over, "row");
             text.push_str(&format!("\nnot compared: {rows} left over"));
         }
         for ListedDifference { id, difference } in &self.first_differences {
@@ -308,5 +310,5 @@ impl VerifyReport {
 
 fn is_or_are(rows: u64) -> String {
     let verb = if rows == 1 { "is" } else { "are" };
-    format!("{} {verb}", report::counted(rows, "row"))
+    format!("{} {verb}", counted(rows, "row"))
 }

@@ -1,7 +1,11 @@
 //! What to do next about errors that do not say it themselves.
 
+mod certificate;
 mod database;
 mod input;
+#[cfg(feature = "kms")]
+mod kms;
+mod ledger;
 mod package;
 mod target;
 
@@ -11,13 +15,15 @@ use std::io;
 use reshare_exchange::ClientError;
 use reshare_pipeline::error::PipelineError;
 
+pub(crate) use certificate::{certificate_hint, identity_hint};
 use database::database_hint;
 pub(crate) use input::inbox_hint;
 use input::{merge_hint, refusal_hint, share_file_hint};
+pub(crate) use kms::kms_failure;
+pub(crate) use ledger::ledger_failure;
+use ledger::ledger_hint;
 use package::{package_hint, part_hint};
 use target::target_hint;
-
-use crate::commands::{identity_hint, ledger_hint};
 
 /// What to do about a run that failed.
 pub(crate) fn pipeline_hint(error: &PipelineError) -> Option<String> {

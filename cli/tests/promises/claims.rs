@@ -54,7 +54,7 @@ fn nobody_else_passes_for_a_sender() {
     rebuild(&network).ends_with(0);
 }
 
-/// Signs a package's manifest anew, as docs/format.md has it, with a party's key.
+/// Signs a package's manifest anew, as FORMAT.md has it, with a party's key.
 fn sign(network: &Network, package: &str, who: &str) {
     let manifest = fs::read(network.path(package).join("manifest.json")).expect("a manifest");
     let signed = [b"reshare/v1/manifest\0", manifest.as_slice()].concat();

@@ -152,7 +152,7 @@ fn a_manifest_signed_by_the_other_sender_does_not_close() {
     // What the other sender signed, of its own package.
     refuses(["package-1", "package-1", "package-0"], "names");
     refuses(["package-0", "package-1", "package-0"], "signature");
-    // The very manifest, signed by the other sender's key, as docs/format.md has it.
+    // The very manifest, signed by the other sender's key, as FORMAT.md has it.
     copy(&world, "package-0", "forged");
     let manifest = fs::read(world.path("forged/manifest.json")).expect("a manifest");
     let signed = [b"reshare/v1/manifest\0", manifest.as_slice()].concat();

@@ -11,8 +11,9 @@ use time::{Duration, OffsetDateTime};
 
 use super::checklist::Checklist;
 use crate::args::{AuthorityArgs, CertificateArgs, TlsArgs};
-use crate::commands::{certificate_hint, credentials};
 use crate::failure::Failure;
+use crate::hints::certificate_hint;
+use crate::setup::credentials;
 
 /// With fewer days than these it is time for another certificate.
 const LEAST_LIFE: Duration = Duration::days(7);

@@ -12,11 +12,13 @@ use reshare_postgres::load::{LoadOptions, Loader, OnConflict};
 use reshare_postgres::table::quote_identifier;
 use reshare_postgres::triggers::TriggerEffect;
 
-use super::checklist::{Checklist, bytes};
+use super::checklist::Checklist;
 use super::trigger::tell_trigger;
 use crate::args::{DatabaseArgs, WorkArgs};
-use crate::commands::context::{Context, workers};
 use crate::failure::Failure;
+use crate::setup::context::Context;
+use crate::setup::database::workers;
+use crate::text::bytes;
 
 /// The variables that say where a database is, beside `--db-url`.
 const PLACES: [&str; 6] =

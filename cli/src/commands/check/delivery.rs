@@ -12,9 +12,10 @@ use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::preflight::{Filesystem, Place};
 use time::OffsetDateTime;
 
-use super::checklist::{Checklist, bytes};
+use super::checklist::Checklist;
 use crate::args::DeliveryArgs;
 use crate::failure::Failure;
+use crate::text::bytes;
 
 /// What the flags say of the way to the receiver.
 pub(super) struct Destination<'a> {

@@ -6,8 +6,9 @@ use reshare_exchange::{Inbox, InboxError, InboxFigures};
 use reshare_format::session::{Session, SessionIds, SessionTrust};
 use reshare_pipeline::preflight::{Filesystem, Place};
 
-use super::checklist::{Checklist, bytes};
+use super::checklist::Checklist;
 use crate::failure::Failure;
+use crate::text::bytes;
 
 /// Looks at the inbox as `receive` does when it begins.
 pub(super) fn check(

@@ -10,13 +10,13 @@ use reshare_format::keys::certificate::Purpose;
 use super::checklist::{Checklist, StrictArgs};
 use super::{certificate, database, inbox, session};
 use crate::args::{
-    AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, OutputArgs, SessionArgs, WorkArgs,
+    AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, LimitArgs, OutputArgs, SessionArgs,
+    WorkArgs,
 };
-use crate::commands::context::Context;
-use crate::commands::receive::LimitArgs;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::run::block_on;
+use crate::setup::context::Context;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckReceiverArgs {

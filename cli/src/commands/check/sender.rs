@@ -9,14 +9,17 @@ use reshare_pipeline::ledger::Ledger;
 use reshare_pipeline::preflight::Place;
 
 use super::certificate::Credentials;
-use super::checklist::{Checklist, StrictArgs, bytes};
+use super::checklist::{Checklist, StrictArgs};
 use super::delivery::Destination;
 use super::{certificate, database, session};
-use crate::args::{DatabaseArgs, DeliveryArgs, OutputArgs, SenderKeyArgs, SessionArgs, WorkArgs};
-use crate::commands::context::Context;
-use crate::commands::ledger::{self, StateArgs};
+use crate::args::{
+    DatabaseArgs, DeliveryArgs, OutputArgs, SenderKeyArgs, SessionArgs, StateArgs, WorkArgs,
+};
 use crate::exit::Outcome;
+use crate::hints::ledger_failure;
 use crate::run::block_on;
+use crate::setup::context::Context;
+use crate::text::bytes;
 
 #[derive(Debug, Args)]
 // What is not there yet is told as not checked.
@@ -104,7 +107,7 @@ impl CheckSenderArgs {
     fn agreement_key(&self, list: &mut Checklist, context: &Context) -> Option<PartyId> {
         const WHAT: &str = "agreement key";
         let key = &self.keys.agreement;
-        if !key.is_given() {
+        if key.source().is_none() {
             list.not_checked(WHAT, "--agreement-key file:PATH or kms:ARN");
             return None;
         }
@@ -131,7 +134,7 @@ impl CheckSenderArgs {
         const WHAT: &str = "ledger";
         let Some(state) = list.take(WHAT, self.state.directory()) else { return };
         let fingerprint = context.session.fingerprint();
-        let examined = Ledger::examine(&state, &fingerprint, party).map_err(ledger::failure);
+        let examined = Ledger::examine(&state, &fingerprint, party).map_err(ledger_failure);
         let Some(parts) = list.take(WHAT, examined) else { return };
         let path = Ledger::path_in(&state, &fingerprint, party);
         let rows: u64 = parts.iter().map(|part| part.rows).sum();

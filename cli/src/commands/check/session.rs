@@ -5,7 +5,8 @@ use reshare_format::session::SessionIds;
 
 use super::checklist::Checklist;
 use crate::args::SessionArgs;
-use crate::commands::context::{Context, check_fingerprint};
+use crate::setup::context::Context;
+use crate::setup::session::check_fingerprint;
 
 /// Reads the session; without it nothing else can be told.
 pub(super) fn open(list: &mut Checklist, args: &SessionArgs) -> Option<Context> {

@@ -5,8 +5,8 @@ use reshare_fixtures::postgres::{PostgresError, ThrowAwayPostgres};
 use reshare_postgres::connect::Database;
 use secrecy::SecretString;
 
-use crate::commands::context::database;
 use crate::failure::Failure;
+use crate::setup::database::database;
 
 /// Where the parties' tables lie.
 pub(super) struct Databases {

@@ -101,7 +101,7 @@ impl DemoArgs {
         let directory = self.directory()?;
         let path = directory.path();
         let parties = Parties::make(&self.senders, self.target, self.rows, path)?;
-        let workers = super::context::workers(self.connections.count(), &self.work);
+        let workers = crate::setup::database::workers(self.connections.count(), &self.work);
         let databases = self.databases(output)?;
         let with_databases = databases.is_some();
         let ((equal, stages), took) = run(output, |progress| async {

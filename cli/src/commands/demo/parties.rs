@@ -21,8 +21,8 @@ use reshare_pipeline::packages::Packages;
 use reshare_pipeline::sender::{LedgeredSender, SenderCredentials, SenderKeys};
 use time::{Duration, OffsetDateTime};
 
-use crate::commands::ledger::{create_ledger, ledgered};
 use crate::failure::Failure;
+use crate::setup::ledger::{create_ledger, ledgered};
 
 /// Two senders and a receiver that have agreed on a session.
 pub(super) struct Parties {

@@ -15,8 +15,8 @@ use reshare_postgres::load::LoadOptions;
 use super::databases::Databases;
 use super::delivery::deliver;
 use super::{Demo, Stages};
-use crate::commands::context::table_of;
 use crate::failure::Failure;
+use crate::setup::database::table_of;
 
 /// Seeds three parties, sends from two, rebuilds the third one's share into the target, and
 /// compares it with the third one's table.

@@ -4,17 +4,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::approve::ApproveArgs;
-use super::context::load_session;
 use crate::args::OutputArgs;
 use crate::exit::{Exit, Outcome};
+use crate::report;
+use crate::setup::session::load_session;
 
+mod approve;
 mod new;
-mod show;
 
+use self::approve::ApproveArgs;
 use self::new::NewArgs;
-pub(super) use self::new::split_party;
-pub(super) use self::show::show;
 
 #[derive(Debug, Args)]
 pub(crate) struct SessionCommand {
@@ -44,7 +43,7 @@ impl SessionCommand {
             Action::Approve(args) => args.run(output),
             Action::Show { session } => {
                 let session = load_session(session)?;
-                show(output, &session)?;
+                report::session(output, &session)?;
                 Ok(Exit::Done)
             }
         }

@@ -17,12 +17,13 @@ use reshare_postgres::table::TableName;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use super::super::context::{database, read_text};
-use super::show;
-use crate::args::{AuthorityArgs, OutputArgs};
+use crate::args::{AuthorityArgs, OutputArgs, split_party};
 use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
+use crate::report;
 use crate::run::run;
+use crate::setup::database::database;
+use crate::setup::text_file::read_text;
 
 #[derive(Debug, Args)]
 pub(super) struct NewArgs {
@@ -146,7 +147,7 @@ impl NewArgs {
         };
         let session = Session::create(facts).map_err(Failure::usage)?;
         durable::write_whole(&self.out, session.to_toml().as_bytes()).map_err(Failure::failed)?;
-        show(output, &session)?;
+        report::session(output, &session)?;
         if self.agree_columns.is_empty() && self.db_url.is_none() {
             eprintln!(
                 "note: rows are the same where version_id is. A table that has {RERAND_EPOCH}, too, \
@@ -264,13 +265,6 @@ fn take_name(
 ) -> Option<CertificateName> {
     let index = names.iter().position(|(named, _)| *named == party)?;
     Some(names.remove(index).1)
-}
-
-pub(crate) fn split_party(text: &str) -> Result<(PartyId, &str), Failure> {
-    let bad = || Failure::usage(format!("{text:?} is not of the form PARTY=VALUE"));
-    let (party, value) = text.split_once('=').ok_or_else(bad)?;
-    let party: u64 = party.parse().map_err(|_| bad())?;
-    Ok((PartyId::try_from(party).map_err(Failure::usage)?, value))
 }
 
 fn agree_column(text: &str) -> Result<AgreeColumn, Failure> {

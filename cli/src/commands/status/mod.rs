@@ -11,13 +11,16 @@ use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::ledger::{Ledger, LedgerDefect};
 use reshare_postgres::verified::load_state;
 
-use super::context::{Context, check_fingerprint, database, table_of};
-use super::ledger::{self, StateArgs};
-use crate::args::{OutputArgs, SessionArgs};
+use crate::args::{OutputArgs, SessionArgs, StateArgs};
 use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
+use crate::hints::ledger_failure;
 use crate::report;
 use crate::run::block_on;
+use crate::setup::context::Context;
+use crate::setup::database::{database, table_of};
+use crate::setup::session::check_fingerprint;
+use crate::text::printable;
 use figures::{InboxStatus, LedgerStatus, LoadStatus, PackageStatus, StatusReport};
 
 mod figures;
@@ -79,7 +82,7 @@ impl StatusArgs {
         };
         report.compare_with_delivered();
         let json = || serde_json::to_string_pretty(&report).map_err(Failure::failed);
-        let shown = if output.json { json()? } else { report::printable(&report.text()) };
+        let shown = if output.json { json()? } else { printable(&report.text()) };
         report::line(&shown)?;
         Ok(Exit::Done)
     }
@@ -101,7 +104,7 @@ impl StatusArgs {
             match Ledger::glance(&state, &session.fingerprint(), sender) {
                 Ok(figures) => found.push(LedgerStatus::of(sender, &figures)),
                 Err(error) if matches!(error.defect, LedgerDefect::Missing) => {}
-                Err(error) => return Err(ledger::failure(error)),
+                Err(error) => return Err(ledger_failure(error)),
             }
         }
         Ok(Some(found))

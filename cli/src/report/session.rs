@@ -1,4 +1,4 @@
-//! `reshare session show`: what the parties agree on, for people and for programs.
+//! A session: what the parties agree on, for people and for programs.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use reshare_files::timestamp::Timestamp;
 use reshare_format::session::{Session, SessionIds};
 use serde::Serialize;
 
+use super::output::line;
 use crate::args::OutputArgs;
 use crate::failure::Failure;
-use crate::report;
 
 /// A session in words.
 #[derive(Debug, Serialize)]
@@ -32,15 +32,15 @@ struct Shown<'a> {
 }
 
 /// Prints a session.
-pub(crate) fn show(output: &OutputArgs, session: &Session) -> Result<(), Failure> {
+pub(crate) fn session(output: &OutputArgs, session: &Session) -> Result<(), Failure> {
     let shown = Shown::of(session);
     if output.json {
-        return report::line(&serde_json::to_string_pretty(&shown).map_err(Failure::failed)?);
+        return line(&serde_json::to_string_pretty(&shown).map_err(Failure::failed)?);
     }
     let mut lines = shown.parties();
     lines.extend(rows(session, &shown.ids));
     lines.push(format!("fingerprint  {}", shown.fingerprint));
-    report::line(&lines.join("\n"))
+    line(&lines.join("\n"))
 }
 
 impl<'a> Shown<'a> {

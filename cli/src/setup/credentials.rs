@@ -9,12 +9,12 @@ use reshare_format::session::{Approvals, Session, SessionTrust};
 use reshare_pipeline::sender::{SenderCredentials, SenderKeys};
 use time::OffsetDateTime;
 
-use super::certificate_hint::certificate_hint;
 use crate::args::{AuthorityArgs, CertificateArgs, CredentialArgs};
 use crate::failure::Failure;
+use crate::hints::certificate_hint;
 
 /// The session's authority, where it names one: the flag must then be there, and else not.
-pub(super) fn trust(
+pub(crate) fn trust(
     session: &Session,
     args: &AuthorityArgs,
 ) -> Result<Option<SessionTrust>, Failure> {
@@ -40,7 +40,7 @@ pub(super) fn trust(
 }
 
 /// This party's certificate and key.
-pub(super) fn certificate(args: &CertificateArgs) -> Result<PartyCertificate, Failure> {
+pub(crate) fn certificate(args: &CertificateArgs) -> Result<PartyCertificate, Failure> {
     let (Some(certificate), Some(key)) = (&args.certificate, &args.certificate_key) else {
         let error =
             "this session uses certificates: --certificate and --certificate-key are needed";
@@ -53,7 +53,7 @@ pub(super) fn certificate(args: &CertificateArgs) -> Result<PartyCertificate, Fa
 }
 
 /// What this party proves its name with over the network, from the same flags.
-pub(super) fn identity(session: &Session, args: &CredentialArgs) -> Result<TlsIdentity, Failure> {
+pub(crate) fn identity(session: &Session, args: &CredentialArgs) -> Result<TlsIdentity, Failure> {
     let CredentialArgs { authority, certificate, .. } = args;
     let files = (&certificate.certificate, &certificate.certificate_key, &authority.ca_file);
     let (Some(certificate), Some(certificate_key), Some(ca_file)) = files else {
@@ -67,7 +67,7 @@ pub(super) fn identity(session: &Session, args: &CredentialArgs) -> Result<TlsId
 }
 
 /// The approvals without which a sender blinds nothing.
-pub(super) fn approvals(
+pub(crate) fn approvals(
     session: &Session,
     trust: &SessionTrust,
     sender: PartyId,
@@ -84,7 +84,7 @@ pub(super) fn approvals(
 
 /// Adds certificate and verified approvals to a sender's keys, where the session uses
 /// certificates.
-pub(super) fn add(
+pub(super) fn add_credentials(
     session: &Session,
     keys: SenderKeys,
     args: &CredentialArgs,

@@ -1,110 +1,20 @@
-//! Final reports on standard output: text for people, JSON for programs.
+//! What a run did, in words.
 
-use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use reshare_exchange::UploadReport;
-use reshare_files::durable;
 use reshare_files::leftovers::Leftovers;
 use reshare_format::session::Session;
 use reshare_pipeline::deliver::DeliveryReport;
 use reshare_pipeline::sealer::PackReport;
 use reshare_pipeline::workers::Source;
-use serde::Serialize;
 
-use crate::args::{OutputArgs, ReportArgs};
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::text::counted;
 
 /// Ids of one kind that are listed on a terminal; the report has all.
 const IDS_SHOWN: usize = 10;
-
-/// A report and how long its run took.
-#[derive(Serialize)]
-struct Timed<'a, R: Serialize> {
-    #[serde(flatten)]
-    report: &'a R,
-    seconds: f64,
-}
-
-/// Prints a report: as JSON where that was asked for, else as text.
-pub(crate) fn print(
-    output: &OutputArgs,
-    report: &impl Serialize,
-    took: Duration,
-    text: impl FnOnce() -> String,
-) -> Result<(), Failure> {
-    if output.json {
-        let timed = Timed { report, seconds: took.as_secs_f64() };
-        return line(&serde_json::to_string_pretty(&timed).map_err(Failure::failed)?);
-    }
-    line(&text())
-}
-
-/// Prints text and a line end on standard output.
-///
-/// A reader that has gone away, such as `head`, has read what it wanted: that is no failure.
-///
-/// # Errors
-/// What the system says, such as that the disk is full.
-pub(crate) fn line(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    let printed = writeln!(out, "{text}").and_then(|()| out.flush());
-    match printed {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::failed(format!("cannot print the report: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Makes text of unknown origin harmless for a terminal: control characters are shown escaped.
-pub(crate) fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '\n' => out.push(character),
-            control if control.is_control() => out.extend(control.escape_default()),
-            usual => out.push(usual),
-        }
-    }
-    out
-}
-
-/// Writes a report as JSON, and the ids of rows left over as a list, to files that appear whole
-/// or not at all.
-pub(crate) fn write(
-    to: &ReportArgs,
-    report: &impl Serialize,
-    leftovers: &Leftovers,
-) -> Result<(), Failure> {
-    let write = |path: &Path, bytes: &[u8]| {
-        durable::write_whole(path, bytes)
-            .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
-    };
-    if let Some(path) = &to.report {
-        let mut json = serde_json::to_vec_pretty(report).map_err(Failure::failed)?;
-        json.push(b'\n');
-        write(path, &json)?;
-    }
-    if let Some(path) = to.leftover_ids.as_ref().filter(|_| !leftovers.is_empty()) {
-        let mut ids: Vec<i64> = leftovers.ids().collect();
-        ids.sort_unstable();
-        let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
-        write(path, lines.as_bytes())?;
-    }
-    Ok(())
-}
-
-/// Writes how many there are of something: "no rows", "1 row", "2 rows".
-pub(crate) fn counted(count: u64, thing: &str) -> String {
-    match count {
-        0 => format!("no {thing}s"),
-        1 => format!("1 {thing}"),
-        _ => format!("{count} {thing}s"),
-    }
-}
 
 /// A line with an amount of share data and the rate at which it was moved; nothing where
 /// nothing was moved.

@@ -9,16 +9,15 @@ use reshare_format::session::{Approval, ApprovalError, Session, SessionTrust};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::certificate_hint::certificate_hint;
-use super::context::{check_fingerprint, load_session};
-use super::credentials::{certificate, trust};
-use super::ledger::{StateArgs, create_ledger};
-use super::own_key::OwnKeyArgs;
-use super::session::show;
-use crate::args::{AuthorityArgs, CertificateArgs, OutputArgs};
+use crate::args::{AuthorityArgs, CertificateArgs, OutputArgs, OwnKeyArgs, StateArgs};
 use crate::exit::{Exit, Outcome};
 use crate::failure::Failure;
+use crate::hints::certificate_hint;
 use crate::report;
+use crate::setup::credentials::{certificate, trust};
+use crate::setup::ledger::create_ledger;
+use crate::setup::own_key::check_own_key;
+use crate::setup::session::{check_fingerprint, load_session};
 
 #[derive(Debug, Args)]
 pub(super) struct ApproveArgs {
@@ -73,7 +72,7 @@ impl ApproveArgs {
             }
             None => (self.sender(&session)?, None),
         };
-        self.own_key.check(&session, party)?;
+        check_own_key(&self.own_key, &session, party)?;
         let approval = approval.map(|approval| self.write(&approval)).transpose()?;
         let ledger_made = match session.sender(party) {
             Some(_) => Some(create_ledger(&session, party, &self.state.directory()?)?),
@@ -149,7 +148,7 @@ impl ApproveArgs {
             let value = serde_json::to_string_pretty(report).map_err(Failure::failed)?;
             return report::line(&value);
         }
-        show(output, session)?;
+        report::session(output, session)?;
         let party = report.party;
         if let Some(path) = &report.approval {
             report::line(&format!("approved     by party {party}, for the senders: {path}"))?;

@@ -1,27 +1,24 @@
-//! What the commands have in common: the session, who this party is, its table.
+//! What the commands of a session have in common: the session, who this party is, its packages.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
-use reshare_files::input_file::read_input;
 use reshare_files::timestamp::Timestamp;
 use reshare_format::keys::{Identity, load_identity};
-use reshare_format::session::{IdList, IdListError, Session, SessionError, parse_fingerprint};
+use reshare_format::session::{IdList, IdListError, Session};
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::packages::Packages;
 use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::sender::SenderKeys;
-use reshare_pipeline::workers::{Source, Workers};
-use reshare_postgres::connect::Database;
-use reshare_postgres::table::{TableName, TableSpec};
-use secrecy::SecretString;
+use reshare_pipeline::workers::Source;
 use time::{Duration, OffsetDateTime};
 
-use super::AgreementKeyArgs;
-use super::credentials::trust;
-use crate::args::{DatabaseArgs, PackagesArgs, SenderKeyArgs, SessionArgs, WorkArgs};
-use crate::argv::ENV_PREFIX;
+use super::agreement::agree;
+use super::credentials::{add_credentials, trust};
+use super::database::{database, table_of};
+use super::session::{check_fingerprint, check_flags, load_session};
+use crate::args::{AgreementKeyArgs, DatabaseArgs, PackagesArgs, SenderKeyArgs, SessionArgs};
 use crate::failure::Failure;
 
 /// A session that ends within this time is told to be about to end.
@@ -91,7 +88,7 @@ impl Context {
         self.check_time()?;
         self.warn_of_end();
         let keys = self.agreed_keys(args, &keys.agreement)?;
-        super::credentials::add(&self.session, keys, credentials)
+        add_credentials(&self.session, keys, credentials)
     }
 
     /// Checks that the session is alive by this machine's clock.
@@ -118,7 +115,7 @@ impl Context {
         args: &SessionArgs,
         key: &AgreementKeyArgs,
     ) -> Result<SenderKeys, Failure> {
-        let keys = key.agree(&self.session)?;
+        let keys = agree(key, &self.session)?;
         let found = keys.sender();
         match args.checks.party_id {
             Some(claimed) if claimed != u64::from(found.index()) => Err(Failure::refused(format!(
@@ -170,114 +167,6 @@ impl Context {
     }
 }
 
-pub(super) fn open_identity(path: &Path) -> Result<Identity, Failure> {
+pub(crate) fn open_identity(path: &Path) -> Result<Identity, Failure> {
     load_identity(path).map_err(|error| Failure::of_file(error, "--identity"))
-}
-
-/// How many of everything work at the same time.
-pub(crate) fn workers(connections: usize, work: &WorkArgs) -> Workers {
-    Workers { connections, threads: work.threads(), rows_per_part: work.batch_size }
-}
-
-/// Reads a session file.
-pub(crate) fn load_session(path: &Path) -> Result<Session, Failure> {
-    Session::load(path).map_err(|error| match error {
-        SessionError::Read { .. } => Failure::failed(error).hint("check --session"),
-        error => Failure::refused(error),
-    })
-}
-
-/// Compares the fingerprint the operators read to each other with the file's.
-///
-/// Approvals by certificate say the same; without them it cannot be left out.
-pub(super) fn check_fingerprint(session: &Session, expected: Option<&str>) -> Result<(), Failure> {
-    let Some(expected) = expected else {
-        if session.ca_sha256().is_some() {
-            return Ok(());
-        }
-        let error = "this session uses no certificates: --expect-fingerprint is needed";
-        return Err(Failure::usage(error).hint(
-            "compare what `session show` prints with the other operators, and give it here",
-        ));
-    };
-    let expected = parse_fingerprint(expected).map_err(Failure::usage)?;
-    session.check_fingerprint(expected).map_err(|error| {
-        Failure::refused(error)
-            .hint("this is not the session file the operators agreed on: get it from them anew")
-    })
-}
-
-/// The table of one party, in its own schema or another one.
-pub(crate) fn table_of(
-    session: &Session,
-    party: PartyId,
-    schema: Option<&str>,
-) -> Result<TableSpec, Failure> {
-    let schema = schema.map_or_else(|| session.database_schema(party), str::to_owned);
-    let name = TableName::new(&schema, session.table()).map_err(Failure::usage)?;
-    let layout = Arc::clone(session.layout());
-    TableSpec::new(name, session.id_column(), layout).map_err(Failure::usage)
-}
-
-/// Finds a database: a URL, a variable that holds one, or the environment's defaults.
-pub(crate) fn database(url: Option<&str>) -> Result<Database, Failure> {
-    let url = match url.map(|url| (url, url.strip_prefix(ENV_PREFIX))) {
-        None => None,
-        Some((url, None)) => Some(SecretString::from(url)),
-        Some((_, Some(name))) => {
-            let value = std::env::var(name)
-                .map_err(|_| Failure::usage(format!("the variable {name} holds no URL")))?;
-            Some(SecretString::from(value))
-        }
-    };
-    Database::resolve(url.as_ref()).map_err(Failure::usage)
-}
-
-/// The largest text file that a flag names: a public key takes a few hundred bytes.
-const MAX_TEXT_BYTES: u64 = 64 << 10;
-
-/// Reads a small text file that a flag names.
-pub(crate) fn read_text(path: &Path, flag: &str) -> Result<String, Failure> {
-    let failed = |why| {
-        let failure = Failure::failed(format!("cannot read {}: {why}", path.display()));
-        failure.hint(format!("check {flag}, and that this user may read the file"))
-    };
-    let bytes = read_input(path, MAX_TEXT_BYTES).map_err(|error| failed(error.to_string()))?;
-    if bytes.len() as u64 > MAX_TEXT_BYTES {
-        return Err(failed(format!("it has more than {MAX_TEXT_BYTES} bytes")));
-    }
-    String::from_utf8(bytes).map_err(|_| failed("it is no text".to_owned()))
-}
-
-/// Checks every flag that repeats a fact, and tells of all that differ at once.
-fn check_flags(session: &Session, args: &SessionArgs) -> Result<(), Failure> {
-    let checks = &args.checks;
-    let party =
-        |index: Option<u64>| index.map(PartyId::try_from).transpose().map_err(Failure::usage);
-    let mut results = Vec::new();
-    if let Some(party) = party(checks.party_id)? {
-        let receives = session.check_receiver(party).is_ok();
-        results.push(if receives { Ok(()) } else { session.check_sender(party) });
-    }
-    if let Some(other) = party(checks.other_party_id)? {
-        results.push(session.check_sender(other));
-        if let Some(me) = party(checks.party_id)?.filter(|me| session.sender(*me).is_some()) {
-            results.push(session.check_other_sender(me, other));
-        }
-    }
-    if let Some(target) = party(checks.target_party_id)? {
-        results.push(session.check_receiver(target));
-    }
-    results.extend(checks.environment.as_deref().map(|name| session.check_environment(name)));
-    results.extend(checks.reshare_run_session_id.as_deref().map(|id| session.check_id(id)));
-    results.extend(checks.db_start.map(|start| session.check_start(start)));
-    results.extend(checks.db_end.map(|end| session.check_end(end)));
-    let mut differences: Vec<String> =
-        results.into_iter().filter_map(|result| Some(result.err()?.to_string())).collect();
-    differences.dedup();
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::refused(differences.join("; "))
-        .hint("these flags only check the session file: drop them, or use the right session"))
 }

@@ -11,21 +11,20 @@ use reshare_pipeline::ledger::Ledger;
 use reshare_pipeline::purge::{NotReceived, Purge, check_ledger};
 use time::OffsetDateTime;
 
-use super::certificate_hint::certificate_hint;
 use super::credentials::{certificate, trust};
-use super::ledger::StateArgs;
-use crate::args::{AuthorityArgs, CertificateArgs};
+use crate::args::{AuthorityArgs, CertificateArgs, StateArgs};
 use crate::failure::Failure;
+use crate::hints::certificate_hint;
 
 /// What the receiver signs with, found to be fit before anything is compared.
-pub(super) struct ReceiptSigner {
+pub(crate) struct ReceiptSigner {
     path: PathBuf,
     trust: SessionTrust,
     certificate: PartyCertificate,
 }
 
 impl ReceiptSigner {
-    pub(super) fn open(
+    pub(crate) fn open(
         session: &Session,
         path: &Path,
         authority: &AuthorityArgs,
@@ -55,7 +54,7 @@ impl ReceiptSigner {
     }
 
     /// Signs what was found equal, and says where.
-    pub(super) fn write(&self, session: &Session, compared: Compared) -> Result<&Path, Failure> {
+    pub(crate) fn write(&self, session: &Session, compared: Compared) -> Result<&Path, Failure> {
         let (now, path) = (OffsetDateTime::now_utc(), &self.path);
         let signed =
             UnverifiedReceipt::sign(session, &self.trust, &self.certificate, compared, now);
@@ -68,7 +67,7 @@ impl ReceiptSigner {
 }
 
 /// Reads a receipt, and checks that it is about what this sender is about to remove.
-pub(super) fn check(
+pub(crate) fn check(
     session: &Session,
     path: &Path,
     (authority, state): (&AuthorityArgs, &StateArgs),

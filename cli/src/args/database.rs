@@ -1,0 +1,78 @@
+//! The flags of a database, and of what a load does to its table.
+
+use std::num::NonZeroUsize;
+
+use clap::{Args, ValueEnum};
+use reshare_postgres::load::{LoadOptions, OnConflict};
+
+use super::value::hands;
+use crate::failure::Failure;
+
+/// Where the table lies.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Database")]
+pub(crate) struct DatabaseArgs {
+    /// URL of the database, or env:NAME for the variable that holds it [default: DATABASE_URL,
+    /// then the libpq variables and .pgpass]
+    #[arg(long, value_name = "URL")]
+    pub(crate) db_url: Option<String>,
+
+    /// Schema of the table [default: SMPC_{environment}_{party}]
+    #[arg(long, value_name = "SCHEMA")]
+    pub(crate) db_schema: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) connections: ConnectionArgs,
+}
+
+/// How many connections.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectionArgs {
+    /// Database connections that work at the same time [default: RAYON_NUM_THREADS, then one a
+    /// core; at most 4]
+    #[arg(short = 'j', long, value_name = "N", value_parser = hands)]
+    connections: Option<NonZeroUsize>,
+}
+
+impl ConnectionArgs {
+    /// The number asked for, or the default.
+    pub(crate) fn count(&self) -> usize {
+        let default = || reshare_pipeline::default_threads().min(4);
+        self.connections.map_or_else(default, NonZeroUsize::get)
+    }
+}
+
+/// What to do about rows that are in the target already.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Rows that are in the table already")]
+pub(crate) struct ConflictArgs {
+    /// Refuse before anything is written, or replace the rows whole: columns that are not
+    /// delivered take their defaults
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = ConflictRule::Error)]
+    on_conflict: ConflictRule,
+
+    /// With `--on-conflict replace`: replace rows of a higher version, too
+    #[arg(long)]
+    allow_older: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ConflictRule {
+    Error,
+    Replace,
+}
+
+impl ConflictArgs {
+    /// The same, as the load takes it.
+    pub(crate) fn options(&self) -> Result<LoadOptions, Failure> {
+        let on_conflict = match (self.on_conflict, self.allow_older) {
+            (ConflictRule::Error, false) => OnConflict::Error,
+            (ConflictRule::Error, true) => {
+                let error = "--allow-older says something about --on-conflict replace only";
+                return Err(Failure::usage(error));
+            }
+            (ConflictRule::Replace, allow_older) => OnConflict::Replace { allow_older },
+        };
+        Ok(LoadOptions { on_conflict, ..LoadOptions::default() })
+    }
+}

@@ -1,0 +1,139 @@
+//! The flags of a delivery, at the sender and at the receiver.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::Args;
+use reshare_engine::party::PartyId;
+use reshare_exchange::{ClientOptions, DeliveryTarget, Limits, TlsIdentity, UploadOptions};
+use reshare_format::session::Session;
+
+use super::value::{MAX_SECONDS, hands, within};
+use crate::failure::Failure;
+
+/// Where and how patiently a sender delivers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Delivery")]
+pub(crate) struct DeliveryArgs {
+    /// The receiver's URL [default: the session's transport.server_url]
+    #[arg(long, value_name = "URL", env = "RESHARE_SERVER_URL")]
+    pub(crate) server_url: Option<String>,
+
+    /// Parts on their way at the same time [default: 4]
+    #[arg(long, value_name = "N", alias = "parts-at-once", value_parser = hands)]
+    pub(crate) uploads: Option<NonZeroUsize>,
+
+    /// Seconds for which a request is tried again before the delivery ends [default: 600]
+    #[arg(long, value_name = "SECONDS", value_parser = within::<u64>(0..=MAX_SECONDS))]
+    pub(crate) retry_for: Option<u64>,
+
+    /// Seconds that it may take to connect, and to be answered once all is sent; then the request
+    /// is tried again [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = within::<u64>(1..=MAX_SECONDS))]
+    pub(crate) answer_timeout: Option<u64>,
+}
+
+/// Unless `--uploads` says otherwise.
+const UPLOADS: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
+
+impl DeliveryArgs {
+    /// A flag of these that is on the command line: the URL may just be in the environment.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let from_environment = std::env::var("RESHARE_SERVER_URL").ok();
+        if self.server_url.is_some() && self.server_url != from_environment {
+            return Some("--server-url");
+        }
+        let others = [
+            (self.uploads.is_some(), "--uploads"),
+            (self.retry_for.is_some(), "--retry-for"),
+            (self.answer_timeout.is_some(), "--answer-timeout"),
+        ];
+        others.into_iter().find_map(|(is_given, flag)| is_given.then_some(flag))
+    }
+
+    /// One sender's place at the receiver.
+    pub(crate) fn target(
+        &self,
+        session: &Session,
+        sender: PartyId,
+        identity: &TlsIdentity,
+    ) -> Result<DeliveryTarget, Failure> {
+        let url = self.server_url.as_deref().or(session.server_url()).ok_or_else(|| {
+            Failure::usage("the session names no server_url")
+                .hint("give the receiver's URL with --server-url")
+        })?;
+        let mut options = ClientOptions::default();
+        if let Some(seconds) = self.retry_for {
+            options.give_up_after = Duration::from_secs(seconds);
+        }
+        if let Some(seconds) = self.answer_timeout {
+            options.timeout = Duration::from_secs(seconds);
+        }
+        Ok(DeliveryTarget::new(session, sender, url, identity, options)?)
+    }
+
+    /// How parts are uploaded.
+    pub(crate) fn options(&self) -> UploadOptions {
+        UploadOptions { parts_at_once: self.uploads.unwrap_or(UPLOADS) }
+    }
+}
+
+/// What a sender can make this machine do. The largest part is the session's.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// Parts in a package
+    #[arg(long, value_name = "N", default_value_t = Limits::default().parts, value_parser = within::<usize>(1..=MAX_PLACES))]
+    max_parts: usize,
+
+    /// Bytes of a package
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().package_bytes)]
+    max_package_bytes: u64,
+
+    /// Bytes of free disk that are kept
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().keep_free_bytes)]
+    keep_free_bytes: u64,
+
+    /// Connections before their handshake is done, at the same time: the oldest gives way
+    #[arg(long, value_name = "N", default_value_t = Limits::default().handshakes, value_parser = within::<usize>(1..=MAX_PLACES))]
+    max_handshakes: usize,
+
+    /// Connections of one sender at the same time
+    #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = within::<usize>(1..=MAX_PLACES))]
+    max_connections: usize,
+
+    /// Requests of one sender in flight
+    #[arg(long, value_name = "N", default_value_t = Limits::default().requests, value_parser = within::<usize>(1..=MAX_PLACES))]
+    max_requests: usize,
+
+    /// Seconds that a handshake and a request's headers may take
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().header_timeout.as_secs(), value_parser = within::<u64>(1..=MAX_SECONDS))]
+    header_timeout: u64,
+
+    /// Seconds that a body may stall, and a connection do nothing
+    #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().body_timeout.as_secs(), value_parser = within::<u64>(1..=MAX_SECONDS))]
+    body_timeout: u64,
+
+    /// Bytes in a second that a body must have on average
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes_per_second)]
+    min_body_rate: u64,
+}
+
+/// The most parts, connections or requests: more than any session has, and few enough to count.
+const MAX_PLACES: u64 = 1_000_000;
+
+impl LimitArgs {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            parts: self.max_parts,
+            package_bytes: self.max_package_bytes,
+            keep_free_bytes: self.keep_free_bytes,
+            handshakes: self.max_handshakes,
+            connections: self.max_connections,
+            requests: self.max_requests,
+            header_timeout: Duration::from_secs(self.header_timeout),
+            body_timeout: Duration::from_secs(self.body_timeout),
+            body_bytes_per_second: self.min_body_rate,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The flags of keys, and of a sender's ledger.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+use reshare_format::keys::{AgreementKeySource, KmsKeyId};
+
+use super::certificates::CredentialArgs;
+use crate::failure::Failure;
+
+/// What a sender blinds with.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Keys")]
+pub(crate) struct SenderKeyArgs {
+    #[command(flatten)]
+    pub(crate) agreement: AgreementKeyArgs,
+
+    /// The session's fingerprint, as the operators read it to each other (see `session show`):
+    /// needed where the session uses no certificates
+    #[arg(long, value_name = "HEX")]
+    pub(crate) expect_fingerprint: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) credentials: CredentialArgs,
+}
+
+/// Where the agreement key is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Keys", group = ArgGroup::new("own_key").required(true))]
+pub(crate) struct AgreementKeyArgs {
+    /// This sender's agreement key: file:PATH, a PKCS#8 PEM file of mode 0600, or kms:ARN, a key
+    /// in AWS KMS
+    #[arg(long, value_name = "KEY", env = "RESHARE_AGREEMENT_KEY", group = "own_key")]
+    agreement_key: Option<AgreementKeySource>,
+
+    /// The same as --agreement-key kms:ARN
+    #[arg(long, value_name = "ARN", group = "own_key")]
+    my_kms_key_arn: Option<KmsKeyId>,
+
+    /// The other sender's key in AWS KMS: refused unless it is the one in the session
+    #[arg(long, value_name = "ARN")]
+    pub(crate) other_kms_key_arn: Option<KmsKeyId>,
+}
+
+impl AgreementKeyArgs {
+    /// The key that is named; the command line of `check` may name none.
+    pub(crate) fn source(&self) -> Option<AgreementKeySource> {
+        let by_arn = || self.my_kms_key_arn.clone().map(AgreementKeySource::Kms);
+        self.agreement_key.clone().or_else(by_arn)
+    }
+}
+
+/// The public key that this party gave to whoever made the session file.
+#[derive(Debug, Args)]
+pub(crate) struct OwnKeyArgs {
+    /// This party's own public key, as `keygen` or `kms public-key` printed it: a file, or the
+    /// receiver's age1...; refused unless the session has it for this party
+    #[arg(long, value_name = "FILE|age1...")]
+    pub(crate) own_public_key: String,
+}
+
+/// Where a sender keeps its ledgers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Ledger")]
+pub(crate) struct StateArgs {
+    /// Directory of this sender's ledgers, which belong to it alone and are never copied
+    /// [default: $XDG_STATE_HOME/reshare, then ~/.local/state/reshare]
+    #[arg(long, value_name = "DIR", env = "RESHARE_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+impl StateArgs {
+    /// The directory asked for, or the default one.
+    pub(crate) fn directory(&self) -> Result<PathBuf, Failure> {
+        if let Some(directory) = &self.state_dir {
+            return Ok(directory.clone());
+        }
+        // As the XDG specification says: a relative path does not count.
+        let absolute = |name| {
+            std::env::var_os(name).map(PathBuf::from).filter(|directory| directory.is_absolute())
+        };
+        let state = absolute("XDG_STATE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+        state.map(|state| state.join("reshare")).ok_or_else(|| {
+            Failure::usage("there is no home directory for the ledger")
+                .hint("give --state-dir DIR or set RESHARE_STATE_DIR")
+        })
+    }
+}

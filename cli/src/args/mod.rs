@@ -1,0 +1,21 @@
+//! Flags that several commands share.
+
+mod age_limit;
+mod certificates;
+mod database;
+mod delivery;
+mod keys;
+mod output;
+mod session;
+mod value;
+mod work;
+
+pub(crate) use age_limit::AgeLimit;
+pub(crate) use certificates::{AuthorityArgs, CertificateArgs, CredentialArgs, TlsArgs};
+pub(crate) use database::{ConflictArgs, ConnectionArgs, DatabaseArgs};
+pub(crate) use delivery::{DeliveryArgs, LimitArgs};
+pub(crate) use keys::{AgreementKeyArgs, OwnKeyArgs, SenderKeyArgs, StateArgs};
+pub(crate) use output::{OutputArgs, PackagesArgs, ReportArgs};
+pub(crate) use session::SessionArgs;
+pub(crate) use value::{split_party, within};
+pub(crate) use work::{PackingArgs, WorkArgs};

@@ -1,0 +1,53 @@
+//! The flags of what goes in and comes out: packages, reports, the terminal.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::certificates::AuthorityArgs;
+
+/// What a receiver opens packages with.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Packages")]
+pub(crate) struct PackagesArgs {
+    /// A package's directory: given twice, one of each sender, in any order
+    #[arg(long = "package", value_name = "DIR", required = true, num_args = 1)]
+    pub(crate) packages: Vec<PathBuf>,
+
+    /// The receiver's age identity: a file of mode 0600
+    #[arg(long, value_name = "FILE", env = "RESHARE_IDENTITY")]
+    pub(crate) identity: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) authority: AuthorityArgs,
+}
+
+/// Where to write what was done, beside the terminal.
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Write the report, with every row left over, to this file too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Write the ids of the rows left over to this file, if there are any: what `session new
+    /// --ids-from` takes for the session that brings them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) leftover_ids: Option<PathBuf>,
+}
+
+/// What is printed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct OutputArgs {
+    /// Print the final report as JSON on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Show no progress
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Log more: -v for debug, -vv for trace; RUST_LOG is honoured
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}

@@ -1,0 +1,41 @@
+//! How the values of flags are read.
+
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use reshare_engine::party::PartyId;
+
+use crate::failure::Failure;
+
+/// The most connections or threads of one run: more only fill the memory.
+const MAX_HANDS: u64 = 1000;
+/// The most rows of a part: no part that a session allows has as many.
+pub(super) const MAX_BATCH: u64 = 1_000_000;
+/// The longest time that is waited for anything, a year: what is added to the clock stays a time.
+pub(super) const MAX_SECONDS: u64 = 365 * 86_400;
+
+/// Reads how many work at the same time.
+pub(super) fn hands(text: &str) -> Result<NonZeroUsize, String> {
+    within(1..=MAX_HANDS)(text)
+}
+
+/// Reads a number that must lie within a range, both ends included.
+pub(crate) fn within<T: FromStr>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        let is_within = text.parse::<u64>().is_ok_and(|number| range.contains(&number));
+        let number = is_within.then(|| text.parse().ok()).flatten();
+        let (least, most) = (range.start(), range.end());
+        number.ok_or_else(|| format!("a number from {least} to {most} is expected"))
+    }
+}
+
+/// Splits `PARTY=VALUE`.
+pub(crate) fn split_party(text: &str) -> Result<(PartyId, &str), Failure> {
+    let bad = || Failure::usage(format!("{text:?} is not of the form PARTY=VALUE"));
+    let (party, value) = text.split_once('=').ok_or_else(bad)?;
+    let party: u64 = party.parse().map_err(|_| bad())?;
+    Ok((PartyId::try_from(party).map_err(Failure::usage)?, value))
+}

@@ -1,0 +1,48 @@
+//! The flags of the work on rows.
+
+use std::num::NonZeroUsize;
+
+use clap::Args;
+use reshare_format::package::Compression;
+use reshare_pipeline::sender::LedgeredSender;
+
+use super::value::{MAX_BATCH, hands, within};
+
+/// The work on rows.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Work")]
+pub(crate) struct WorkArgs {
+    /// The most rows of a part, or of one transaction of a load; few rows are cut smaller, so that
+    /// all threads work. Smaller parts take less memory, and more of them are worked on at once
+    #[arg(long, value_name = "ROWS", default_value = "512", value_parser = within::<NonZeroUsize>(1..=MAX_BATCH))]
+    pub(crate) batch_size: NonZeroUsize,
+
+    /// Threads that seal, open and merge parts [default: RAYON_NUM_THREADS, then one a core]; what
+    /// only moves rows between a file and a database works with -j alone
+    #[arg(long, value_name = "N", value_parser = hands)]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// How a sender writes parts.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Work")]
+pub(crate) struct PackingArgs {
+    /// Compress ids and agree columns: auto, off, or a level of zstd from 1 to 19; shares are
+    /// blinded and stored as they are
+    #[arg(long, value_name = "HOW", default_value = "auto", allow_negative_numbers = true)]
+    compression: Compression,
+}
+
+impl PackingArgs {
+    /// The sender, told how to compress.
+    pub(crate) fn told(&self, sender: LedgeredSender) -> LedgeredSender {
+        sender.compressing(self.compression)
+    }
+}
+
+impl WorkArgs {
+    /// Threads for sealing and opening.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.map_or_else(reshare_pipeline::default_threads, NonZeroUsize::get)
+    }
+}

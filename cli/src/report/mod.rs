@@ -1,0 +1,11 @@
+//! What a command says when it is done.
+
+mod output;
+mod session;
+mod summary;
+
+pub(crate) use output::{line, print, write};
+pub(crate) use session::session;
+pub(crate) use summary::{
+    delivered, exit_of, exit_of_pack, leftovers, loaded, packed, rate, uploaded,
+};

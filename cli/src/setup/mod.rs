@@ -1,0 +1,12 @@
+//! What commands open before they begin: the session, this party's keys and credentials, its ledger,
+//! its table.
+
+mod agreement;
+pub(crate) mod context;
+pub(crate) mod credentials;
+pub(crate) mod database;
+pub(crate) mod ledger;
+pub(crate) mod own_key;
+pub(crate) mod receipt;
+pub(crate) mod session;
+pub(crate) mod text_file;

@@ -1,0 +1,51 @@
+//! A party's own public key, and whether a session has it.
+
+use std::path::Path;
+
+use reshare_engine::party::PartyId;
+use reshare_format::keys::{AgreementPublicKey, parse_recipient};
+use reshare_format::session::Session;
+
+use super::text_file::read_text;
+use crate::args::OwnKeyArgs;
+use crate::failure::Failure;
+
+/// Compares the session's key of a party with the party's own.
+///
+/// Whoever makes a session file could put a key of his own in the place of another party's,
+/// and then read what that party was to blind or to open. Only its owner can notice.
+pub(crate) fn check_own_key(
+    args: &OwnKeyArgs,
+    session: &Session,
+    party: PartyId,
+) -> Result<(), Failure> {
+    let given = &args.own_public_key;
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Failure::refused(format!("--own-public-key {given}: {error}")).hint(
+            "a sender gives what `reshare keygen agreement` or `reshare kms public-key` printed, \
+             the receiver what `reshare keygen recipient` printed",
+        )
+    };
+    let text = match given.starts_with("age1") {
+        true => given.clone(),
+        false => read_text(Path::new(given), "--own-public-key")?,
+    };
+    let has_it = match session.sender(party) {
+        Some(sender) => {
+            let key = AgreementPublicKey::from_pem(&text).map_err(|error| unreadable(&error))?;
+            key == sender.agreement_key
+        }
+        None => {
+            let recipient = parse_recipient(text.trim()).map_err(|error| unreadable(&error))?;
+            recipient == session.receiver().recipient
+        }
+    };
+    if has_it {
+        return Ok(());
+    }
+    let error = format!("the session has another public key for party {party} than {given}");
+    Err(Failure::refused(error).hint(
+        "do not approve this session: who has the other key could read shares. Ask whoever \
+         made the session file where that key is from",
+    ))
+}
