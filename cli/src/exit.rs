@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use crate::failure::Failure;
-
 /// What the program answers to the shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -42,6 +40,3 @@ impl From<Exit> for ExitCode {
         Self::from(exit.code())
     }
 }
-
-/// What every command returns.
-pub(crate) type Outcome = Result<Exit, Failure>;

@@ -1,36 +1,89 @@
-//! Why a command failed, and how that is told: the chain of causes and what to do next.
+//! Why a command failed: its exit code, the chain of causes, and what to do next.
 
 use std::error::Error;
 use std::io;
 
-use reshare_exchange::{ClientError, IdentityError, InboxError, ServerError};
-use reshare_pipeline::error::PipelineError;
-
 use crate::exit::Exit;
-use crate::hints::{client_hint, identity_hint, inbox_hint, pipeline_hint};
-use crate::printable;
 use crate::text::printable;
 
-/// Ends a hint to run a command again, unless it begins anew then.
-const KEPT: &str = ": what was finished is kept";
+/// What every command returns.
+pub(crate) type Outcome = Result<Exit, Failure>;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     error: Box<dyn Error + Send + Sync>,
-    hint: Option<String>,
+    hint: Option<Hint>,
+    rerun: Rerun,
+}
+
+/// What the same command does when it is run again. Each command knows this of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Rerun {
+    /// It continues: what was finished is kept.
+    #[default]
+    Continues,
+    /// It starts over; the text says what a run that was stopped leaves.
+    StartsOver(&'static str),
+}
+
+/// What to do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hint {
+    text: String,
+    /// Whether the text ends with running the same command again.
+    is_rerun: bool,
+}
+
+impl Hint {
+    /// A hint that ends with running the same command again, which may continue or start over.
+    pub(crate) fn run_again(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_rerun: true }
+    }
+}
+
+impl From<&str> for Hint {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<String> for Hint {
+    fn from(text: String) -> Self {
+        Self { text, is_rerun: false }
+    }
 }
 
 impl Failure {
+    fn new(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { exit, error: error.into(), hint: None, rerun: Rerun::default() }
+    }
+
     /// A failure that another run may not meet.
     pub(crate) fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit: Exit::Failed, error: error.into(), hint: None }
+        Self::new(Exit::Failed, error)
     }
 
     /// A refusal: the input is not what it must be.
     pub(crate) fn refused(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit: Exit::Refused, error: error.into(), hint: None }
+        Self::new(Exit::Refused, error)
+    }
+
+    /// A command line that makes no sense.
+    pub(crate) fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(Exit::Usage, error)
+    }
+
+    /// A run that a signal ended.
+    pub(crate) fn stopped(exit: Exit, rerun: Rerun) -> Self {
+        let (left, purpose) = match rerun {
+            Rerun::Continues => ("what was finished is kept", "go on"),
+            Rerun::StartsOver(left) => (left, "start over"),
+        };
+        Self::new(exit, format!("stopped by a signal; {left}"))
+            .hint(format!("run the same command again to {purpose}"))
+            .rerun(rerun)
     }
 
     /// Of a file that `flag` names: a failure where it cannot be read, a refusal where it is not
@@ -56,119 +109,76 @@ impl Failure {
         false
     }
 
-    /// A command line that makes no sense.
-    pub(crate) fn usage(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit: Exit::Usage, error: error.into(), hint: None }
-    }
-
-    /// A run that a signal ended.
-    pub(crate) fn stopped(exit: Exit) -> Self {
-        let error = "stopped by a signal; what was finished is kept".into();
-        Self { exit, error, hint: Some("run the same command again to go on".to_owned()) }
-    }
-
-    /// Of a command that begins anew when it is run again: corrects what is said to be kept.
-    pub(crate) fn begins_anew(mut self, nothing: &str) -> Self {
-        if matches!(self.exit, Exit::Interrupted | Exit::Terminated) {
-            self.error = format!("stopped by a signal; {nothing}").into();
-            self.hint = Some("run the same command again to start over".to_owned());
-        } else if let Some(hint) = &mut self.hint {
-            *hint = hint.replace(KEPT, "");
-        }
-        self
-    }
-
     /// Adds what to do next, unless something closer to the cause has said it.
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint.get_or_insert_with(|| hint.into());
         self
     }
 
-    fn hint_if(self, hint: Option<impl Into<String>>) -> Self {
+    /// Adds what to do next where it is known.
+    pub(crate) fn hint_if(self, hint: Option<impl Into<Hint>>) -> Self {
         match hint {
             Some(hint) => self.hint(hint),
             None => self,
         }
     }
 
+    /// Notes what the command does when it is run again.
+    pub(crate) fn rerun(self, rerun: Rerun) -> Self {
+        Self { rerun, ..self }
+    }
+
     /// The error and its causes, the last one at the end.
     pub(crate) fn causes(&self) -> Vec<String> {
-        let mut told = vec![self.error.to_string()];
+        let mut causes = vec![self.error.to_string()];
         let mut cause = self.error.source();
         while let Some(error) = cause {
             let text = error.to_string();
             // Some libraries repeat their cause in their own text: say it once.
-            if !told.last().is_some_and(|last| last.contains(&text)) {
-                told.push(text);
+            if !causes.last().is_some_and(|last| last.contains(&text)) {
+                causes.push(text);
             }
             cause = error.source();
         }
-        told
+        causes
     }
 
     /// What to do next, where it is known.
-    pub(crate) fn next_step(&self) -> Option<&str> {
-        self.hint.as_deref()
+    pub(crate) fn next_step(&self) -> Option<String> {
+        let Hint { text, is_rerun } = self.hint.as_ref()?;
+        Some(match (is_rerun, self.rerun) {
+            (true, Rerun::Continues) => format!("{text}: what was finished is kept"),
+            _ => text.clone(),
+        })
     }
 
     /// Prints the chain of causes and the hint to standard error.
     pub(crate) fn print(&self) {
         let mut message = format!("error: {}", self.causes().join("\n  caused by: "));
-        if let Some(hint) = &self.hint {
+        if let Some(hint) = self.next_step() {
             message.push_str("\nhint: ");
-            message.push_str(hint);
+            message.push_str(&hint);
         }
         eprintln!("{}", printable(&message));
     }
 }
 
-impl From<PipelineError> for Failure {
-    fn from(error: PipelineError) -> Self {
-        let error = match error {
-            PipelineError::Delivery(error) => return error.into(),
-            error => error,
-        };
-        let hint = pipeline_hint(&error);
-        let failure = match &error {
-            PipelineError::PartRows { .. } | PipelineError::TooManyParts { .. } => {
-                Self::usage(error)
-            }
-            _ if error.is_refusal() => Self::refused(error),
-            _ => Self::failed(error),
-        };
-        failure.hint_if(hint)
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
-        let hint = client_hint(&error);
-        let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
-        failure.hint_if(hint)
+    #[test]
+    fn only_a_command_that_continues_says_that_work_is_kept() {
+        let failure = || Failure::failed("no room").hint(Hint::run_again("run it again"));
+        let kept = "run it again: what was finished is kept";
+        assert_eq!(failure().next_step().as_deref(), Some(kept));
+        let starts_over = failure().rerun(Rerun::StartsOver("nothing is left"));
+        assert_eq!(starts_over.next_step().as_deref(), Some("run it again"));
     }
-}
 
-impl From<IdentityError> for Failure {
-    fn from(error: IdentityError) -> Self {
-        let hint = identity_hint(&error);
-        let flags = "--certificate, --certificate-key and --ca-file";
-        Self::of_file(error, flags).hint_if(hint)
-    }
-}
-
-impl From<ServerError> for Failure {
-    fn from(error: ServerError) -> Self {
-        match error {
-            ServerError::Identity(error) => error.into(),
-            error => Self::failed(error).hint("give another address with --listen"),
-        }
-    }
-}
-
-impl From<InboxError> for Failure {
-    fn from(error: InboxError) -> Self {
-        let hint = inbox_hint(&error);
-        let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
-        failure.hint_if(hint)
+    #[test]
+    fn the_hint_that_is_closest_to_the_cause_stays() {
+        let failure = Failure::refused("wrong").hint("the cause").hint("something else");
+        assert_eq!(failure.next_step().as_deref(), Some("the cause"));
     }
 }

@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::OutputArgs;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, Rerun};
 use crate::progress::Watch;
 
 /// How long a run that was asked to stop may take to end by itself.
@@ -17,10 +17,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs `work` to its end and says how long it took, or until the first Ctrl-C or SIGTERM.
 ///
+/// `rerun` says what the command does when it is run again.
+///
 /// # Errors
 /// What `work` returns, or that the run was interrupted.
 pub(crate) fn run<T, F>(
     output: &OutputArgs,
+    rerun: Rerun,
     work: impl FnOnce(Arc<Progress>) -> F,
 ) -> Result<(T, Duration), Failure>
 where
@@ -32,13 +35,15 @@ where
     let start = Instant::now();
     let result = runtime.block_on(async {
         let watch = Watch::start(Arc::clone(&progress), output.quiet);
-        let result = until_signal(Arc::clone(&progress), work(Arc::clone(&progress))).await;
+        let work = work(Arc::clone(&progress));
+        let result = until_signal(Arc::clone(&progress), rerun, work).await;
         drop(watch);
         result
     });
     // Threads that are in the middle of a part need not be waited for: files appear whole or not.
     runtime.shutdown_timeout(PATIENCE);
-    result.map(|done| (done, start.elapsed()))
+    let done = result.map_err(|failure| failure.rerun(rerun))?;
+    Ok((done, start.elapsed()))
 }
 
 /// Runs a short work without progress: a signal ends it, and the program with it.
@@ -53,6 +58,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 /// to stop all the same.
 async fn until_signal<T>(
     progress: Arc<Progress>,
+    rerun: Rerun,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
@@ -78,7 +84,7 @@ async fn until_signal<T>(
         // It may have ended well just before it could stop.
         (Some(Ok(done)), _) => Ok(done),
         (Some(Err(failure)), None) => Err(failure),
-        (_, exit) => Err(Failure::stopped(exit.copied().unwrap_or(Exit::Interrupted))),
+        (_, exit) => Err(Failure::stopped(exit.copied().unwrap_or(Exit::Interrupted), rerun)),
     }
 }
 
@@ -112,7 +118,7 @@ mod tests {
                 });
                 Err::<(), _>(Failure::failed("stopped on request"))
             };
-            until_signal(Arc::clone(&progress), work).await
+            until_signal(Arc::clone(&progress), Rerun::Continues, work).await
         });
         assert_eq!(ended.expect_err("it was stopped").exit, Exit::Terminated);
     }

@@ -6,8 +6,8 @@ use clap::Args;
 use reshare_pipeline::export::export;
 
 use crate::args::{DatabaseArgs, OutputArgs, SessionArgs, WorkArgs};
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::context::Context;
@@ -37,12 +37,12 @@ impl ExportArgs {
         let source = context.source(sender, &self.database)?;
         let ids = context.row_ids()?;
         let workers = workers(self.database.connections.count(), &self.work);
-        let (report, took) = run(output, |progress| async {
-            let session = &context.session;
-            let report = export(session, &ids, sender, &source, &self.out, workers, progress);
-            report.await.map_err(Failure::from)
-        })
-        .map_err(|failure| failure.begins_anew("no file was written"))?;
+        let (report, took) =
+            run(output, Rerun::StartsOver("no file was written"), |progress| async {
+                let session = &context.session;
+                let report = export(session, &ids, sender, &source, &self.out, workers, progress);
+                report.await.map_err(Failure::from)
+            })?;
         report::print(output, &report, took, || {
             let rate = report::rate(report.rows, report.share_bytes, took);
             let rows = counted(report.rows, "row");

@@ -11,8 +11,8 @@ use reshare_pipeline::error::PipelineError;
 use serde_json::{Value, json};
 
 use crate::args::OutputArgs;
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
 use crate::report;
 use crate::text::printable;
 

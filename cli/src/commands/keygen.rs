@@ -7,8 +7,8 @@ use reshare_format::keys::{AgreementKey, generate_identity};
 use time::OffsetDateTime;
 
 use crate::args::OutputArgs;
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
 use crate::report;
 
 #[derive(Debug, Args)]

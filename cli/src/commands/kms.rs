@@ -5,8 +5,8 @@ use reshare_format::keys::KmsKeyId;
 use reshare_kms::KmsKey;
 
 use crate::args::OutputArgs;
-use crate::exit::{Exit, Outcome};
-use crate::hints::kms_failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
 use crate::run::block_on;
 
 #[derive(Debug, Args)]
@@ -38,7 +38,7 @@ impl KmsCommand {
                 Kind::CreateKey { description } => KmsKey::create(Some(description)).await,
                 Kind::PublicKey { key } => KmsKey::open(key).await,
             };
-            key.map_err(kms_failure)
+            key.map_err(Failure::from)
         })?;
         let (arn, pem) = (key.arn().as_str(), key.public_key().to_pem());
         if output.json {

@@ -7,8 +7,8 @@ use reshare_pipeline::load::load;
 use reshare_pipeline::workers::Target;
 
 use crate::args::{ConflictArgs, DatabaseArgs, OutputArgs, SessionArgs, WorkArgs};
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::context::Context;
@@ -39,7 +39,7 @@ impl LoadArgs {
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
         let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);
-        let (report, took) = run(output, |progress| async {
+        let (report, took) = run(output, Rerun::Continues, |progress| async {
             let loaded = load(&context.session, &self.input, &target, workers, progress);
             loaded.await.map_err(Failure::from)
         })?;

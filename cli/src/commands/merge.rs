@@ -6,8 +6,7 @@ use clap::Args;
 use reshare_pipeline::merge::merge;
 
 use crate::args::{OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs};
-use crate::exit::Outcome;
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::context::Context;
@@ -39,11 +38,11 @@ impl MergeArgs {
         context.receiver(&self.session)?;
         let packages = context.packages(&self.packages)?;
         let workers = workers(1, &self.work);
-        let (report, took) = run(output, |progress| async {
-            let merged = merge(&context.session, packages, &self.out, workers, progress);
-            merged.await.map_err(Failure::from)
-        })
-        .map_err(|failure| failure.begins_anew("no file was written"))?;
+        let (report, took) =
+            run(output, Rerun::StartsOver("no file was written"), |progress| async {
+                let merged = merge(&context.session, packages, &self.out, workers, progress);
+                merged.await.map_err(Failure::from)
+            })?;
         report::write(&self.reports, &report, &report.leftovers)?;
         report::print(output, &report, took, || {
             let leftovers = report::leftovers(&context.session, &report.leftovers);

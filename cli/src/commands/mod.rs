@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::args::OutputArgs;
-use crate::exit::Outcome;
+use crate::failure::Outcome;
 
 mod check;
 mod completions;

@@ -6,8 +6,7 @@ use clap::Args;
 use reshare_pipeline::pack::pack;
 
 use crate::args::{OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs, StateArgs, WorkArgs};
-use crate::exit::Outcome;
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::context::Context;
@@ -46,7 +45,7 @@ impl PackArgs {
         let keys = context.sender_keys(&self.session, &self.keys)?;
         let sender = self.packing.told(ledgered(&context.session, keys, &self.state.directory()?)?);
         let workers = workers(1, &self.work);
-        let (report, took) = run(output, |progress| async {
+        let (report, took) = run(output, Rerun::Continues, |progress| async {
             let session = &context.session;
             let report = pack(session, sender, &self.input, &self.to, workers, progress);
             report.await.map_err(Failure::from)

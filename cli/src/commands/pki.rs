@@ -11,8 +11,8 @@ use reshare_format::keys::pki::{
 use time::{Duration, OffsetDateTime};
 
 use crate::args::OutputArgs;
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct PkiArgs {

@@ -14,8 +14,8 @@ use reshare_postgres::verified::load_state;
 use serde::Serialize;
 
 use crate::args::{AuthorityArgs, OutputArgs, SessionArgs, StateArgs};
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
 use crate::report;
 use crate::run::block_on;
 use crate::setup::context::Context;

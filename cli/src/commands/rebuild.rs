@@ -9,8 +9,7 @@ use reshare_pipeline::workers::Target;
 use crate::args::{
     ConflictArgs, DatabaseArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs,
 };
-use crate::exit::Outcome;
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::context::Context;
@@ -44,7 +43,7 @@ impl RebuildArgs {
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
         let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);
-        let (report, took) = run(output, |progress| async {
+        let (report, took) = run(output, Rerun::Continues, |progress| async {
             let rebuilt = rebuild(&context.session, packages, &target, workers, progress);
             rebuilt.await.map_err(Failure::from)
         })?;

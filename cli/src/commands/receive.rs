@@ -23,8 +23,8 @@ use super::rebuild::print_report;
 use crate::args::{
     ConflictArgs, DatabaseArgs, LimitArgs, OutputArgs, ReportArgs, SessionArgs, TlsArgs, WorkArgs,
 };
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::context::{Context, open_identity};
@@ -114,8 +114,9 @@ impl ReceiveArgs {
         let trust = tls.trust(&context.session)?;
         let rebuild = self.rebuild(&context, &trust)?;
         let receiving = Receiving { args: self, context: &context, tls: &tls, trust: &trust };
-        let (report, took) =
-            run(output, |progress| async { receiving.run(rebuild.as_ref(), progress).await })?;
+        let (report, took) = run(output, Rerun::Continues, |progress| async {
+            receiving.run(rebuild.as_ref(), progress).await
+        })?;
         let (Some(report), Some(rebuild)) = (report, rebuild) else { return Ok(Exit::Done) };
         report::write(&self.reports, &report, &report.leftovers)?;
         print_report(output, &context, &rebuild.target, &report, took)

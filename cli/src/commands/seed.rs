@@ -10,8 +10,8 @@ use reshare_fixtures::synthetic::IdPattern;
 use serde_json::json;
 
 use crate::args::{OutputArgs, split_party, within};
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::database::database;
@@ -68,7 +68,7 @@ impl SeedArgs {
         });
         let targets: Vec<SeedTarget> = targets.collect::<Result<_, Failure>>()?;
         let plan = self.plan();
-        let ((), took) = run(output, |progress| async {
+        let ((), took) = run(output, Rerun::Continues, |progress| async {
             progress.begin("seed", plan.rows as u64);
             let row_bytes = (plan.layout.row_share_bytes() * targets.len()) as u64;
             let seeded = seed(&targets, &plan, move |rows| progress.add(rows, rows * row_bytes));

@@ -14,8 +14,7 @@ use crate::args::{
     AgeLimit, DatabaseArgs, DeliveryArgs, OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs,
     StateArgs, WorkArgs,
 };
-use crate::exit::Outcome;
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::context::Context;
@@ -124,7 +123,7 @@ struct Job<'a> {
 impl Job<'_> {
     fn send(self, to: &Path, output: &OutputArgs) -> Outcome {
         let Self { session, source, ids, sender, workers } = self;
-        let (report, took) = run(output, |progress| async {
+        let (report, took) = run(output, Rerun::Continues, |progress| async {
             let report = send(session, &ids, sender, &source, to, workers, progress);
             report.await.map_err(Failure::from)
         })?;
@@ -134,7 +133,7 @@ impl Job<'_> {
 
     fn deliver(self, delivery: Delivery, output: &OutputArgs) -> Outcome {
         let Self { session, source, ids, sender, workers } = self;
-        let (report, took) = run(output, |progress| async {
+        let (report, took) = run(output, Rerun::Continues, |progress| async {
             let report = deliver(session, &ids, sender, &source, delivery, workers, progress);
             report.await.map_err(Failure::from)
         })?;

@@ -14,8 +14,8 @@ use reshare_postgres::table::{TableName, TableSpec};
 use serde::Serialize;
 
 use crate::args::OutputArgs;
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::database::database;
@@ -87,26 +87,26 @@ impl TuneArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let layout = Arc::new(RowLayout::iris());
         let source = self.source(&layout)?;
-        let (report, took) = run(output, |progress| async move {
-            let mut time = Duration::from_secs(self.seconds);
-            if source.is_some() {
-                time /= 2;
-            }
-            progress.begin("measure this machine", 0);
-            let threads = reshare_pipeline::default_threads();
-            let machine = tokio::task::block_in_place(|| {
-                measure_machine(&layout, &self.dir, threads, time, &progress)
-            });
-            let machine = machine.map_err(failure)?;
-            let mut speed = None;
-            if let Some(source) = &source {
-                progress.begin("measure the database", 0);
-                let measured = measure_database(source, threads.min(8), time, &progress).await;
-                speed = Some(measured.map_err(failure)?);
-            }
-            Ok(self.report(machine, speed))
-        })
-        .map_err(|failure| failure.begins_anew("nothing was changed"))?;
+        let (report, took) =
+            run(output, Rerun::StartsOver("nothing was changed"), |progress| async move {
+                let mut time = Duration::from_secs(self.seconds);
+                if source.is_some() {
+                    time /= 2;
+                }
+                progress.begin("measure this machine", 0);
+                let threads = reshare_pipeline::default_threads();
+                let machine = tokio::task::block_in_place(|| {
+                    measure_machine(&layout, &self.dir, threads, time, &progress)
+                });
+                let machine = machine.map_err(failure)?;
+                let mut speed = None;
+                if let Some(source) = &source {
+                    progress.begin("measure the database", 0);
+                    let measured = measure_database(source, threads.min(8), time, &progress).await;
+                    speed = Some(measured.map_err(failure)?);
+                }
+                Ok(self.report(machine, speed))
+            })?;
         report::print(output, &report, took, || report.text())?;
         Ok(Exit::Done)
     }

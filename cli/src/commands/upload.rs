@@ -9,8 +9,8 @@ use reshare_format::session::SessionTrust;
 use reshare_pipeline::error::PipelineError;
 
 use crate::args::{DeliveryArgs, OutputArgs, SessionArgs, TlsArgs};
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::context::Context;
@@ -40,7 +40,7 @@ impl UploadArgs {
         let package = self.package(&context, &trust)?;
         let sender = package.manifest().content().sender;
         let target = self.delivery.target(session, sender, &identity)?;
-        let (report, took) = run(output, |progress| async move {
+        let (report, took) = run(output, Rerun::Continues, |progress| async move {
             let uploaded = upload(&package, &target, self.delivery.options(), &progress).await;
             uploaded.map_err(Failure::from)
         })?;

@@ -19,8 +19,8 @@ use serde::Serialize;
 use crate::args::{
     AuthorityArgs, CertificateArgs, ConnectionArgs, OutputArgs, PackagesArgs, SessionArgs, WorkArgs,
 };
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::{block_on, run};
 use crate::setup::context::Context;
@@ -110,30 +110,31 @@ impl VerifyArgs {
         let received = packages.as_ref().map(|packages| packages.received());
         let (context, sides) = (&context, sides.as_slice());
         let mark = self.load_mark(&context.session, sides)?;
-        let (compared, took) = run(output, |progress| async move {
-            let compared = match (&self.file, packages, sides) {
-                (None, Some(packages), [table]) => {
-                    let compared = verify_packages(packages, table, workers, &progress);
-                    return compared.await.map_err(Failure::from);
-                }
-                (Some(file), None, [table]) => {
-                    let kind = share_file::inspect(file).map_err(PipelineError::from)?.spec.kind;
-                    let session = &context.session;
-                    verify_file(session, file, kind, table, workers, &progress).await
-                }
-                (None, None, [left, right]) => {
-                    let ids = context.row_ids()?;
-                    verify_tables(left, right, &ids, workers, &progress).await
-                }
-                _ => {
-                    let error = "give --db-url twice, or once with --file or two --package";
-                    return Err(Failure::usage(error));
-                }
-            };
-            let comparison = compared.map_err(Failure::from)?;
-            Ok(PackagesComparison { comparison, leftovers: Leftovers::default() })
-        })
-        .map_err(|failure| failure.begins_anew("nothing was changed"))?;
+        let (compared, took) =
+            run(output, Rerun::StartsOver("nothing was changed"), |progress| async move {
+                let compared = match (&self.file, packages, sides) {
+                    (None, Some(packages), [table]) => {
+                        let compared = verify_packages(packages, table, workers, &progress);
+                        return compared.await.map_err(Failure::from);
+                    }
+                    (Some(file), None, [table]) => {
+                        let kind =
+                            share_file::inspect(file).map_err(PipelineError::from)?.spec.kind;
+                        let session = &context.session;
+                        verify_file(session, file, kind, table, workers, &progress).await
+                    }
+                    (None, None, [left, right]) => {
+                        let ids = context.row_ids()?;
+                        verify_tables(left, right, &ids, workers, &progress).await
+                    }
+                    _ => {
+                        let error = "give --db-url twice, or once with --file or two --package";
+                        return Err(Failure::usage(error));
+                    }
+                };
+                let comparison = compared.map_err(Failure::from)?;
+                Ok(PackagesComparison { comparison, leftovers: Leftovers::default() })
+            })?;
         let mut report = VerifyReport::of(compared);
         if let (true, Some(mark), [table]) = (report.equal, mark, sides) {
             let against = if self.file.is_some() { "share file" } else { "packages" };

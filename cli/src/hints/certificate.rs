@@ -4,6 +4,8 @@ use reshare_exchange::IdentityError;
 use reshare_format::keys::certificate::CertificateError;
 use reshare_format::session::TrustError;
 
+use crate::failure::Failure;
+
 /// What to do about a party's own certificate.
 pub(crate) fn certificate_hint(error: &CertificateError) -> &'static str {
     match error {
@@ -30,8 +32,16 @@ pub(crate) fn certificate_hint(error: &CertificateError) -> &'static str {
     }
 }
 
+impl From<IdentityError> for Failure {
+    fn from(error: IdentityError) -> Self {
+        let hint = identity_hint(&error);
+        let flags = "--certificate, --certificate-key and --ca-file";
+        Self::of_file(error, flags).hint_if(hint)
+    }
+}
+
 /// What to do about a party that cannot prove who it is.
-pub(crate) fn identity_hint(error: &IdentityError) -> Option<&'static str> {
+pub(super) fn identity_hint(error: &IdentityError) -> Option<&'static str> {
     Some(match error {
         IdentityError::NoNames => "make a session with --certificate-name",
         IdentityError::OtherName { .. } => OTHER_NAME,

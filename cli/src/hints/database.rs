@@ -7,8 +7,10 @@ use reshare_postgres::export::ExportError;
 use reshare_postgres::load_error::LoadError;
 use reshare_postgres::schema::SchemaError;
 
+use crate::failure::Hint;
+
 /// What to do about a database, its server or a table.
-pub(super) fn database_hint(error: &PipelineError) -> Option<&'static str> {
+pub(super) fn database_hint(error: &PipelineError) -> Option<Hint> {
     match error {
         PipelineError::Load(error) => load_hint(error),
         PipelineError::Export(error) | PipelineError::Compare(CompareError::Export(error)) => {
@@ -18,34 +20,37 @@ pub(super) fn database_hint(error: &PipelineError) -> Option<&'static str> {
     }
 }
 
-fn export_hint(error: &ExportError) -> Option<&'static str> {
-    Some(match error {
-        ExportError::Schema(error) => return schema_hint(error),
+fn export_hint(error: &ExportError) -> Option<Hint> {
+    let hint = match error {
+        ExportError::Schema(error) => schema_hint(error)?,
         ExportError::Database { source, .. }
         | ExportError::Connect(ConnectError::Unreachable { source, .. })
             if source.is_connection_lost() =>
         {
-            CONNECTION_LOST
+            return Some(Hint::run_again(CONNECTION_LOST));
         }
         ExportError::Database { source, .. } if source.code() == Some(INSUFFICIENT_PRIVILEGE) => {
             "the role needs USAGE on the schema and SELECT on the table"
         }
         ExportError::Connect(_) => NO_CONNECTION,
         _ => return None,
-    })
+    };
+    Some(hint.into())
 }
 
-fn load_hint(error: &LoadError) -> Option<&'static str> {
-    Some(match error {
-        LoadError::Schema(error) => return schema_hint(error),
+fn load_hint(error: &LoadError) -> Option<Hint> {
+    let hint = match error {
+        LoadError::Schema(error) => schema_hint(error)?,
         LoadError::LoadedRowsGone { .. } => {
             "rows were deleted after they were loaded: to have all loaded again, delete this \
              session's rows from the table reshare_progress beside it, and give --on-conflict \
              replace"
         }
         LoadError::TurnLost { .. } => {
-            "somebody ended it, or the server failed over; a pooler in front of the server must keep \
-             sessions (pool_mode = session). Run the same command again: what was finished is kept"
+            return Some(Hint::run_again(
+                "somebody ended it, or the server failed over; a pooler in front of the server must keep \
+             sessions (pool_mode = session). Run the same command again",
+            ));
         }
         LoadError::OtherSource { .. } => {
             "a session loads one delivery: go on with what it began with. Rows that this lacks come \
@@ -59,10 +64,12 @@ fn load_hint(error: &LoadError) -> Option<&'static str> {
         | LoadError::Connect(ConnectError::Unreachable { source, .. })
             if source.is_connection_lost() =>
         {
-            CONNECTION_LOST
+            return Some(Hint::run_again(CONNECTION_LOST));
         }
         LoadError::Database { source, .. } if source.is_disk_full() => {
-            "make room on the server's disk, and run the same command again: what was finished is kept"
+            return Some(Hint::run_again(
+                "make room on the server's disk, and run the same command again",
+            ));
         }
         LoadError::Database { source, .. } if source.code() == Some(INSUFFICIENT_PRIVILEGE) => {
             "the role needs USAGE and CREATE on the schema (for the table reshare_progress), and \
@@ -73,11 +80,11 @@ fn load_hint(error: &LoadError) -> Option<&'static str> {
         }
         LoadError::Connect(_) => NO_CONNECTION,
         _ => return None,
-    })
+    };
+    Some(hint.into())
 }
 
-const CONNECTION_LOST: &str =
-    "run the same command again when the server is back: what was finished is kept";
+const CONNECTION_LOST: &str = "run the same command again when the server is back";
 const NO_CONNECTION: &str =
     "check --db-url, DATABASE_URL or the PG* variables, and whether the server runs";
 

@@ -5,13 +5,11 @@ use reshare_kms::{KmsAction, KmsError};
 
 use crate::failure::Failure;
 
-/// A failure with what to do about it.
-pub(crate) fn kms_failure(error: KmsError) -> Failure {
-    let hint = kms_hint(&error);
-    let failure = if error.is_refusal() { Failure::refused(error) } else { Failure::failed(error) };
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
+impl From<KmsError> for Failure {
+    fn from(error: KmsError) -> Self {
+        let hint = kms_hint(&error);
+        let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
+        failure.hint_if(hint)
     }
 }
 

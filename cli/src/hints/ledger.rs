@@ -4,11 +4,12 @@ use reshare_pipeline::ledger::{LedgerDefect, LedgerError};
 
 use crate::failure::Failure;
 
-/// A failure with what to do about it.
-pub(crate) fn ledger_failure(error: LedgerError) -> Failure {
-    let hint = ledger_hint(&error);
-    let failure = if error.is_refusal() { Failure::refused(error) } else { Failure::failed(error) };
-    failure.hint(hint)
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        let hint = ledger_hint(&error);
+        let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
+        failure.hint(hint)
+    }
 }
 
 /// What to do about a ledger that cannot be used.

@@ -1,107 +1,83 @@
-//! What to do next about errors that do not say it themselves.
+//! Failures from the errors of `reshare-io`: which exit code they have, and what to do next where
+//! they do not say it themselves.
 
 mod certificate;
 mod database;
-mod input;
+mod delivery;
 #[cfg(feature = "kms")]
 mod kms;
 mod ledger;
 mod package;
+mod pipeline;
+mod share_file;
 mod target;
 
-use std::error::Error;
-use std::io;
+pub(crate) use certificate::certificate_hint;
 
-use reshare_exchange::ClientError;
-use reshare_pipeline::error::PipelineError;
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
 
-pub(crate) use certificate::{certificate_hint, identity_hint};
-use database::database_hint;
-pub(crate) use input::inbox_hint;
-use input::{merge_hint, refusal_hint, share_file_hint};
-pub(crate) use kms::kms_failure;
-pub(crate) use ledger::ledger_failure;
-use ledger::ledger_hint;
-use package::{package_hint, part_hint};
-use target::target_hint;
+    use reshare_engine::merge::MergeError;
+    use reshare_engine::party::PartyId;
+    use reshare_exchange::{ClientError, InboxError};
+    use reshare_format::package::PackageError;
+    use reshare_format::share_file::{ShareFileDefect, ShareFileError};
+    use reshare_pipeline::error::PipelineError;
 
-/// What to do about a run that failed.
-pub(crate) fn pipeline_hint(error: &PipelineError) -> Option<String> {
-    let about_target = match error {
-        PipelineError::Load(error) => target_hint(error),
-        _ => None,
-    };
-    about_target.or_else(|| run_hint(error).map(str::to_owned))
-}
+    use crate::failure::Failure;
 
-fn run_hint(error: &PipelineError) -> Option<&'static str> {
-    Some(match error {
-        error if is_without_room(error) => {
-            "make room on the disk, and run the same command again: what was finished is kept"
-        }
-        PipelineError::Conflict { .. } => {
-            "--on-conflict replace replaces such rows; nothing has been written"
-        }
-        PipelineError::KeyCheck { .. } => {
-            "one sender used another key or session file: compare `reshare session show` at both"
-        }
-        PipelineError::OtherIdentity => "give the identity whose recipient `session show` prints",
-        PipelineError::InUse { .. } => {
-            "another run is making this package: wait for it, or name another directory"
-        }
-        PipelineError::SameSender { .. } => {
-            "give the other sender's package, too: `reshare inspect` says whose a package is"
-        }
-        PipelineError::NotListed { .. } => {
-            "its sender has another list of ids: compare what --ids-from names with the list that \
-             the session was made with, at all parties"
-        }
-        PipelineError::NoIdList => "give the list that the session was made with: --ids-from",
-        PipelineError::Merge(error) => merge_hint(error),
-        PipelineError::ShareFile(error) => share_file_hint(&error.defect),
-        PipelineError::Ledger(error) => ledger_hint(error),
-        PipelineError::PartRows { .. } => "give a smaller --batch-size",
-        PipelineError::TooManyParts { .. } => "give a larger --batch-size",
-        PipelineError::Package(error) => return package_hint(error),
-        PipelineError::Part(part) => return part_hint(&part.defect),
-        PipelineError::Export(_) | PipelineError::Load(_) | PipelineError::Compare(_) => {
-            return database_hint(error);
-        }
-        _ => return None,
-    })
-}
-
-/// What a sender does when a delivery ends.
-pub(crate) fn client_hint(error: &ClientError) -> Option<&'static str> {
-    Some(match error {
-        error if error.is_receiver_full() => {
-            "have the receiver's operator make room on the disk of its --inbox, then run the same \
-             command again: it goes on where it broke"
-        }
-        ClientError::GaveUp { .. } => "run the same command again: it goes on where it broke",
-        ClientError::Identity(error) => return identity_hint(error),
-        ClientError::NotTheReceiver { .. } => {
-            "check --server-url, this machine's clock, and that the receiver's certificate has its \
-             session name"
-        }
-        ClientError::CertificateRefused { .. } => {
-            "give this sender's certificate, made by the session's authority and not expired"
-        }
-        ClientError::Refused { reason, .. } => return refusal_hint(reason),
-        ClientError::ClosedOtherwise => "what was delivered first stands: use a new session",
-        _ => return None,
-    })
-}
-
-/// Whether a disk of this machine is full.
-fn is_without_room(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
-            return true;
-        }
-        cause = error.source();
+    fn path() -> PathBuf {
+        "/somewhere".into()
     }
-    false
+
+    fn refused(reason: &str) -> Failure {
+        let (what, message) = ("PUT part".to_owned(), "no".to_owned());
+        ClientError::Refused { what, status: 413, reason: reason.to_owned(), message }.into()
+    }
+
+    fn share_file(defect: ShareFileDefect) -> Failure {
+        PipelineError::from(ShareFileError { path: path(), defect }).into()
+    }
+
+    fn unreadable(kind: io::ErrorKind) -> io::Error {
+        kind.into()
+    }
+
+    #[test]
+    fn every_defect_of_what_is_given_has_a_next_step() {
+        let denied = || unreadable(io::ErrorKind::PermissionDenied);
+        let io = |action| PackageError::Io { action, path: path(), source: denied() };
+        let sender = PartyId::new(0).expect("a party");
+        let table: [(Failure, &str); 17] = [
+            (
+                PipelineError::from(MergeError::RowCheck { id: 7 }).into(),
+                "made anew in a new session",
+            ),
+            (PipelineError::from(MergeError::NotBlinded).into(), "reshare --version"),
+            (PipelineError::SameSender { sender }.into(), "the other sender's"),
+            (PipelineError::NotListed { id: 7 }.into(), "--ids-from"),
+            (PipelineError::from(io("list")).into(), "check the path"),
+            (PipelineError::from(PackageError::NotADirectory { path: path() }).into(), "directory"),
+            (InboxError::Io { path: path(), source: denied() }.into(), "check --inbox"),
+            (
+                InboxError::Package { path: path(), source: Box::new(io("open")) }.into(),
+                "have its sender deliver it again",
+            ),
+            (refused("too-many-parts"), "--max-parts"),
+            (refused("package-too-large"), "--max-package-bytes"),
+            (share_file(ShareFileDefect::Read(denied())), "may read"),
+            (share_file(ShareFileDefect::Read(unreadable(io::ErrorKind::NotFound))), "no file"),
+            (share_file(ShareFileDefect::NotRegular), "the file itself"),
+            (share_file(ShareFileDefect::Magic { got: *b"RESHAREZ" }), "reshare export"),
+            (share_file(ShareFileDefect::Version { got: 9, expected: 1 }), "reshare --version"),
+            (share_file(ShareFileDefect::OtherLayout), "reshare inspect"),
+            (share_file(ShareFileDefect::HeaderChecksum), "copy it anew"),
+        ];
+        for (failure, words) in table {
+            let step = failure.next_step().unwrap_or_default();
+            assert!(step.contains(words), "{:?}: {step:?}", failure.causes());
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What to do about packages, their manifests and their parts.
 
+use reshare_engine::merge::MergeError;
 use reshare_format::package::{ManifestError, PackageError, PartDefect};
 
 /// What to do about a package that cannot be read or made.
@@ -54,4 +55,19 @@ fn manifest_hint(error: &ManifestError) -> Option<&'static str> {
         ManifestError::SignedInFuture { .. } => "compare both machines' clocks",
         _ => return None,
     })
+}
+
+/// What to do about two packages that do not fit each other.
+pub(super) fn merge_hint(error: &MergeError) -> &'static str {
+    match error {
+        MergeError::RowCheck { .. } => {
+            "one sender's package is of another agreement key, or was made by somebody else: compare \
+             `reshare session show` at both senders, and have both packages made anew in a new \
+             session"
+        }
+        _ => {
+            "this is not what `reshare send` makes: compare `reshare --version` at all parties, and \
+             have the package made anew"
+        }
+    }
 }

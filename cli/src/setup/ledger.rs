@@ -8,7 +8,6 @@ use reshare_pipeline::ledger::Ledger;
 use reshare_pipeline::sender::{LedgeredSender, SenderKeys};
 
 use crate::failure::Failure;
-use crate::hints::ledger_failure;
 
 /// Makes the ledger with which a sender may blind in a session; `false` when it was there.
 ///
@@ -18,7 +17,7 @@ pub(crate) fn create_ledger(
     sender: PartyId,
     state_dir: &Path,
 ) -> Result<bool, Failure> {
-    Ledger::create(state_dir, &session.fingerprint(), sender).map_err(ledger_failure)
+    Ledger::create(state_dir, &session.fingerprint(), sender).map_err(Failure::from)
 }
 
 /// Opens the ledger of the sender whose keys these are, in a directory.
@@ -29,5 +28,5 @@ pub(crate) fn ledgered(
 ) -> Result<LedgeredSender, Failure> {
     let ledger = Ledger::open(state_dir, &session.fingerprint(), keys.sender());
     let ledgered = ledger.and_then(|ledger| LedgeredSender::new(session, keys, ledger));
-    ledgered.map_err(ledger_failure)
+    ledgered.map_err(Failure::from)
 }

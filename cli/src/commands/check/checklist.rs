@@ -7,8 +7,8 @@ use reshare_pipeline::error::PipelineError;
 use serde::Serialize;
 
 use crate::args::OutputArgs;
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
 use crate::report;
 use crate::text::printable;
 
@@ -103,8 +103,7 @@ impl Checklist {
 
     /// Something that a command would end with, told as the command tells it.
     pub(super) fn failed(&mut self, what: &'static str, failure: &Failure) {
-        let hint = failure.next_step().map(str::to_owned);
-        self.push(State::NotOk, what, failure.causes().join(": "), hint);
+        self.push(State::NotOk, what, failure.causes().join(": "), failure.next_step());
     }
 
     /// The same of a look at a database, which is not the export or load that would fail: what
@@ -122,8 +121,7 @@ impl Checklist {
         let failure = Failure::from(error).hint(usual_hint);
         let causes = failure.causes();
         let found = if causes.len() > 1 { &causes[1..] } else { &causes };
-        let hint = failure.next_step().map(str::to_owned);
-        self.push(State::NotOk, what, found.join(": "), hint);
+        self.push(State::NotOk, what, found.join(": "), failure.next_step());
         None
     }
 

@@ -7,7 +7,7 @@
 use clap::{Args, Subcommand};
 
 use crate::args::OutputArgs;
-use crate::exit::Outcome;
+use crate::failure::Outcome;
 
 mod certificate;
 mod checklist;

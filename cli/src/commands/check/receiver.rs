@@ -13,8 +13,7 @@ use crate::args::{
     AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, LimitArgs, OutputArgs, SessionArgs,
     WorkArgs,
 };
-use crate::exit::Outcome;
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome};
 use crate::run::block_on;
 use crate::setup::context::Context;
 

@@ -15,8 +15,7 @@ use super::{certificate, database, session};
 use crate::args::{
     DatabaseArgs, DeliveryArgs, OutputArgs, SenderKeyArgs, SessionArgs, StateArgs, WorkArgs,
 };
-use crate::exit::Outcome;
-use crate::hints::ledger_failure;
+use crate::failure::{Failure, Outcome};
 use crate::run::block_on;
 use crate::setup::context::Context;
 use crate::text::bytes;
@@ -134,7 +133,7 @@ impl CheckSenderArgs {
         const WHAT: &str = "ledger";
         let Some(state) = list.take(WHAT, self.state.directory()) else { return };
         let fingerprint = context.session.fingerprint();
-        let examined = Ledger::examine(&state, &fingerprint, party).map_err(ledger_failure);
+        let examined = Ledger::examine(&state, &fingerprint, party).map_err(Failure::from);
         let Some(parts) = list.take(WHAT, examined) else { return };
         let path = Ledger::path_in(&state, &fingerprint, party);
         let rows: u64 = parts.iter().map(|part| part.rows).sum();

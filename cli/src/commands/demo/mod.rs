@@ -15,8 +15,8 @@ use serde::Serialize;
 use self::databases::Databases;
 use self::parties::Parties;
 use crate::args::{ConnectionArgs, OutputArgs, WorkArgs};
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 
@@ -104,19 +104,19 @@ impl DemoArgs {
         let workers = crate::setup::database::workers(self.connections.count(), &self.work);
         let databases = self.databases(output)?;
         let with_databases = databases.is_some();
-        let ((equal, stages), took) = run(output, |progress| async {
-            let directory = path.to_owned();
-            let (rows, seed) = (self.rows, self.seed);
-            let row_bytes = parties.session.layout().row_share_bytes() as u64;
-            let mut stages = Stages { row_bytes, rows: rows as u64, done: Vec::new() };
-            let demo = Demo { parties, rows, seed, workers, directory, progress };
-            let equal = match &databases {
-                Some(databases) => tables::demo(&demo, databases, &mut stages).await?,
-                None => files::demo(&demo, &mut stages).await?,
-            };
-            Ok((equal, stages.done))
-        })
-        .map_err(|failure| failure.begins_anew("the demo is not finished"))?;
+        let ((equal, stages), took) =
+            run(output, Rerun::StartsOver("the demo is not finished"), |progress| async {
+                let directory = path.to_owned();
+                let (rows, seed) = (self.rows, self.seed);
+                let row_bytes = parties.session.layout().row_share_bytes() as u64;
+                let mut stages = Stages { row_bytes, rows: rows as u64, done: Vec::new() };
+                let demo = Demo { parties, rows, seed, workers, directory, progress };
+                let equal = match &databases {
+                    Some(databases) => tables::demo(&demo, databases, &mut stages).await?,
+                    None => files::demo(&demo, &mut stages).await?,
+                };
+                Ok((equal, stages.done))
+            })?;
         let report =
             DemoReport { databases: with_databases, rows: self.rows as u64, equal, stages };
         report::print(output, &report, took, || report.text(self))?;

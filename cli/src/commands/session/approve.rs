@@ -10,8 +10,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::args::{AuthorityArgs, CertificateArgs, OutputArgs, OwnKeyArgs, StateArgs};
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
 use crate::hints::certificate_hint;
 use crate::report;
 use crate::setup::credentials::{certificate, trust};
@@ -99,11 +99,7 @@ impl ApproveArgs {
                 ApprovalError::Own(error) => Some(certificate_hint(error)),
                 _ => None,
             };
-            let failure = Failure::refused(error);
-            match hint {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            }
+            Failure::refused(error).hint_if(hint)
         })?;
         let party = approval.party();
         if let Some(claimed) = self.party_id.filter(|id| *id != u64::from(party.index())) {

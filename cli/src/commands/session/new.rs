@@ -18,8 +18,8 @@ use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
 use crate::args::{AuthorityArgs, OutputArgs, split_party};
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::database::database;
@@ -250,10 +250,11 @@ impl NewArgs {
         let schema = self.db_schema.clone().unwrap_or_else(default);
         let name = TableName::new(&schema, &self.table).map_err(Failure::usage)?;
         let database = database(Some(url))?;
-        let (has_epoch, _) = run(output, |_| async move {
-            let mut connection = database.connect().await.map_err(Failure::failed)?;
-            has_rerand_epoch(&mut connection, &name).await.map_err(Failure::failed)
-        })?;
+        let (has_epoch, _) =
+            run(output, Rerun::StartsOver("no session was made"), |_| async move {
+                let mut connection = database.connect().await.map_err(Failure::failed)?;
+                has_rerand_epoch(&mut connection, &name).await.map_err(Failure::failed)
+            })?;
         Ok(has_epoch)
     }
 }

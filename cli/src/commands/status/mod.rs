@@ -12,9 +12,8 @@ use reshare_pipeline::ledger::{Ledger, LedgerDefect};
 use reshare_postgres::verified::load_state;
 
 use crate::args::{OutputArgs, SessionArgs, StateArgs};
-use crate::exit::{Exit, Outcome};
-use crate::failure::Failure;
-use crate::hints::ledger_failure;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
 use crate::report;
 use crate::run::block_on;
 use crate::setup::context::Context;
@@ -104,7 +103,7 @@ impl StatusArgs {
             match Ledger::glance(&state, &session.fingerprint(), sender) {
                 Ok(figures) => found.push(LedgerStatus::of(sender, &figures)),
                 Err(error) if matches!(error.defect, LedgerDefect::Missing) => {}
-                Err(error) => return Err(ledger_failure(error)),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(Some(found))

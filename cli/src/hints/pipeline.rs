@@ -1,0 +1,91 @@
+//! What to do about a run that failed.
+
+use std::error::Error;
+use std::io;
+
+use reshare_pipeline::error::PipelineError;
+
+use super::database::database_hint;
+use super::ledger::ledger_hint;
+use super::package::{merge_hint, package_hint, part_hint};
+use super::share_file::share_file_hint;
+use super::target::target_hint;
+use crate::failure::{Failure, Hint};
+
+impl From<PipelineError> for Failure {
+    fn from(error: PipelineError) -> Self {
+        let error = match error {
+            PipelineError::Delivery(error) => return error.into(),
+            error => error,
+        };
+        let hint = pipeline_hint(&error);
+        let failure = match &error {
+            PipelineError::PartRows { .. } | PipelineError::TooManyParts { .. } => {
+                Self::usage(error)
+            }
+            _ if error.is_refusal() => Self::refused(error),
+            _ => Self::failed(error),
+        };
+        failure.hint_if(hint)
+    }
+}
+
+/// What to do about a run that failed.
+fn pipeline_hint(error: &PipelineError) -> Option<Hint> {
+    let about_target = match error {
+        PipelineError::Load(error) => target_hint(error),
+        _ => None,
+    };
+    about_target.map(Hint::from).or_else(|| run_hint(error))
+}
+
+fn run_hint(error: &PipelineError) -> Option<Hint> {
+    let hint = match error {
+        error if is_without_room(error) => {
+            return Some(Hint::run_again("make room on the disk, and run the same command again"));
+        }
+        PipelineError::Conflict { .. } => {
+            "--on-conflict replace replaces such rows; nothing has been written"
+        }
+        PipelineError::KeyCheck { .. } => {
+            "one sender used another key or session file: compare `reshare session show` at both"
+        }
+        PipelineError::OtherIdentity => "give the identity whose recipient `session show` prints",
+        PipelineError::InUse { .. } => {
+            "another run is making this package: wait for it, or name another directory"
+        }
+        PipelineError::SameSender { .. } => {
+            "give the other sender's package, too: `reshare inspect` says whose a package is"
+        }
+        PipelineError::NotListed { .. } => {
+            "its sender has another list of ids: compare what --ids-from names with the list that \
+             the session was made with, at all parties"
+        }
+        PipelineError::NoIdList => "give the list that the session was made with: --ids-from",
+        PipelineError::Merge(error) => merge_hint(error),
+        PipelineError::ShareFile(error) => share_file_hint(&error.defect),
+        PipelineError::Ledger(error) => ledger_hint(error),
+        PipelineError::PartRows { .. } => "give a smaller --batch-size",
+        PipelineError::TooManyParts { .. } => "give a larger --batch-size",
+        PipelineError::Package(error) => package_hint(error)?,
+        PipelineError::Part(part) => part_hint(&part.defect)?,
+        PipelineError::Export(_) | PipelineError::Load(_) | PipelineError::Compare(_) => {
+            return database_hint(error);
+        }
+        _ => return None,
+    };
+    Some(hint.into())
+}
+
+/// Whether a disk of this machine is full.
+fn is_without_room(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
