@@ -1,9 +1,8 @@
 //! `reshare completions`.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use super::Cli;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 
@@ -14,8 +13,9 @@ pub(crate) struct CompletionsArgs {
 }
 
 impl CompletionsArgs {
-    pub(crate) fn run(&self) -> Outcome {
-        clap_complete::generate(self.shell, &mut Cli::command(), "reshare", &mut std::io::stdout());
+    /// Prints the completions of this command line.
+    pub(crate) fn run(&self, mut program: Command) -> Outcome {
+        clap_complete::generate(self.shell, &mut program, "reshare", &mut std::io::stdout());
         Ok(Exit::Done)
     }
 }

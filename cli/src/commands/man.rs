@@ -3,10 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man;
 
-use super::Cli;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 
@@ -18,12 +17,13 @@ pub(crate) struct ManArgs {
 }
 
 impl ManArgs {
-    pub(crate) fn run(&self) -> Outcome {
+    /// Prints or writes the manual of this command line.
+    pub(crate) fn run(&self, program: Command) -> Outcome {
         match &self.out {
-            Some(out) => clap_mangen::generate_to(Cli::command(), out).map_err(Failure::failed)?,
+            Some(out) => clap_mangen::generate_to(program, out).map_err(Failure::failed)?,
             None => {
                 let mut page = Vec::new();
-                Man::new(Cli::command()).render(&mut page).map_err(Failure::failed)?;
+                Man::new(program).render(&mut page).map_err(Failure::failed)?;
                 std::io::stdout().write_all(&page).map_err(Failure::failed)?;
             }
         }

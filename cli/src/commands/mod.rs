@@ -1,6 +1,6 @@
 //! The commands, one file each.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::args::OutputArgs;
 use crate::failure::Outcome;
@@ -128,8 +128,8 @@ impl Cli {
             Command::Tune(args) => args.run(output),
             Command::Seed(args) => args.run(output),
             Command::Demo(args) => args.run(output),
-            Command::Completions(args) => args.run(),
-            Command::Man(args) => args.run(),
+            Command::Completions(args) => args.run(Self::command()),
+            Command::Man(args) => args.run(Self::command()),
         }
     }
 }

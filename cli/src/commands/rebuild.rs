@@ -1,9 +1,7 @@
 //! `reshare rebuild`.
 
-use std::time::Duration;
-
 use clap::Args;
-use reshare_pipeline::rebuild::{RebuildReport, rebuild};
+use reshare_pipeline::rebuild::rebuild;
 use reshare_pipeline::workers::Target;
 
 use crate::args::{
@@ -48,23 +46,8 @@ impl RebuildArgs {
             rebuilt.await.map_err(Failure::from)
         })?;
         report::write(&self.reports, &report, &report.leftovers)?;
-        print_report(output, &context, &target, &report, took)
+        let text = || report::rebuilt(&report, &context.session, &target, took);
+        report::print(output, &report, took, text)?;
+        Ok(report::exit_of(&report.leftovers))
     }
-}
-
-/// Prints what was rebuilt, and answers with the exit code that follows from it.
-pub(super) fn print_report(
-    output: &OutputArgs,
-    context: &Context,
-    target: &Target,
-    report: &RebuildReport,
-    took: Duration,
-) -> Outcome {
-    report::print(output, report, took, || {
-        let rate = report::rate(report.rows, report.share_bytes, took);
-        let loaded = report::loaded(report.rows, report.rows_skipped, &target.source, &rate);
-        let leftovers = report::leftovers(&context.session, &report.leftovers);
-        format!("{loaded}{leftovers}")
-    })?;
-    Ok(report::exit_of(&report.leftovers))
 }

@@ -19,7 +19,6 @@ use reshare_postgres::connect::ConnectError;
 use reshare_postgres::load::Loader;
 use reshare_postgres::load_error::LoadError;
 
-use super::rebuild::print_report;
 use crate::args::{
     ConflictArgs, DatabaseArgs, LimitArgs, OutputArgs, ReportArgs, SessionArgs, TlsArgs, WorkArgs,
 };
@@ -119,7 +118,9 @@ impl ReceiveArgs {
         })?;
         let (Some(report), Some(rebuild)) = (report, rebuild) else { return Ok(Exit::Done) };
         report::write(&self.reports, &report, &report.leftovers)?;
-        print_report(output, &context, &rebuild.target, &report, took)
+        let text = || report::rebuilt(&report, &context.session, &rebuild.target, took);
+        report::print(output, &report, took, text)?;
+        Ok(report::exit_of(&report.leftovers))
     }
 
     /// An identity that nothing is done with must not be on the command line. In the

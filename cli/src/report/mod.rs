@@ -7,5 +7,5 @@ mod summary;
 pub(crate) use output::{line, print, write};
 pub(crate) use session::session;
 pub(crate) use summary::{
-    delivered, exit_of, exit_of_pack, leftovers, loaded, packed, rate, uploaded,
+    delivered, exit_of, exit_of_pack, leftovers, loaded, packed, rate, rebuilt, uploaded,
 };

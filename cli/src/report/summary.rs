@@ -7,8 +7,9 @@ use reshare_exchange::UploadReport;
 use reshare_files::leftovers::Leftovers;
 use reshare_format::session::Session;
 use reshare_pipeline::deliver::DeliveryReport;
+use reshare_pipeline::rebuild::RebuildReport;
 use reshare_pipeline::sealer::PackReport;
-use reshare_pipeline::workers::Source;
+use reshare_pipeline::workers::{Source, Target};
 
 use crate::exit::Exit;
 use crate::text::counted;
@@ -130,6 +131,19 @@ pub(crate) fn loaded(rows: u64, skipped: u64, target: &Source, rate: &str) -> St
     }
     text.push_str(rate);
     text
+}
+
+/// Tells what was rebuilt.
+pub(crate) fn rebuilt(
+    report: &RebuildReport,
+    session: &Session,
+    target: &Target,
+    took: Duration,
+) -> String {
+    let rate = rate(report.rows, report.share_bytes, took);
+    let loaded = loaded(report.rows, report.rows_skipped, &target.source, &rate);
+    let leftovers = leftovers(session, &report.leftovers);
+    format!("{loaded}{leftovers}")
 }
 
 /// Tells which rows were not rebuilt; nothing when all were.

@@ -11,7 +11,7 @@ use reshare_exchange::{
 };
 use reshare_format::package::{Package, PackageExpectations};
 
-use super::{Demo, Stages};
+use super::stages::{Demo, Stages};
 use crate::failure::Failure;
 
 /// As many as `reshare upload` sends at once.

@@ -13,7 +13,7 @@ use reshare_pipeline::pack::pack;
 use reshare_pipeline::rows_wanted::RowIds;
 
 use super::delivery::deliver;
-use super::{Demo, Stages};
+use super::stages::{Demo, Stages};
 use crate::failure::Failure;
 
 /// Rows that are generated at once.

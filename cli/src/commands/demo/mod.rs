@@ -1,19 +1,15 @@
 //! `reshare demo`: the whole job once, on synthetic records.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
 
 use clap::Args;
-use reshare_engine::party::PartyId;
-use reshare_exchange::progress::Progress;
 use reshare_files::durable;
 use reshare_fixtures::postgres::PostgresError;
-use reshare_pipeline::workers::Workers;
 use serde::Serialize;
 
 use self::databases::Databases;
 use self::parties::Parties;
+use self::stages::{Demo, Stage, Stages};
 use crate::args::{ConnectionArgs, OutputArgs, WorkArgs};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
@@ -24,6 +20,7 @@ mod databases;
 mod delivery;
 mod files;
 mod parties;
+mod stages;
 mod tables;
 
 #[derive(Debug, Args)]
@@ -60,15 +57,6 @@ pub(crate) struct DemoArgs {
     work: WorkArgs,
 }
 
-/// One stage and how long it took.
-#[derive(Debug, Serialize)]
-struct Stage {
-    stage: String,
-    rows: u64,
-    share_bytes: u64,
-    seconds: f64,
-}
-
 /// What the demo showed.
 #[derive(Debug, Serialize)]
 struct DemoReport {
@@ -77,23 +65,6 @@ struct DemoReport {
     rows: u64,
     equal: bool,
     stages: Vec<Stage>,
-}
-
-/// What every stage needs.
-struct Demo {
-    parties: Parties,
-    rows: usize,
-    seed: u64,
-    workers: Workers,
-    directory: PathBuf,
-    progress: Arc<Progress>,
-}
-
-/// The stages that are done, timed.
-struct Stages {
-    row_bytes: u64,
-    rows: u64,
-    done: Vec<Stage>,
 }
 
 impl DemoArgs {
@@ -170,32 +141,6 @@ impl Directory {
             Self::Temporary(directory) => directory.path(),
             Self::Kept(path) => path,
         }
-    }
-}
-
-impl Demo {
-    fn receiver(&self) -> PartyId {
-        self.parties.session.receiver().party
-    }
-}
-
-impl Stages {
-    /// Runs one stage, which moves every row's shares `copies` times, and keeps its time.
-    async fn run<T>(
-        &mut self,
-        stage: impl Into<String>,
-        copies: u64,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        let start = Instant::now();
-        let done = work.await?;
-        self.done.push(Stage {
-            stage: stage.into(),
-            rows: self.rows,
-            share_bytes: copies * self.rows * self.row_bytes,
-            seconds: start.elapsed().as_secs_f64(),
-        });
-        Ok(done)
     }
 }
 

@@ -14,7 +14,7 @@ use reshare_postgres::load::LoadOptions;
 
 use super::databases::Databases;
 use super::delivery::deliver;
-use super::{Demo, Stages};
+use super::stages::{Demo, Stages};
 use crate::failure::Failure;
 use crate::setup::database::table_of;
 
