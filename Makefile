@@ -56,6 +56,7 @@ test: setup ## Run every test, those against a real PostgreSQL and KMS too (ARGS
 lint: ## Check the format, clippy, links of the code's docs and of the handbook, and the TLS dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --package reshare-cli --no-default-features --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked
 	@scripts/doc-links
 	@scripts/one-tls

@@ -7,6 +7,7 @@ use crate::failure::Outcome;
 
 mod check;
 mod completions;
+#[cfg(feature = "demo")]
 mod demo;
 mod export;
 mod inspect;
@@ -95,6 +96,7 @@ enum Command {
     /// Fill databases with synthetic records and their shares
     Seed(seed::SeedArgs),
     /// Do the whole job once, on synthetic records
+    #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
     /// Print a shell's completions
     Completions(completions::CompletionsArgs),
@@ -127,6 +129,7 @@ impl Cli {
             Command::Inspect(args) => args.run(output),
             Command::Tune(args) => args.run(output),
             Command::Seed(args) => args.run(output),
+            #[cfg(feature = "demo")]
             Command::Demo(args) => args.run(output),
             Command::Completions(args) => args.run(Self::command()),
             Command::Man(args) => args.run(Self::command()),

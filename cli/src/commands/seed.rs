@@ -5,8 +5,8 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
-use reshare_fixtures::seed::{SeedPlan, SeedTarget, seed};
-use reshare_fixtures::synthetic::IdPattern;
+use reshare_synthetic::records::IdPattern;
+use reshare_synthetic::seed::{SeedPlan, SeedTarget, seed};
 use serde_json::json;
 
 use crate::args::{OutputArgs, split_party, within};

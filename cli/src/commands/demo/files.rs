@@ -6,11 +6,11 @@ use std::sync::Arc;
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
 use reshare_files::ids::IdRange;
-use reshare_fixtures::synthetic::{IdPattern, SyntheticRecords};
 use reshare_format::share_file::{Expected, Kind, ShareFile, ShareFileSpec, ShareFileWriter};
 use reshare_pipeline::merge::merge;
 use reshare_pipeline::pack::pack;
 use reshare_pipeline::rows_wanted::RowIds;
+use reshare_synthetic::records::{IdPattern, SyntheticRecords};
 
 use super::delivery::deliver;
 use super::stages::{Demo, Stages};

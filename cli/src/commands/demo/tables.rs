@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
-use reshare_fixtures::seed::{SeedPlan, SeedTarget, prepare, seed};
 use reshare_pipeline::rebuild::rebuild;
 use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::send::send;
@@ -11,6 +10,7 @@ use reshare_pipeline::verify::verify_tables;
 use reshare_pipeline::workers::{Source, Target};
 use reshare_postgres::connect::Database;
 use reshare_postgres::load::LoadOptions;
+use reshare_synthetic::seed::{SeedPlan, SeedTarget, prepare, seed};
 
 use super::databases::Databases;
 use super::delivery::deliver;
@@ -85,7 +85,7 @@ async fn seed_parties(
     let row_bytes = (targets.len() * plan.layout.row_share_bytes()) as u64;
     let progress = Arc::clone(&demo.progress);
     progress.begin("seed", plan.rows as u64);
-    let failed = |error: reshare_fixtures::seed::SeedError| match error.is_refusal() {
+    let failed = |error: reshare_synthetic::seed::SeedError| match error.is_refusal() {
         true => Failure::refused(error),
         false => Failure::failed(error),
     };

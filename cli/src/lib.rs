@@ -1,0 +1,47 @@
+//! `reshare`: moves and rebuilds secret shares in bulk.
+//!
+//! Arguments in, reports out: the work itself is in `reshare-io` and `reshare-engine`. The program is
+//! a library so that its tests can ask for the feature `demo`; the binary calls [`main`].
+
+mod args;
+mod argv;
+mod commands;
+mod exit;
+mod failure;
+#[cfg(debug_assertions)]
+mod freeze;
+mod hints;
+mod logs;
+mod progress;
+mod report;
+mod run;
+mod setup;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use commands::Cli;
+use failure::Failure;
+
+/// Does what the command line asks for, and returns the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    #[cfg(debug_assertions)]
+    freeze::as_asked();
+    if let Err(error) = argv::hide_passwords() {
+        let failure = Failure::failed(error).hint("give the URL as --db-url env:NAME instead");
+        failure.print();
+        return failure.exit.into();
+    }
+    let cli = Cli::parse();
+    logs::start(cli.output.verbose);
+    match cli.run() {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            failure.print();
+            failure.exit.into()
+        }
+    }
+}
