@@ -1,5 +1,5 @@
-//! Shows a running pipeline: bars on a terminal, a line every ten seconds off it, or every minute
-//! where nothing happens.
+//! Shows a running pipeline: bars on a terminal, elsewhere a line every ten seconds, or every
+//! minute while nothing changes.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl Lines {
     }
 }
 
-/// A stage of which nobody knows how many rows it goes through.
+/// A stage whose number of rows is not known.
 struct Uncounted(ProgressSnapshot);
 
 impl std::fmt::Display for Uncounted {
@@ -125,7 +125,7 @@ impl std::fmt::Display for Uncounted {
     }
 }
 
-/// A rate over the stage that is running, and the time that is left at that rate.
+/// The rate of the running stage, and the time left at that rate.
 struct Rate {
     rows_per_second: f64,
     bytes_per_second: f64,

@@ -40,13 +40,13 @@ where
         drop(watch);
         result
     });
-    // Threads that are in the middle of a part need not be waited for: files appear whole or not.
+    // No need to wait for threads in the middle of a part: files appear whole or not at all.
     runtime.shutdown_timeout(PATIENCE);
     let done = result.map_err(|failure| failure.rerun(rerun))?;
     Ok((done, start.elapsed()))
 }
 
-/// Runs a short work without progress: a signal ends it, and the program with it.
+/// Runs short work without progress: a signal ends it, and the program with it.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(Failure::failed)?.block_on(work)
@@ -54,8 +54,8 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 
 /// Runs `work` until it ends, or until a signal: then it has [`PATIENCE`] to end by itself.
 ///
-/// A task of its own hears the signal: `work` may block the thread that polls it, and is told
-/// to stop all the same.
+/// A separate task waits for the signal: `work` may block the thread that polls it, and is asked to
+/// stop anyway.
 async fn until_signal<T>(
     progress: Arc<Progress>,
     rerun: Rerun,
@@ -112,7 +112,7 @@ mod tests {
                 tokio::task::block_in_place(|| {
                     let begin = Instant::now();
                     while !seen.stopped() {
-                        assert!(begin.elapsed() < Duration::from_secs(60), "nobody told it");
+                        assert!(begin.elapsed() < Duration::from_secs(60), "not asked to stop");
                         std::thread::sleep(Duration::from_millis(1));
                     }
                 });

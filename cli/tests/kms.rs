@@ -206,7 +206,7 @@ fn refusals_say_what_to_do() {
 fn what_another_run_may_not_meet_ends_with_1() {
     for (code, words) in [
         ("ThrottlingException", &["too many requests", "AWS_MAX_ATTEMPTS"]),
-        ("ExpiredTokenException", &["does not accept the AWS credentials", "log in to AWS anew"]),
+        ("ExpiredTokenException", &["does not accept the AWS credentials", "log in to AWS again"]),
     ] {
         let stub = stub_of(400, code);
         let run = Desk::stub(&stub).run(&["kms", "public-key", ARN]).ends_with(1);

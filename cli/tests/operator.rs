@@ -605,7 +605,11 @@ fn what_was_left_over_comes_with_a_session_about_a_list() {
     let parties = ["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", &receiver];
     let new = ["session", "new", "--out", "list.toml", "--json"];
     let made = network.run(&[&new[..], &facts, &parties].concat()).ends_with(0);
-    assert!(made.stderr.contains("needs a session that knows it: --db-url URL"), "{}", made.stderr);
+    assert!(
+        made.stderr.contains("needs a session that names it: give --db-url URL"),
+        "{}",
+        made.stderr
+    );
     let made = made.report();
     let fingerprint = made["fingerprint"].as_str().expect("text");
     for sender in ["0", "1"] {

@@ -295,7 +295,7 @@ fn a_rebuild_that_fails_keeps_the_inbox_and_its_exit_code() {
     let flags = ["--rebuild", "--identity", "r.age", "--db-url", url];
     let mut receiver = desk.receive("127.0.0.1:0", &flags);
     // Told at once, since the server may be there by the time that it is needed.
-    receiver.says(&["the table cannot be looked at now", "127.0.0.1:1", "packages are taken"]);
+    receiver.says(&["the table cannot be checked now", "127.0.0.1:1", "packages are accepted"]);
     let address = receiver.address();
     for sender in ["0", "1"] {
         assert_code(&desk.upload(sender, &address), 0);
@@ -337,7 +337,7 @@ fn a_database_that_never_answers_keeps_no_sender_out() {
     let url = format!("postgres://nobody:secret@{address}/none?connect_timeout=0");
     let mut receiver =
         desk.receive("127.0.0.1:0", &["--rebuild", "--identity", "r.age", "--db-url", &url]);
-    receiver.says(&["the table cannot be looked at now", "does not answer within 10s"]);
+    receiver.says(&["the table cannot be checked now", "does not answer within 10s"]);
     receiver.address();
     receiver.signal("-TERM");
     receiver.ends_with(143);

@@ -1,4 +1,4 @@
-//! How old something may get, on the command line.
+//! How old something may get.
 
 use std::str::FromStr;
 use std::time::Duration;

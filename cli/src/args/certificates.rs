@@ -8,9 +8,9 @@ use reshare_format::session::Session;
 
 use crate::failure::Failure;
 
-/// The authority that vouches for all parties' certificates.
+/// The authority that issued all parties' certificates.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Certificates (where the session uses them)")]
+#[command(next_help_heading = "Certificates (if the session uses them)")]
 pub(crate) struct AuthorityArgs {
     /// The certificate of the session's authority, PEM: the session holds its SHA-256
     #[arg(long, value_name = "FILE", alias = "ca-root-file-path", env = "RESHARE_CA_FILE")]
@@ -19,7 +19,7 @@ pub(crate) struct AuthorityArgs {
 
 /// This party's certificate.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Certificates (where the session uses them)")]
+#[command(next_help_heading = "Certificates (if the session uses them)")]
 pub(crate) struct CertificateArgs {
     /// This party's certificate, PEM, with those of intermediate authorities after it
     #[arg(long, value_name = "FILE", env = "RESHARE_CERTIFICATE")]
@@ -32,7 +32,7 @@ pub(crate) struct CertificateArgs {
 
 /// What a sender needs before it blinds anything, where the session uses certificates.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Certificates (where the session uses them)")]
+#[command(next_help_heading = "Certificates (if the session uses them)")]
 pub(crate) struct CredentialArgs {
     #[command(flatten)]
     pub(crate) authority: AuthorityArgs,
@@ -45,7 +45,7 @@ pub(crate) struct CredentialArgs {
     pub(crate) approvals: Vec<PathBuf>,
 }
 
-/// What a party proves its name with, and whom it believes.
+/// A party's certificate and key, and the authority that it trusts.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Certificates")]
 pub(crate) struct TlsArgs {

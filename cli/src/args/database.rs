@@ -8,7 +8,7 @@ use reshare_postgres::load::{LoadOptions, OnConflict};
 use super::value::hands;
 use crate::failure::Failure;
 
-/// Where the table lies.
+/// Where the table is.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Database")]
 pub(crate) struct DatabaseArgs {
@@ -28,8 +28,8 @@ pub(crate) struct DatabaseArgs {
 /// How many connections.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectionArgs {
-    /// Database connections that work at the same time [default: RAYON_NUM_THREADS, then one a
-    /// core; at most 4]
+    /// Database connections to use in parallel [default: RAYON_NUM_THREADS, else one per core; at
+    /// most 4]
     #[arg(short = 'j', long, value_name = "N", value_parser = hands)]
     connections: Option<NonZeroUsize>,
 }
@@ -42,16 +42,16 @@ impl ConnectionArgs {
     }
 }
 
-/// What to do about rows that are in the target already.
+/// What a load does with rows that are in the table already.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Rows that are in the table already")]
 pub(crate) struct ConflictArgs {
-    /// Refuse before anything is written, or replace the rows whole: columns that are not
+    /// Refuse the load before anything is written, or replace whole rows: columns that are not
     /// delivered take their defaults
     #[arg(long, value_name = "HOW", value_enum, default_value_t = ConflictRule::Error)]
     on_conflict: ConflictRule,
 
-    /// With `--on-conflict replace`: replace rows of a higher version, too
+    /// With `--on-conflict replace`: also replace rows of a higher version
     #[arg(long)]
     allow_older: bool,
 }
@@ -63,12 +63,12 @@ enum ConflictRule {
 }
 
 impl ConflictArgs {
-    /// The same, as the load takes it.
+    /// The options of the load.
     pub(crate) fn options(&self) -> Result<LoadOptions, Failure> {
         let on_conflict = match (self.on_conflict, self.allow_older) {
             (ConflictRule::Error, false) => OnConflict::Error,
             (ConflictRule::Error, true) => {
-                let error = "--allow-older says something about --on-conflict replace only";
+                let error = "--allow-older needs --on-conflict replace";
                 return Err(Failure::usage(error));
             }
             (ConflictRule::Replace, allow_older) => OnConflict::Replace { allow_older },

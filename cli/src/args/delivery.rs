@@ -11,7 +11,7 @@ use reshare_format::session::Session;
 use super::value::{MAX_SECONDS, hands, within};
 use crate::failure::Failure;
 
-/// Where and how patiently a sender delivers.
+/// Where a sender delivers, and how long it tries.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Delivery")]
 pub(crate) struct DeliveryArgs {
@@ -19,25 +19,26 @@ pub(crate) struct DeliveryArgs {
     #[arg(long, value_name = "URL", env = "RESHARE_SERVER_URL")]
     pub(crate) server_url: Option<String>,
 
-    /// Parts on their way at the same time [default: 4]
+    /// Parts to upload in parallel [default: 4]
     #[arg(long, value_name = "N", alias = "parts-at-once", value_parser = hands)]
     pub(crate) uploads: Option<NonZeroUsize>,
 
-    /// Seconds for which a request is tried again before the delivery ends [default: 600]
+    /// Seconds for which a request is retried before the delivery fails [default: 600]
     #[arg(long, value_name = "SECONDS", value_parser = within::<u64>(0..=MAX_SECONDS))]
     pub(crate) retry_for: Option<u64>,
 
-    /// Seconds that it may take to connect, and to be answered once all is sent; then the request
-    /// is tried again [default: 60]
+    /// Seconds to wait for a connection, and for the answer to a request that is sent; then the
+    /// request is retried [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = within::<u64>(1..=MAX_SECONDS))]
     pub(crate) answer_timeout: Option<u64>,
 }
 
-/// Unless `--uploads` says otherwise.
+/// Parallel uploads unless `--uploads` is given.
 const UPLOADS: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
 
 impl DeliveryArgs {
-    /// A flag of these that is on the command line: the URL may just be in the environment.
+    /// The first of these flags that is on the command line; a URL from the environment does not
+    /// count.
     pub(crate) fn given(&self) -> Option<&'static str> {
         let from_environment = std::env::var("RESHARE_SERVER_URL").ok();
         if self.server_url.is_some() && self.server_url != from_environment {
@@ -51,7 +52,7 @@ impl DeliveryArgs {
         others.into_iter().find_map(|(is_given, flag)| is_given.then_some(flag))
     }
 
-    /// One sender's place at the receiver.
+    /// Where one sender delivers to.
     pub(crate) fn target(
         &self,
         session: &Session,
@@ -78,48 +79,49 @@ impl DeliveryArgs {
     }
 }
 
-/// What a sender can make this machine do. The largest part is the session's.
+/// Limits on what senders can make this machine do. The session limits the size of a part.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
-    /// Parts in a package
+    /// Maximum parts of a package
     #[arg(long, value_name = "N", default_value_t = Limits::default().parts, value_parser = within::<usize>(1..=MAX_PLACES))]
     max_parts: usize,
 
-    /// Bytes of a package
+    /// Maximum bytes of a package
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().package_bytes)]
     max_package_bytes: u64,
 
-    /// Bytes of free disk that are kept
+    /// Bytes of disk space to keep free
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().keep_free_bytes)]
     keep_free_bytes: u64,
 
-    /// Connections before their handshake is done, at the same time: the oldest gives way
+    /// Maximum connections whose handshake is not done: the oldest is closed to admit another
     #[arg(long, value_name = "N", default_value_t = Limits::default().handshakes, value_parser = within::<usize>(1..=MAX_PLACES))]
     max_handshakes: usize,
 
-    /// Connections of one sender at the same time
+    /// Maximum connections of one sender
     #[arg(long, value_name = "N", default_value_t = Limits::default().connections, value_parser = within::<usize>(1..=MAX_PLACES))]
     max_connections: usize,
 
-    /// Requests of one sender in flight
+    /// Maximum requests of one sender in flight
     #[arg(long, value_name = "N", default_value_t = Limits::default().requests, value_parser = within::<usize>(1..=MAX_PLACES))]
     max_requests: usize,
 
-    /// Seconds that a handshake and a request's headers may take
+    /// Seconds that a handshake, or the headers of a request, may take
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().header_timeout.as_secs(), value_parser = within::<u64>(1..=MAX_SECONDS))]
     header_timeout: u64,
 
-    /// Seconds that a body may stall, and a connection do nothing
+    /// Seconds that a body may stall, or a connection be idle
     #[arg(long, value_name = "SECONDS", default_value_t = Limits::default().body_timeout.as_secs(), value_parser = within::<u64>(1..=MAX_SECONDS))]
     body_timeout: u64,
 
-    /// Bytes in a second that a body must have on average
+    /// Bytes per second that a body must reach on average
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().body_bytes_per_second)]
     min_body_rate: u64,
 }
 
-/// The most parts, connections or requests: more than any session has, and few enough to count.
+/// Maximum parts, connections or requests: more than any session has, and no overflow when they are
+/// added up.
 const MAX_PLACES: u64 = 1_000_000;
 
 impl LimitArgs {

@@ -16,7 +16,7 @@ pub(crate) struct SenderKeyArgs {
     pub(crate) agreement: AgreementKeyArgs,
 
     /// The session's fingerprint, as the operators read it to each other (see `session show`):
-    /// needed where the session uses no certificates
+    /// required if the session uses no certificates
     #[arg(long, value_name = "HEX")]
     pub(crate) expect_fingerprint: Option<String>,
 
@@ -50,7 +50,7 @@ impl AgreementKeyArgs {
     }
 }
 
-/// The public key that this party gave to whoever made the session file.
+/// The public key that this party gave to the operator who made the session file.
 #[derive(Debug, Args)]
 pub(crate) struct OwnKeyArgs {
     /// This party's own public key, as `keygen` or `kms public-key` printed it: a file, or the

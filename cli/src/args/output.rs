@@ -10,7 +10,7 @@ use super::certificates::AuthorityArgs;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Packages")]
 pub(crate) struct PackagesArgs {
-    /// A package's directory: given twice, one of each sender, in any order
+    /// A package's directory: give it twice, once for each sender, in any order
     #[arg(long = "package", value_name = "DIR", required = true, num_args = 1)]
     pub(crate) packages: Vec<PathBuf>,
 
@@ -22,15 +22,15 @@ pub(crate) struct PackagesArgs {
     pub(crate) authority: AuthorityArgs,
 }
 
-/// Where to write what was done, beside the terminal.
+/// Files to write the report to.
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// Write the report, with every row left over, to this file too
+    /// Also write the report, with every left-over row, to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 
-    /// Write the ids of the rows left over to this file, if there are any: what `session new
-    /// --ids-from` takes for the session that brings them
+    /// Write the ids of left-over rows to this file, if there are any: `session new --ids-from`
+    /// takes it to make a session for these rows
     #[arg(long, value_name = "FILE")]
     pub(crate) leftover_ids: Option<PathBuf>,
 }

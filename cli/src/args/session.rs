@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// Which session, and the facts that may be repeated to be checked against it.
+/// The session, and facts of it that may be repeated as a check.
 #[derive(Debug, Args)]
 pub(crate) struct SessionArgs {
     /// The session file that all three parties hold
     #[arg(long, value_name = "FILE", env = "RESHARE_SESSION")]
     pub(crate) session: PathBuf,
 
-    /// The list of ids, where the session was made with --ids-from
+    /// The list of ids: needed if the session was made with --ids-from
     #[arg(long, value_name = "FILE")]
     pub(crate) ids_from: Option<PathBuf>,
 
@@ -19,7 +19,7 @@ pub(crate) struct SessionArgs {
     pub(crate) checks: CrossChecks,
 }
 
-/// Facts of the session, given once more: a flag that differs is refused, never obeyed.
+/// Facts of the session, repeated: a flag that differs from the session is refused, never obeyed.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cross-checks against the session (refused if they differ)")]
 pub(crate) struct CrossChecks {

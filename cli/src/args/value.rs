@@ -8,19 +8,19 @@ use reshare_engine::party::PartyId;
 
 use crate::failure::Failure;
 
-/// The most connections or threads of one run: more only fill the memory.
+/// Maximum connections or threads of one run: more would only take memory.
 const MAX_HANDS: u64 = 1000;
-/// The most rows of a part: no part that a session allows has as many.
+/// Maximum rows of a part: more than any session allows.
 pub(super) const MAX_BATCH: u64 = 1_000_000;
-/// The longest time that is waited for anything, a year: what is added to the clock stays a time.
+/// The longest timeout, a year: the clock plus a timeout must be a valid time.
 pub(super) const MAX_SECONDS: u64 = 365 * 86_400;
 
-/// Reads how many work at the same time.
+/// Reads how many connections, threads or uploads work in parallel.
 pub(super) fn hands(text: &str) -> Result<NonZeroUsize, String> {
     within(1..=MAX_HANDS)(text)
 }
 
-/// Reads a number that must lie within a range, both ends included.
+/// Reads a number within a range, both ends included.
 pub(crate) fn within<T: FromStr>(
     range: RangeInclusive<u64>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone {

@@ -12,13 +12,14 @@ use super::value::{MAX_BATCH, hands, within};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Work")]
 pub(crate) struct WorkArgs {
-    /// The most rows of a part, or of one transaction of a load; few rows are cut smaller, so that
-    /// all threads work. Smaller parts take less memory, and more of them are worked on at once
+    /// Maximum rows of a part, or of one transaction of a load; few rows are cut into smaller
+    /// parts, so that all threads have work. Smaller parts take less memory, and more of them are
+    /// in progress at once
     #[arg(long, value_name = "ROWS", default_value = "512", value_parser = within::<NonZeroUsize>(1..=MAX_BATCH))]
     pub(crate) batch_size: NonZeroUsize,
 
-    /// Threads that seal, open and merge parts [default: RAYON_NUM_THREADS, then one a core]; what
-    /// only moves rows between a file and a database works with -j alone
+    /// Threads that seal, open and merge parts [default: RAYON_NUM_THREADS, else one per core]; a
+    /// command that only moves rows between a file and a database uses -j alone
     #[arg(long, value_name = "N", value_parser = hands)]
     pub(crate) threads: Option<NonZeroUsize>,
 }
@@ -27,14 +28,14 @@ pub(crate) struct WorkArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Work")]
 pub(crate) struct PackingArgs {
-    /// Compress ids and agree columns: auto, off, or a level of zstd from 1 to 19; shares are
-    /// blinded and stored as they are
+    /// Compress ids and agree columns: auto, off, or a level of zstd from 1 to 19; blinded shares
+    /// do not compress and are stored as they are
     #[arg(long, value_name = "HOW", default_value = "auto", allow_negative_numbers = true)]
     compression: Compression,
 }
 
 impl PackingArgs {
-    /// The sender, told how to compress.
+    /// Sets how a sender compresses.
     pub(crate) fn told(&self, sender: LedgeredSender) -> LedgeredSender {
         sender.compressing(self.compression)
     }

@@ -38,7 +38,7 @@ impl InspectArgs {
     }
 }
 
-/// Tells one fact a line, parts in lines of their own.
+/// One fact per line, parts on lines of their own.
 fn text(description: &Value) -> String {
     let Value::Object(facts) = description else { return String::new() };
     let mut lines = Vec::new();

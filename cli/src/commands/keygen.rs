@@ -31,7 +31,7 @@ enum Kind {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// The public half of a sender's agreement key, once more
+    /// The public half of a sender's agreement key, printed again
     Public {
         /// The private key's file
         #[arg(long, value_name = "FILE")]

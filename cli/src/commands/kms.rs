@@ -19,7 +19,7 @@ pub(crate) struct KmsCommand {
 enum Kind {
     /// Make an agreement key (KEY_AGREEMENT, ECC_NIST_P256): prints its ARN and public half
     CreateKey {
-        /// What the AWS console shows beside the key
+        /// Description of the key in the AWS console
         #[arg(long, value_name = "TEXT", default_value = "Agreement key of a reshare sender")]
         description: String,
     },

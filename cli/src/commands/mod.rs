@@ -32,8 +32,8 @@ mod verify;
 
 /// Moves and rebuilds the secret shares of an MPC network in bulk
 ///
-/// Two senders blind and seal their shares into packages; the receiver merges the two packages
-/// and has its own share back. Nobody learns a record.
+/// Two senders blind and seal their shares into packages; the receiver merges the two packages into
+/// its own share. No party learns a record.
 #[derive(Debug, Parser)]
 #[command(name = "reshare", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -48,11 +48,11 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    failed: running it again may help
-  2    usage: the command line makes no sense
+  2    usage: the command line is not valid
   3    done, but rows were left over: the report lists them
-  4    refused: integrity, keys or session do not fit, what `verify` compares differs, or
+  4    refused: integrity, keys or session do not match, `verify` found a difference, or
        `check` found something not ok
-  130  stopped by Ctrl-C (143: by SIGTERM); run it again to go on";
+  130  stopped by Ctrl-C (143: by SIGTERM); run it again to continue";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -65,7 +65,7 @@ enum Command {
     Pki(pki::PkiArgs),
     /// Make, show or approve a session
     Session(session::SessionCommand),
-    /// Look at everything a run needs, before it: changes nothing
+    /// Check everything that a run needs before it starts; changes nothing
     Check(check::CheckCommand),
     /// Sender: write the table's shares to a share file
     Export(export::ExportArgs),
@@ -75,7 +75,7 @@ enum Command {
     Send(send::SendArgs),
     /// Sender: deliver a package to the receiver over mutual TLS
     Upload(upload::UploadArgs),
-    /// Receiver: take both senders' packages in over mutual TLS, and rebuild on request
+    /// Receiver: accept both senders' packages over mutual TLS, and rebuild on request
     Receive(receive::ReceiveArgs),
     /// Receiver: merge two packages into a share file
     Merge(merge::MergeArgs),
@@ -85,22 +85,22 @@ enum Command {
     Rebuild(rebuild::RebuildArgs),
     /// Compare a table with the packages it was rebuilt from, a share file or another table
     Verify(verify::VerifyArgs),
-    /// Say how far each side is: ledger, packages, inbox, load; reads only, takes no lock
+    /// Show how far each side is: ledger, packages, inbox, load; only reads, and takes no lock
     Status(status::StatusArgs),
-    /// Remove a session's share files and packages, once its load was verified
+    /// Remove a session's share files and packages, once its load is verified
     Purge(purge::PurgeArgs),
-    /// Say what a file or package is
+    /// Describe a file or package
     Inspect(inspect::InspectArgs),
-    /// Measure this machine for some seconds and say which flags are best: changes nothing
+    /// Measure this machine for some seconds and recommend flags; changes nothing
     Tune(tune::TuneArgs),
     /// Fill databases with synthetic records and their shares
     Seed(seed::SeedArgs),
-    /// Do the whole job once, on synthetic records
+    /// Run the whole job once, on synthetic records
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
     /// Print a shell's completions
     Completions(completions::CompletionsArgs),
-    /// Print the manual page, or write one a command
+    /// Print the manual page, or write one for each command
     Man(man::ManArgs),
 }
 

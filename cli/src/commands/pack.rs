@@ -34,7 +34,7 @@ pub(crate) struct PackArgs {
     #[arg(long = "in", value_name = "FILE")]
     input: PathBuf,
 
-    /// Make the package in this directory
+    /// Write the package to this directory
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
 }

@@ -22,7 +22,7 @@ pub(crate) struct PkiArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a certificate authority: DIR/ca.pem for everybody, DIR/ca.key for nobody else
+    /// Make a certificate authority: DIR/ca.pem to give to all parties, DIR/ca.key to keep secret
     Ca {
         /// Write certificate and key, mode 0600, into this directory
         #[arg(long, value_name = "DIR")]
@@ -32,7 +32,7 @@ enum Action {
         #[arg(long, value_name = "TEXT", default_value = "reshare CA")]
         common_name: String,
 
-        /// Days that the authority lives
+        /// Days that the authority is valid
         #[arg(long, value_name = "DAYS", default_value_t = 3650)]
         valid_days: u16,
 
@@ -53,7 +53,7 @@ enum Action {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
 
-        /// Days that the certificate lives
+        /// Days that the certificate is valid
         #[arg(long, value_name = "DAYS", default_value_t = 365)]
         valid_days: u16,
 
@@ -64,7 +64,7 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct KeyArgs {
-    /// What the new key is
+    /// Kind of the new key
     #[arg(long, value_name = "KIND", value_enum, default_value_t = KeyName::P256)]
     key_kind: KeyName,
 }

@@ -40,7 +40,7 @@ pub(crate) struct PurgeArgs {
     #[arg(long = "inbox", value_name = "DIR", num_args = 1)]
     inboxes: Vec<PathBuf>,
 
-    /// Say what would be removed, and remove nothing
+    /// Show what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
 
@@ -53,8 +53,8 @@ pub(crate) struct PurgeArgs {
     #[arg(long, value_name = "SCHEMA", help_heading = "Whether the load was verified")]
     db_schema: Option<String>,
 
-    /// Sender, who cannot see that database: the session's fingerprint, given here once the
-    /// receiver's operator has told you that `verify` succeeded
+    /// Sender, which cannot see that database: the session's fingerprint, once the receiver's
+    /// operator has confirmed that `verify` succeeded
     #[arg(
         long,
         value_name = "HEX",
@@ -64,7 +64,7 @@ pub(crate) struct PurgeArgs {
     receiver_verified: Option<String>,
 
     /// Sender: the receipt that the receiver's `verify --receipt` signed. It must be about the
-    /// package named here, or else about what this sender's ledger has
+    /// package named here or, if none is, about what this sender's ledger has
     #[arg(
         long,
         value_name = "FILE",
@@ -84,7 +84,7 @@ pub(crate) struct PurgeArgs {
 #[derive(Debug, Serialize)]
 struct PurgeReport {
     removed: bool,
-    /// On whose word.
+    /// Who says that the load is verified.
     verified: String,
     things: Vec<Thing>,
     /// What is gone already, or was mistyped.
@@ -211,7 +211,7 @@ impl PurgeReport {
 
 fn failure(error: PurgeError) -> Failure {
     let hint = match &error {
-        PurgeError::Extra { .. } => "look what it is, and move it away; nothing was removed",
+        PurgeError::Extra { .. } => "find out what it is, and move it away; nothing was removed",
         PurgeError::NotADirectory { .. } | PurgeError::NotRegular { .. } => {
             "name the thing itself, not a link to it; nothing was removed"
         }
@@ -228,7 +228,7 @@ fn failure(error: PurgeError) -> Failure {
             "end `reshare receive` first; nothing was removed"
         }
         PurgeError::NothingThere { .. } => "it was removed before, or it is mistyped",
-        PurgeError::Io { .. } => "what is gone is gone; run it again to go on",
+        PurgeError::Io { .. } => "what is gone is gone; run it again to continue",
         _ => "nothing was removed",
     };
     let failure = match &error {

@@ -38,22 +38,22 @@ pub(crate) struct ReceiveArgs {
     #[command(flatten)]
     session: SessionArgs,
 
-    /// The address to take deliveries at
+    /// The address to accept deliveries at
     #[arg(long, value_name = "ADDRESS:PORT", env = "RESHARE_LISTEN")]
     listen: SocketAddr,
 
-    /// Directory of what was delivered: one package a sender, as on a USB stick
+    /// Directory for deliveries: one package per sender, as on removable media
     #[arg(long, value_name = "DIR", env = "RESHARE_INBOX")]
     inbox: PathBuf,
 
     #[command(flatten)]
     tls: TlsArgs,
 
-    /// The address of /health and /metrics, in the clear: keep it local
+    /// The address of /health and /metrics, which are not encrypted: keep it local
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
     health_listen: SocketAddr,
 
-    /// Merge and load as soon as both packages are there, then end
+    /// Merge and load as soon as both packages are complete, then exit
     #[arg(long, requires = "identity")]
     rebuild: bool,
 
@@ -77,7 +77,7 @@ pub(crate) struct ReceiveArgs {
     reports: ReportArgs,
 }
 
-/// What a rebuild needs, found out before anything is received.
+/// What a rebuild needs, opened before anything is received.
 struct Rebuild {
     identity: PathBuf,
     trust: SessionTrust,
@@ -85,8 +85,7 @@ struct Rebuild {
     workers: Workers,
 }
 
-/// Flags that say something about the rebuild only. Without it they would be ignored, and the
-/// operator would wait for a table.
+/// Flags of the rebuild. Without it they would be ignored, and the operator would wait for a table.
 const REBUILD_FLAGS: [&str; 9] = [
     "report",
     "leftover_ids",
@@ -123,8 +122,8 @@ impl ReceiveArgs {
         Ok(report::exit_of(&report.leftovers))
     }
 
-    /// An identity that nothing is done with must not be on the command line. In the
-    /// environment, which other commands share, it may be.
+    /// An identity that is not used must not be on the command line. In the environment, which
+    /// other commands share, it may be.
     fn check_flags(&self) -> Result<(), Failure> {
         let Some(identity) = self.identity.as_ref().filter(|_| !self.rebuild) else {
             return Ok(());
@@ -132,7 +131,7 @@ impl ReceiveArgs {
         if std::env::var_os(IDENTITY_VARIABLE).is_some_and(|value| value == identity.as_os_str()) {
             return Ok(());
         }
-        let error = "--identity is used with --rebuild only: without it nothing is opened";
+        let error = "--identity needs --rebuild: without it no package is opened";
         let hint = "add --rebuild, or leave --identity out and run `reshare rebuild` later";
         Err(Failure::usage(error).hint(hint))
     }
@@ -141,7 +140,7 @@ impl ReceiveArgs {
         let Some(identity) = self.identity.clone().filter(|_| self.rebuild) else {
             return Ok(None);
         };
-        // A wrong identity is told of now and not after hours of delivery.
+        // A wrong identity is reported now, and not after hours of delivery.
         context.receiver_identity(&identity)?;
         context.row_ids()?;
         let source = context.source(context.session.receiver().party, &self.database)?;
@@ -160,7 +159,7 @@ struct Receiving<'a> {
 }
 
 impl Receiving<'_> {
-    /// Serves until both packages are there and rebuilt, or, without a rebuild, for ever.
+    /// Serves until both packages are complete and rebuilt, or, without a rebuild, until a signal.
     async fn run(
         &self,
         rebuild: Option<&Rebuild>,
@@ -218,7 +217,7 @@ impl Receiving<'_> {
                     monitor.enter(if done.is_ok() { Stage::Done } else { Stage::Failed });
                     done.map(Some)
                 }
-                // Until a signal: which one, whoever took it says.
+                // Until a signal; the run reports which one.
                 _ => {
                     until_stopped(&progress).await;
                     Err(Failure::failed("stopped; what was delivered is kept"))
@@ -231,7 +230,7 @@ impl Receiving<'_> {
         done
     }
 
-    /// Opens the inbox off the threads that answer for the receiver's health meanwhile.
+    /// Opens the inbox on a thread of its own: others answer for the receiver's health meanwhile.
     async fn open_inbox(
         &self,
         limits: Limits,
@@ -249,9 +248,9 @@ impl Receiving<'_> {
 }
 
 impl Rebuild {
-    /// Refuses a table that no rebuild can load, and a server that does not let this role in.
-    /// Whether a server answers may change until both packages are there: that is told, and
-    /// keeps nobody from delivering.
+    /// Refuses a table that no rebuild can load, and a server that does not let this role in. A
+    /// server that does not answer now may answer when both packages are complete: that is a
+    /// warning, and deliveries are accepted.
     async fn foresee(&self) -> Result<(), Failure> {
         let Target { source: Source { database, table }, options } = &self.target;
         let look = Loader::foresee(database, table, options.on_conflict);
@@ -260,7 +259,7 @@ impl Rebuild {
             Ok(Err(error)) if may_pass(&error) => {
                 let is_reached = !matches!(error, LoadError::Connect(_));
                 let causes = Failure::from(PipelineError::from(error)).causes();
-                // Once it is reached, it is what the server says that counts.
+                // If the server was reached, only its own words matter.
                 let skipped = if is_reached { causes.len() - 1 } else { 0 };
                 causes[skipped..].join(": ")
             }
@@ -268,8 +267,8 @@ impl Rebuild {
             Err(_) => format!("{database} does not answer within {LOOK_PATIENCE:?}"),
         };
         let message = format!(
-            "warning: the table cannot be looked at now: {why}; packages are taken all the same, \
-             and the rebuild will need it"
+            "warning: the table cannot be checked now: {why}; packages are accepted anyway, and \
+             the rebuild will need the table"
         );
         eprintln!("{}", printable(&message));
         Ok(())
@@ -291,7 +290,7 @@ impl Rebuild {
     }
 }
 
-/// Says that all of a sender's package is there. Even with `--quiet`: it happens twice.
+/// Says that a sender's package is complete. Even with `--quiet`: it happens only twice.
 fn tell_closed(package: ClosedPackage) {
     let ClosedPackage { sender, parts, bytes, rows } = package;
     let megabytes = bytes as f64 / 1e6;
@@ -300,10 +299,10 @@ fn tell_closed(package: ClosedPackage) {
     );
 }
 
-/// How long senders wait for a look at the table that does not end.
+/// How long the check of the table may take: senders wait for it.
 const LOOK_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Whether what kept the table from being looked at may be gone when it is loaded.
+/// Whether the error may be gone when the table is loaded.
 fn may_pass(error: &LoadError) -> bool {
     let is_turned_away = matches!(
         error,
@@ -312,7 +311,7 @@ fn may_pass(error: &LoadError) -> bool {
     !is_turned_away && !error.is_refusal()
 }
 
-/// How often a request to stop is looked for.
+/// How often to look for a request to stop.
 const STOP_PERIOD: Duration = Duration::from_millis(100);
 
 async fn until_stopped(progress: &Progress) {

@@ -38,11 +38,11 @@ pub(crate) struct SeedArgs {
     #[arg(long, value_name = "ID", default_value_t = 1, allow_negative_numbers = true)]
     db_start: i64,
 
-    /// Which ids there are
+    /// Which ids the rows have
     #[arg(long, value_enum, default_value_t = Ids::Contiguous)]
     ids: Ids,
 
-    /// What the records follow from: the same seed gives the same records
+    /// Seed of the records: the same seed gives the same records
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 

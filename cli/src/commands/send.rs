@@ -42,13 +42,13 @@ pub(crate) struct SendArgs {
     #[command(flatten)]
     packing: PackingArgs,
 
-    /// Take a new snapshot between parts when the old one is older, such as 30m or 1h30m: VACUUM
-    /// waits for the oldest snapshot of all; off reads all rows in one
+    /// Take a new snapshot, between parts, when the current one is older than this, such as 30m or
+    /// 1h30m: VACUUM waits for the oldest snapshot; off reads all rows in one
     #[arg(long, value_name = "DURATION", default_value = "1h", help_heading = "Database")]
     snapshot_max_age: AgeLimit,
 
-    /// Make the package in this directory, to be carried or uploaded later [default: deliver each
-    /// part to the receiver as soon as it is sealed, which needs a session with certificates]
+    /// Write the package to this directory, to carry or upload it later [default: deliver each part
+    /// to the receiver as soon as it is sealed, which needs a session with certificates]
     #[arg(long, value_name = "DIR", help_heading = "Delivery")]
     to: Option<PathBuf>,
 
@@ -89,11 +89,11 @@ impl SendArgs {
         })
     }
 
-    /// Checks, before a key or a database is asked for, that there is one place to send to.
+    /// Checks, before a key or a database is opened, that there is one place to send to.
     fn check_destination(&self, session: &Session) -> Result<(), Failure> {
         match (&self.to, self.delivery.given()) {
             (Some(_), Some(flag)) => {
-                let error = format!("{flag} is about a delivery, and --to makes a package on disk");
+                let error = format!("{flag} is for a delivery, but --to writes a package to disk");
                 Err(Failure::usage(error).hint(
                     "leave --to out to deliver now, or deliver that package with `reshare upload`",
                 ))

@@ -31,7 +31,7 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
 
-    /// Where packages will lie: parts are written there, and removed again
+    /// Directory on the disk of the packages: parts are written there, and removed again
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
 
@@ -76,7 +76,7 @@ struct Estimate {
     seconds: f64,
 }
 
-/// What a real run meets, too.
+/// What a real run meets and `tune` never measures.
 const NEVER_MEASURED: [&str; 3] = [
     "the network and the other machines",
     "opening and merging parts",

@@ -33,7 +33,8 @@ pub(crate) struct VerifyArgs {
     #[command(flatten)]
     session: SessionArgs,
 
-    /// A database, or env:NAME: given twice to compare two tables, once beside --file
+    /// URL of a database, or env:NAME: give it twice to compare two tables, once with --file or
+    /// --package
     #[arg(long, value_name = "URL", required = true, num_args = 1)]
     db_url: Vec<String>,
 
@@ -46,7 +47,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// Compare the table with the packages that it was rebuilt from: give it twice, one of each
+    /// Compare the table with the packages that it was rebuilt from: give it twice, once for each
     /// sender; no other database is needed
     #[arg(
         long = "package",
@@ -61,8 +62,8 @@ pub(crate) struct VerifyArgs {
     #[arg(long, value_name = "FILE", env = "RESHARE_IDENTITY")]
     identity: Option<PathBuf>,
 
-    /// With --package: sign a receipt to this file when everything is equal, with the receiver's
-    /// certificate. A sender gives it to `purge`
+    /// With --package: if everything is equal, sign a receipt with the receiver's certificate and
+    /// write it to this file. A sender gives it to `purge`
     #[arg(long, value_name = "FILE", requires = "packages")]
     receipt: Option<PathBuf>,
 
@@ -88,7 +89,7 @@ struct VerifyReport {
     first_differences: Vec<ListedDifference>,
     /// Rows that cannot be rebuilt from the packages, and so are not compared.
     left_over: u64,
-    /// Whether this was recorded beside the table: it is what `purge` asks for.
+    /// Whether this is recorded next to the table, where `purge` looks for it.
     load_verified: bool,
     /// The signed receipt, where one was asked for and everything is equal.
     receipt: Option<String>,
@@ -234,8 +235,8 @@ fn record(session: &Session, table: &Source, mark: LoadMark, rows: u64, against:
     if let Err(failure) = &recorded {
         let why = printable(&failure.causes().join(": "));
         eprintln!(
-            "note: the load is verified, and that could not be recorded in {VERIFIED_TABLE} beside \
-             {name}, which `purge` asks for: {why}"
+            "note: the load is verified, but this could not be recorded in {VERIFIED_TABLE} next \
+             to {name}, where `purge` looks for it: {why}"
         );
     }
     recorded.is_ok()

@@ -19,7 +19,7 @@ pub(crate) fn certificate_hint(error: &CertificateError) -> &'static str {
         CertificateError::KeyMismatch { .. } => {
             "give --certificate and --certificate-key of one pair"
         }
-        CertificateError::Expired { .. } => "have it issued anew, with the same name",
+        CertificateError::Expired { .. } => "have it issued again, with the same name",
         CertificateError::NotYetValid { .. } => "check this machine's clock",
         CertificateError::OtherName { .. } | CertificateError::NotOneParty { .. } => OTHER_NAME,
         CertificateError::OtherAuthority { .. } => OTHER_AUTHORITY,
@@ -28,7 +28,7 @@ pub(crate) fn certificate_hint(error: &CertificateError) -> &'static str {
         CertificateError::ExtendedKeyUsage(_) => {
             "have it issued for clientAuth (senders) or serverAuth (the receiver)"
         }
-        _ => "have it issued anew by the session's authority",
+        _ => "have it issued again by the session's authority",
     }
 }
 

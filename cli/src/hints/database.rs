@@ -42,8 +42,8 @@ fn load_hint(error: &LoadError) -> Option<Hint> {
     let hint = match error {
         LoadError::Schema(error) => schema_hint(error)?,
         LoadError::LoadedRowsGone { .. } => {
-            "rows were deleted after they were loaded: to have all loaded again, delete this \
-             session's rows from the table reshare_progress beside it, and give --on-conflict \
+            "rows were deleted after they were loaded: to load all of them again, delete this \
+             session's rows from the table reshare_progress in its schema, and give --on-conflict \
              replace"
         }
         LoadError::TurnLost { .. } => {

@@ -35,9 +35,9 @@ fn client_hint(error: &ClientError) -> Option<&'static str> {
     Some(match error {
         error if error.is_receiver_full() => {
             "have the receiver's operator make room on the disk of its --inbox, then run the same \
-             command again: it goes on where it broke"
+             command again: it continues where it stopped"
         }
-        ClientError::GaveUp { .. } => "run the same command again: it goes on where it broke",
+        ClientError::GaveUp { .. } => "run the same command again: it continues where it stopped",
         ClientError::Identity(error) => return identity_hint(error),
         ClientError::NotTheReceiver { .. } => {
             "check --server-url, this machine's clock, and that the receiver's certificate has its \
@@ -58,13 +58,15 @@ fn refusal_hint(reason: &str) -> Option<&'static str> {
         "part-missing" | "other-part" => {
             "another run delivered at the same time: run the same command again, alone"
         }
-        "other-digest" => "a file of the package was changed since it was made: make it anew",
+        "other-digest" => {
+            "a file of the package was changed since it was made: make the package again"
+        }
         "other-session" | "other-party" | "manifest" | "signature" | "too-large" => {
             "compare `reshare session show` with the receiver: both must have one session file"
         }
         "too-many-parts" => {
-            "ask the receiver to start again with a larger --max-parts, or give a larger \
-             --batch-size and make the package anew: fewer parts"
+            "ask the receiver to start again with a larger --max-parts, or make the package again \
+             with fewer parts: give a larger --batch-size"
         }
         "package-too-large" => {
             "ask the receiver to start again with a larger --max-package-bytes, if its disk has the \

@@ -23,7 +23,7 @@ fn kms_hint(error: &KmsError) -> Option<String> {
                 .to_owned()
         }
         KmsError::CredentialsRejected { .. } => {
-            "log in to AWS anew, and check this machine's clock".to_owned()
+            "log in to AWS again, and check this machine's clock".to_owned()
         }
         KmsError::Unreachable { .. } | KmsError::TimedOut { .. } => {
             "check the network, the region and AWS_ENDPOINT_URL; AWS_MAX_ATTEMPTS says how often \

@@ -28,8 +28,8 @@ pub(super) fn ledger_hint(error: &LedgerError) -> &'static str {
         LedgerDefect::NotALedger
         | LedgerDefect::OtherSession { .. }
         | LedgerDefect::OtherSender { .. } => {
-            "another file lies where the ledger belongs: find out who put it there, and bring the \
-             right one back. If that is lost, agree on a new session"
+            "another file is in the ledger's place: find out how it got there, and put the right \
+             one back. If that is lost, agree on a new session"
         }
         LedgerDefect::Version { .. } => "use the version of reshare that made it",
         LedgerDefect::Rows => "a defect of reshare: please report it",

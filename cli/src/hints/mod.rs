@@ -53,7 +53,7 @@ mod tests {
         let table: [(Failure, &str); 17] = [
             (
                 PipelineError::from(MergeError::RowCheck { id: 7 }).into(),
-                "made anew in a new session",
+                "made again in a new session",
             ),
             (PipelineError::from(MergeError::NotBlinded).into(), "reshare --version"),
             (PipelineError::SameSender { sender }.into(), "the other sender's"),
@@ -73,7 +73,7 @@ mod tests {
             (share_file(ShareFileDefect::Magic { got: *b"RESHAREZ" }), "reshare export"),
             (share_file(ShareFileDefect::Version { got: 9, expected: 1 }), "reshare --version"),
             (share_file(ShareFileDefect::OtherLayout), "reshare inspect"),
-            (share_file(ShareFileDefect::HeaderChecksum), "copy it anew"),
+            (share_file(ShareFileDefect::HeaderChecksum), "copy it again"),
         ];
         for (failure, words) in table {
             let step = failure.next_step().unwrap_or_default();

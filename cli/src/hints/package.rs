@@ -7,19 +7,19 @@ use reshare_format::package::{ManifestError, PackageError, PartDefect};
 pub(super) fn package_hint(error: &PackageError) -> Option<&'static str> {
     Some(match error {
         PackageError::AlreadyClosed { .. } => {
-            "rows were sent anew since it was closed: name another directory"
+            "rows were sent again since it was closed: name another directory"
         }
         PackageError::ExtraFile { .. } => {
-            "nothing but a package's own files may lie in its directory"
+            "move it away: a package's directory holds nothing but the package's own files"
         }
         PackageError::NotClosed { .. } => {
             "the sender has not finished, or not everything was copied: manifest.json comes last"
         }
-        PackageError::UnfinishedFile { .. } => "the copy was interrupted: copy the package anew",
+        PackageError::UnfinishedFile { .. } => "the copy was interrupted: copy the package again",
         PackageError::Manifest { source, .. } => {
             return manifest_hint(source);
         }
-        PackageError::MissingPart { .. } => "not everything was copied: copy the package anew",
+        PackageError::MissingPart { .. } => "not everything was copied: copy the package again",
         PackageError::PartSize { .. } => CHANGED_PART,
         PackageError::Io { .. } | PackageError::NotADirectory { .. } => {
             "check the path of the package's directory, that this user may read and write there, \
@@ -31,7 +31,7 @@ pub(super) fn package_hint(error: &PackageError) -> Option<&'static str> {
 }
 
 const CHANGED_PART: &str =
-    "it was changed since the package was made: copy it anew, or have it made anew";
+    "it was changed since the package was made: copy it again, or have it made again";
 
 pub(super) fn part_hint(defect: &PartDefect) -> Option<&'static str> {
     Some(match defect {
@@ -61,13 +61,13 @@ fn manifest_hint(error: &ManifestError) -> Option<&'static str> {
 pub(super) fn merge_hint(error: &MergeError) -> &'static str {
     match error {
         MergeError::RowCheck { .. } => {
-            "one sender's package is of another agreement key, or was made by somebody else: compare \
-             `reshare session show` at both senders, and have both packages made anew in a new \
+            "one sender's package has another agreement key, or somebody else made it: compare \
+             `reshare session show` at both senders, and have both packages made again in a new \
              session"
         }
         _ => {
-            "this is not what `reshare send` makes: compare `reshare --version` at all parties, and \
-             have the package made anew"
+            "`reshare send` makes no such package: compare `reshare --version` at all parties, \
+             and have the package made again"
         }
     }
 }

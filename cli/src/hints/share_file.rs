@@ -14,10 +14,10 @@ pub(super) fn share_file_hint(defect: &ShareFileDefect) -> &'static str {
         D::Read(_) => "check the path, that this user may read the file, and the disk",
         D::Write(_) => "check the path, that this user may write there, and the disk",
         D::NotRegular => "give the file itself: no directory, device or pipe",
-        D::Writable { .. } => "take that right away, if nobody used it, and run the command again",
-        D::Owner { .. } => {
-            "if you trust whoever wrote it, make a copy of your own (cp, then chmod 600)"
+        D::Writable { .. } => {
+            "remove that permission, if nobody used it, and run the command again"
         }
+        D::Owner { .. } => "if you trust its owner, make a copy of your own (cp, then chmod 600)",
         D::Magic { .. } => "give a file that `reshare export` or `reshare merge` wrote",
         D::Version { .. } | D::UnknownFeatures { .. } => {
             "another version wrote it: use that one here, too (see `reshare --version`)"
@@ -31,6 +31,6 @@ pub(super) fn share_file_hint(defect: &ShareFileDefect) -> &'static str {
             "`reshare inspect` shows what the file is of: give the one of this session, party and \
              command"
         }
-        _ => "the file is damaged or not complete: copy it anew, or write it anew",
+        _ => "the file is damaged or incomplete: copy it again, or write it again",
     }
 }

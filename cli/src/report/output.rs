@@ -35,7 +35,7 @@ pub(crate) fn print(
 
 /// Prints text and a line end on standard output.
 ///
-/// A reader that has gone away, such as `head`, has read what it wanted: that is no failure.
+/// A reader that closes the pipe, such as `head`, has read what it wanted: that is no failure.
 ///
 /// # Errors
 /// What the system says, such as that the disk is full.

@@ -31,7 +31,7 @@ pub(crate) fn rate(rows: u64, share_bytes: u64, took: Duration) -> String {
     )
 }
 
-/// Tells what a sender packed.
+/// What a sender packed.
 pub(crate) fn packed(report: &PackReport, to: &Path, took: Duration) -> String {
     let PackReport { rows, sender, parts, sealed_bytes, .. } = report;
     let (to, counts) = (to.display(), rows_in_parts(*rows, *parts));
@@ -61,7 +61,7 @@ fn rows_in_parts(rows: u64, parts: u64) -> String {
     }
 }
 
-/// Says why a package is empty; nothing where it has rows, or lost them all for another reason.
+/// Why a package is empty; no text if it has rows, or lost them all for another reason.
 fn nothing_sent(report: &PackReport) -> &'static str {
     if report.rows > 0 || !report.changed_without_version.is_empty() {
         return "";
@@ -74,7 +74,7 @@ fn changed_without_version(report: &PackReport) -> String {
     left_over(kind, &report.changed_without_version)
 }
 
-/// Tells what a sender packed and delivered in one pass.
+/// What a sender packed and delivered in one pass.
 pub(crate) fn delivered(report: &DeliveryReport, took: Duration) -> String {
     let DeliveryReport { package, parts_delivered, rows_delivered, bytes_delivered } = report;
     let PackReport { sender, rows, parts, parts_kept, .. } = package;
@@ -106,7 +106,7 @@ pub(crate) fn exit_of_pack(report: &PackReport) -> Exit {
     if report.changed_without_version.is_empty() { Exit::Done } else { Exit::LeftOver }
 }
 
-/// Tells what was delivered.
+/// What was delivered.
 pub(crate) fn uploaded(report: &UploadReport, took: Duration) -> String {
     let (seconds, megabytes) = (took.as_secs_f64().max(1e-9), report.sealed_bytes as f64 / 1e6);
     let mut text = format!(
@@ -123,7 +123,7 @@ pub(crate) fn uploaded(report: &UploadReport, took: Duration) -> String {
     text
 }
 
-/// Tells what was written to a table, and how fast.
+/// What was written to a table, and how fast.
 pub(crate) fn loaded(rows: u64, skipped: u64, target: &Source, rate: &str) -> String {
     let mut text = format!("loaded {} into {}", counted(rows, "row"), target.table.name());
     if skipped > 0 {
@@ -133,7 +133,7 @@ pub(crate) fn loaded(rows: u64, skipped: u64, target: &Source, rate: &str) -> St
     text
 }
 
-/// Tells what was rebuilt.
+/// What was rebuilt.
 pub(crate) fn rebuilt(
     report: &RebuildReport,
     session: &Session,
@@ -146,7 +146,7 @@ pub(crate) fn rebuilt(
     format!("{loaded}{leftovers}")
 }
 
-/// Tells which rows were not rebuilt; nothing when all were.
+/// Which rows were not rebuilt; empty if all were.
 pub(crate) fn leftovers(session: &Session, leftovers: &Leftovers) -> String {
     let [lower, higher] = session.senders().map(|sender| sender.party);
     let kinds = [
@@ -157,7 +157,7 @@ pub(crate) fn leftovers(session: &Session, leftovers: &Leftovers) -> String {
     kinds.iter().map(|(kind, ids)| left_over(kind, ids)).collect()
 }
 
-/// A line on rows of one kind; nothing when there is none.
+/// A line on rows of one kind; empty if there are none.
 fn left_over(kind: &str, ids: &[i64]) -> String {
     if ids.is_empty() {
         return String::new();

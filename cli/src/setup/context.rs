@@ -21,7 +21,7 @@ use super::session::{check_fingerprint, check_flags, load_session};
 use crate::args::{AgreementKeyArgs, DatabaseArgs, PackagesArgs, SenderKeyArgs, SessionArgs};
 use crate::failure::Failure;
 
-/// A session that ends within this time is told to be about to end.
+/// A session that ends within this time gets a warning.
 const SOON: Duration = Duration::days(2);
 
 /// A session whose cross-checks hold.

@@ -39,7 +39,7 @@ pub(crate) fn database(url: Option<&str>) -> Result<Database, Failure> {
     Database::resolve(url.as_ref()).map_err(Failure::usage)
 }
 
-/// How many of everything work at the same time.
+/// How many connections and threads work, and on parts of which size.
 pub(crate) fn workers(connections: usize, work: &WorkArgs) -> Workers {
     Workers { connections, threads: work.threads(), rows_per_part: work.batch_size }
 }

@@ -12,8 +12,8 @@ use crate::failure::Failure;
 
 /// Compares the session's key of a party with the party's own.
 ///
-/// Whoever makes a session file could put a key of his own in the place of another party's,
-/// and then read what that party was to blind or to open. Only its owner can notice.
+/// The maker of a session file could put a key of their own in the place of another party's, and
+/// then read what that party blinds or opens. Only the owner of the key can notice.
 pub(crate) fn check_own_key(
     args: &OwnKeyArgs,
     session: &Session,
@@ -45,7 +45,7 @@ pub(crate) fn check_own_key(
     }
     let error = format!("the session has another public key for party {party} than {given}");
     Err(Failure::refused(error).hint(
-        "do not approve this session: who has the other key could read shares. Ask whoever \
-         made the session file where that key is from",
+        "do not approve this session: the owner of the other key could read shares. Ask the \
+         operator who made the session file where that key comes from",
     ))
 }

@@ -41,7 +41,7 @@ impl ReceiptSigner {
             Failure::refused(error).hint(hint)
         })?;
         let path = path.to_owned();
-        // Said now and not after hours of comparing.
+        // Reported now, and not after hours of comparing.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         if path.is_dir() || directory.is_some_and(|directory| !directory.is_dir()) {
             let error =
@@ -129,8 +129,8 @@ fn receipt_hint(error: &ReceiptError) -> &'static str {
             "compare both machines' clocks; nothing was removed"
         }
         _ => {
-            "it was cut off or changed, or is no receipt: get what `reshare verify --receipt` wrote \
-             anew from the receiver; nothing was removed"
+            "it is truncated, changed or no receipt: get the file that `reshare verify --receipt` \
+             wrote from the receiver again; nothing was removed"
         }
     }
 }

@@ -32,11 +32,11 @@ pub(crate) fn check_fingerprint(session: &Session, expected: Option<&str>) -> Re
     let expected = parse_fingerprint(expected).map_err(Failure::usage)?;
     session.check_fingerprint(expected).map_err(|error| {
         Failure::refused(error)
-            .hint("this is not the session file the operators agreed on: get it from them anew")
+            .hint("this is not the session file the operators agreed on: get it from them again")
     })
 }
 
-/// Checks every flag that repeats a fact, and tells of all that differ at once.
+/// Checks every flag that repeats a fact, and reports all that differ at once.
 pub(super) fn check_flags(session: &Session, args: &SessionArgs) -> Result<(), Failure> {
     let checks = &args.checks;
     let party =

@@ -60,11 +60,11 @@ fn certificates_that_do_not_fit_are_told() {
         flags
     };
     let report = world.finds(&issue("expired", 1, 4), &["certificate"]);
-    line(&report, "certificate", "not_ok").says("was valid until").hints("issued anew");
+    line(&report, "certificate", "not_ok").says("was valid until").hints("issued again");
     let report = world.check(&issue("soon", 600, 0)).ends_with(0).report();
     line(&report, "certificate life", "warning")
         .says("before the session does")
-        .hints("issued anew");
+        .hints("issued again");
     let mut flags = world.sender(0);
     flags.set("--ca-file", "certificate-1/certificate.pem");
     let report = world.finds(&flags, &["authority"]);

@@ -104,7 +104,7 @@ fn a_range_without_an_id_makes_no_session() {
         assert!(!network.path("none.toml").exists());
         refused
     };
-    let empty = "the range of ids is empty: --db-end must lie after --db-start";
+    let empty = "the range of ids is empty: --db-end must be above --db-start";
     refuses(FIRST, FIRST).says(&[empty]);
     refuses(LAST, LAST).says(&[empty]);
     refuses("5", "5").says(&[empty]);

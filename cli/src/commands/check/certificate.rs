@@ -15,10 +15,10 @@ use crate::failure::Failure;
 use crate::hints::certificate_hint;
 use crate::setup::credentials;
 
-/// With fewer days than these it is time for another certificate.
+/// A certificate that ends sooner gets a warning.
 const LEAST_LIFE: Duration = Duration::days(7);
 
-/// What this party has shown so far.
+/// What this party proves its name with, as far as it could be opened.
 pub(super) struct Credentials {
     pub(super) trust: Option<SessionTrust>,
     pub(super) certificate: Option<PartyCertificate>,
@@ -33,7 +33,7 @@ pub(super) fn open(
 ) -> Credentials {
     let mut opened = Credentials { trust: None, certificate: None };
     if session.ca_sha256().is_none() {
-        // A flag that has nothing to do here is refused by the commands, too.
+        // A flag that does not apply is refused, as the commands refuse it.
         if list.take("authority", credentials::trust(session, authority)).is_some() {
             list.ok("authority", "this session uses no certificates");
         }
@@ -59,7 +59,7 @@ pub(super) fn open(
 }
 
 impl Credentials {
-    /// Whose certificate it says it is.
+    /// The party that the certificate names.
     pub(super) fn claimed_party(&self) -> Option<PartyId> {
         let (trust, certificate) = (self.trust.as_ref()?, self.certificate.as_ref()?);
         trust.party_of(certificate.chain()).ok()
@@ -100,7 +100,7 @@ impl Credentials {
         let ends: Result<Vec<_>, CertificateError> = all.map(|one| not_after(one)).collect();
         let Some(ends) = list.take(WHAT, ends.map_err(Failure::refused)) else { return };
         let Some(end) = ends.into_iter().min() else { return };
-        let hint = "have it issued anew, with the same name, before the run";
+        let hint = "have it issued again, with the same name, before the run";
         if end < session.not_after() {
             let session_end = Timestamp::from(session.not_after());
             let detail = format!(
@@ -147,7 +147,7 @@ impl Credentials {
         authority: &AuthorityArgs,
         own: &CertificateArgs,
     ) -> Option<Result<TlsIdentity, Failure>> {
-        // What is wrong with the files was told.
+        // Defects of the files were reported before.
         self.trust.as_ref().and(self.certificate.as_ref())?;
         let args = TlsArgs {
             certificate: own.certificate.clone()?,

@@ -1,4 +1,4 @@
-//! What was looked at, and what came of it.
+//! The checks of one role, and their results.
 
 use std::time::Instant;
 
@@ -15,12 +15,12 @@ use crate::text::printable;
 /// When to fail.
 #[derive(Debug, Args)]
 pub(super) struct StrictArgs {
-    /// Exit with 4 unless everything is ok: warnings, and what was skipped or not checked, count
+    /// Exit with 4 unless everything is ok: warnings and what was skipped or not checked count, too
     #[arg(long)]
     strict: bool,
 }
 
-/// What came of one check.
+/// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum State {
@@ -28,7 +28,7 @@ enum State {
     Ok,
     /// A run would be refused, or fail.
     NotOk,
-    /// A run goes well unless something comes to it.
+    /// A run can succeed, and may still fail because of this.
     Warning,
     /// It needs something that is not ok.
     Skipped,
@@ -101,13 +101,13 @@ impl Checklist {
         self.push(State::NotOk, what, detail.into(), Some(hint.into()));
     }
 
-    /// Something that a command would end with, told as the command tells it.
+    /// A failure that a command would end with, in the command's words.
     pub(super) fn failed(&mut self, what: &'static str, failure: &Failure) {
         self.push(State::NotOk, what, failure.causes().join(": "), failure.next_step());
     }
 
-    /// The same of a look at a database, which is not the export or load that would fail: what
-    /// these begin their message with is left out.
+    /// The same for a query of the database. It is not the export or load that would fail, so the
+    /// first line of their message is left out.
     pub(super) fn take_found<T>(
         &mut self,
         what: &'static str,
@@ -125,22 +125,22 @@ impl Checklist {
         None
     }
 
-    /// Something that needs what is not ok.
+    /// A check that depends on something that is not ok.
     pub(super) fn skipped(&mut self, what: &'static str, needed: &str) {
-        self.push(State::Skipped, what, format!("cannot be told without {needed}"), None);
+        self.push(State::Skipped, what, format!("cannot be checked without {needed}"), None);
     }
 
-    /// Something that needs a flag.
+    /// A check that needs a flag.
     pub(super) fn not_checked(&mut self, what: &'static str, flags: &str) {
         self.push(State::NotChecked, what, format!("give {flags}"), None);
     }
 
-    /// Takes what a check found, or notes how it failed.
+    /// Returns what a check found, or records how it failed.
     pub(super) fn take<T>(&mut self, what: &'static str, result: Result<T, Failure>) -> Option<T> {
         result.map_err(|failure| self.failed(what, &failure)).ok()
     }
 
-    /// Notes that a question could not be asked.
+    /// Returns an answer of the server, or records that there was none.
     pub(super) fn take_answer<T, E>(
         &mut self,
         what: &'static str,

@@ -20,11 +20,11 @@ use crate::setup::context::Context;
 use crate::setup::database::workers;
 use crate::text::bytes;
 
-/// The variables that say where a database is, beside `--db-url`.
+/// The variables that say where a database is if `--db-url` is not given.
 const PLACES: [&str; 6] =
     ["DATABASE_URL", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"];
 
-/// What to do where the server answers a question with an error.
+/// What to do if the server answers a query with an error.
 const NO_ANSWER: &str = "see what the server says; it may be in its log, too";
 
 /// Looks at a sender's table; returns about how many rows are to be moved.
@@ -306,12 +306,12 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Says so only where time is lost.
+    /// Reports a storage only if it costs time.
     async fn storage(&mut self) {
         const WHAT: &str = "storage";
         let advice = self.probe.storage_advice(&self.source.table).await;
         if let Some(sql) = self.list.take_answer(WHAT, advice).flatten() {
-            let detail = "the server tries to compress shares, which costs time and wins nothing";
+            let detail = "the server tries to compress shares, which takes time and saves nothing";
             self.list.warning(WHAT, detail, sql);
         }
     }
@@ -365,7 +365,7 @@ impl<'a> Look<'a> {
     }
 }
 
-/// What is missing, and the SQL that gives it.
+/// The rights that are missing, and the SQL that grants them.
 fn told(missing: &[MissingRight], role: &str) -> (String, String) {
     let role = quote_identifier(role);
     let names: Vec<&str> = missing.iter().map(|right| right.grant.as_str()).collect();
@@ -436,13 +436,13 @@ fn free_connections(list: &mut Checklist, server: &Server, needed: u64) {
     list.ok(WHAT, detail);
 }
 
-/// What the load needs where a client cannot look: in the server's tablespace.
+/// What the load needs in the server's tablespace, which a client cannot see.
 fn size(list: &mut Checklist, session: &Session) {
     let row = session.layout().row_share_bytes() as u64;
     list.ok(
         "database's disk",
         format!(
-            "a client cannot see it: {} a row are needed there, and the WAL beside it",
+            "a client cannot see it: each row needs {} there, and its WAL needs room, too",
             bytes(row)
         ),
     );

@@ -23,7 +23,7 @@ pub(super) struct Destination<'a> {
     pub(super) delivery: &'a DeliveryArgs,
 }
 
-/// What a row takes in a part beside its shares, in bytes: more than it is.
+/// Upper bound of what a row takes in a part in addition to its shares, in bytes.
 pub(super) const ROW_OVERHEAD_BYTES: u64 = 256;
 
 /// How far two clocks may differ before one side refuses what the other has signed.
@@ -76,12 +76,13 @@ impl Destination<'_> {
         let probed = target.once(PATIENCE).client().probe().await;
         let probed = probed.map_err(|error| {
             let failure = match error {
-                // There was one attempt: what came of it is what counts.
+                // There was only one attempt: report its error.
                 ClientError::GaveUp { source, .. } => Failure::failed(*source),
                 error => Failure::from(error),
             };
             failure.hint(
-                "is `reshare receive` running there, and is the way open: URL, firewall, proxy?",
+                "check that `reshare receive` runs there, and the URL, firewall and proxy on the \
+                 way",
             )
         });
         let Some(found) = list.take(WHAT, probed) else {
@@ -175,7 +176,7 @@ fn room(list: &mut Checklist, session: &Session, directory: &Path, rows: Option<
     }
 }
 
-/// Bytes of the files of a directory; nothing where it cannot be read, which was told.
+/// Bytes of the files of a directory; zero if it cannot be read, which was reported before.
 fn directory_bytes(directory: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
     let sizes = entries.flatten().filter_map(|entry| entry.metadata().ok());

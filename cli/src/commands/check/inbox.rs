@@ -48,8 +48,8 @@ fn inbox_hint(error: &InboxError) -> &'static str {
     match error {
         InboxError::OtherSession { .. } => "give every session an inbox of its own",
         InboxError::InUse { .. } => "a receiver runs already: end it first",
-        InboxError::Extra { .. } => "take it away: nothing else may lie in an inbox",
-        InboxError::Package { .. } => "let the sender deliver it anew, into another inbox",
+        InboxError::Extra { .. } => "move it away: an inbox holds nothing else",
+        InboxError::Package { .. } => "let the sender deliver it again, into another inbox",
         _ => "name a directory that this user can write, or that can be made",
     }
 }
@@ -71,13 +71,14 @@ fn room(
         }
     };
     let free = place.free_bytes.saturating_sub(keep_free);
-    let mut detail = format!("{} free beside the {} that are kept", bytes(free), bytes(keep_free));
+    let mut detail =
+        format!("{} free in addition to the {} that are kept", bytes(free), bytes(keep_free));
     match place.filesystem {
         Filesystem::Local(name) | Filesystem::Network(name) => {
             detail.push_str(&format!(", on {name}"));
         }
         Filesystem::Memory => {
-            let hint = "what senders were told is durable would be gone after a restart: name a \
+            let hint = "parts that senders know to be durable would be lost in a restart: name a \
                         directory on a disk";
             return list.warning(WHAT, format!("{detail}, in memory"), hint);
         }

@@ -1,8 +1,7 @@
 //! `reshare check`: everything a run needs, looked at before it begins.
 //!
 //! What a command checks is asked of the function that the command calls, so that nothing is ok
-//! here and refused there. A check that fails hides no other: only what cannot be told without
-//! it is skipped.
+//! here and refused there. A check that fails hides no other: only what depends on it is skipped.
 
 use clap::{Args, Subcommand};
 
@@ -27,9 +26,9 @@ pub(crate) struct CheckCommand {
 
 #[derive(Debug, Subcommand)]
 enum Role {
-    /// What `send` and `upload` need: give their flags, as many as there are yet
+    /// What `send` and `upload` need: give as many of their flags as you have
     Sender(Box<sender::CheckSenderArgs>),
-    /// What `receive --rebuild` needs: give its flags, as many as there are yet
+    /// What `receive --rebuild` needs: give as many of its flags as you have
     Receiver(Box<receiver::CheckReceiverArgs>),
 }
 

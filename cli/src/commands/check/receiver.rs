@@ -22,11 +22,11 @@ pub(super) struct CheckReceiverArgs {
     #[command(flatten)]
     session: SessionArgs,
 
-    /// The address that deliveries are to be taken at
+    /// The address to accept deliveries at
     #[arg(long, value_name = "ADDRESS:PORT", env = "RESHARE_LISTEN")]
     listen: Option<SocketAddr>,
 
-    /// Directory of what is delivered
+    /// Directory for deliveries
     #[arg(long, value_name = "DIR", env = "RESHARE_INBOX")]
     inbox: Option<PathBuf>,
 
@@ -56,7 +56,7 @@ pub(super) struct CheckReceiverArgs {
     #[command(flatten)]
     work: WorkArgs,
 
-    /// Taken as `receive` takes it, so that its command line can be checked as it is
+    /// Accepted because `receive` accepts it: its command line can be checked unchanged
     #[arg(long, hide = true)]
     rebuild: bool,
 
@@ -103,8 +103,8 @@ impl CheckReceiverArgs {
             (Some(_), _) if session.ca_sha256().is_none() => list.not_ok(
                 "inbox",
                 "this session names no certificates: nothing can be delivered over the network",
-                "take packages on a stick with `reshare rebuild --package DIR`, or make a session \
-                 with --certificate-name",
+                "carry packages on removable media and use `reshare rebuild --package DIR`, or \
+                 make a session with --certificate-name",
             ),
             (Some(_), None) => list.skipped("inbox", "the authority"),
             (Some(directory), Some(trust)) => {

@@ -21,7 +21,7 @@ use crate::setup::context::Context;
 use crate::text::bytes;
 
 #[derive(Debug, Args)]
-// What is not there yet is told as not checked.
+// A key that is not given is reported as not checked.
 #[command(mut_group("own_key", |group| group.required(false)))]
 pub(super) struct CheckSenderArgs {
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(super) struct CheckSenderArgs {
     #[command(flatten)]
     work: WorkArgs,
 
-    /// The directory that the package is to be made in
+    /// The directory to write the package to
     #[arg(long, value_name = "DIR", help_heading = "Delivery")]
     to: Option<PathBuf>,
 

@@ -8,7 +8,7 @@ use crate::args::SessionArgs;
 use crate::setup::context::Context;
 use crate::setup::session::check_fingerprint;
 
-/// Reads the session; without it nothing else can be told.
+/// Reads the session; nothing else can be checked without it.
 pub(super) fn open(list: &mut Checklist, args: &SessionArgs) -> Option<Context> {
     let context = list.take("session", Context::open(args))?;
     let session = &context.session;

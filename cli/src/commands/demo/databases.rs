@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use crate::failure::Failure;
 use crate::setup::database::database;
 
-/// Where the parties' tables lie.
+/// Where the parties' tables are.
 pub(super) struct Databases {
     parties: [Database; 3],
     target: Database,

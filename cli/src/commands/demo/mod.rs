@@ -37,7 +37,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "PARTY", default_value_t = 2)]
     target: u64,
 
-    /// What the records follow from
+    /// Seed of the records
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 

@@ -116,7 +116,7 @@ impl Parties {
         ledgered(&self.session, keys, &state)
     }
 
-    /// Where a sender's package lies.
+    /// Where a sender's package is.
     pub(super) fn package(&self, sender: PartyId) -> PathBuf {
         self.directory.join(format!("package-{sender}"))
     }

@@ -92,7 +92,7 @@ impl ApproveArgs {
     fn sign(&self, session: &Session, trust: &SessionTrust) -> Result<Approval, Failure> {
         let certificate = certificate(&self.certificate)?;
         let now = OffsetDateTime::now_utc();
-        // It may be approved before its life begins.
+        // A session may be approved before it is valid.
         session.check_time(now.max(session.not_before())).map_err(Failure::refused)?;
         let approval = Approval::sign(session, trust, &certificate, now).map_err(|error| {
             let hint = match &error {

@@ -60,7 +60,7 @@ pub(super) struct NewArgs {
     #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     db_end: Option<i64>,
 
-    /// Only these ids: a file with one id a line, ascending, which every party needs too
+    /// Only these ids: a file with one id per line, ascending, which every party needs
     #[arg(long, value_name = "FILE", conflicts_with_all = ["db_start", "db_end"])]
     ids_from: Option<PathBuf>,
 
@@ -85,11 +85,11 @@ pub(super) struct NewArgs {
     #[arg(long, value_name = "BYTES", default_value_t = Session::DEFAULT_MAX_PART_BYTES)]
     max_part_bytes: u64,
 
-    /// First moment of the session's life, RFC 3339 in UTC [default: now]
+    /// Time from which the session is valid, RFC 3339 in UTC [default: now]
     #[arg(long, value_name = "TIME")]
     not_before: Option<String>,
 
-    /// Days that the session lives
+    /// Days that the session is valid
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     valid_days: u16,
 
@@ -120,7 +120,7 @@ impl NewArgs {
         let receiver = self.receiver(&mut names)?;
         if let Some((party, _)) = names.first() {
             let error = format!(
-                "--certificate-name: party {party} is none of this session, or named twice"
+                "--certificate-name: party {party} is not in this session, or is named twice"
             );
             return Err(Failure::usage(error));
         }
@@ -150,8 +150,9 @@ impl NewArgs {
         report::session(output, &session)?;
         if self.agree_columns.is_empty() && self.db_url.is_none() {
             eprintln!(
-                "note: rows are the same where version_id is. A table that has {RERAND_EPOCH}, too, \
-                 needs a session that knows it: --db-url URL looks, --agree-column names columns"
+                "note: rows are matched by version_id alone. A table that also has {RERAND_EPOCH} \
+                 needs a session that names it: give --db-url URL to look it up, or \
+                 --agree-column"
             );
         }
         Ok(Exit::Done)
@@ -205,7 +206,7 @@ impl NewArgs {
         match &self.ids_from {
             Some(path) => Ok(IdList::load(path).map_err(Failure::usage)?.session_ids()),
             None => SessionIds::from_start_end(self.db_start, self.db_end).ok_or_else(|| {
-                Failure::usage("the range of ids is empty: --db-end must lie after --db-start")
+                Failure::usage("the range of ids is empty: --db-end must be above --db-start")
             }),
         }
     }
@@ -259,7 +260,7 @@ impl NewArgs {
     }
 }
 
-/// Takes a party's name out of those that were given.
+/// Removes a party's name from those that were given.
 fn take_name(
     names: &mut Vec<(PartyId, CertificateName)>,
     party: PartyId,

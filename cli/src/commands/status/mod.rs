@@ -45,7 +45,7 @@ pub(crate) struct StatusArgs {
     #[arg(long, value_name = "DIR")]
     inbox: Option<PathBuf>,
 
-    /// URL of the receiver's database, or env:NAME: tells what is loaded
+    /// URL of the receiver's database, or env:NAME: shows what is loaded
     #[arg(long, value_name = "URL", help_heading = "Database")]
     db_url: Option<String>,
 
@@ -122,7 +122,7 @@ impl StatusArgs {
     }
 }
 
-/// What lies in one package's directory, which must be of this session.
+/// The package in a directory, which must be of this session.
 fn package(
     session: &Session,
     directory: &Path,
