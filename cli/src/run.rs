@@ -13,7 +13,7 @@ use crate::failure::{Failure, Rerun};
 use crate::progress::Watch;
 
 /// How long a run that was asked to stop may take to end by itself.
-const PATIENCE: Duration = Duration::from_secs(2);
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs `work` to its end and says how long it took, or until the first Ctrl-C or SIGTERM.
 ///
@@ -41,7 +41,7 @@ where
         result
     });
     // No need to wait for threads in the middle of a part: files appear whole or not at all.
-    runtime.shutdown_timeout(PATIENCE);
+    runtime.shutdown_timeout(STOP_TIMEOUT);
     let done = result.map_err(|failure| failure.rerun(rerun))?;
     Ok((done, start.elapsed()))
 }
@@ -52,7 +52,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
     runtime.map_err(Failure::failed)?.block_on(work)
 }
 
-/// Runs `work` until it ends, or until a signal: then it has [`PATIENCE`] to end by itself.
+/// Runs `work` until it ends, or until a signal: then it has [`STOP_TIMEOUT`] to end by itself.
 ///
 /// A separate task waits for the signal: `work` may block the thread that polls it, and is asked to
 /// stop anyway.
@@ -63,24 +63,24 @@ async fn until_signal<T>(
 ) -> Result<T, Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::failed)?;
-    let heard = Arc::new(OnceLock::new());
-    let hears = Arc::clone(&heard);
+    let signalled = Arc::new(OnceLock::new());
+    let sets_signalled = Arc::clone(&signalled);
     let listener = tokio::spawn(async move {
         let exit = first_of(&mut interrupt, &mut terminate).await;
         // Before the work can end because of it.
-        let _ = hears.set(exit);
+        let _ = sets_signalled.set(exit);
         progress.stop();
     });
-    let out_of_patience = async {
+    let stop_timeout = async {
         // It ends with the signal; it is not aborted and does not panic.
         let _ = listener.await;
-        tokio::time::sleep(PATIENCE).await;
+        tokio::time::sleep(STOP_TIMEOUT).await;
     };
     let result = tokio::select! {
         result = work => Some(result),
-        () = out_of_patience => None,
+        () = stop_timeout => None,
     };
-    match (result, heard.get()) {
+    match (result, signalled.get()) {
         // It may have ended well just before it could stop.
         (Some(Ok(done)), _) => Ok(done),
         (Some(Err(failure)), None) => Err(failure),
@@ -100,15 +100,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_that_blocks_its_thread_hears_of_a_signal() {
+    fn work_that_blocks_its_thread_is_stopped_by_a_signal() {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let progress = Arc::new(Progress::default());
         let ended = runtime.expect("a runtime").block_on(async {
             let seen = Arc::clone(&progress);
             let work = async move {
                 let process = std::process::id().to_string();
-                let told = std::process::Command::new("kill").args(["-TERM", &process]).status();
-                assert!(told.expect("procps: kill").success());
+                let sent = std::process::Command::new("kill").args(["-TERM", &process]).status();
+                assert!(sent.expect("procps: kill").success());
                 tokio::task::block_in_place(|| {
                     let begin = Instant::now();
                     while !seen.stopped() {

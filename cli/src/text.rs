@@ -25,7 +25,7 @@ pub(crate) fn counted(count: u64, thing: &str) -> String {
 }
 
 /// Writes an amount of bytes as people say it.
-pub(crate) fn bytes(amount: u64) -> String {
+pub(crate) fn human_bytes(amount: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     let mut value = amount as f64 / 1e3;
     let mut unit = 0;
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn amounts_are_said_in_the_unit_that_fits() {
-        let said = [999, 1_000, 4_608_000, 1_500_000_000_000].map(bytes);
+        let said = [999, 1_000, 4_608_000, 1_500_000_000_000].map(human_bytes);
         assert_eq!(said, ["999 bytes", "1.0 kB", "4.6 MB", "1.5 TB"]);
     }
 

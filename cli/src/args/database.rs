@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use clap::{Args, ValueEnum};
 use reshare_postgres::load::{LoadOptions, OnConflict};
 
-use super::value::hands;
+use super::value::parallel;
 use crate::failure::Failure;
 
 /// Where the table is.
@@ -30,7 +30,7 @@ pub(crate) struct DatabaseArgs {
 pub(crate) struct ConnectionArgs {
     /// Database connections to use in parallel [default: RAYON_NUM_THREADS, else one per core; at
     /// most 4]
-    #[arg(short = 'j', long, value_name = "N", value_parser = hands)]
+    #[arg(short = 'j', long, value_name = "N", value_parser = parallel)]
     connections: Option<NonZeroUsize>,
 }
 

@@ -8,7 +8,7 @@ use reshare_engine::party::PartyId;
 use reshare_exchange::{ClientOptions, DeliveryTarget, Limits, TlsIdentity, UploadOptions};
 use reshare_format::session::Session;
 
-use super::value::{MAX_SECONDS, hands, within};
+use super::value::{MAX_SECONDS, parallel, within};
 use crate::failure::Failure;
 
 /// Where a sender delivers, and how long it tries.
@@ -20,7 +20,7 @@ pub(crate) struct DeliveryArgs {
     pub(crate) server_url: Option<String>,
 
     /// Parts to upload in parallel [default: 4]
-    #[arg(long, value_name = "N", alias = "parts-at-once", value_parser = hands)]
+    #[arg(long, value_name = "N", alias = "parts-at-once", value_parser = parallel)]
     pub(crate) uploads: Option<NonZeroUsize>,
 
     /// Seconds for which a request is retried before the delivery fails [default: 600]
@@ -39,7 +39,7 @@ const UPLOADS: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
 impl DeliveryArgs {
     /// The first of these flags that is on the command line; a URL from the environment does not
     /// count.
-    pub(crate) fn given(&self) -> Option<&'static str> {
+    pub(crate) fn first_given(&self) -> Option<&'static str> {
         let from_environment = std::env::var("RESHARE_SERVER_URL").ok();
         if self.server_url.is_some() && self.server_url != from_environment {
             return Some("--server-url");

@@ -9,15 +9,15 @@ use reshare_engine::party::PartyId;
 use crate::failure::Failure;
 
 /// Maximum connections or threads of one run: more would only take memory.
-const MAX_HANDS: u64 = 1000;
+const MAX_PARALLEL: u64 = 1000;
 /// Maximum rows of a part: more than any session allows.
 pub(super) const MAX_BATCH: u64 = 1_000_000;
 /// The longest timeout, a year: the clock plus a timeout must be a valid time.
 pub(super) const MAX_SECONDS: u64 = 365 * 86_400;
 
 /// Reads how many connections, threads or uploads work in parallel.
-pub(super) fn hands(text: &str) -> Result<NonZeroUsize, String> {
-    within(1..=MAX_HANDS)(text)
+pub(super) fn parallel(text: &str) -> Result<NonZeroUsize, String> {
+    within(1..=MAX_PARALLEL)(text)
 }
 
 /// Reads a number within a range, both ends included.

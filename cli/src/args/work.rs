@@ -6,7 +6,7 @@ use clap::Args;
 use reshare_format::package::Compression;
 use reshare_pipeline::sender::LedgeredSender;
 
-use super::value::{MAX_BATCH, hands, within};
+use super::value::{MAX_BATCH, parallel, within};
 
 /// The work on rows.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub(crate) struct WorkArgs {
 
     /// Threads that seal, open and merge parts [default: RAYON_NUM_THREADS, else one per core]; a
     /// command that only moves rows between a file and a database uses -j alone
-    #[arg(long, value_name = "N", value_parser = hands)]
+    #[arg(long, value_name = "N", value_parser = parallel)]
     pub(crate) threads: Option<NonZeroUsize>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct PackingArgs {
 
 impl PackingArgs {
     /// Sets how a sender compresses.
-    pub(crate) fn told(&self, sender: LedgeredSender) -> LedgeredSender {
+    pub(crate) fn compress(&self, sender: LedgeredSender) -> LedgeredSender {
         sender.compressing(self.compression)
     }
 }

@@ -43,12 +43,12 @@ impl KeygenArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         match &self.kind {
             Kind::Agreement { out } => {
-                let key = AgreementKey::generate_file(out).map_err(not_made)?;
+                let key = AgreementKey::generate_file(out).map_err(creation_failure)?;
                 print_public(output, "public_key", key.public_key().to_pem().trim_end())
             }
             Kind::Recipient { out } => {
                 let created = OffsetDateTime::now_utc();
-                let recipient = generate_identity(out, created).map_err(not_made)?;
+                let recipient = generate_identity(out, created).map_err(creation_failure)?;
                 print_public(output, "recipient", &recipient.to_string())
             }
             Kind::Public { key } => {
@@ -60,7 +60,7 @@ impl KeygenArgs {
     }
 }
 
-fn not_made(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+fn creation_failure(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
     Failure::failed(error).hint("a key file is never overwritten: give --out a new path")
 }
 

@@ -43,7 +43,8 @@ impl PackArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         let keys = context.sender_keys(&self.session, &self.keys)?;
-        let sender = self.packing.told(ledgered(&context.session, keys, &self.state.directory()?)?);
+        let sender = ledgered(&context.session, keys, &self.state.directory()?)?;
+        let sender = self.packing.compress(sender);
         let workers = workers(1, &self.work);
         let (report, took) = run(output, Rerun::Continues, |progress| async {
             let session = &context.session;

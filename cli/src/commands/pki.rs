@@ -87,7 +87,7 @@ impl PkiArgs {
             Action::Ca { out, common_name, valid_days, key } => {
                 let (kind, life) = (key.kind(), days(valid_days));
                 let authority = CertificateAuthority::create(out, common_name, kind, life, now)
-                    .map_err(not_made)?;
+                    .map_err(creation_failure)?;
                 [
                     ("certificate", out.join(CA_CERTIFICATE_NAME).display().to_string()),
                     ("key", out.join(CA_KEY_NAME).display().to_string()),
@@ -100,7 +100,7 @@ impl PkiArgs {
                     .map_err(|error| Failure::of_file(error, "--ca"))?;
                 let issued = authority
                     .issue(out, &name, key.kind(), days(valid_days), now)
-                    .map_err(not_made)?;
+                    .map_err(creation_failure)?;
                 [
                     ("certificate", issued.certificate.display().to_string()),
                     ("key", issued.key.display().to_string()),
@@ -131,7 +131,7 @@ impl KeyArgs {
     }
 }
 
-fn not_made(error: PkiError) -> Failure {
+fn creation_failure(error: PkiError) -> Failure {
     match error {
         PkiError::Authority(_) => Failure::refused(error),
         _ => Failure::failed(error).hint("nothing is ever overwritten: give --out a new directory"),

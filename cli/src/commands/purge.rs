@@ -20,7 +20,7 @@ use crate::report;
 use crate::run::block_on;
 use crate::setup::context::Context;
 use crate::setup::database::{database, table_of};
-use crate::setup::receipt;
+use crate::setup::receipt::{self, Removal};
 use crate::text::printable;
 
 #[derive(Debug, Args)]
@@ -133,7 +133,7 @@ impl PurgeArgs {
         if let Some(path) = &self.receipt {
             return self.signed(session, path, purge);
         }
-        let Some(told) = &self.receiver_verified else { return self.recorded(session) };
+        let Some(confirmed) = &self.receiver_verified else { return self.recorded(session) };
         let is_receivers = |thing: &&Thing| thing.origin == Origin::Receiver;
         if let Some(thing) = purge.things().iter().find(is_receivers) {
             let error = format!(
@@ -143,20 +143,21 @@ impl PurgeArgs {
             );
             return Err(Failure::refused(error).hint("give --db-url: the record of `verify`"));
         }
-        let told = parse_fingerprint(told).map_err(Failure::usage)?;
-        session.check_fingerprint(told).map_err(|error| {
+        let confirmed = parse_fingerprint(confirmed).map_err(Failure::usage)?;
+        session.check_fingerprint(confirmed).map_err(|error| {
             Failure::refused(error)
                 .hint("--receiver-verified is about another session: nothing was removed")
         })?;
-        Ok("the receiver's operator said so".to_owned())
+        Ok("confirmed by the receiver's operator".to_owned())
     }
 
     /// What the receiver has signed about it.
     fn signed(&self, session: &Session, path: &Path, purge: &Purge) -> Result<String, Failure> {
         let claimed = self.session.checks.party_id.map(PartyId::try_from).transpose();
         let claimed = claimed.map_err(Failure::usage)?;
-        let local = (&self.authority, &self.state);
-        let receipt = receipt::check(session, path, local, purge, claimed)?;
+        let (authority, state) = (&self.authority, &self.state);
+        let removal = Removal { session, purge, claimed, authority, state };
+        let receipt = receipt::check(path, &removal)?;
         let Compared { rows, left_over, .. } = receipt.compared();
         let (receiver, at) = (receipt.receiver(), receipt.verified_at());
         Ok(format!(

@@ -111,9 +111,11 @@ impl ReceiveArgs {
         tls.check_receiver()?;
         let trust = tls.trust(&context.session)?;
         let rebuild = self.rebuild(&context, &trust)?;
-        let receiving = Receiving { args: self, context: &context, tls: &tls, trust: &trust };
         let (report, took) = run(output, Rerun::Continues, |progress| async {
-            receiving.run(rebuild.as_ref(), progress).await
+            let monitor = Monitor::new(Arc::clone(&progress));
+            let rebuild = rebuild.as_ref();
+            let (args, context, tls, trust) = (self, &context, &tls, &trust);
+            Receiving { args, context, tls, trust, rebuild, monitor, progress }.run().await
         })?;
         let (Some(report), Some(rebuild)) = (report, rebuild) else { return Ok(Exit::Done) };
         report::write(&self.reports, &report, &report.leftovers)?;
@@ -156,26 +158,23 @@ struct Receiving<'a> {
     context: &'a Context,
     tls: &'a TlsIdentity,
     trust: &'a SessionTrust,
+    rebuild: Option<&'a Rebuild>,
+    monitor: Arc<Monitor>,
+    progress: Arc<Progress>,
 }
 
 impl Receiving<'_> {
     /// Serves until both packages are complete and rebuilt, or, without a rebuild, until a signal.
-    async fn run(
-        &self,
-        rebuild: Option<&Rebuild>,
-        progress: Arc<Progress>,
-    ) -> Result<Option<RebuildReport>, Failure> {
-        let limits = self.args.limits.limits();
-        let monitor = Monitor::new(Arc::clone(&progress));
-        let listen = self.args.health_listen;
-        let health = HealthEndpoint::bind(listen, Arc::clone(&monitor), limits).await;
+    async fn run(&self) -> Result<Option<RebuildReport>, Failure> {
+        let (listen, limits) = (self.args.health_listen, self.args.limits.limits());
+        let health = HealthEndpoint::bind(listen, Arc::clone(&self.monitor), limits).await;
         let health = health.map_err(|error| {
             Failure::failed(error).hint("give another address with --health-listen")
         })?;
         let health_address = health.address().map_err(Failure::failed)?;
         let shutdown = Shutdown::default();
         let working = async {
-            let done = self.work(rebuild, health_address, monitor, progress, &shutdown).await;
+            let done = self.work(health_address, &shutdown).await;
             shutdown.ask();
             done
         };
@@ -183,43 +182,41 @@ impl Receiving<'_> {
         done
     }
 
+    /// Receives, then rebuilds where that was asked for; `health` is the address of the health
+    /// endpoint, which answers meanwhile.
     async fn work(
         &self,
-        rebuild: Option<&Rebuild>,
         health: SocketAddr,
-        monitor: Arc<Monitor>,
-        progress: Arc<Progress>,
         shutdown: &Shutdown,
     ) -> Result<Option<RebuildReport>, Failure> {
+        let Self { context, progress, monitor, .. } = self;
         let limits = self.args.limits.limits();
-        if let Some(rebuild) = rebuild {
-            progress.begin("look at the table", 0);
-            rebuild.foresee().await?;
+        if let Some(rebuild) = self.rebuild {
+            progress.begin("check the table", 0);
+            rebuild.check_table().await?;
         }
-        let inbox = self.open_inbox(limits, &progress).await?;
+        let inbox = self.open_inbox(limits).await?;
         progress.begin("receive", 0);
-        let (session, held) = (&self.context.session, Arc::clone(&inbox));
-        let listen = self.args.listen;
-        let endpoint =
-            Endpoint::bind(listen, session, self.tls, held, Arc::clone(&monitor), limits).await;
-        let endpoint = endpoint?;
+        let (listen, held, watched) = (self.args.listen, Arc::clone(&inbox), Arc::clone(monitor));
+        let endpoint = Endpoint::bind(listen, &context.session, self.tls, held, watched, limits);
+        let endpoint = endpoint.await?;
         let address = endpoint.address().map_err(Failure::failed)?;
         eprintln!("receiving on {address}, health on {health}");
         let working = async {
             tokio::select! {
-                () = inbox.both_closed(tell_closed) => {}
-                () = until_stopped(&progress) => {}
+                () = inbox.both_closed(print_closed) => {}
+                () = until_stopped(progress) => {}
             }
-            let done = match rebuild {
+            let done = match self.rebuild {
                 Some(rebuild) if !progress.stopped() => {
                     monitor.enter(Stage::Rebuilding);
-                    let done = rebuild.run(self.context, &inbox, &progress).await;
+                    let done = rebuild.run(context, &inbox, progress).await;
                     monitor.enter(if done.is_ok() { Stage::Done } else { Stage::Failed });
                     done.map(Some)
                 }
                 // Until a signal; the run reports which one.
                 _ => {
-                    until_stopped(&progress).await;
+                    until_stopped(progress).await;
                     Err(Failure::failed("stopped; what was delivered is kept"))
                 }
             };
@@ -231,13 +228,9 @@ impl Receiving<'_> {
     }
 
     /// Opens the inbox on a thread of its own: others answer for the receiver's health meanwhile.
-    async fn open_inbox(
-        &self,
-        limits: Limits,
-        progress: &Arc<Progress>,
-    ) -> Result<Arc<Inbox>, Failure> {
-        progress.begin("read the inbox", 0);
-        let (directory, progress) = (self.args.inbox.clone(), Arc::clone(progress));
+    async fn open_inbox(&self, limits: Limits) -> Result<Arc<Inbox>, Failure> {
+        self.progress.begin("read the inbox", 0);
+        let (directory, progress) = (self.args.inbox.clone(), Arc::clone(&self.progress));
         let (session, trust) = (self.context.session.clone(), self.trust.clone());
         let opening = tokio::task::spawn_blocking(move || {
             Inbox::open(&directory, &session, &trust, limits, &progress)
@@ -251,12 +244,12 @@ impl Rebuild {
     /// Refuses a table that no rebuild can load, and a server that does not let this role in. A
     /// server that does not answer now may answer when both packages are complete: that is a
     /// warning, and deliveries are accepted.
-    async fn foresee(&self) -> Result<(), Failure> {
+    async fn check_table(&self) -> Result<(), Failure> {
         let Target { source: Source { database, table }, options } = &self.target;
         let look = Loader::foresee(database, table, options.on_conflict);
-        let why = match tokio::time::timeout(LOOK_PATIENCE, look).await {
+        let why = match tokio::time::timeout(TABLE_CHECK_TIMEOUT, look).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) if may_pass(&error) => {
+            Ok(Err(error)) if is_temporary(&error) => {
                 let is_reached = !matches!(error, LoadError::Connect(_));
                 let causes = Failure::from(PipelineError::from(error)).causes();
                 // If the server was reached, only its own words matter.
@@ -264,7 +257,7 @@ impl Rebuild {
                 causes[skipped..].join(": ")
             }
             Ok(Err(error)) => return Err(PipelineError::from(error).into()),
-            Err(_) => format!("{database} does not answer within {LOOK_PATIENCE:?}"),
+            Err(_) => format!("{database} does not answer within {TABLE_CHECK_TIMEOUT:?}"),
         };
         let message = format!(
             "warning: the table cannot be checked now: {why}; packages are accepted anyway, and \
@@ -291,7 +284,7 @@ impl Rebuild {
 }
 
 /// Says that a sender's package is complete. Even with `--quiet`: it happens only twice.
-fn tell_closed(package: ClosedPackage) {
+fn print_closed(package: ClosedPackage) {
     let ClosedPackage { sender, parts, bytes, rows } = package;
     let megabytes = bytes as f64 / 1e6;
     eprintln!(
@@ -300,10 +293,10 @@ fn tell_closed(package: ClosedPackage) {
 }
 
 /// How long the check of the table may take: senders wait for it.
-const LOOK_PATIENCE: Duration = Duration::from_secs(10);
+const TABLE_CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether the error may be gone when the table is loaded.
-fn may_pass(error: &LoadError) -> bool {
+fn is_temporary(error: &LoadError) -> bool {
     let is_turned_away = matches!(
         error,
         LoadError::Connect(ConnectError::Denied { .. } | ConnectError::NoSuchDatabase { .. })

@@ -75,7 +75,8 @@ impl SendArgs {
     fn job<'a>(&self, context: &'a Context, keys: SenderKeys) -> Result<Job<'a>, Failure> {
         let source = context.source(keys.sender(), &self.database)?;
         let ids = context.row_ids()?;
-        let sender = self.packing.told(ledgered(&context.session, keys, &self.state.directory()?)?);
+        let sender = ledgered(&context.session, keys, &self.state.directory()?)?;
+        let sender = self.packing.compress(sender);
         let sender = match self.snapshot_max_age.limit() {
             Some(max_age) => sender.renewing_snapshots(max_age),
             None => sender,
@@ -91,7 +92,7 @@ impl SendArgs {
 
     /// Checks, before a key or a database is opened, that there is one place to send to.
     fn check_destination(&self, session: &Session) -> Result<(), Failure> {
-        match (&self.to, self.delivery.given()) {
+        match (&self.to, self.delivery.first_given()) {
             (Some(_), Some(flag)) => {
                 let error = format!("{flag} is for a delivery, but --to writes a package to disk");
                 Err(Failure::usage(error).hint(

@@ -114,7 +114,8 @@ impl TuneArgs {
     fn source(&self, layout: &Arc<RowLayout>) -> Result<Option<Source>, Failure> {
         let Some(url) = &self.db_url else { return Ok(None) };
         let schema = self.db_schema.as_deref().ok_or_else(|| {
-            Failure::usage("which table?").hint("give its schema with --db-schema")
+            Failure::usage("--db-url needs the schema of the table")
+                .hint("give it with --db-schema")
         })?;
         let name = TableName::new(schema, &self.table).map_err(Failure::usage)?;
         let table = TableSpec::new(name, "id", Arc::clone(layout)).map_err(Failure::usage)?;
@@ -153,14 +154,14 @@ impl TuneArgs {
 impl TuneReport {
     fn text(&self) -> String {
         let mut text = String::new();
-        let by_hands = |text: &mut String, what: &str, hands: &str, speeds: &[Speed]| {
+        let by_parallel = |text: &mut String, what: &str, unit: &str, speeds: &[Speed]| {
             for speed in speeds {
                 let (of, rate) = (speed.hands, rate(speed));
-                text.push_str(&format!("{what:<12} {of:>3} {hands:<14} {rate}\n"));
+                text.push_str(&format!("{what:<12} {of:>3} {unit:<14} {rate}\n"));
             }
         };
-        by_hands(&mut text, "blind", "threads", &self.machine.blind);
-        by_hands(&mut text, "seal", "threads", &self.machine.seal);
+        by_parallel(&mut text, "blind", "threads", &self.machine.blind);
+        by_parallel(&mut text, "seal", "threads", &self.machine.seal);
         for write in &self.machine.write {
             let (rows, rate) = (write.batch_size, rate(&write.speed));
             text.push_str(&format!(
@@ -169,8 +170,8 @@ impl TuneReport {
             ));
         }
         if let Some(database) = &self.database {
-            by_hands(&mut text, "COPY out", "connections", &database.copy_out);
-            by_hands(&mut text, "COPY in", "connections", &database.copy_in);
+            by_parallel(&mut text, "COPY out", "connections", &database.copy_out);
+            by_parallel(&mut text, "COPY in", "connections", &database.copy_in);
             if let Some(reason) = &database.copy_in_refused {
                 text.push_str(&format!("COPY in: not measured: {reason}\n"));
             }

@@ -139,8 +139,7 @@ impl VerifyArgs {
         let mut report = VerifyReport::of(compared);
         if let (true, Some(mark), [table]) = (report.equal, mark, sides) {
             let against = if self.file.is_some() { "share file" } else { "packages" };
-            report.load_verified =
-                record(&context.session, table, mark, report.rows_equal, against);
+            report.load_verified = report.record(&context.session, table, mark, against);
         }
         if let (true, Some(signer), Some(packages)) = (report.load_verified, &signer, received) {
             let (rows, left_over) = (report.rows_equal, report.left_over);
@@ -216,33 +215,35 @@ impl VerifyArgs {
     }
 }
 
-/// Records that a load was found equal. The comparison stands where that is not possible.
-fn record(session: &Session, table: &Source, mark: LoadMark, rows: u64, against: &str) -> bool {
-    let name = table.table.name();
-    if mark.rows() != rows {
-        let loaded = mark.rows();
-        eprintln!(
-            "note: {rows} rows are equal, but this session has loaded {loaded}: the load is not \
-             recorded as verified"
-        );
-        return false;
-    }
-    let recorded = block_on(async {
-        let fingerprint = session.fingerprint();
-        let recorded = record_verified(&table.database, name, fingerprint, mark, against);
-        recorded.await.map_err(|error| Failure::from(PipelineError::from(error)))
-    });
-    if let Err(failure) = &recorded {
-        let why = printable(&failure.causes().join(": "));
-        eprintln!(
-            "note: the load is verified, but this could not be recorded in {VERIFIED_TABLE} next \
-             to {name}, where `purge` looks for it: {why}"
-        );
-    }
-    recorded.is_ok()
-}
-
 impl VerifyReport {
+    /// Records that a load is equal to what was delivered, and returns whether that was possible: the
+    /// comparison stands in any case.
+    fn record(&self, session: &Session, table: &Source, mark: LoadMark, against: &str) -> bool {
+        let rows = self.rows_equal;
+        let name = table.table.name();
+        if mark.rows() != rows {
+            let loaded = mark.rows();
+            eprintln!(
+                "note: {rows} rows are equal, but this session has loaded {loaded}: the load is not \
+                 recorded as verified"
+            );
+            return false;
+        }
+        let recorded = block_on(async {
+            let fingerprint = session.fingerprint();
+            let recorded = record_verified(&table.database, name, fingerprint, mark, against);
+            recorded.await.map_err(|error| Failure::from(PipelineError::from(error)))
+        });
+        if let Err(failure) = &recorded {
+            let why = printable(&failure.causes().join(": "));
+            eprintln!(
+                "note: the load is verified, but this could not be recorded in {VERIFIED_TABLE} next \
+                 to {name}, where `purge` looks for it: {why}"
+            );
+        }
+        recorded.is_ok()
+    }
+
     /// Why no receipt was signed although one was asked for.
     fn no_receipt(&self) -> Failure {
         if !self.equal {

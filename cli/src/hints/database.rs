@@ -53,9 +53,10 @@ fn load_hint(error: &LoadError) -> Option<Hint> {
             ));
         }
         LoadError::OtherSource { .. } => {
-            "a session loads one delivery: go on with what it began with. Rows that this lacks come \
-             with a session of their own (`session new --ids-from`). To load this one instead, \
-             delete this session's rows from the table and from reshare_progress in its schema"
+            "a session loads one delivery: continue with the one that it began with. Rows that \
+             this one lacks come with a session of their own (`session new --ids-from`). To load \
+             this one instead, delete this session's rows from the table and from \
+             reshare_progress in its schema"
         }
         LoadError::OlderDelivered { .. } => {
             "--allow-older replaces newer rows, too; nothing of this range was written"

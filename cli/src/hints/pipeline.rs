@@ -48,14 +48,15 @@ fn run_hint(error: &PipelineError) -> Option<Hint> {
             "--on-conflict replace replaces such rows; nothing has been written"
         }
         PipelineError::KeyCheck { .. } => {
-            "one sender used another key or session file: compare `reshare session show` at both"
+            "one sender used another key or session file: compare `reshare session show` at both \
+             senders"
         }
         PipelineError::OtherIdentity => "give the identity whose recipient `session show` prints",
         PipelineError::InUse { .. } => {
             "another run is making this package: wait for it, or name another directory"
         }
         PipelineError::SameSender { .. } => {
-            "give the other sender's package, too: `reshare inspect` says whose a package is"
+            "give the other sender's package as well: `reshare inspect` shows whose a package is"
         }
         PipelineError::NotListed { .. } => {
             "its sender has another list of ids: compare what --ids-from names with the list that \

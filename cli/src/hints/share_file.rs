@@ -20,7 +20,7 @@ pub(super) fn share_file_hint(defect: &ShareFileDefect) -> &'static str {
         D::Owner { .. } => "if you trust its owner, make a copy of your own (cp, then chmod 600)",
         D::Magic { .. } => "give a file that `reshare export` or `reshare merge` wrote",
         D::Version { .. } | D::UnknownFeatures { .. } => {
-            "another version wrote it: use that one here, too (see `reshare --version`)"
+            "another version of reshare wrote it: use that version here (see `reshare --version`)"
         }
         D::OtherSession { .. }
         | D::OtherKind { .. }
@@ -28,8 +28,8 @@ pub(super) fn share_file_hint(defect: &ShareFileDefect) -> &'static str {
         | D::OtherLayout
         | D::OtherIds { .. }
         | D::OtherRows { .. } => {
-            "`reshare inspect` shows what the file is of: give the one of this session, party and \
-             command"
+            "`reshare inspect` shows the file's session, party and kind: give the one of this \
+             session, party and command"
         }
         _ => "the file is damaged or incomplete: copy it again, or write it again",
     }

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 
 /// A session in words.
 #[derive(Debug, Serialize)]
-struct Shown<'a> {
+struct SessionSummary<'a> {
     session_id: &'a str,
     fingerprint: String,
     environment: &'a str,
@@ -33,7 +33,7 @@ struct Shown<'a> {
 
 /// Prints a session.
 pub(crate) fn session(output: &OutputArgs, session: &Session) -> Result<(), Failure> {
-    let shown = Shown::of(session);
+    let shown = SessionSummary::of(session);
     if output.json {
         return line(&serde_json::to_string_pretty(&shown).map_err(Failure::failed)?);
     }
@@ -43,7 +43,7 @@ pub(crate) fn session(output: &OutputArgs, session: &Session) -> Result<(), Fail
     line(&lines.join("\n"))
 }
 
-impl<'a> Shown<'a> {
+impl<'a> SessionSummary<'a> {
     fn of(session: &'a Session) -> Self {
         let senders = session.senders();
         let receiver = session.receiver();

@@ -58,7 +58,9 @@ impl Context {
         let [lower, higher] = self.session.senders().map(|sender| sender.party);
         let Some(index) = args.checks.party_id else {
             let hint = format!("give --party-id {lower} or --party-id {higher}");
-            return Err(Failure::usage("which sender is this?").hint(hint));
+            return Err(
+                Failure::usage("--party-id is missing: it says which sender this is").hint(hint)
+            );
         };
         let party = PartyId::try_from(index).map_err(Failure::usage)?;
         match self.session.sender(party) {
@@ -98,13 +100,14 @@ impl Context {
         })
     }
 
-    /// Warns of a session that ends soon: a run that takes longer can go on only until then.
+    /// Warns of a session that ends soon: a run that takes longer can continue only until then.
     fn warn_of_end(&self) {
         let end = self.session.not_after();
         if end - OffsetDateTime::now_utc() < SOON {
             let end = Timestamp::from(end);
             eprintln!(
-                "note: the session ends at {end}: a sender that is not done then cannot go on"
+                "note: the session ends at {end}: a sender that is not done by then \
+                 cannot continue"
             );
         }
     }

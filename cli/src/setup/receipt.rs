@@ -44,8 +44,10 @@ impl ReceiptSigner {
         // Reported now, and not after hours of comparing.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         if path.is_dir() || directory.is_some_and(|directory| !directory.is_dir()) {
-            let error =
-                format!("cannot write {}: no such directory, or one itself", path.display());
+            let error = format!(
+                "cannot write {}: it is a directory, or is in none that exists",
+                path.display()
+            );
             return Err(
                 Failure::usage(error).hint("give --receipt a file in a directory that is there")
             );
@@ -66,14 +68,19 @@ impl ReceiptSigner {
     }
 }
 
-/// Reads a receipt, and checks that it is about what this sender is about to remove.
-pub(crate) fn check(
-    session: &Session,
-    path: &Path,
-    (authority, state): (&AuthorityArgs, &StateArgs),
-    purge: &Purge,
-    claimed: Option<PartyId>,
-) -> Result<Receipt, Failure> {
+/// What a sender is about to remove, and what its receipt is checked with.
+pub(crate) struct Removal<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) purge: &'a Purge,
+    /// The party that this sender says it is.
+    pub(crate) claimed: Option<PartyId>,
+    pub(crate) authority: &'a AuthorityArgs,
+    pub(crate) state: &'a StateArgs,
+}
+
+/// Reads a receipt, and checks that it is about what is to be removed.
+pub(crate) fn check(path: &Path, removal: &Removal<'_>) -> Result<Receipt, Failure> {
+    let Removal { session, purge, claimed, authority, state } = *removal;
     let trust = trust_of(session, authority)?;
     let receipt = Receipt::load(path, session, &trust, OffsetDateTime::now_utc());
     let receipt = receipt.map_err(|error| {
@@ -89,8 +96,8 @@ pub(crate) fn check(
         let figures = Ledger::glance(&state.directory()?, &session.fingerprint(), sender);
         let figures = figures.map_err(|error| {
             Failure::refused(error).hint(
-                "a receipt is held against this sender's package or its ledger: name the package, \
-                 too, or give the --state-dir of the ledger; nothing was removed",
+                "a receipt is checked against this sender's package or its ledger: also name the \
+                 package, or give the --state-dir of the ledger; nothing was removed",
             )
         })?;
         check_ledger(&receipt, sender, &figures.parts).map_err(not_received)?;

@@ -202,7 +202,9 @@ fn a_place_for_the_package_that_will_not_do_is_told() {
     std::fs::write(world.path("used/notes.txt"), "x").expect("written");
     flags.set("--to", "used");
     let report = world.finds(&flags, &["package"]);
-    line(&report, "package", "not_ok").says("notes.txt").hints("nothing but a package's own files");
+    line(&report, "package", "not_ok")
+        .says("notes.txt")
+        .hints("nothing but the package's own files");
     flags.set("--to", "package-0").set("--batch-size", "100000");
     let report = world.finds(&flags, &["parts"]);
     line(&report, "parts", "not_ok").says("too large").hints("smaller --batch-size");

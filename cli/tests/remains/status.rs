@@ -1,4 +1,4 @@
-//! `reshare status` at every stage, and beside commands that run.
+//! `reshare status` at every stage, and next to running commands.
 
 use std::process::Stdio;
 
@@ -142,7 +142,7 @@ fn a_load_is_none_then_half_then_done_then_verified() {
 fn what_cannot_be_read_is_an_error_and_nothing_named_is_usage() {
     let world = World::new();
     let nothing = world.run(&["status", "--session", "run.toml"]).ends_with(2);
-    assert!(nothing.stderr.contains("nothing to look at"), "{}", nothing.stderr);
+    assert!(nothing.stderr.contains("nothing is named to report on"), "{}", nothing.stderr);
     let wrong = ["status", "--session", "run.toml", "--expect-fingerprint", &"ab".repeat(32)];
     world.run(&[&wrong[..], &LEDGER_0].concat()).ends_with(4);
     let url = "postgres://nobody@127.0.0.1:1/none";

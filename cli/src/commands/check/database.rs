@@ -13,19 +13,19 @@ use reshare_postgres::table::quote_identifier;
 use reshare_postgres::triggers::TriggerEffect;
 
 use super::checklist::Checklist;
-use super::trigger::tell_trigger;
+use super::trigger::check_trigger;
 use crate::args::{DatabaseArgs, WorkArgs};
 use crate::failure::Failure;
 use crate::setup::context::Context;
 use crate::setup::database::workers;
-use crate::text::bytes;
+use crate::text::human_bytes;
 
 /// The variables that say where a database is if `--db-url` is not given.
 const PLACES: [&str; 6] =
     ["DATABASE_URL", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"];
 
 /// What to do if the server answers a query with an error.
-const NO_ANSWER: &str = "see what the server says; it may be in its log, too";
+const NO_ANSWER: &str = "see what the server says, here and in its log";
 
 /// Looks at a sender's table; returns about how many rows are to be moved.
 pub(super) async fn check_source(
@@ -180,8 +180,8 @@ impl<'a> Look<'a> {
         if missing.is_empty() {
             return self.list.ok(WHAT, format!("{role} may do all that a run does"));
         }
-        let (names, grants) = told(&missing, &role);
-        self.list.not_ok(WHAT, format!("{role} lacks {names}"), grants);
+        let Grants { names, sql } = Grants::of(&missing, &role);
+        self.list.not_ok(WHAT, format!("{role} lacks {names}"), sql);
     }
 
     /// No run that loads needs it, but the one after it does.
@@ -194,9 +194,9 @@ impl<'a> Look<'a> {
         if missing.is_empty() {
             return self.list.ok(WHAT, format!("{role} may write it"));
         }
-        let (names, grants) = told(&missing, &role);
+        let Grants { names, sql } = Grants::of(&missing, &role);
         let detail = format!("{role} lacks {names}: without it purge removes nothing");
-        self.list.warning(WHAT, detail, grants);
+        self.list.warning(WHAT, detail, sql);
     }
 
     async fn row_security(&mut self) {
@@ -245,7 +245,7 @@ impl<'a> Look<'a> {
                 estimate.rows,
                 found.first(),
                 found.last(),
-                bytes(shares)
+                human_bytes(shares)
             ),
         };
         self.list.ok(WHAT, detail);
@@ -262,7 +262,7 @@ impl<'a> Look<'a> {
             self.list.ok(WHAT, "none fires");
         }
         for trigger in &triggers {
-            tell_trigger(self.list, trigger, self.source.table.name());
+            check_trigger(self.list, trigger, self.source.table.name());
         }
         triggers.iter().any(|trigger| trigger.effect != TriggerEffect::MayRefuseRows)
     }
@@ -339,7 +339,7 @@ impl<'a> Look<'a> {
         let rows: u64 = loader.loaded().iter().map(|range| range.rows).sum();
         let said = match rows {
             0 => "nothing of this session".to_owned(),
-            rows => format!("{rows} rows of this session: a run goes on there"),
+            rows => format!("{rows} rows of this session: a run continues there"),
         };
         self.list.ok(WHAT, said);
         let existing = loader.existing_ids(session.ids().range(), 1).await;
@@ -366,11 +366,19 @@ impl<'a> Look<'a> {
 }
 
 /// The rights that are missing, and the SQL that grants them.
-fn told(missing: &[MissingRight], role: &str) -> (String, String) {
-    let role = quote_identifier(role);
-    let names: Vec<&str> = missing.iter().map(|right| right.grant.as_str()).collect();
-    let grants: Vec<String> = names.iter().map(|name| format!("GRANT {name} TO {role};")).collect();
-    (names.join(", "), grants.join(" "))
+struct Grants {
+    names: String,
+    sql: String,
+}
+
+impl Grants {
+    fn of(missing: &[MissingRight], role: &str) -> Self {
+        let role = quote_identifier(role);
+        let names: Vec<&str> = missing.iter().map(|right| right.grant.as_str()).collect();
+        let sql: Vec<String> =
+            names.iter().map(|name| format!("GRANT {name} TO {role};")).collect();
+        Self { names: names.join(", "), sql: sql.join(" ") }
+    }
 }
 
 fn standby(list: &mut Checklist, server: &Server) {
@@ -442,8 +450,8 @@ fn size(list: &mut Checklist, session: &Session) {
     list.ok(
         "database's disk",
         format!(
-            "a client cannot see it: each row needs {} there, and its WAL needs room, too",
-            bytes(row)
+            "a client cannot see it: each row needs {} there, and room for its WAL",
+            human_bytes(row)
         ),
     );
 }

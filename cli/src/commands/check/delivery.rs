@@ -15,10 +15,16 @@ use time::OffsetDateTime;
 use super::checklist::Checklist;
 use crate::args::DeliveryArgs;
 use crate::failure::Failure;
-use crate::text::bytes;
+use crate::text::human_bytes;
 
-/// What the flags say of the way to the receiver.
+/// A sender's package: whose it is, and where the flags send it.
 pub(super) struct Destination<'a> {
+    pub(super) session: &'a Session,
+    pub(super) sender: PartyId,
+    /// The session's authority, if it could be opened.
+    pub(super) trust: Option<&'a SessionTrust>,
+    /// About how many rows will be sent, if that is known.
+    pub(super) rows: Option<u64>,
     pub(super) to: Option<&'a Path>,
     pub(super) delivery: &'a DeliveryArgs,
 }
@@ -30,29 +36,27 @@ pub(super) const ROW_OVERHEAD_BYTES: u64 = 256;
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 impl Destination<'_> {
+    /// Checks the directory or the receiver that the package goes to; `tls` is what this party
+    /// connects with.
     pub(super) async fn check(
         &self,
         list: &mut Checklist,
-        session: &Session,
-        party: PartyId,
-        trust: Option<&SessionTrust>,
         tls: Option<Result<TlsIdentity, Failure>>,
-        rows: Option<u64>,
     ) {
-        let certified = session.ca_sha256().is_some();
-        let url = self.delivery.server_url.as_deref().or(session.server_url());
+        let certified = self.session.ca_sha256().is_some();
+        let url = self.delivery.server_url.as_deref().or(self.session.server_url());
         if let Some(directory) = self.to {
-            if certified && trust.is_none() {
+            if certified && self.trust.is_none() {
                 list.skipped("package", "the authority");
             } else {
-                package(list, session, party, trust, directory);
+                self.package(list, directory);
             }
-            room(list, session, directory, rows);
+            self.room(list, directory);
         }
         match (url, self.to) {
             (Some(_), _) if certified => match tls {
                 None => list.skipped("receiver", "the authority and this party's certificate"),
-                Some(tls) => self.receiver(list, session, party, tls).await,
+                Some(tls) => self.receiver(list, tls).await,
             },
             (_, None) if certified => list.not_checked("receiver", "--server-url URL, or --to DIR"),
             (_, None) => list.not_checked("package", "--to DIR"),
@@ -61,19 +65,13 @@ impl Destination<'_> {
     }
 
     /// Asks the receiver what it has, over a connection as a delivery makes it.
-    async fn receiver(
-        &self,
-        list: &mut Checklist,
-        session: &Session,
-        party: PartyId,
-        tls: Result<TlsIdentity, Failure>,
-    ) {
+    async fn receiver(&self, list: &mut Checklist, tls: Result<TlsIdentity, Failure>) {
         const WHAT: &str = "receiver";
-        let target = tls.and_then(|tls| self.delivery.target(session, party, &tls));
+        let target = tls.and_then(|tls| self.delivery.target(self.session, self.sender, &tls));
         let Some(target) = list.take(WHAT, target) else {
             return list.skipped("clock", "the receiver");
         };
-        let probed = target.once(PATIENCE).client().probe().await;
+        let probed = target.once(ANSWER_TIMEOUT).client().probe().await;
         let probed = probed.map_err(|error| {
             let failure = match error {
                 // There was only one attempt: report its error.
@@ -92,21 +90,74 @@ impl Destination<'_> {
         let said = match (closed, parts) {
             (true, _) => format!("has all {parts} parts of this sender: the package is closed"),
             (false, 0) => "lets this sender in, and has nothing of it yet".to_owned(),
-            (false, _) => format!("has {parts} parts of this sender, {}", bytes(there)),
+            (false, _) => format!("has {parts} parts of this sender, {}", human_bytes(there)),
         };
         list.ok(WHAT, said);
         clock(list, found.receiver_time);
     }
+
+    /// Examines the directory of the package as a run does.
+    fn package(&self, list: &mut Checklist, directory: &Path) {
+        const WHAT: &str = "package";
+        let shown = directory.display();
+        match examine_package(self.session, self.sender, self.trust, directory) {
+            Ok(None) => list.ok(WHAT, format!("{shown} will be made")),
+            Ok(Some((0, _))) => list.ok(WHAT, format!("{shown} is empty")),
+            Ok(Some((parts, there))) => {
+                let there = human_bytes(there);
+                let said = format!("{shown} has {parts} parts, {there}: a run continues with it");
+                list.ok(WHAT, said);
+            }
+            Err(PipelineError::Package(PackageError::AlreadyClosed { .. })) => list.warning(
+                WHAT,
+                format!("{shown} is a complete package already"),
+                "a run ends at once if it is the one that the ledger has recorded, and is refused \
+                 otherwise: name another directory for another package",
+            ),
+            Err(error) => list.failed(WHAT, &Failure::from(error).hint("name another directory")),
+        }
+    }
+
+    /// Whether the package has room where it is to be made.
+    fn room(&self, list: &mut Checklist, directory: &Path) {
+        const WHAT: &str = "package's disk";
+        let place = match Place::of(directory) {
+            Ok(place) => place,
+            Err(error) => {
+                let detail = format!("{} cannot be written: {error}", directory.display());
+                return list.not_ok(WHAT, detail, "name a directory that this user can write");
+            }
+        };
+        let Some(rows) = self.rows else { return list.skipped(WHAT, "an estimate of the rows") };
+        let there = directory_bytes(directory);
+        let row = self.session.layout().row_share_bytes() as u64 + ROW_OVERHEAD_BYTES;
+        let needed = rows.saturating_mul(row).saturating_sub(there);
+        let detail =
+            format!("{} free, about {} needed", human_bytes(place.free_bytes), human_bytes(needed));
+        if place.free_bytes < needed {
+            return list.not_ok(WHAT, detail, "make room, or name a directory on a larger disk");
+        }
+        match place.filesystem {
+            Filesystem::Memory => list.warning(
+                WHAT,
+                format!("{detail}; in memory"),
+                "what is there does not outlive a restart of this machine: name a directory on a disk",
+            ),
+            Filesystem::Local(name) | Filesystem::Network(name) => {
+                list.ok(WHAT, format!("{detail}; {name}"));
+            }
+        }
+    }
 }
 
 /// How long a receiver may take to answer.
-const PATIENCE: Duration = Duration::from_secs(15);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Compares the receiver's clock with this one.
 fn clock(list: &mut Checklist, receiver: Option<OffsetDateTime>) {
     const WHAT: &str = "clock";
     let Some(receiver) = receiver else {
-        return list.ok(WHAT, "the receiver does not tell its time");
+        return list.ok(WHAT, "the receiver does not report its time");
     };
     let difference = (OffsetDateTime::now_utc() - receiver).whole_seconds();
     let seconds = difference.unsigned_abs();
@@ -117,63 +168,6 @@ fn clock(list: &mut Checklist, receiver: Option<OffsetDateTime>) {
         return list.not_ok(WHAT, detail, hint);
     }
     list.ok(WHAT, format!("{seconds} s {side} the receiver's"));
-}
-
-/// Looks at the directory of the package as a run does.
-fn package(
-    list: &mut Checklist,
-    session: &Session,
-    party: PartyId,
-    trust: Option<&SessionTrust>,
-    directory: &Path,
-) {
-    const WHAT: &str = "package";
-    let shown = directory.display();
-    match examine_package(session, party, trust, directory) {
-        Ok(None) => list.ok(WHAT, format!("{shown} will be made")),
-        Ok(Some((0, _))) => list.ok(WHAT, format!("{shown} is empty")),
-        Ok(Some((parts, there))) => {
-            let there = bytes(there);
-            list.ok(WHAT, format!("{shown} has {parts} parts, {there}: a run goes on with it"));
-        }
-        Err(PipelineError::Package(PackageError::AlreadyClosed { .. })) => list.warning(
-            WHAT,
-            format!("{shown} is a complete package already"),
-            "a run ends at once if it is the one that the ledger has recorded, and is refused \
-             otherwise: name another directory for another package",
-        ),
-        Err(error) => list.failed(WHAT, &Failure::from(error).hint("name another directory")),
-    }
-}
-
-/// Whether the package has room where it is to be made.
-fn room(list: &mut Checklist, session: &Session, directory: &Path, rows: Option<u64>) {
-    const WHAT: &str = "package's disk";
-    let place = match Place::of(directory) {
-        Ok(place) => place,
-        Err(error) => {
-            let detail = format!("{} cannot be written: {error}", directory.display());
-            return list.not_ok(WHAT, detail, "name a directory that this user can write");
-        }
-    };
-    let Some(rows) = rows else { return list.skipped(WHAT, "an estimate of the rows") };
-    let there = directory_bytes(directory);
-    let row = session.layout().row_share_bytes() as u64 + ROW_OVERHEAD_BYTES;
-    let needed = rows.saturating_mul(row).saturating_sub(there);
-    let detail = format!("{} free, about {} needed", bytes(place.free_bytes), bytes(needed));
-    if place.free_bytes < needed {
-        return list.not_ok(WHAT, detail, "make room, or name a directory on a larger disk");
-    }
-    match place.filesystem {
-        Filesystem::Memory => list.warning(
-            WHAT,
-            format!("{detail}; in memory"),
-            "what is there does not outlive a restart of this machine: name a directory on a disk",
-        ),
-        Filesystem::Local(name) | Filesystem::Network(name) => {
-            list.ok(WHAT, format!("{detail}; {name}"));
-        }
-    }
 }
 
 /// Bytes of the files of a directory; zero if it cannot be read, which was reported before.

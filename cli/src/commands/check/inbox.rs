@@ -8,7 +8,7 @@ use reshare_pipeline::preflight::{Filesystem, Place};
 
 use super::checklist::Checklist;
 use crate::failure::Failure;
-use crate::text::bytes;
+use crate::text::human_bytes;
 
 /// Looks at the inbox as `receive` does when it begins.
 pub(super) fn check(
@@ -39,8 +39,8 @@ fn said(figures: &InboxFigures) -> String {
     let InboxFigures { sender, closed, parts, bytes: there } = figures;
     match (closed, parts) {
         (false, 0) => format!("nothing of sender {sender}"),
-        (true, _) => format!("the whole package of sender {sender}, {}", bytes(*there)),
-        (false, _) => format!("{parts} parts of sender {sender}, {}", bytes(*there)),
+        (true, _) => format!("the whole package of sender {sender}, {}", human_bytes(*there)),
+        (false, _) => format!("{parts} parts of sender {sender}, {}", human_bytes(*there)),
     }
 }
 
@@ -71,8 +71,11 @@ fn room(
         }
     };
     let free = place.free_bytes.saturating_sub(keep_free);
-    let mut detail =
-        format!("{} free in addition to the {} that are kept", bytes(free), bytes(keep_free));
+    let mut detail = format!(
+        "{} free in addition to the {} that are kept",
+        human_bytes(free),
+        human_bytes(keep_free)
+    );
     match place.filesystem {
         Filesystem::Local(name) | Filesystem::Network(name) => {
             detail.push_str(&format!(", on {name}"));
@@ -86,16 +89,20 @@ fn room(
     let larger = "name a directory on a larger disk, or make room";
     match needed(session, there) {
         Needed::About(needed) if needed > free => {
-            list.not_ok(WHAT, format!("{detail}; about {} more will come", bytes(needed)), larger);
+            list.not_ok(
+                WHAT,
+                format!("{detail}; about {} more will come", human_bytes(needed)),
+                larger,
+            );
         }
         Needed::About(needed) => {
-            list.ok(WHAT, format!("{detail}; about {} more will come", bytes(needed)));
+            list.ok(WHAT, format!("{detail}; about {} more will come", human_bytes(needed)));
         }
         Needed::AtMost(needed) if needed <= free => {
-            list.ok(WHAT, format!("{detail}; two packages have {} at most", bytes(needed)));
+            list.ok(WHAT, format!("{detail}; two packages have {} at most", human_bytes(needed)));
         }
         Needed::AtMost(_) | Needed::Unknown => {
-            let hint = "`reshare check sender` tells the bytes of one package: there are two";
+            let hint = "`reshare check sender` shows the bytes of one package: there are two";
             list.warning(WHAT, format!("{detail}; how much comes is not known here"), hint);
         }
     }

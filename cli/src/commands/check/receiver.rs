@@ -87,9 +87,9 @@ impl CheckReceiverArgs {
         let party = list.take("party", context.receiver(&self.session));
         list.ok("fingerprint", session.fingerprint().to_string());
         session::period(list, context);
-        let shown = certificate::open(list, session, &self.authority, &self.certificate);
-        shown.check(list, session, party, &[Purpose::TlsServer]);
-        if let Some(tls) = shown.tls(session, &self.authority, &self.certificate) {
+        let opened = certificate::open(list, session, &self.authority, &self.certificate);
+        opened.check(list, session, party, &[Purpose::TlsServer]);
+        if let Some(tls) = opened.tls(session, &self.authority, &self.certificate) {
             // The very configuration that a receiver listens with.
             let checked = tls.and_then(|tls| Ok(tls.check_receiver()?));
             if list.take("tls", checked).is_some() {
@@ -98,7 +98,7 @@ impl CheckReceiverArgs {
         }
         self.identity(list, context);
         let keep_free = self.limits.limits().keep_free_bytes;
-        match (&self.inbox, &shown.trust) {
+        match (&self.inbox, &opened.trust) {
             (None, _) => list.not_checked("inbox", "--inbox DIR"),
             (Some(_), _) if session.ca_sha256().is_none() => list.not_ok(
                 "inbox",

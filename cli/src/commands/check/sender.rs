@@ -18,7 +18,7 @@ use crate::args::{
 use crate::failure::{Failure, Outcome};
 use crate::run::block_on;
 use crate::setup::context::Context;
-use crate::text::bytes;
+use crate::text::human_bytes;
 
 #[derive(Debug, Args)]
 // A key that is not given is reported as not checked.
@@ -67,21 +67,17 @@ impl CheckSenderArgs {
         list.finish(output, &self.strict)
     }
 
-    fn check(
-        &self,
-        list: &mut Checklist,
-        context: &Context,
-    ) -> Result<(), crate::failure::Failure> {
+    fn check(&self, list: &mut Checklist, context: &Context) -> Result<(), Failure> {
         let session = &context.session;
         let SenderKeyArgs { expect_fingerprint, credentials, .. } = &self.keys;
         session::fingerprint(list, context, expect_fingerprint.as_deref());
         session::period(list, context);
         let by_key = self.agreement_key(list, context);
         let (authority, own) = (&credentials.authority, &credentials.certificate);
-        let shown = certificate::open(list, session, authority, own);
-        let party = by_key.or_else(|| self.claimed(context, &shown));
-        shown.check(list, session, party, &[Purpose::Signature, Purpose::TlsClient]);
-        shown.check_approvals(list, session, party, &credentials.approvals);
+        let opened = certificate::open(list, session, authority, own);
+        let party = by_key.or_else(|| self.claimed(context, &opened));
+        opened.check(list, session, party, &[Purpose::Signature, Purpose::TlsClient]);
+        opened.check_approvals(list, session, party, &credentials.approvals);
         let Some(party) = party else {
             for what in ["ledger", "database", "package", "receiver"] {
                 list.skipped(what, "knowing which sender this is: give --party-id");
@@ -95,9 +91,15 @@ impl CheckSenderArgs {
             if let Some(rows) = rows {
                 self.room_of_ledger(list, rows);
             }
-            let destination = Destination { to: self.to.as_deref(), delivery: &self.delivery };
-            let tls = shown.tls(session, authority, own);
-            destination.check(list, session, party, shown.trust.as_ref(), tls, rows).await;
+            let destination = Destination {
+                session,
+                sender: party,
+                trust: opened.trust.as_ref(),
+                rows,
+                to: self.to.as_deref(),
+                delivery: &self.delivery,
+            };
+            destination.check(list, opened.tls(session, authority, own)).await;
             Ok(())
         })
     }
@@ -121,12 +123,12 @@ impl CheckSenderArgs {
         Some(keys.sender())
     }
 
-    /// Which sender this is by its flags, where no key says it.
-    fn claimed(&self, context: &Context, shown: &Credentials) -> Option<PartyId> {
+    /// Which sender this is by its flags, if no key shows it.
+    fn claimed(&self, context: &Context, opened: &Credentials) -> Option<PartyId> {
         if self.session.checks.party_id.is_some() {
             return context.sender_named(&self.session).ok();
         }
-        shown.claimed_party().filter(|party| context.session.sender(*party).is_some())
+        opened.claimed_party().filter(|party| context.session.sender(*party).is_some())
     }
 
     fn ledger(&self, list: &mut Checklist, context: &Context, party: PartyId) {
@@ -157,12 +159,20 @@ impl CheckSenderArgs {
             ),
             Ok(place) if place.free_bytes < needed => list.not_ok(
                 WHAT,
-                format!("{} free, about {} needed", bytes(place.free_bytes), bytes(needed)),
+                format!(
+                    "{} free, about {} needed",
+                    human_bytes(place.free_bytes),
+                    human_bytes(needed)
+                ),
                 "make room, and never move a ledger that is in use",
             ),
             Ok(place) => list.ok(
                 WHAT,
-                format!("{} free, about {} needed", bytes(place.free_bytes), bytes(needed)),
+                format!(
+                    "{} free, about {} needed",
+                    human_bytes(place.free_bytes),
+                    human_bytes(needed)
+                ),
             ),
         }
     }

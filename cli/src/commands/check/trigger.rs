@@ -5,7 +5,7 @@ use reshare_postgres::triggers::{Trigger, TriggerEffect};
 
 use super::checklist::Checklist;
 
-pub(super) fn tell_trigger(list: &mut Checklist, trigger: &Trigger, table: &TableName) {
+pub(super) fn check_trigger(list: &mut Checklist, trigger: &Trigger, table: &TableName) {
     const WHAT: &str = "triggers";
     let said = format!("{:?} ({})", trigger.name, trigger.function);
     let for_the_load = format!(

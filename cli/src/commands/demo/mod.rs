@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use self::databases::Databases;
 use self::parties::Parties;
-use self::stages::{Demo, Stage, Stages};
+use self::stages::{Demo, Stages, TimedStage};
 use crate::args::{ConnectionArgs, OutputArgs, WorkArgs};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
@@ -64,7 +64,7 @@ struct DemoReport {
     databases: bool,
     rows: u64,
     equal: bool,
-    stages: Vec<Stage>,
+    stages: Vec<TimedStage>,
 }
 
 impl DemoArgs {
@@ -150,7 +150,7 @@ impl DemoReport {
             "{:<28} {:>10} {:>9} {:>10} {:>9}",
             "stage", "rows", "seconds", "rows/s", "MB/s"
         );
-        for Stage { stage, rows, share_bytes, seconds } in &self.stages {
+        for TimedStage { stage, rows, share_bytes, seconds } in &self.stages {
             let seconds = seconds.max(1e-9);
             let (rate, megabytes) = (*rows as f64 / seconds, *share_bytes as f64 / 1e6 / seconds);
             text.push_str(&format!(

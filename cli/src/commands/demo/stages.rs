@@ -14,7 +14,7 @@ use crate::failure::Failure;
 
 /// One stage and how long it took.
 #[derive(Debug, Serialize)]
-pub(super) struct Stage {
+pub(super) struct TimedStage {
     pub(super) stage: String,
     pub(super) rows: u64,
     pub(super) share_bytes: u64,
@@ -35,7 +35,7 @@ pub(super) struct Demo {
 pub(super) struct Stages {
     pub(super) row_bytes: u64,
     pub(super) rows: u64,
-    pub(super) done: Vec<Stage>,
+    pub(super) done: Vec<TimedStage>,
 }
 
 impl Demo {
@@ -54,7 +54,7 @@ impl Stages {
     ) -> Result<T, Failure> {
         let start = Instant::now();
         let done = work.await?;
-        self.done.push(Stage {
+        self.done.push(TimedStage {
             stage: stage.into(),
             rows: self.rows,
             share_bytes: copies * self.rows * self.row_bytes,

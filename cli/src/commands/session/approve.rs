@@ -127,7 +127,9 @@ impl ApproveArgs {
             "the senders {lower} and {higher} approve a session without certificates: give --party-id"
         );
         let Some(party) = self.party_id else {
-            return Err(Failure::usage("which sender is this?").hint(hint));
+            return Err(
+                Failure::usage("--party-id is missing: it says which sender this is").hint(hint)
+            );
         };
         let party = PartyId::try_from(party).map_err(Failure::usage)?;
         session.check_sender(party).map_err(|error| Failure::refused(error).hint(hint))?;

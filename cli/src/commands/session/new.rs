@@ -72,8 +72,8 @@ pub(super) struct NewArgs {
     #[arg(long, value_name = "NAME", default_value = "id")]
     id_column: String,
 
-    /// A column that says which content a row holds; NAME:uuid for a UUID [default: version_id,
-    /// and rerand_epoch where --db-url shows that the table has it]
+    /// A column that says which content a row holds; NAME:uuid for a UUID [default: version_id, and
+    /// rerand_epoch if --db-url shows that the table has it]
     #[arg(long = "agree-column", value_name = "NAME[:KIND]")]
     agree_columns: Vec<String>,
 

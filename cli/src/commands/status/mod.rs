@@ -66,7 +66,7 @@ impl StatusArgs {
         let inbox = self.inbox.as_deref().map(|inbox| of_inbox(&session, inbox)).transpose()?;
         let load = self.load(&session)?;
         if ledgers.is_none() && packages.is_empty() && inbox.is_none() && load.is_none() {
-            return Err(Failure::usage("there is nothing to look at").hint(
+            return Err(Failure::usage("nothing is named to report on").hint(
                 "give what this party has: --party-id and --state-dir, --package, --inbox, --db-url",
             ));
         }
