@@ -123,7 +123,7 @@ fn stock_age_and_zstd_find_the_same_bytes_however_a_part_was_compressed() {
             assert!(content == expected, "{package} has other bytes in part {part}");
             let [prefix, shares] = <[Frame; 2]>::try_from(frames(&stream))
                 .unwrap_or_else(|frames| panic!("{package}: {} frames", frames.len()));
-            // The blinded columns lie in the stream as they are, and nothing else of them.
+            // The blinded columns are in the stream as they are, and nothing else of them.
             let begin = first_share(&content);
             assert!(shares.is_stored && shares.blocks == content[begin..], "{package}");
             let is_as_it_was = prefix.is_stored && prefix.blocks == content[..begin];

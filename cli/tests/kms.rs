@@ -105,7 +105,7 @@ fn stub_with_key(public: &[u8], secret: [u8; 32]) -> StubKms {
 }
 
 fn stub_of(status: u16, code: &'static str) -> StubKms {
-    StubKms::start(move |_| StubAnswer::error(status, code, "as told")).expect("a stub")
+    StubKms::start(move |_| StubAnswer::error(status, code, "as asked")).expect("a stub")
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn refusals_say_what_to_do() {
     for (code, words) in [
         ("AccessDeniedException", &["kms:GetPublicKey on arn:aws:kms", "must allow"]),
         ("DisabledException", &["is disabled", "aws kms enable-key --key-id arn:"]),
-        ("KMSInvalidStateException", &["as told", "cancel-key-deletion"]),
+        ("KMSInvalidStateException", &["as asked", "cancel-key-deletion"]),
         ("NotFoundException", &["there is no key", "check the ARN"]),
         ("UnsupportedOperationException", &["KEY_AGREEMENT", "reshare kms create-key"]),
     ] {
@@ -278,7 +278,7 @@ fn a_check_really_derives_and_names_the_permission_that_is_missing() {
     // The key may be seen and not be used: what an export of six hours must not begin with.
     let stub = StubKms::start(move |action| match action {
         "GetPublicKey" => StubAnswer::public_key(ARN, "KEY_AGREEMENT", "ECC_NIST_P256", &public),
-        _ => StubAnswer::error(400, "AccessDeniedException", "as told"),
+        _ => StubAnswer::error(400, "AccessDeniedException", "as asked"),
     });
     let stub = stub.expect("a stub");
     let desk = Desk::stub(&stub);

@@ -203,8 +203,9 @@ fn memory_is_bounded_by_parts_in_flight_and_does_not_grow_with_rows_or_cores() {
         let bound = few + (MANY - FEW) * BYTES_A_ROW + noise;
         assert!(many <= bound, "{command}: {few} bytes for few rows, {many} for many");
     }
-    // Parts of the full size, and more hands than they are rows for, as on a machine of 16 cores.
-    for (name, threads) in [("full", "4"), ("hands", "16")] {
+    // Parts of the full size, and more threads than there are rows for, as on a machine of 16
+    // cores.
+    for (name, threads) in [("full", "4"), ("threads", "16")] {
         for (command, peak) in run(name, MANY, &[], threads).named() {
             assert!(peak < DEFAULT_BOUND, "{command}, {threads} threads: {peak} bytes");
         }

@@ -285,7 +285,7 @@ fn exit_codes_tell_what_is_missing_from_what_is_wrong() {
     let session = ["--session", "session.toml"];
     let target = ["--db-url", &network.target];
     let run = |arguments: &[&[&str]]| network.run(&arguments.concat());
-    // Not there: it may be the next time, when the stick is mounted.
+    // Not there: it may be the next time, when the medium is mounted.
     let keys = ["--expect-fingerprint", &network.fingerprint, "--to", "p"];
     run(&[&["send", "--agreement-key", "none"], &session, &keys]).ends_with(1);
     run(&[&["verify", "--file", "none"], &session, &target]).ends_with(1);
@@ -546,7 +546,7 @@ fn a_session_without_certificates_sends_to_a_directory_only() {
     both.args(send).args(["--to", "p"]).current_dir(&network.directory);
     both.args(["--expect-fingerprint", &network.fingerprint, "--state-dir", "state-0"]);
     both.args(["--db-url", &network.databases[0]]);
-    // The URL may lie in the environment for `upload`; on the command line it contradicts --to.
+    // The URL may be in the environment for `upload`; on the command line it contradicts --to.
     both.env("RESHARE_SERVER_URL", "https://receiver.mpc.example");
     Run::of(both.output().expect("it starts")).ends_with(0);
     let run = network.run(&[&send[..], &["--to", "q", "--server-url", "https://a"]].concat());
@@ -570,7 +570,7 @@ fn a_session_with_another_key_in_a_partys_place_is_not_approved() {
     let flags = ["--session", "certified.toml", "--own-public-key", stranger.stdout.trim()];
     let refused = network.run_as("2", &[&["session", "approve"], &flags[..]].concat()).ends_with(4);
     assert!(refused.stderr.contains("another public key for party 2"), "{}", refused.stderr);
-    // What cannot be a key of that kind is told apart from another key.
+    // What is no key of that kind gets another message than another key.
     let flags = ["--session", "certified.toml", "--own-public-key", "session.toml"];
     let refused = network.run_as("0", &[&["session", "approve"], &flags[..]].concat()).ends_with(4);
     assert!(refused.stderr.contains("keygen agreement"), "{}", refused.stderr);

@@ -29,11 +29,11 @@ fn tuned(more: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-fn assert_speeds(report: &Value, stage: &str, hands: &[u64]) {
+fn assert_speeds(report: &Value, stage: &str, counts: &[u64]) {
     let speeds = report[stage].as_array().expect("speeds");
     let found: Vec<u64> =
         speeds.iter().map(|speed| speed["hands"].as_u64().expect("hands")).collect();
-    assert_eq!(found, hands, "{stage}");
+    assert_eq!(found, counts, "{stage}");
     for speed in speeds {
         let rows = speed["rows_per_second"].as_f64().expect("a figure");
         let bytes = speed["share_bytes_per_second"].as_f64().expect("a figure");

@@ -90,7 +90,7 @@ fn rights_that_a_receiver_lacks_are_told_with_the_grants() {
     let report = world.receiver_finds(&flags, &["rights", "loaded so far"]);
     line(&report, "rights", "not_ok").says("\"reshare_progress\"");
     world.sql(2, "GRANT SELECT, INSERT ON \"SMPC_dev_2\".reshare_progress TO PUBLIC");
-    // What the verify after it writes is another matter: told, and no reason not to load.
+    // A missing right of the later verify is reported, and does not stop the load.
     let record = |flags: &Flags, state: &str| {
         let report = world.check(flags).ends_with(0).report();
         line(&report, "record of verify", state)
@@ -164,10 +164,10 @@ fn a_foreign_key_that_follows_replaced_rows_is_told() {
     assert!(!before.to_string().contains("foreign key"), "{before:#}");
     flags.set("--on-conflict", "replace");
     let report = world.receiver_finds(&flags, &["foreign keys"]);
-    let told = line(&report, "foreign keys", "not_ok");
-    let told = told.says("\"hits_iris_fkey\" of table public.hits would delete the rows there");
-    let told = told.hints("ALTER TABLE public.hits DROP CONSTRAINT \"hits_iris_fkey\", run");
-    told.hints("ALTER TABLE public.hits ADD CONSTRAINT \"hits_iris_fkey\" FOREIGN KEY (iris)");
+    let item = line(&report, "foreign keys", "not_ok");
+    let item = item.says("\"hits_iris_fkey\" of table public.hits would delete the rows there");
+    let item = item.hints("ALTER TABLE public.hits DROP CONSTRAINT \"hits_iris_fkey\", run");
+    item.hints("ALTER TABLE public.hits ADD CONSTRAINT \"hits_iris_fkey\" FOREIGN KEY (iris)");
     world.sql(2, "DROP TABLE hits");
     let report = world.check(&flags).ends_with(0).report();
     line(&report, "foreign keys", "ok").says("none would keep a row from being replaced");
@@ -204,7 +204,7 @@ fn triggers_are_listed_with_what_they_may_do() {
     stamp.says("change, drop or refuse").hints("DISABLE TRIGGER");
     world.sql(2, &format!("ALTER TABLE {TABLE} DISABLE TRIGGER stamp_it"));
     assert!(!world.check(&world.receiver()).stdout.contains("stamp_it"));
-    // The newer one, which reads a table beside it with the rights of whoever inserts.
+    // The newer one, which reads another table with the rights of the inserting role.
     let newer =
         trigger("update_iris_metadata_trigger", "BEFORE INSERT OR UPDATE OR DELETE", names[3])
             + "CREATE TABLE \"SMPC_dev_2\".rerand_control (singleton boolean); ";

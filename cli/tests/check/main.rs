@@ -136,8 +136,8 @@ fn a_standby_is_told_to_both() {
     let mut sender = world.sender(0);
     sender.set("--db-url", &url);
     let report = world.check(&sender).ends_with(4).report();
-    let told = world::line(&report, "standby", "not_ok").says("in the way of replay after 30s");
-    told.hints("hot_standby_feedback = on");
+    let item = world::line(&report, "standby", "not_ok").says("in the way of replay after 30s");
+    item.hints("hot_standby_feedback = on");
     let mut receiver = world.receiver();
     receiver.set("--db-url", &url);
     let report = world.check(&receiver).ends_with(4).report();

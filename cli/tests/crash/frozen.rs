@@ -64,7 +64,7 @@ fn walk_package(world: &World, arguments: &[&str]) {
         assert_eq!((run.number("parts"), run.number("rows")), (PARTS, ROWS), "{nth}");
         assert_eq!(contents(&package), expected, "{nth}");
         let now = parts(&package);
-        assert!(before.iter().all(|part| now.contains(part)), "{nth}: a part was made anew");
+        assert!(before.iter().all(|part| now.contains(part)), "{nth}: a part was made again");
         if !was_killed {
             assert!(is_closed && nth > 50, "only {nth} calls");
             assert!(kept > 100 && leftovers > 20, "{kept} {leftovers}");

@@ -24,7 +24,7 @@ fn a_send_that_is_killed_at_many_moments_goes_on_and_ends_with_the_same_contents
         job.kill();
         assert!(!package.join("manifest.json").exists(), "{bytes}");
         let now = parts(&package);
-        assert!(kept.iter().all(|part| now.contains(part)), "{bytes}: a part was made anew");
+        assert!(kept.iter().all(|part| now.contains(part)), "{bytes}: a part was made again");
         kept = now;
     }
     assert!((1..PARTS).contains(&(kept.len() as u64)), "{} parts", kept.len());
@@ -169,7 +169,7 @@ fn a_pack_that_is_killed_goes_on_and_ends_with_the_same_contents() {
     let mut kept = vec![];
     kill_at_tenths(&world, "0", &pack("p0"), || {
         let now = parts(&package);
-        assert!(kept.iter().all(|part| now.contains(part)), "a part was made anew");
+        assert!(kept.iter().all(|part| now.contains(part)), "a part was made again");
         kept = now;
         if package.join("manifest.json").exists() {
             assert_eq!(contents(&package), expected);

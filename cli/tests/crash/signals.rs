@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use crate::way::{Direction, End, Way};
 use crate::world::{Job, PARTS, World, contents, names, parts};
 
-/// What a shell sends, and what it is told.
+/// The signals that a shell sends, and the exit codes.
 const SIGNALS: [(&str, i32); 2] = [("-INT", 130), ("-TERM", 143)];
 
-/// What a command that goes on says, and one that begins anew.
+/// What a command that continues says, and one that starts over.
 const KEPT: &str = "what was finished is kept";
 const NO_FILE: &str = "no file was written";
 
@@ -39,31 +39,31 @@ fn what_waits_for_a_database_is_stopped_by_a_signal() {
     let writing =
         |bytes| Way::to_database(&world.databases[2], Direction::ToServer, bytes, End::Hold);
     std::thread::scope(|scope| {
-        for told in SIGNALS {
+        for case in SIGNALS {
             let (world, reading) = (&world, &reading);
             scope.spawn(move || {
                 for bytes in [1, 900_000] {
                     let way = reading(0, bytes);
-                    assert_stops(world.start("0", &World::export(&way.url)), way, told, NO_FILE);
+                    assert_stops(world.start("0", &World::export(&way.url)), way, case, NO_FILE);
                 }
                 let way = reading(2, 1);
                 let verify = ["verify", "--db-url", &way.url, "--db-url", &world.databases[2]];
-                assert_stops(world.start("2", &verify), way, told, "nothing was changed");
+                assert_stops(world.start("2", &verify), way, case, "nothing was changed");
             });
         }
         // Of the others, one waits for the other.
-        for told in SIGNALS {
-            let to = format!("stopped{}", told.0);
+        for case in SIGNALS {
+            let to = format!("stopped{}", case.0);
             for bytes in [1, 900_000] {
                 let way = reading(1, bytes);
-                assert_stops(world.start("1", &World::send(&way.url, "1", &to)), way, told, KEPT);
+                assert_stops(world.start("1", &World::send(&way.url, "1", &to)), way, case, KEPT);
             }
         }
-        for told in SIGNALS {
+        for case in SIGNALS {
             let way = writing(900_000);
-            assert_stops(world.start("2", &World::rebuild(&way.url)), way, told, KEPT);
+            assert_stops(world.start("2", &World::rebuild(&way.url)), way, case, KEPT);
             let way = writing(300_000);
-            assert_stops(world.start("2", &World::load(&way.url)), way, told, KEPT);
+            assert_stops(world.start("2", &World::load(&way.url)), way, case, KEPT);
         }
     });
     assert_eq!(names(&world.path("files")), ["m.rsh"]);
@@ -81,20 +81,20 @@ fn what_waits_for_a_database_is_stopped_by_a_signal() {
 fn what_waits_for_a_receiver_or_for_senders_is_stopped_by_a_signal() {
     let world = World::new();
     world.send_both();
-    for (number, told) in SIGNALS.into_iter().enumerate() {
+    for (number, case) in SIGNALS.into_iter().enumerate() {
         let mut receiver = world.receive(&format!("inbox-{number}"));
         let way = || Way::to_receiver(&receiver.address(), Direction::ToServer, 900_000, End::Hold);
         let (one, other) = (way(), way());
         let upload = ["upload", "p0", "--server-url", &one.url];
-        assert_stops(world.start("0", &upload), one, told, KEPT);
+        assert_stops(world.start("0", &upload), one, case, KEPT);
         let to = ["--db-url", &world.databases[1], "--server-url", &other.url];
-        assert_stops(world.start("1", &World::sender("send", "1", &to)), other, told, KEPT);
+        assert_stops(world.start("1", &World::sender("send", "1", &to)), other, case, KEPT);
         for sender in 0..2 {
             let inbox = world.path(&format!("inbox-{number}/sender-{sender}"));
             assert!((parts(&inbox).len() as u64) < PARTS && !inbox.join("manifest.json").exists());
         }
-        receiver.job.signal(told.0);
-        receiver.job.finish().ends_with(told.1);
+        receiver.job.signal(case.0);
+        receiver.job.finish().ends_with(case.1);
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct SmallDisk {
     at: TempDir,
 }
 
-/// Mounts, fills, and makes room when it is told to.
+/// Mounts, fills, and makes room on request.
 const SCRIPT: &str = "set -e; mount -t tmpfs -o size=4m,mode=700 none \"$1\"; \
     mkdir \"$1/space\"; chmod 700 \"$1/space\"; head -c \"$2\" /dev/zero > \"$1/ballast\"; \
     echo ready; read -r line; rm \"$1/ballast\"; echo room; read -r line";

@@ -289,7 +289,7 @@ impl World {
         Job::start(&mut self.program(party, arguments))
     }
 
-    /// A sender's command with its keys; where to is told by `more`.
+    /// A sender's command with its keys; `more` says where to.
     pub(crate) fn sender<'a>(command: &'a str, sender: &str, more: &[&'a str]) -> Vec<&'a str> {
         let (key, approval) = match sender {
             "0" => ("file:0.key", "approval-1.json"),

@@ -1,4 +1,4 @@
-//! What lies in an inbox.
+//! What is in an inbox.
 
 use crate::world::World;
 use crate::{ends, remove, stand_ins};
@@ -39,7 +39,7 @@ fn what_is_no_regular_file_in_an_inbox_keeps_the_receiver_from_starting() {
             std::fs::rename(&kept, &path).expect("moved");
         }
     }
-    // A package's directory that lies elsewhere would be filled there.
+    // A link to a directory elsewhere would be filled there.
     let (package, outside) = (inbox.join("sender-1"), world.path("outside"));
     let _ = std::fs::remove_dir(&package);
     std::fs::create_dir(&outside).expect("a directory");

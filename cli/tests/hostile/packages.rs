@@ -1,4 +1,4 @@
-//! What lies in a package.
+//! What is in a package.
 
 use std::fs::{File, hard_link};
 use std::os::unix::fs::FileExt;
@@ -32,7 +32,7 @@ fn what_is_no_regular_file_in_a_package_is_refused() {
     rebuild(&world).ends_with(0);
 }
 
-/// A part with a second name is taken: its bytes are digested as they are used, so whoever can
+/// A part with a second name is taken: its bytes are digested as they are used, so anyone who can
 /// write it through the other name can only have it refused.
 #[test]
 fn a_part_with_another_name_is_taken_as_long_as_its_bytes_are_right() {

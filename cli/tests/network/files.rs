@@ -1,4 +1,4 @@
-//! What lies in a directory, to be compared with what lies there later.
+//! The content of a directory, to be compared with its later content.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

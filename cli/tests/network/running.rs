@@ -1,4 +1,4 @@
-//! A process that runs beside its test.
+//! A process that runs next to its test.
 
 use std::io::BufRead;
 use std::process::{Child, Command, Stdio};

@@ -51,7 +51,7 @@ impl<'a> Agreed<'a> {
         agreed
     }
 
-    /// Runs a command in the session; the list of ids goes to whoever takes one.
+    /// Runs a command in the session; the list of ids goes to each command that takes one.
     fn run(&self, command: &[&str], flags: &[&str]) -> Run {
         let file = format!("{}.toml", self.name);
         let list = self.list.iter().filter(|_| command[0] != "session");
@@ -131,7 +131,7 @@ impl<'a> Agreed<'a> {
     #[track_caller]
     pub(crate) fn is_equal(&self, rows: usize) {
         let verified = self.verify().ends_with(0);
-        let told = format!("equal: all {rows} rows, bit for bit");
-        assert!(verified.stdout.contains(&told), "{}", verified.stdout);
+        let summary = format!("equal: all {rows} rows, bit for bit");
+        assert!(verified.stdout.contains(&summary), "{}", verified.stdout);
     }
 }

@@ -24,8 +24,8 @@ fn a_changed_row_is_refused_in_its_old_version_and_blinded_anew_in_a_new_one() {
     let update = format!("UPDATE {} SET left_mask = right_mask WHERE id = {CHANGED}", table(0));
     network.sql(&network.databases[0], &update);
     let refused = run.send(0, &["--to", "same-version"]).ends_with(3);
-    let told = "left over: 1 row that changed after being blinded and kept the version: 9";
-    assert!(refused.stdout.contains(told), "{}", refused.stdout);
+    let summary = "left over: 1 row that changed after being blinded and kept the version: 9";
+    assert!(refused.stdout.contains(summary), "{}", refused.stdout);
     let ids = opened(&network, "same-version").into_iter().map(|(id, _)| id);
     assert!(ids.eq((1..=60).filter(|id| *id != CHANGED)));
     let raise = format!("UPDATE {} SET version_id = version_id + 1 WHERE id = {CHANGED}", table(0));

@@ -1,4 +1,4 @@
-//! Who may send: a certificate says it, on the wire and on a stick.
+//! Who may send: a certificate says it, on the wire and on removable media.
 
 use std::fs;
 use std::process::Command;
@@ -42,7 +42,7 @@ fn nobody_else_passes_for_a_sender() {
     assert!(answer.starts_with("{\"error\":\"other-party\""), "{answer}");
     running.says(&["request refused", "other-party", "sender=1", "parties/0/manifest"]);
     assert!(!network.path("inbox/sender-0/manifest.json").exists());
-    // On a stick the signature says it.
+    // On removable media the signature says it.
     for forger in ["7", "1"] {
         sign(&network, "p0", forger);
         let refused = rebuild(&network).ends_with(4);
@@ -54,7 +54,7 @@ fn nobody_else_passes_for_a_sender() {
     rebuild(&network).ends_with(0);
 }
 
-/// Signs a package's manifest anew, as FORMAT.md has it, with a party's key.
+/// Signs a package's manifest again, as FORMAT.md has it, with a party's key.
 fn sign(network: &Network, package: &str, who: &str) {
     let manifest = fs::read(network.path(package).join("manifest.json")).expect("a manifest");
     let signed = [b"reshare/v1/manifest\0", manifest.as_slice()].concat();

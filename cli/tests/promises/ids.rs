@@ -43,13 +43,13 @@ fn brings(network: &Network, name: &str, flags: &[&str], ids: &[i64]) {
     let run = Agreed::on(network, name, flags);
     for (sender, rows) in [(0, "2"), (1, "3")] {
         let sent = run.send(sender, &["--batch-size", rows]).ends_with(0);
-        let told = format!("packed {} in ", counted(ids.len()));
-        assert!(sent.stdout.contains(&told), "{}", sent.stdout);
+        let summary = format!("packed {} in ", counted(ids.len()));
+        assert!(sent.stdout.contains(&summary), "{}", sent.stdout);
     }
     empty_target(network);
     let rebuilt = run.rebuild(&["--batch-size", "4"]).ends_with(0);
-    let told = format!("loaded {} into SMPC_dev_2.irises\n", counted(ids.len()));
-    assert!(rebuilt.stdout.contains(&told), "{}", rebuilt.stdout);
+    let summary = format!("loaded {} into SMPC_dev_2.irises\n", counted(ids.len()));
+    assert!(rebuilt.stdout.contains(&summary), "{}", rebuilt.stdout);
     assert_eq!(ids_in(network, &network.target, 2), ids);
     let equal = match ids.len() {
         1 => "equal: the one row there is, bit for bit".to_owned(),
@@ -117,24 +117,24 @@ fn a_range_without_an_id_makes_no_session() {
 fn is_empty(network: &Network, name: &str, flags: &[&str]) {
     let run = Agreed::on(network, name, flags);
     for sender in [0, 1] {
-        let told = format!(
+        let summary = format!(
             "packed no rows of sender {sender} (0 bytes) to {name}-{sender}\n\
              note: this sender has no row with an id of the session, and its empty package says so\n"
         );
-        assert_eq!(run.send(sender, &[]).ends_with(0).stdout, told);
-        let told =
+        assert_eq!(run.send(sender, &[]).ends_with(0).stdout, summary);
+        let summary =
             format!("{name}-{sender} is complete already, with what the ledger has recorded");
         let again = run.send(sender, &[]).ends_with(0);
-        assert!(again.stdout.starts_with(&told), "{}", again.stdout);
+        assert!(again.stdout.starts_with(&summary), "{}", again.stdout);
     }
     for _ in 0..2 {
         let rebuilt = run.rebuild(&[]).ends_with(0);
         assert_eq!(rebuilt.stdout, "loaded no rows into SMPC_dev_2.irises\n");
     }
     for verified in [run.verify(), run.verify_packages()] {
-        let told = "equal: neither side has a row with an id of the session";
+        let summary = "equal: neither side has a row with an id of the session";
         let verified = verified.ends_with(0);
-        assert!(verified.stdout.starts_with(told), "{}", verified.stdout);
+        assert!(verified.stdout.starts_with(summary), "{}", verified.stdout);
     }
     assert_eq!(ids_in(network, &network.target, 2), [0; 0]);
 }
@@ -159,11 +159,11 @@ fn rows_of_one_sender_alone_are_left_over_where_the_other_has_none() {
     let run = Agreed::on(&network, "run", &[]);
     run.send_both();
     let rebuilt = run.rebuild(&[]).ends_with(3);
-    let told =
+    let summary =
         "loaded no rows into SMPC_dev_2.irises\nleft over: 1 row that only sender 1 has: 7\n";
-    assert_eq!(rebuilt.stdout, told);
+    assert_eq!(rebuilt.stdout, summary);
     let verified = run.verify_packages().ends_with(0);
-    let told =
+    let summary =
         "nothing to compare: 1 row left over, and no other; recorded: the load is verified\n";
-    assert!(verified.stdout.contains(told), "{}", verified.stdout);
+    assert!(verified.stdout.contains(summary), "{}", verified.stdout);
 }

@@ -113,7 +113,7 @@ fn a_second_rebuild_touches_no_row() {
     let run = Agreed::on(&network, "run", &[]);
     run.send_both();
     run.rebuild(&[]).ends_with(0);
-    // Of another day: whoever writes a row gives it the time of now.
+    // Of another day: each write gives a row the current time.
     let silently = "SET session_replication_role = replica";
     let set = format!("{silently}; UPDATE {} SET last_modified_at = 86400 + id", table(2));
     network.sql(&network.target, &set);
@@ -126,8 +126,9 @@ fn a_second_rebuild_touches_no_row() {
     let before = rows();
     for more in [&[][..], &["--on-conflict", "replace"], &["--batch-size", "4", "-j", "3"]] {
         let again = run.rebuild(more).ends_with(0);
-        let told = "loaded no rows into SMPC_dev_2.irises, skipped 60 that this session had loaded";
-        assert!(again.stdout.contains(told), "{}", again.stdout);
+        let summary =
+            "loaded no rows into SMPC_dev_2.irises, skipped 60 that this session had loaded";
+        assert!(again.stdout.contains(summary), "{}", again.stdout);
         assert_eq!(rows(), before, "{more:?}");
     }
 }

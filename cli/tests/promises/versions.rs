@@ -27,7 +27,7 @@ fn a_version_arrives_as_it_is() {
     run.is_equal(ROWS);
 }
 
-/// There a wrong share is stored, and nobody is told.
+/// There a wrong share is stored, and no error is reported.
 #[test]
 fn a_row_that_the_senders_hold_in_two_versions_is_listed_and_not_written() {
     let network = Network::new();
@@ -35,11 +35,11 @@ fn a_row_that_the_senders_hold_in_two_versions_is_listed_and_not_written() {
     network.sql(&network.databases[1], &format!("UPDATE {} {change}", table(1)));
     let run = Agreed::on(&network, "run", &[]);
     run.send_both();
-    let told = "left over: 2 rows that the senders hold in different versions: 8, 31";
+    let summary = "left over: 2 rows that the senders hold in different versions: 8, 31";
     for loaded in ["loaded 58 rows into", "loaded no rows into"] {
         let rebuilt = run.rebuild(&["--report", "report.json"]).ends_with(3);
         let says = |words: &str| rebuilt.stdout.contains(words);
-        assert!(says(told) && says(loaded), "{}", rebuilt.stdout);
+        assert!(says(summary) && says(loaded), "{}", rebuilt.stdout);
         let report = std::fs::read_to_string(network.path("report.json")).expect("a report");
         let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
         assert_eq!(report["leftovers"]["disagreeing"], serde_json::json!([8, 31]));
@@ -48,7 +48,7 @@ fn a_row_that_the_senders_hold_in_two_versions_is_listed_and_not_written() {
     let expected: Vec<i64> = (1..=60).filter(|id| ![8, 31].contains(id)).collect();
     assert_eq!(there, expected);
     let verified = run.verify_packages().ends_with(0);
-    let told = "equal: all 58 rows, bit for bit; recorded: the load is verified\n\
+    let summary = "equal: all 58 rows, bit for bit; recorded: the load is verified\n\
                 not compared: 2 rows left over";
-    assert!(verified.stdout.contains(told), "{}", verified.stdout);
+    assert!(verified.stdout.contains(summary), "{}", verified.stdout);
 }

@@ -17,8 +17,8 @@ fn no_side_waits_for_another_without_end() {
     let (server, health) = addresses(&line);
     // The other sender has not even begun.
     let delivered = send_certified(&network, 0, &["--server-url", &server]).ends_with(0);
-    let told = "delivered the package of sender 0: 60 rows in 4 parts; 60 rows in 4 parts (";
-    assert!(delivered.stdout.contains(told), "{}", delivered.stdout);
+    let reason = "delivered the package of sender 0: 60 rows in 4 parts; 60 rows in 4 parts (";
+    assert!(delivered.stdout.contains(reason), "{}", delivered.stdout);
     let asked =
         Command::new("curl").args(["--silent", &format!("http://{health}/health")]).output();
     let asked = Run::of(asked.expect("curl: run `make setup`")).ends_with(0);
@@ -43,15 +43,15 @@ fn gives_up_on_a_receiver_that_never_answers(network: &Network) {
     let server = format!("https://{}", silent.local_addr().expect("bound"));
     let patience = ["--retry-for", "1", "--answer-timeout", "1"];
     let send = send_certified(network, 0, &[&["--server-url", &server], &patience[..]].concat());
-    let told = "takes nothing, each request is tried for 1 s: no answer in 1 s";
-    let words = [told, "did not succeed in", "hint: run the same command again"];
+    let reason = "takes nothing, each request is tried for 1 s: no answer in 1 s";
+    let words = [reason, "did not succeed in", "hint: run the same command again"];
     send.ends_with(1).says(&words);
     send_certified(network, 0, &["--to", "p0"]).ends_with(0);
     let upload = ["upload", "p0", "--session", "certified.toml", "--server-url", &server];
     network.run_as("0", &[&upload[..], &patience].concat()).ends_with(1).says(&words);
     drop(silent);
-    let told = "each request is tried for 1 s: cannot connect to 127.0.0.1: Connection refused";
-    let words = [told, "did not succeed in", "hint: run the same command again"];
+    let reason = "each request is tried for 1 s: cannot connect to 127.0.0.1: Connection refused";
+    let words = [reason, "did not succeed in", "hint: run the same command again"];
     network.run_as("0", &[&upload[..], &patience].concat()).ends_with(1).says(&words);
 }
 

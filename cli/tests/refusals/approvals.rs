@@ -51,7 +51,7 @@ fn approvals_of_another_fingerprint_are_refused() {
     let flags = ["--approval", "approval-2.json", "--approval", &earlier];
     let refused = refuses(&world, "session.toml", &flags);
     refused.says(&[&earlier, "party 1 approved the session with fingerprint"]);
-    // One too many is one too many, even beside those that are needed.
+    // One too many is refused, even with those that are needed.
     let flags = [&approvals[..], &["--approval", &earlier]].concat();
     refuses(&world, "session.toml", &flags).says(&[&earlier, "approved the session"]);
 }

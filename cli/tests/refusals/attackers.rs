@@ -83,8 +83,8 @@ impl Answer {
     /// Checks that it is a refusal that says why.
     #[track_caller]
     pub(crate) fn refuses(&self, status: u16, reason: &str, words: &str) {
-        let told = format!("{{\"error\":\"{reason}\",\"message\":\"");
-        let says = self.body.starts_with(&told) && self.body.contains(words);
+        let prefix = format!("{{\"error\":\"{reason}\",\"message\":\"");
+        let says = self.body.starts_with(&prefix) && self.body.contains(words);
         assert!(self.status == status && says, "{status} {reason} {words:?}: {self:?}");
     }
 

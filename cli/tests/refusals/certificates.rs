@@ -22,8 +22,8 @@ fn a_client_without_a_certificate_is_turned_away() {
     curl(&world, &door, None, &place("0"), &[]).alerts("certificate required");
     door.refused(&words);
     let request = format!("GET {} HTTP/1.1\r\nHost: h\r\n\r\n", place("0"));
-    let (answer, told) = talk(&world, &door, None, request.as_bytes());
-    assert!(answer.is_empty() && told.contains("alert certificate required"), "{answer}{told}");
+    let (answer, why) = talk(&world, &door, None, request.as_bytes());
+    assert!(answer.is_empty() && why.contains("alert certificate required"), "{answer}{why}");
     door.refused(&words);
 }
 
@@ -77,7 +77,7 @@ fn certificates_that_are_no_senders_are_turned_away() {
         let who = format!("attacker-{number}");
         world.issue_by(authority, &who, wanted);
         curl(&world, &door, Some(&who), &place("0"), &[]).alerts(alert);
-        // What it claims to be is told, too, and nothing of it is believed.
+        // Its claim is reported, too, and not believed.
         let claimed = wanted.names.unwrap_or("names=");
         let claimed = claimed.split(',').next().expect("one").split_once(':');
         let claimed = claimed.map_or("names=", |(_, name)| name);
@@ -214,17 +214,17 @@ fn a_sender_believes_no_other_party_that_it_is_the_receiver() {
     world.issue("7", Wanted::named("DNS:party-7.mpc.example"));
     world.make_session("impostor.toml", "run", &["--certificate-name", "2=party-7.mpc.example"]);
     let mut impostor = Door::open_as(&world, "7", "inbox", &["--session", "impostor.toml"]);
-    let told = ["does not prove that it is the receiver of this session", "party-7.mpc.example"];
+    let why = ["does not prove that it is the receiver of this session", "party-7.mpc.example"];
     let address = impostor.address.clone();
     let refused = world.refuses(4, |world| world.upload("0", "package-0", &address, &[]));
-    refused.says(&told).says(&["receiver.mpc.example", "hint: check --server-url"]);
+    refused.says(&why).says(&["receiver.mpc.example", "hint: check --server-url"]);
     impostor.refused(&["connection refused", "handshake", "the client refuses this receiver"]);
     // In one pass nothing is blinded for it, either: the ledger is as it was.
     let server = format!("https://{address}");
     let mut send = world.send_flags("1");
     send.extend(["--server-url".to_owned(), server]);
     let send: Vec<&str> = send.iter().map(String::as_str).collect();
-    world.refuses(4, |world| world.run_as("1", &send)).says(&told);
+    world.refuses(4, |world| world.run_as("1", &send)).says(&why);
     impostor.refused(&["connection refused", "the client refuses this receiver"]);
 }
 

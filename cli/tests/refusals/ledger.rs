@@ -88,7 +88,7 @@ fn assert_same_rows(world: &World, packages: [&str; 2]) {
     assert!(one == other, "{packages:?} hold other rows");
 }
 
-/// Holds a table of sender 0, so that whoever exports it waits.
+/// Holds a table of sender 0, so that an export of it waits.
 struct Hold {
     psql: Child,
     stdout: BufReader<ChildStdout>,

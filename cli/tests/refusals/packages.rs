@@ -21,8 +21,8 @@ fn flip(path: &Path, at: usize) {
     fs::write(path, bytes).expect("written");
 }
 
-/// Puts a package's parts as sender 0, then what closes it as it lies in these directories;
-/// returns the answer to the manifest, before which the door settles.
+/// Puts a package's parts as sender 0, then what closes it as it is in these directories; returns
+/// the answer to the manifest, before which the door settles.
 fn deliver(world: &World, door: &mut Door, package: &str, proofs: [&str; 3]) -> Answer {
     let parts = PARTS.map(|part| (format!("parts/{part}"), format!("{package}/{part}")));
     let proofs = proofs.iter().zip(PROOFS);
@@ -38,7 +38,7 @@ fn deliver(world: &World, door: &mut Door, package: &str, proofs: [&str; 3]) -> 
     last.expect("the manifest")
 }
 
-/// Merges packages that came on a stick; nothing may come of it.
+/// Merges packages that came on removable media, which must be refused and write nothing.
 #[track_caller]
 fn merge(world: &World, package: &str, words: &[&str]) {
     let merge = |world: &World| world.merge([package, "package-1"], "merged.rsh");
@@ -47,7 +47,7 @@ fn merge(world: &World, package: &str, words: &[&str]) {
 
 /// The same, where a rebuild does not even begin: the manifest shows it.
 #[track_caller]
-fn stick(world: &World, package: &str, words: &[&str]) {
+fn merge_refuses(world: &World, package: &str, words: &[&str]) {
     merge(world, package, words);
     let (url, before) = (world.database("2"), "SELECT count(*) FROM \"SMPC_dev_2\".irises");
     let rebuild = ["rebuild", "--identity", "r.age", "--package", package, "--package"];
@@ -163,10 +163,14 @@ fn a_manifest_signed_by_the_other_sender_does_not_close() {
     let chain = fs::read(world.path("package-1/manifest-chain.pem")).expect("a chain");
     fs::write(world.path("forged/manifest-chain.pem"), chain).expect("written");
     refuses(["forged", "forged", "forged"], "spiffe://mpc.example/1");
-    stick(&world, "forged", &["signature is not accepted as sender 0's", "spiffe://mpc.example/1"]);
-    // With the sender's own certificate beside it, it is no signature of that key.
+    merge_refuses(
+        &world,
+        "forged",
+        &["signature is not accepted as sender 0's", "spiffe://mpc.example/1"],
+    );
+    // With the sender's own certificate next to it, it is no signature of that key.
     refuses(["package-0", "forged", "forged"], "signature");
-    // Files that make no signature at all; where they lie at the receiver is not told.
+    // Files that make no signature at all; the receiver does not report where it keeps them.
     copy(&world, "package-0", "none");
     fs::write(world.path("none/manifest-chain.pem"), "no certificate\n").expect("written");
     let manifest = deliver(&world, &mut door, "package-0", ["none", "none", "none"]);
@@ -200,7 +204,7 @@ fn a_manifest_changed_after_it_was_signed_is_refused() {
     let refused = world.refuses(4, |world| world.upload("0", "package-0", &door.address, &[]));
     refused.says(&["package-0/manifest.json", why, "hint: "]);
     door.untouched();
-    stick(&world, "package-0", &["package-0/manifest.json", why]);
+    merge_refuses(&world, "package-0", &["package-0/manifest.json", why]);
     let manifest = deliver(&world, &mut door, "package-0", ["package-0"; 3]);
     manifest.refuses(422, "manifest", why);
     door.refused(&["request refused", "manifest", why]);
@@ -218,7 +222,7 @@ fn a_package_of_another_session_is_refused() {
     let refused = upload(&["--session", "other.toml"]);
     refused.says(&["this receiver has another session", "404 other-session", "hint: compare"]);
     door.refused(&["request refused", "other-session", "status=404", "sessions/other/"]);
-    stick(&world, "other-0", &["other-0/manifest.json", "belongs to session \"other\""]);
+    merge_refuses(&world, "other-0", &["other-0/manifest.json", "belongs to session \"other\""]);
     // One package of each session has no meaning for the receiver of either.
     let merge = ["merge", "--session", "other.toml", "--identity", "r.age", "--out", "merged.rsh"];
     let merge = [&merge[..], &["--package", "other-0", "--package", "package-1"]].concat();
@@ -235,7 +239,7 @@ fn an_old_package_of_a_session_of_the_same_name_is_refused() {
     let refused = world.refuses(4, |_| upload("earlier-0", &[]));
     refused.says(&["earlier-0/manifest.json", why, "hint: "]);
     door.untouched();
-    stick(&world, "earlier-0", &["earlier-0/manifest.json", why]);
+    merge_refuses(&world, "earlier-0", &["earlier-0/manifest.json", why]);
     // Who replays it says that it is of this session: its parts come in, and never count.
     let refused = upload("earlier-0", &["--session", "earlier.toml"]).ends_with(4);
     refused.says(&["/manifest", why, "422 manifest", "hint: compare"]);
@@ -285,8 +289,8 @@ fn parts_in_other_places_than_the_manifest_says_are_refused() {
     }
     copy(&world, "package-0", "extra");
     fs::copy(world.path("0.pub"), world.path("extra/part-000003.age")).expect("copied");
-    stick(&world, "extra", &["extra/part-000003.age", "is no part of the package"]);
+    merge_refuses(&world, "extra", &["extra/part-000003.age", "is no part of the package"]);
     copy(&world, "package-0", "less");
     fs::remove_file(world.path("less/part-000001.age")).expect("removed");
-    stick(&world, "less", &["less/part-000001.age", "missing"]);
+    merge_refuses(&world, "less", &["less/part-000001.age", "missing"]);
 }

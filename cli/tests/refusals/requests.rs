@@ -77,10 +77,10 @@ fn paths_that_lead_elsewhere_reach_no_file() {
             said.extend(format!("{head}{last}{digest}\r\n\r\n").as_bytes());
             said.extend(&body);
         }
-        let (answers, told) = talk(&world, &door, Some("0"), &said);
+        let (answers, alert) = talk(&world, &door, Some("0"), &said);
         let statuses: Vec<&str> =
             answers.lines().filter_map(|line| line.split("HTTP/1.1 ").nth(1)).collect();
-        assert_eq!(statuses.len(), paths.len(), "{path:?} {at}: {answers} {told}");
+        assert_eq!(statuses.len(), paths.len(), "{path:?} {at}: {answers} {alert}");
         for (status, path) in statuses.iter().zip(&paths) {
             assert!(status.starts_with('4'), "{path}: {status}");
         }
@@ -185,7 +185,7 @@ fn a_sender_that_stalls_is_let_go() {
         assert!(answer.contains("the body stalled or was too slow"), "{answer}");
         door.refused(&["request refused", "slow", "status=408", "sender=0", &path]);
     }
-    // No handshake: there is nobody to be told why, and the connection ends.
+    // No handshake: no peer can be given a reason, and the connection ends.
     let mut silent = TcpStream::connect(&door.address).expect("it listens");
     let mut end = Vec::new();
     silent.read_to_end(&mut end).expect("it hangs up");

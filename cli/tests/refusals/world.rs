@@ -20,9 +20,9 @@ pub(crate) const RECEIVER: &str = "receiver.mpc.example";
 /// Rows of every table, two of them a part.
 pub(crate) const ROWS: usize = 6;
 
-/// Parties 0 and 1 send, 2 receives. Packages of the session `session.toml` lie in `package-0`
-/// and `package-1`; `earlier.toml` has the same name and is over, `other.toml` has another
-/// name; `earlier-0` and `other-0` are packages of them.
+/// Parties 0 and 1 send, 2 receives. Packages of the session `session.toml` are in `package-0` and
+/// `package-1`; `earlier.toml` has the same name and is over, `other.toml` has another name;
+/// `earlier-0` and `other-0` are packages of them.
 pub(crate) struct World {
     directory: TempDir,
     /// The database of sender 0, where it is not the one that all tests read.
@@ -146,14 +146,14 @@ impl World {
         flags.map(str::to_owned).collect()
     }
 
-    /// Uploads a package as whoever has the certificate.
+    /// Uploads a package as the owner of a certificate.
     pub(crate) fn upload(&self, who: &str, package: &str, address: &str, more: &[&str]) -> Run {
         let url = format!("https://{address}");
         let upload = ["upload", package, "--server-url", &url, "--uploads", "1"];
         self.run_as(who, &[&upload[..], &["--retry-for", "0"], more].concat())
     }
 
-    /// Merges packages as the receiver does with what comes on a USB stick.
+    /// Merges packages as the receiver does with removable media.
     pub(crate) fn merge(&self, packages: [&str; 2], out: &str) -> Run {
         let [lower, higher] = packages;
         let merge = ["merge", "--identity", "r.age", "--package", lower, "--package", higher];

@@ -113,17 +113,17 @@ fn a_sender_purges_on_the_receivers_word_and_keeps_its_ledger() {
         world.run(&["session", "show", "--session", "run.toml", "--json"]).ends_with(0).report();
     let fingerprint = shown["fingerprint"].as_str().expect("text");
     let purge = ["purge", "--session", "run.toml", "--package", "p0", "--file", "plain.rsh"];
-    let told = |word: &str, more: &[&str]| {
+    let confirm = |word: &str, more: &[&str]| {
         world.run_as("0", &[&purge[..], &["--receiver-verified", word], more].concat())
     };
     let before = world.files();
-    told(&"ab".repeat(32), &[]).ends_with(4);
-    told(fingerprint, &["--db-url", &world.target]).ends_with(2);
+    confirm(&"ab".repeat(32), &[]).ends_with(4);
+    confirm(fingerprint, &["--db-url", &world.target]).ends_with(2);
     world.verified();
-    let refused = told(fingerprint, &["--file", "m.rsh"]).ends_with(4);
+    let refused = confirm(fingerprint, &["--file", "m.rsh"]).ends_with(4);
     assert!(refused.stderr.contains("m.rsh is the receiver's"), "{}", refused.stderr);
     assert!(before.keys().all(|path| path.exists()), "something was removed");
-    let done = told(fingerprint, &[]).ends_with(0);
+    let done = confirm(fingerprint, &[]).ends_with(0);
     assert!(
         done.stdout.contains("removed share file (plain) plain.rsh: 1 files"),
         "{}",

@@ -245,9 +245,9 @@ fn a_receipt_of_something_else_removes_nothing() {
     assert!(refused.stderr.contains("hint: give the receipt of this session"));
     assert!(world.path("foreign").exists());
     // Of this session, and of another package than that.
-    world.send("run", "0", "anew", &["--batch-size", "7"]).ends_with(0);
-    let anew = "anew is not the package that the receiver has compared: its manifest has BLAKE3";
-    world.keeps("r.json", &["--package", "p0", "--package", "anew"], &[anew, "hint: the receiver"]);
+    world.send("run", "0", "p2", &["--batch-size", "7"]).ends_with(0);
+    let other = "p2 is not the package that the receiver has compared: its manifest has BLAKE3";
+    world.keeps("r.json", &["--package", "p0", "--package", "p2"], &[other, "hint: the receiver"]);
     // The other sender's, and the receiver's.
     let theirs = "p1 is of party 1, and this is sender 0";
     world.keeps("r.json", &["--package", "p0", "--package", "p1"], &[theirs, "hint: each sender"]);

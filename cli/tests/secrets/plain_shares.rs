@@ -15,7 +15,7 @@ const COLUMNS: [&str; 4] = ["left_code", "left_mask", "right_code", "right_mask"
 /// Of each row: at its beginning, somewhere within, and at its end.
 const WINDOW_BYTES: usize = 32;
 
-/// Pieces of one party's shares, of several rows and all columns, as they lie in the table.
+/// Pieces of one party's shares, of several rows and all columns, as they are in the table.
 fn plain_shares(world: &World, party: usize) -> Needles {
     let mut needles = Needles::default();
     for column in COLUMNS {
@@ -50,7 +50,7 @@ fn rebuilt_shares(world: &World) -> Needles {
     needles
 }
 
-/// A program without a directory for files of its own: it can make none but where it is told to.
+/// A program without a directory for files of its own: it can make them only where a flag says.
 fn program(world: &World, party: &str, words: &[&str]) -> Command {
     let mut command = world.program(party, words);
     for name in ["TMPDIR", "HOME"] {
@@ -111,9 +111,9 @@ fn signal(child: &Child, signal: &str) {
 
 /// Waits for a process that must end well.
 ///
-/// It runs for a moment, and is frozen for a look at all files below a directory: whatever lies
-/// there for more than a few such moments is searched, whether or not it is there in the end.
-/// Returns which files the process was seen to write and what was found.
+/// It runs for a moment, and is frozen for a look at all files below a directory: whatever is there
+/// for more than a few such moments is searched, whether or not it is there in the end. Returns
+/// which files the process was seen to write and what was found.
 #[track_caller]
 fn watch(
     directory: &Path,
@@ -212,7 +212,7 @@ fn no_plain_share_is_in_any_file_that_a_sender_or_the_receiver_writes() {
         let needles = plain_shares(&world, party);
         let (found, searched) = needles.found_below(&directory, &[]);
         assert_eq!(found, [""; 0]);
-        // Two packages on a stick and two in the inbox.
+        // Two packages on removable media and two in the inbox.
         assert!(searched > 4 * u64::from(ROWS) * 76_800, "{searched} bytes");
     }
     // The same search finds what `export` is asked to write.
