@@ -1,6 +1,6 @@
 //! `reshare`: moves and rebuilds secret shares in bulk.
 //!
-//! Arguments in, reports out: the work itself is in `reshare-io` and `reshare-engine`. The program is
+//! Arguments in, reports out: the work itself is in `reshare-pipeline` and the crates below it. The program is
 //! a library so that its tests can ask for the feature `demo`; the binary calls [`main`].
 
 mod args;

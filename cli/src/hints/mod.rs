@@ -1,4 +1,4 @@
-//! Failures from the errors of `reshare-io`: which exit code they have, and what to do next where
+//! Failures from the errors of the io crates: which exit code they have, and what to do next where
 //! they do not say it themselves.
 
 mod certificate;
