@@ -246,7 +246,7 @@ impl Rebuild {
     /// warning, and deliveries are accepted.
     async fn check_table(&self) -> Result<(), Failure> {
         let Target { source: Source { database, table }, options } = &self.target;
-        let look = Loader::foresee(database, table, options.on_conflict);
+        let look = Loader::check_ahead(database, table, options.on_conflict);
         let why = match tokio::time::timeout(TABLE_CHECK_TIMEOUT, look).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) if is_temporary(&error) => {

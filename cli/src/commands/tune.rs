@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use reshare_engine::layout::RowLayout;
 use reshare_pipeline::tune::{
-    DatabaseSpeed, MachineSpeed, Speed, TuneError, fewest_hands, measure_database, measure_machine,
+    DatabaseSpeed, MachineSpeed, Speed, TuneError, fewest_workers, measure_database,
+    measure_machine,
 };
 use reshare_pipeline::workers::Source;
 use reshare_postgres::table::{TableName, TableSpec};
@@ -130,12 +131,12 @@ impl TuneArgs {
         };
         let written = machine.write.iter().find(|write| write.batch_size == recommended.batch_size);
         let copies = |way: fn(&DatabaseSpeed) -> &[Speed]| {
-            database.as_ref().and_then(|speed| fewest_hands(way(speed)))
+            database.as_ref().and_then(|speed| fewest_workers(way(speed)))
         };
         let stages = [
             ("COPY out", copies(|speed| &speed.copy_out)),
-            ("blind", machine.blind.iter().find(|it| it.hands == recommended.threads).copied()),
-            ("seal", fewest_hands(&machine.seal)),
+            ("blind", machine.blind.iter().find(|it| it.workers == recommended.threads).copied()),
+            ("seal", fewest_workers(&machine.seal)),
             ("blind, seal and write parts", written.map(|write| write.speed)),
             ("COPY in", copies(|speed| &speed.copy_in)),
         ];
@@ -156,7 +157,7 @@ impl TuneReport {
         let mut text = String::new();
         let by_parallel = |text: &mut String, what: &str, unit: &str, speeds: &[Speed]| {
             for speed in speeds {
-                let (of, rate) = (speed.hands, rate(speed));
+                let (of, rate) = (speed.workers, rate(speed));
                 text.push_str(&format!("{what:<12} {of:>3} {unit:<14} {rate}\n"));
             }
         };

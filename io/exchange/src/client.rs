@@ -14,15 +14,15 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio_rustls::TlsConnector;
 
-use super::attempt_log::AttemptLog;
 use super::client_error::{AttemptError, ClientError};
 use super::connection::{Dialer, Failed, Sending};
 use super::digest::{REPR_DIGEST, ReprDigest};
 use super::identity::TlsIdentity;
 use super::listing::{Listing, RefusalBody};
+use super::logging::AttemptLog;
+use super::logging::Shown;
 use super::peer::client_config;
 use super::retry::Retry;
-use super::shown::Shown;
 use super::upload_body::{Content, UploadBody};
 
 /// Patience of a client.

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::client_error::{AttemptError, ClientError};
-use super::impostor;
 use super::upload_body::UploadBody;
+use super::wrong_server;
 
 /// Where the receiver is, and how its name is proved.
 #[derive(Clone)]
@@ -145,7 +145,7 @@ impl Dialer {
         let host = self.host.clone();
         let why = match tls {
             Error::InvalidCertificate(error) => {
-                let why = impostor::why(&error);
+                let why = wrong_server::why(&error);
                 return Failed::Never(ClientError::NotTheReceiver { host, why });
             }
             Error::AlertReceived(Alert::AccessDenied) => {

@@ -15,13 +15,13 @@ use tokio_rustls::server::TlsStream;
 
 use super::admission::{Door, Place};
 use super::limits::Limits;
+use super::logging::Shown;
 use super::monitor::Monitor;
 use super::names::PartyNames;
 use super::peer::{HTTP_2, with_claimed_names};
 use super::routes::Peer;
 use super::serve::{Ended, linger, serve};
-use super::server::Shutdown;
-use super::shown::Shown;
+use super::shutdown::Shutdown;
 
 /// What every connection for deliveries needs.
 pub(super) struct Gate {

@@ -13,9 +13,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::limits::Limits;
-use super::monitor::{Monitor, Stage};
+use super::monitor::Monitor;
 use super::serve::serve;
-use super::server::{ServerError, Shutdown, accept, bind};
+use super::server::{ServerError, accept, bind};
+use super::shutdown::Shutdown;
+use super::stage::Stage;
 
 /// The listener of the machine's monitoring, which answers while the inbox is still read.
 #[derive(Debug)]

@@ -13,7 +13,6 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use time::OffsetDateTime;
 
 use super::names::{PartyNames, names_of};
-use super::peer::server_config;
 
 /// Where a party's TLS files lie.
 #[derive(Debug, Clone)]
@@ -60,15 +59,6 @@ impl TlsIdentity {
     /// [`IdentityError`] when the session is not the one that this identity was loaded for.
     pub fn trust(&self, session: &Session) -> Result<SessionTrust, IdentityError> {
         Ok(SessionTrust::new(session, self.anchor.clone())?)
-    }
-
-    /// Checks that senders will accept the certificate as the receiver's, as
-    /// [`super::Endpoint::bind`] does.
-    ///
-    /// # Errors
-    /// [`IdentityError`] that says what it would be refused for.
-    pub fn check_receiver(&self) -> Result<(), IdentityError> {
-        server_config(self).map(drop)
     }
 
     /// Checks that the other end will accept the certificate: name, authority, life, purpose.

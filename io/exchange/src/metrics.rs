@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::inbox::Inbox;
-use super::monitor::Stage;
+use super::stage::Stage;
 use crate::progress::Progress;
 
 /// What is counted while the server runs; nothing of it is secret.

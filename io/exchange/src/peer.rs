@@ -2,7 +2,7 @@
 //!
 //! Both ends check the chain up to the session's authority, the certificate's life and its
 //! purpose, then the one exact name. TLS 1.3 only, nothing is resumed: every connection
-//! proves itself anew.
+//! proves itself again.
 
 use std::sync::{Arc, OnceLock};
 
@@ -20,10 +20,21 @@ use rustls::{
 };
 
 use super::identity::{IdentityError, TlsIdentity};
-use super::impostor;
 use super::names::{PartyNames, names_of};
+use super::wrong_server;
 
 const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
+
+impl TlsIdentity {
+    /// Checks that senders will accept the certificate as the receiver's, as
+    /// [`super::Endpoint::bind`] does.
+    ///
+    /// # Errors
+    /// [`IdentityError`] that says what it would be refused for.
+    pub fn check_receiver(&self) -> Result<(), IdentityError> {
+        server_config(self).map(drop)
+    }
+}
 
 /// The receiver's side: lets in the two senders of the session.
 pub(super) fn server_config(identity: &TlsIdentity) -> Result<ServerConfig, IdentityError> {
@@ -159,7 +170,7 @@ impl ServerCertVerifier for ReceiverVerifier {
             algorithms,
         )?;
         if !self.names.is_receiver(end_entity) {
-            return Err(impostor::other_name(&self.names.receiver, end_entity).into());
+            return Err(wrong_server::other_name(&self.names.receiver, end_entity).into());
         }
         Ok(ServerCertVerified::assertion())
     }

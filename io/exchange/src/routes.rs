@@ -23,9 +23,9 @@ use super::body::BodyReader;
 use super::digest::{BodyHasher, REPR_DIGEST, ReprDigest};
 use super::inbox::Inbox;
 use super::limits::Limits;
+use super::logging::Shown;
 use super::monitor::Monitor;
-use super::room::Room;
-use super::shown::Shown;
+use super::slot::Room;
 use super::slot::{Accepted, Proof, Slot};
 
 /// The party that the connection's certificate is of.

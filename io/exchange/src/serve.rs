@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::limits::Limits;
 use super::routes::Peer;
-use super::server::Shutdown;
+use super::shutdown::Shutdown;
 use super::traffic::{Counted, Traffic};
 
 /// Why a connection ended that the other end has not just closed.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use reshare_format::session::Session;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -18,36 +18,16 @@ use super::gate::Gate;
 use super::identity::{IdentityError, TlsIdentity};
 use super::inbox::Inbox;
 use super::limits::Limits;
-use super::monitor::{Monitor, Stage};
+use super::monitor::Monitor;
 use super::peer::server_config;
 use super::routes::{self, Delivery};
+use super::shutdown::Shutdown;
+use super::stage::Stage;
 
 /// The receiver's server, bound to its address and not yet serving.
 pub struct Endpoint {
     listener: TcpListener,
     gate: Arc<Gate>,
-}
-
-/// Tells a running server to end: requests in flight may finish.
-#[derive(Debug, Clone)]
-pub struct Shutdown(watch::Sender<bool>);
-
-impl Default for Shutdown {
-    fn default() -> Self {
-        Self(watch::Sender::new(false))
-    }
-}
-
-impl Shutdown {
-    /// Asks the server to end.
-    pub fn ask(&self) {
-        self.0.send_replace(true);
-    }
-
-    pub(super) async fn asked(&self) {
-        // This side holds the sender: the channel cannot end first.
-        let _ = self.0.subscribe().wait_for(|asked| *asked).await;
-    }
 }
 
 /// Why the server cannot run.

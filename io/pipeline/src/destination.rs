@@ -9,7 +9,7 @@ use reshare_format::package::{ManifestContent, SealedPart};
 use super::directory_package::DirectoryPackage;
 use super::error::PipelineError;
 use super::receiver_package::ReceiverPackage;
-use crate::ledger::PartRecord;
+use crate::ledger::{PartRecord, RecordedParts};
 
 /// A package that is still open.
 pub(crate) enum Destination {
@@ -17,12 +17,6 @@ pub(crate) enum Destination {
     Directory(Box<DirectoryPackage>),
     /// The receiver, over the network.
     Receiver(Box<ReceiverPackage>),
-}
-
-/// Recorded parts: those that are there as they were recorded, and the others.
-pub(crate) struct Found {
-    pub(crate) kept: Vec<PartRecord>,
-    pub(crate) anew: Vec<PartRecord>,
 }
 
 impl Destination {
@@ -34,7 +28,7 @@ impl Destination {
         &self,
         recorded: Vec<PartRecord>,
         progress: &Progress,
-    ) -> Result<Found, PipelineError> {
+    ) -> Result<RecordedParts, PipelineError> {
         match self {
             Self::Directory(package) => package.find(recorded, progress),
             Self::Receiver(package) => Ok(package.find(recorded)),

@@ -13,10 +13,9 @@ use reshare_files::ids::IdRange;
 use reshare_format::package::{ManifestContent, PackageError, PackageWriter, PartName, SealedPart};
 use reshare_format::session::{Session, SessionTrust};
 
-use super::destination::Found;
 use super::error::PipelineError;
 use super::sender::LedgeredSender;
-use crate::ledger::PartRecord;
+use crate::ledger::{PartRecord, RecordedParts};
 
 /// The directory, which no other run may use meanwhile.
 pub(crate) struct DirectoryPackage {
@@ -51,10 +50,10 @@ impl DirectoryPackage {
         &self,
         recorded: Vec<PartRecord>,
         progress: &Progress,
-    ) -> Result<Found, PipelineError> {
+    ) -> Result<RecordedParts, PipelineError> {
         let there: HashMap<PartName, u64> = self.writer.parts()?.into_iter().collect();
         let maybe = |part: &PartRecord| there.get(&part.name()) == Some(&part.sealed_bytes);
-        let (maybe, mut anew): (Vec<_>, Vec<_>) = recorded.into_iter().partition(maybe);
+        let (maybe, mut missing): (Vec<_>, Vec<_>) = recorded.into_iter().partition(maybe);
         progress.begin("check parts", maybe.iter().map(|part| part.rows).sum());
         let checked: Vec<(bool, PartRecord)> = maybe
             .into_par_iter()
@@ -62,9 +61,9 @@ impl DirectoryPackage {
             .collect::<Result<_, PipelineError>>()?;
         let mut kept = Vec::with_capacity(checked.len());
         for (is_there, part) in checked {
-            if is_there { kept.push(part) } else { anew.push(part) }
+            if is_there { kept.push(part) } else { missing.push(part) }
         }
-        Ok(Found { kept, anew })
+        Ok(RecordedParts { kept, missing })
     }
 
     /// Whether the part's file is the one that was recorded.

@@ -134,7 +134,7 @@ pub enum PipelineError {
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
-    /// A thread or task ended in a way that the program does not foresee.
+    /// A thread or task ended without a result.
     #[error("a worker ended unexpectedly: this is a defect of reshare")]
     WorkerLost,
 }

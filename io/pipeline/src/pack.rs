@@ -88,9 +88,9 @@ struct Cutting<'a> {
 }
 
 impl Cutting<'_> {
-    /// Cuts the file's rows into parts: as an earlier run did, and the rest anew.
+    /// Cuts the file's rows into parts: as an earlier run did, and then the rest.
     fn cut(&self, file: &ShareFile, resume: Resume) -> Result<Vec<Cut>, PipelineError> {
-        let Resume { anew, mut gaps, mut next_index } = resume;
+        let Resume { missing, mut gaps, mut next_index } = resume;
         let rows = file.rows();
         let within = |ids: IdRange| {
             rows.ids.partition_point(|id| *id < ids.first())
@@ -98,7 +98,7 @@ impl Cutting<'_> {
         };
         let exported_at = self.exported_at;
         let mut cuts = Vec::new();
-        for record in anew {
+        for record in missing {
             let (rows, ids) = (within(record.ids), record.ids);
             let place = PartPlace { index: record.index, ids, exported_at };
             if rows.is_empty() {

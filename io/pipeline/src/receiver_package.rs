@@ -20,11 +20,10 @@ use reshare_format::package::{
 };
 use reshare_format::session::Session;
 
-use super::destination::Found;
 use super::error::PipelineError;
 use super::sealed_buffer::SealedBuffers;
 use super::sender::LedgeredSender;
-use crate::ledger::PartRecord;
+use crate::ledger::{PartRecord, RecordedParts};
 
 /// What the receiver has of an open package, and the parts that are on their way to it.
 pub(crate) struct ReceiverPackage {
@@ -67,11 +66,11 @@ impl ReceiverPackage {
         })
     }
 
-    pub(super) fn find(&self, recorded: Vec<PartRecord>) -> Found {
+    pub(super) fn find(&self, recorded: Vec<PartRecord>) -> RecordedParts {
         let is_there =
             |part: &PartRecord| self.there.get(&part.name()) == Some(&part.sealed_digest);
-        let (kept, anew) = recorded.into_iter().partition(is_there);
-        Found { kept, anew }
+        let (kept, missing) = recorded.into_iter().partition(is_there);
+        RecordedParts { kept, missing }
     }
 
     pub(super) fn put(

@@ -7,17 +7,16 @@ use reshare_files::ids::IdRange;
 use reshare_format::package::{MANIFEST_NAME, Package, PackageError, PartEntry, PartName};
 use reshare_format::session::Session;
 
-use super::destination::Found;
 use super::error::PipelineError;
 use super::sealer::{PackReport, Sealer};
 use super::sender::LedgeredSender;
-use crate::ledger::PartRecord;
+use crate::ledger::{PartRecord, RecordedParts};
 
 /// What is left of a package to be sealed.
 #[derive(Debug)]
 pub(crate) struct Resume {
-    /// Parts to be sealed anew, within their recorded bounds.
-    pub(crate) anew: Vec<PartRecord>,
+    /// Parts to be sealed again, within their recorded bounds.
+    pub(crate) missing: Vec<PartRecord>,
     /// Where no part was cut yet.
     pub(crate) gaps: Vec<IdRange>,
     /// The index of the first part that is cut now.
@@ -38,18 +37,18 @@ impl Resume {
         let ledger = sealer.sender().ledger();
         let recorded = ledger.parts();
         let gaps = bounds.without(recorded.iter().map(|part| part.ids));
-        let Found { kept, anew } = sealer.destination().find(recorded, progress)?;
+        let RecordedParts { kept, missing } = sealer.destination().find(recorded, progress)?;
         for part in kept {
             sealer.keep(part);
         }
-        Ok(Self { anew, gaps, next_index: ledger.next_part_index() })
+        Ok(Self { missing, gaps, next_index: ledger.next_part_index() })
     }
 }
 
 impl Resume {
     /// Takes out what lies up to an id: it was read.
     pub(crate) fn go_on_after(&mut self, last: i64) {
-        self.anew.retain(|record| record.ids.first() > last);
+        self.missing.retain(|record| record.ids.first() > last);
         let ahead = last.checked_add(1).and_then(|first| IdRange::new(first, i64::MAX));
         self.gaps.retain_mut(|gap| match ahead.and_then(|ahead| gap.intersection(ahead)) {
             Some(rest) => {

@@ -2,7 +2,7 @@
 //!
 //! A snapshot that stays open keeps VACUUM from removing any row version of the whole database that
 //! died after it was taken. So it may be given an age at which it begins no part any more: what
-//! is left is then cut anew in the next one.
+//! is left is then cut again in the next one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -75,7 +75,7 @@ impl Reading<'_> {
         plan: &[(u64, PlannedPart)],
     ) -> Result<usize, PipelineError> {
         let exported_at = Timestamp::from(snapshot.taken_at());
-        let until = max_age.and_then(|age| snapshot.is_of_age_at(age));
+        let until = max_age.and_then(|age| snapshot.reaches_age_at(age));
         if until.is_some_and(|until| Instant::now() >= until) {
             tracing::warn!(
                 "finding where to cut the parts took longer than a snapshot may be old: each \
@@ -113,7 +113,7 @@ impl Reading<'_> {
         let exported_at = Timestamp::from(snapshot.taken_at());
         let limit = self.session.part_rows_limit() as u64;
         let mut plan = Vec::new();
-        for record in std::mem::take(&mut left.anew) {
+        for record in std::mem::take(&mut left.missing) {
             let part = snapshot.recut(&self.ids.export_ids(), record.ids).await?;
             let (index, ids) = (record.index, record.ids);
             match part.rows {
@@ -125,7 +125,7 @@ impl Reading<'_> {
                 rows if rows > limit => left.gaps.push(ids),
                 _ => {
                     plan.push((index, part));
-                    left.anew.push(record);
+                    left.missing.push(record);
                 }
             }
         }

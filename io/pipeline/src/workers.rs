@@ -1,4 +1,4 @@
-//! Where a pipeline reads or writes, and with how many hands.
+//! Where a pipeline reads or writes, and with how many threads and connections.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub struct Workers {
 }
 
 /// Parts for each connection or thread, where there are rows enough.
-const PARTS_A_HAND: u64 = 8;
+const PARTS_PER_WORKER: u64 = 8;
 /// Smaller parts cost more than they win: a part is a file, a record and some requests.
 const LEAST_ROWS: usize = 64;
 
@@ -66,16 +66,16 @@ impl Workers {
     /// Rows of a part, or of a range, where there are `rows` in all: fewer where every hand would
     /// have but a few of the largest, since the first and the last ones overlap with nothing.
     pub(crate) fn rows_per_part_of(&self, rows: u64) -> NonZeroUsize {
-        let hands = self.connections.max(self.threads).max(1) as u64;
-        let even = rows.div_ceil(PARTS_A_HAND * hands);
+        let workers = self.connections.max(self.threads).max(1) as u64;
+        let even = rows.div_ceil(PARTS_PER_WORKER * workers);
         let even = usize::try_from(even).unwrap_or(usize::MAX).max(LEAST_ROWS);
         self.rows_per_part.min(NonZeroUsize::new(even).unwrap_or(NonZeroUsize::MIN))
     }
 
     /// So many rows, or more, make parts of the full size.
     pub(crate) fn rows_for_full_parts(&self) -> u64 {
-        let hands = self.connections.max(self.threads).max(1) as u64;
-        (PARTS_A_HAND * hands).saturating_mul(self.rows_per_part.get() as u64)
+        let workers = self.connections.max(self.threads).max(1) as u64;
+        (PARTS_PER_WORKER * workers).saturating_mul(self.rows_per_part.get() as u64)
     }
 
     /// Like [`Self::pool`], with batches that hold the largest of some parts.

@@ -101,7 +101,7 @@ impl Snapshot {
 
     /// When the snapshot is `age` old, by this machine's clock; `None` when that is never.
     #[must_use]
-    pub fn is_of_age_at(&self, age: Duration) -> Option<Instant> {
+    pub fn reaches_age_at(&self, age: Duration) -> Option<Instant> {
         self.opened.checked_add(age)
     }
 

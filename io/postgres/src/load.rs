@@ -103,7 +103,7 @@ impl Loader {
     ///
     /// # Errors
     /// As [`Loader::open`].
-    pub fn foresee<'a>(
+    pub fn check_ahead<'a>(
         database: &'a Database,
         spec: &'a TableSpec,
         on_conflict: OnConflict,

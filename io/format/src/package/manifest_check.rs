@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
 
-use super::manifest::{Document, DocumentPart};
+use super::manifest_content::{Document, DocumentPart};
 use super::{ManifestContent, ManifestError, PackageExpectations, PartEntry, Totals};
 
 /// Takes a document apart and checks that it does not contradict itself.

@@ -11,6 +11,7 @@ mod expectations;
 pub(crate) mod hex_bytes;
 mod manifest;
 mod manifest_check;
+mod manifest_content;
 mod open;
 mod part_name;
 mod seal;
@@ -25,9 +26,9 @@ pub use directory::{Package, read_manifest};
 pub use error::{ManifestError, PackageError, PartDefect, PartError};
 pub use expectations::{NoAuthority, PackageExpectations};
 pub use manifest::{
-    MANIFEST_FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES, MAX_PARTS, Manifest, ManifestContent,
-    PartEntry, Totals, UnverifiedManifest,
+    MANIFEST_FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES, MAX_PARTS, Manifest, UnverifiedManifest,
 };
+pub use manifest_content::{ManifestContent, PartEntry, Totals};
 pub use open::{open_part, open_part_prefix};
 pub use part_name::PartName;
 pub use seal::{

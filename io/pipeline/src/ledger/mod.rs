@@ -35,6 +35,8 @@ pub use error::{LedgerDefect, LedgerError};
 pub use glance::LedgerFigures;
 pub use part::PartRecord;
 
+pub(crate) use part::RecordedParts;
+
 /// The ledger of one sender in one session, held by this process until it is dropped.
 ///
 /// # Secrecy

@@ -87,3 +87,11 @@ impl PartRecord {
         })
     }
 }
+
+/// Recorded parts, told apart by what is found of them where they were sent.
+pub(crate) struct RecordedParts {
+    /// Those that are there, byte for byte as they were recorded.
+    pub(crate) kept: Vec<PartRecord>,
+    /// Those to be sealed again.
+    pub(crate) missing: Vec<PartRecord>,
+}

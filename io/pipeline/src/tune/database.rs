@@ -19,7 +19,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use tokio::task::JoinSet;
 
-use super::{Speed, TuneError, fewest_hands, hands_up_to, some_rows};
+use super::{Speed, TuneError, fewest_workers, some_rows, worker_counts};
 use crate::error::PipelineError;
 use crate::workers::Source;
 
@@ -40,7 +40,7 @@ impl DatabaseSpeed {
     #[must_use]
     pub fn connections(&self) -> Option<usize> {
         let ways = [&self.copy_out, &self.copy_in];
-        ways.into_iter().filter_map(|way| fewest_hands(way)).map(|speed| speed.hands).max()
+        ways.into_iter().filter_map(|way| fewest_workers(way)).map(|speed| speed.workers).max()
     }
 }
 
@@ -59,18 +59,18 @@ pub fn measure_database<'a>(
     progress: &'a Progress,
 ) -> BoxFuture<'a, Result<DatabaseSpeed, TuneError>> {
     Box::pin(async move {
-        let connections = hands_up_to(most_connections);
+        let connections = worker_counts(most_connections);
         let slot = time / u32::try_from(2 * connections.len()).unwrap_or(u32::MAX);
         let snapshot = opened(Snapshot::open(&source.database, &source.table).await)?;
         let mut copy_out = vec![];
-        for &hands in &connections {
-            copy_out.extend(copy_out_with(&snapshot, hands, slot, progress).await?);
+        for &workers in &connections {
+            copy_out.extend(copy_out_with(&snapshot, workers, slot, progress).await?);
         }
         let spec = source.table.clone();
         snapshot.close().await;
         let (mut copy_in, mut copy_in_refused) = (vec![], None);
-        for &hands in &connections {
-            match copy_in_with(source, &spec, hands, slot, progress).await {
+        for &workers in &connections {
+            match copy_in_with(source, &spec, workers, slot, progress).await {
                 Ok(speed) => copy_in.push(speed),
                 Err(LoadError::Database { source, .. }) => {
                     copy_in_refused = Some(source.to_string());
@@ -90,14 +90,14 @@ pub fn measure_database<'a>(
 /// Reads pages of rows; `None` where there is none.
 async fn copy_out_with(
     snapshot: &Snapshot,
-    hands: usize,
+    workers: usize,
     slot: Duration,
     progress: &Progress,
 ) -> Result<Option<Speed>, TuneError> {
     let layout = Arc::clone(snapshot.table().spec().layout());
     let mut tasks = JoinSet::new();
     let mut ready = vec![];
-    for _ in 0..hands {
+    for _ in 0..workers {
         let (mut reader, mut batch) =
             (snapshot.reader(), RowBatch::with_capacity(Arc::clone(&layout), ROWS));
         // Connected, and its first rows read, before the clock runs.
@@ -118,7 +118,7 @@ async fn copy_out_with(
             return Err(PipelineError::Stopped.into());
         }
     }
-    Ok(Some(Speed::of(hands, rows, &layout, start.elapsed())))
+    Ok(Some(Speed::of(workers, rows, &layout, start.elapsed())))
 }
 
 /// Goes through the table page by page, and from its beginning again.
@@ -141,14 +141,14 @@ async fn read_pages(
 async fn copy_in_with(
     source: &Source,
     like: &TableSpec,
-    hands: usize,
+    workers: usize,
     slot: Duration,
     progress: &Progress,
 ) -> Result<Speed, LoadError> {
     let table = Arc::new(temporary(like)?);
     let rows = Arc::new(some_rows(like.layout(), ROWS));
     let mut ready = vec![];
-    for _ in 0..hands {
+    for _ in 0..workers {
         let mut connection = source.database.connect().await?;
         run(&mut connection, &table, &create_sql(&table)).await?;
         ready.push(connection);
@@ -167,7 +167,7 @@ async fn copy_in_with(
             break;
         }
     }
-    Ok(Speed::of(hands, written, like.layout(), start.elapsed()))
+    Ok(Speed::of(workers, written, like.layout(), start.elapsed()))
 }
 
 async fn write_pages(

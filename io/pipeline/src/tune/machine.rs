@@ -19,7 +19,7 @@ use reshare_format::package::{Compression, PartError, PartName, seal_part, seal_
 use reshare_format::share_file::{Kind, ShareFileSpec};
 use serde::Serialize;
 
-use super::{Speed, TuneError, fewest_hands, hands_up_to, over_and_over, some_rows};
+use super::{Speed, TuneError, fewest_workers, over_and_over, some_rows, worker_counts};
 use crate::error::PipelineError;
 
 /// What this machine does with rows that are in memory.
@@ -52,7 +52,7 @@ impl MachineSpeed {
     /// The fewest threads that seal about as fast as any number does.
     #[must_use]
     pub fn threads(&self) -> usize {
-        fewest_hands(&self.seal).map_or(1, |speed| speed.hands)
+        fewest_workers(&self.seal).map_or(1, |speed| speed.workers)
     }
 
     /// The largest part that is written about as fast as any: a part is a file and a record.
@@ -76,12 +76,12 @@ pub fn measure_machine(
     time: Duration,
     progress: &Progress,
 ) -> Result<MachineSpeed, TuneError> {
-    let threads = hands_up_to(most_threads);
+    let threads = worker_counts(most_threads);
     let slot = time / u32::try_from(2 * threads.len() + BATCH_SIZES.len()).unwrap_or(u32::MAX);
     let mut bench = Bench::new(layout, most_threads, progress);
     let (mut blind, mut seal) = (vec![], vec![]);
-    for &hands in &threads {
-        let pool = pool(hands)?;
+    for &workers in &threads {
+        let pool = pool(workers)?;
         bench.take(USUAL_BATCH, &pool);
         blind.push(bench.measure(&pool, slot, |bench, hand| bench.blind(hand))?);
         seal.push(bench.measure(&pool, slot, |bench, hand| bench.seal_to_memory(hand))?);
@@ -115,7 +115,7 @@ struct Bench<'a> {
     progress: &'a Progress,
     blinder: Blinder,
     recipient: Recipient,
-    hands: Vec<Hand>,
+    workers: Vec<Hand>,
 }
 
 impl<'a> Bench<'a> {
@@ -125,18 +125,18 @@ impl<'a> Bench<'a> {
         let blinder = Blinder::new(&keys, &FINGERPRINT, party(0), party(1), party(2));
         let blinder = blinder.expect("three parties");
         let recipient = Identity::generate().to_public();
-        Self { layout, progress, blinder, recipient, hands: Vec::with_capacity(most_threads) }
+        Self { layout, progress, blinder, recipient, workers: Vec::with_capacity(most_threads) }
     }
 
     /// Gives each thread a batch of its own: no cache holds them all.
     fn take(&mut self, rows: usize, pool: &ThreadPool) {
-        if self.hands.first().is_some_and(|hand| hand.plain.len() != rows) {
-            self.hands.clear();
+        if self.workers.first().is_some_and(|hand| hand.plain.len() != rows) {
+            self.workers.clear();
         }
-        let (layout, blinder, hands) = (self.layout, &self.blinder, pool.current_num_threads());
-        self.hands.truncate(hands);
-        let more = (self.hands.len()..hands).into_par_iter();
-        self.hands.par_extend(more.map(|place| {
+        let (layout, blinder, workers) = (self.layout, &self.blinder, pool.current_num_threads());
+        self.workers.truncate(workers);
+        let more = (self.workers.len()..workers).into_par_iter();
+        self.workers.par_extend(more.map(|place| {
             let plain = some_rows(layout, rows);
             let mut blinded = RowBatch::with_capacity(Arc::clone(layout), rows);
             // So that sealing can be measured by itself, and no page is touched for the first time.
@@ -152,12 +152,12 @@ impl<'a> Bench<'a> {
         slot: Duration,
         work: impl Fn(&Work<'_>, &mut Hand) -> Result<(), TuneError> + Sync,
     ) -> Result<Speed, TuneError> {
-        let Self { layout, progress, blinder, recipient, hands } = self;
+        let Self { layout, progress, blinder, recipient, workers } = self;
         let bench = Work { layout, blinder, recipient };
-        let rows: u64 = hands.iter().map(|hand| hand.plain.len() as u64).sum();
+        let rows: u64 = workers.iter().map(|hand| hand.plain.len() as u64).sum();
         let mut once = || {
             let each =
-                || hands.par_iter_mut().with_max_len(1).try_for_each(|hand| work(&bench, hand));
+                || workers.par_iter_mut().with_max_len(1).try_for_each(|hand| work(&bench, hand));
             pool.install(each).map(|()| rows)
         };
         once()?;

@@ -25,37 +25,38 @@ pub use machine::{MachineSpeed, measure_machine};
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Speed {
     /// Threads, or connections, at the same time.
-    pub hands: usize,
-    /// Rows a second, of all hands together.
+    #[serde(rename = "hands")]
+    pub workers: usize,
+    /// Rows a second, of all workers together.
     pub rows_per_second: f64,
     /// Bytes of share data a second.
     pub share_bytes_per_second: f64,
 }
 
 impl Speed {
-    fn of(hands: usize, rows: u64, layout: &RowLayout, took: Duration) -> Self {
+    fn of(workers: usize, rows: u64, layout: &RowLayout, took: Duration) -> Self {
         let rows_per_second = rows as f64 / took.as_secs_f64().max(1e-9);
         let share_bytes_per_second = rows_per_second * layout.row_share_bytes() as f64;
-        Self { hands, rows_per_second, share_bytes_per_second }
+        Self { workers, rows_per_second, share_bytes_per_second }
     }
 }
 
-/// The fewest hands that come within a twentieth of the highest speed: more only take memory and
+/// The fewest workers that come within a twentieth of the highest speed: more only take memory and
 /// what others need.
 #[must_use]
-pub fn fewest_hands(speeds: &[Speed]) -> Option<Speed> {
+pub fn fewest_workers(speeds: &[Speed]) -> Option<Speed> {
     let best = speeds.iter().map(|speed| speed.rows_per_second).fold(0.0, f64::max);
     let enough = speeds.iter().filter(|speed| speed.rows_per_second >= 0.95 * best);
-    enough.min_by_key(|speed| speed.hands).copied()
+    enough.min_by_key(|speed| speed.workers).copied()
 }
 
-/// Numbers of hands to try: 1, 2, 4 and so on, and `most`.
+/// Numbers of workers to try: 1, 2, 4 and so on, and `most`.
 #[must_use]
-pub fn hands_up_to(most: usize) -> Vec<usize> {
-    let powers = std::iter::successors(Some(1_usize), |hands| hands.checked_mul(2));
-    let mut hands: Vec<usize> = powers.take_while(|hands| *hands < most).collect();
-    hands.push(most.max(1));
-    hands
+pub fn worker_counts(most: usize) -> Vec<usize> {
+    let powers = std::iter::successors(Some(1_usize), |workers| workers.checked_mul(2));
+    let mut workers: Vec<usize> = powers.take_while(|workers| *workers < most).collect();
+    workers.push(most.max(1));
+    workers
 }
 
 /// Why nothing was measured.
@@ -128,22 +129,22 @@ fn over_and_over<E: From<PipelineError>>(
 mod tests {
     use super::*;
 
-    fn speed(hands: usize, rows_per_second: f64) -> Speed {
-        Speed { hands, rows_per_second, share_bytes_per_second: 1.0 }
+    fn speed(workers: usize, rows_per_second: f64) -> Speed {
+        Speed { workers, rows_per_second, share_bytes_per_second: 1.0 }
     }
 
     #[test]
     fn more_hands_are_taken_only_where_they_are_faster() {
         let speeds = [speed(1, 50.0), speed(2, 96.0), speed(4, 100.0)];
-        assert_eq!(fewest_hands(&speeds).map(|speed| speed.hands), Some(2));
-        assert_eq!(fewest_hands(&speeds[..1]).map(|speed| speed.hands), Some(1));
-        assert!(fewest_hands(&[]).is_none());
+        assert_eq!(fewest_workers(&speeds).map(|speed| speed.workers), Some(2));
+        assert_eq!(fewest_workers(&speeds[..1]).map(|speed| speed.workers), Some(1));
+        assert!(fewest_workers(&[]).is_none());
     }
 
     #[test]
     fn hands_double_and_end_with_all() {
-        assert_eq!(hands_up_to(1), [1]);
-        assert_eq!(hands_up_to(4), [1, 2, 4]);
-        assert_eq!(hands_up_to(6), [1, 2, 4, 6]);
+        assert_eq!(worker_counts(1), [1]);
+        assert_eq!(worker_counts(4), [1, 2, 4]);
+        assert_eq!(worker_counts(6), [1, 2, 4, 6]);
     }
 }

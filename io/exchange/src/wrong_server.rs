@@ -6,8 +6,8 @@ use reshare_format::keys::certificate::CertificateName;
 use rustls::pki_types::CertificateDer;
 use rustls::{CertificateError, OtherError};
 
+use super::logging::Shown;
 use super::names::names_of;
-use super::shown::Shown;
 
 /// A certificate of the session's authority that is another party's.
 #[derive(Debug, thiserror::Error)]
