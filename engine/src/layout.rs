@@ -1,7 +1,7 @@
 //! The columns of a row: names, kinds and lengths, the same at all three parties.
 
 /// Elements of `u16` in one ring element: every share column is a multiple of it.
-pub const U16_PER_ELEMENT: usize = 4;
+pub(crate) const U16_PER_ELEMENT: usize = 4;
 
 /// A column of shares: `len` u16 in every row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl RowLayout {
     /// The longest column name in bytes: PostgreSQL's own limit.
     pub const MAX_NAME_BYTES: usize = 63;
     /// The most u16 of one row, over all share columns: 32 MiB, half a part at the most.
-    pub const MAX_ROW_U16: usize = 16 << 20;
+    pub(crate) const MAX_ROW_U16: usize = 16 << 20;
 
     /// Checks and takes the columns of a row.
     ///

@@ -82,6 +82,6 @@ pub mod ring;
 pub mod row_batch;
 pub mod row_key;
 pub mod rows;
-pub mod rows_mut;
+mod rows_mut;
 pub mod shamir;
 mod tile;

@@ -5,7 +5,7 @@ use std::fmt;
 /// A party of the MPC network: a 0-based index, at most [`PartyId::MAX`].
 ///
 /// Its evaluation point is another number and another type, so that the two
-/// cannot be confused: see [`crate::shamir::EvaluationPoint`].
+/// cannot be confused. Points stay inside this crate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartyId(u8);
 

@@ -207,7 +207,7 @@ impl RowBatch {
     ///
     /// # Errors
     /// [`PushError::Blinded`] when there are row checks already.
-    pub fn add_row_checks(&mut self) -> Result<RowsMut<'_>, PushError> {
+    pub(crate) fn add_row_checks(&mut self) -> Result<RowsMut<'_>, PushError> {
         if self.has_row_checks {
             return Err(PushError::Blinded);
         }

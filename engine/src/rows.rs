@@ -107,14 +107,14 @@ impl<'a> Rows<'a> {
     }
 
     /// The shares of one row and of all behind it, column by column in session order.
-    pub fn shares_from(&self, row: usize) -> impl Iterator<Item = &'a [u16]> + '_ {
+    pub(crate) fn shares_from(&self, row: usize) -> impl Iterator<Item = &'a [u16]> + '_ {
         let columns = self.layout.shares().iter().zip(&self.shares);
         columns.map(move |(column, shares)| &shares[row * column.len..])
     }
 
     /// Whether every column is as long and of the kind that the layout says.
     #[must_use]
-    pub fn is_well_formed(&self) -> bool {
+    pub(crate) fn is_well_formed(&self) -> bool {
         let shares = self.layout.shares();
         self.has_sound_identities()
             && self.shares.len() == shares.len()
@@ -128,7 +128,7 @@ impl<'a> Rows<'a> {
     /// Whether agree columns and row checks are as long and of the kinds that the layout says,
     /// whatever the shares are: a join needs none.
     #[must_use]
-    pub fn has_sound_identities(&self) -> bool {
+    pub(crate) fn has_sound_identities(&self) -> bool {
         let (rows, agree) = (self.len(), self.layout.agree());
         self.agree.len() == agree.len()
             && (self.row_checks.is_empty() || self.row_checks.len() == rows)

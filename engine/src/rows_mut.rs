@@ -67,7 +67,10 @@ impl RowsMut<'_> {
 
     /// The shares of consecutive rows, to be written: column by column in session order, and in
     /// each column row by row.
-    pub fn share_rows_mut(&mut self, rows: Range<usize>) -> impl Iterator<Item = &mut [u16]> + '_ {
+    pub(crate) fn share_rows_mut(
+        &mut self,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = &mut [u16]> + '_ {
         let columns = self.layout.shares().iter().zip(&mut self.shares);
         columns.map(move |(column, shares)| {
             &mut shares[rows.start * column.len..rows.end * column.len]

@@ -7,15 +7,15 @@ use crate::ring::RingElement;
 ///
 /// Party `p` has element `p + 1` of the exceptional sequence; the secret has element 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EvaluationPoint(RingElement);
+pub(crate) struct EvaluationPoint(RingElement);
 
 impl EvaluationPoint {
     /// Where the secret sits.
-    pub const SECRET: Self = Self(RingElement::ZERO);
+    pub(crate) const SECRET: Self = Self(RingElement::ZERO);
 
     /// The element itself. Public.
     #[must_use]
-    pub const fn element(self) -> RingElement {
+    pub(crate) const fn element(self) -> RingElement {
         self.0
     }
 }
