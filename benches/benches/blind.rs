@@ -1,4 +1,4 @@
-//! Blinding and tagging: one row in the cache and many in memory, beside memcpy, the cipher and
+//! Blinding and tagging: one row in the cache and many in memory, next to memcpy, the cipher and
 //! the oracle's way.
 //!
 //! `blind` is weight and keystream. `tag` is the content tag that a sender's ledger asks for, and
@@ -81,7 +81,7 @@ fn one_row(criterion: &mut Criterion) {
     group.bench_function("blake3/row", |bencher| {
         bencher.iter(|| hasher.content_tag(&identity, black_box(&plain).share_row(0)));
     });
-    // What the hash does where the message is a whole number of its widest steps.
+    // The hash of a message that is a whole number of its widest steps.
     group.bench_function("limit/blake3-of-64-kib/row", |bencher| {
         let (message, mut hasher) = (vec![7; 64 << 10], blake3::Hasher::new_keyed(&[1; 32]));
         bencher.iter(|| {
@@ -115,7 +115,7 @@ fn original(criterion: &mut Criterion) {
             }
         });
     });
-    // That the oracle is the oracle: its two senders rebuild, too.
+    // Checks the oracle: its two senders rebuild the share, too.
     let other = iris_share(1, 1);
     let (mut first, mut second) = (Vec::new(), Vec::new());
     let other = whole(&other.rows(), 0);
@@ -147,7 +147,7 @@ fn in_memory(criterion: &mut Criterion) {
             bencher.iter(|| pool.install(|| blinder.blind(black_box(&plain), &mut blinded)));
         });
         assert_rebuilds(&blinded.rows());
-        // As a sender's part does it. Blinded again and again: what is in it matters to nobody.
+        // As for a sender's part. It is blinded again and again, so the content is arbitrary.
         let mut batch = iris_share(0, plain.len());
         group.bench_function(name(&format!("aes256-ctr/{backend}/in-place")), |bencher| {
             bencher.iter(|| {

@@ -1,4 +1,4 @@
-//! COPY streams in and out of columns, beside moving the same bytes.
+//! COPY streams in and out of columns, next to moving the same bytes.
 
 use std::hint::black_box;
 use std::sync::Arc;

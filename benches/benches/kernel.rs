@@ -1,4 +1,5 @@
-//! The kernels of every backend in the cache, beside the portable reference and memcpy.
+//! The kernels of every backend in the cache, next to the portable reference, a plain sum and
+//! memcpy. `wide` is the baseline: SSE2 on x86-64, NEON on AArch64.
 
 use std::hint::black_box;
 
@@ -8,7 +9,7 @@ use reshare_engine::kernel::{Backend, Kernels, Weighting, portable};
 use reshare_engine::ring::RingElement;
 use reshare_engine::shamir::Sign;
 
-/// 3 KiB: in, keystream and out lie in any first cache.
+/// 3 KiB: input, keystream and output fit into any L1 cache.
 const ELEMENTS: usize = 384;
 const BYTES: usize = ELEMENTS * size_of::<RingElement>();
 

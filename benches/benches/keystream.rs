@@ -1,4 +1,4 @@
-//! The keystream of one row in tiles, beside the oracle's.
+//! The keystream of one row in tiles, next to the oracle's.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! Merging what two senders delivered, beside a plain `a + b -> c` over the same columns.
+//! Merging what two senders delivered, next to a plain `a + b -> c` over the same columns.
 
 use std::hint::black_box;
 
@@ -57,7 +57,7 @@ fn in_memory(criterion: &mut Criterion) {
     group.bench_function("join", |bencher| bencher.iter(|| join(black_box(&first), &second)));
 }
 
-/// Adds columns in pieces of a megabyte, as the compiler makes it of a plain loop.
+/// Adds columns in pieces of a megabyte, with a plain loop.
 fn add(to: &mut [&mut [u16]], first: &[&[u16]], second: &[&[u16]]) {
     const PIECE: usize = 512 << 10;
     for ((to, first), second) in to.iter_mut().zip(first).zip(second) {

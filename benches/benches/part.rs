@@ -1,4 +1,4 @@
-//! Sealing and opening parts, beside age, one BLAKE3 and the same file alone.
+//! Sealing and opening parts, next to age, one BLAKE3 and the same file alone.
 //!
 //! Each thread has a part of its own, as in the program.
 

@@ -1,4 +1,4 @@
-//! Share files written and mapped, beside plain writes and reads of as many bytes.
+//! Share files written and mapped, next to plain writes and reads of as many bytes.
 
 use std::hint::black_box;
 use std::io::Write;
@@ -12,7 +12,7 @@ use reshare_engine::row_batch::RowBatch;
 use reshare_files::durable::DurableFile;
 use reshare_format::share_file::{Expected, Kind, ShareFile, ShareFileWriter};
 
-/// Rows that a thread hands over at once.
+/// Rows that a thread passes on at once.
 const ROWS_PER_WRITE: usize = 64;
 /// The size of one plain write.
 const PIECE_BYTES: usize = 256 << 10;

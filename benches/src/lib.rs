@@ -22,7 +22,7 @@ use reshare_engine::shamir::share;
 /// The session that every bench runs in.
 pub const FINGERPRINT: Fingerprint = Fingerprint([0x42; 32]);
 
-/// How many rows are far beyond any cache: 256 MiB, so 512 MiB in and out together. Few where
+/// How many rows are far larger than any cache: 256 MiB, so 512 MiB for input and output. Few when
 /// only the answers count.
 #[must_use]
 pub fn rows_in_memory() -> usize {
@@ -44,7 +44,7 @@ pub fn keys() -> KeySchedule {
     KeySchedule::derive(&SharedSecret::new([1; 32]), "bench", &FINGERPRINT)
 }
 
-/// Makes one party's share of the same `rows` iris records, whoever asks.
+/// Makes one party's share of `rows` iris records, which are the same for every party.
 ///
 /// # Panics
 /// When memory for them cannot be had.

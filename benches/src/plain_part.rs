@@ -37,7 +37,7 @@ pub fn plain_seal(path: &Path, rows: &Rows<'_>, recipient: &Recipient) -> io::Re
     Ok(pieces.hasher.finalize())
 }
 
-/// Opens a file, hands what age decrypts to `out`, and returns the digest of the file.
+/// Opens a file, writes what age decrypts to `out`, and returns the digest of the file.
 ///
 /// # Errors
 /// What the file system says, and what age says about another file or identity.

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::{FINGERPRINT, iris_share, keys, party};
 
-/// Rows of a part: what the program takes unless told otherwise, 39 MB.
+/// Rows of a part: the default of the program, 39 MB.
 pub const ROWS_PER_PART: usize = 512;
 
 /// Whether each bench runs once for its answers, and not for its figures: `make bench-quick`.

@@ -1,4 +1,4 @@
-//! The table of a run: each figure beside its limit, for eyes and as CSV.
+//! The table of a run: each figure next to its limit, for eyes and as CSV.
 
 use std::fmt::Write as _;
 use std::fs;

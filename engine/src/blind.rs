@@ -23,8 +23,8 @@ use worker::{InPlace, OutOfPlace, Worker};
 /// over the share columns in layout order.
 ///
 /// # Secrecy
-/// Who has the keys can blind: wiped when dropped, and `Debug` prints no key. The caller sees to
-/// it that one row is never blinded with two contents.
+/// Holds keys: wiped when dropped, and `Debug` prints none of them. The caller must make sure that
+/// one row is never blinded with two contents.
 ///
 /// # Source
 /// `docs/format.md`, *Keys, row key, keystream*.
@@ -61,7 +61,7 @@ impl Blinder {
         Self { kernels, ..self }
     }
 
-    /// Tags the content of each row: what a ledger asks for before rows are blinded.
+    /// Tags the content of each row. A ledger needs the tags before rows are blinded.
     ///
     /// `tags` then has one tag a row, in the order of the rows, as
     /// [`RowHasher::content_tag`] computes it.
@@ -197,8 +197,8 @@ fn reset(tags: &mut Vec<ContentTag>, rows: usize) -> &mut [ContentTag] {
     tags
 }
 
-/// More than most third caches hold. Rows of which there are as many leave the cache before
-/// anybody reads them, whatever way they are written.
+/// More than most L3 caches hold. So many rows leave the cache before they are read again, however
+/// they are written.
 const STREAMED_BYTES: usize = 32 << 20;
 
 /// Why rows are not blinded. Never holds a share.
@@ -211,16 +211,16 @@ pub enum BlindError {
     /// The rows and the batch they go into have different layouts.
     #[error("the rows and the batch they go into have different layouts")]
     LayoutsDiffer,
-    /// The rows have row checks, so somebody blinded them.
+    /// The rows have row checks, so they are blinded already.
     #[error("the rows are blinded already")]
     AlreadyBlinded,
-    /// Twice the same id, which would use one keystream twice, or one out of order.
+    /// An id that appears twice, which would use one keystream twice, or that is out of order.
     #[error("row {id} is not greater than the row in front of it")]
     IdsNotAscending {
         /// The row.
         id: i64,
     },
-    /// They do not fit.
+    /// The rows do not fit.
     #[error(transparent)]
     Batch(#[from] PushError),
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// BLAKE3 of a session's canonical encoding. Public: operators read it aloud.
+/// BLAKE3 of a session's canonical encoding. Public: operators compare it by voice.
 ///
 /// The encoding itself is defined where sessions are read; here it is 32 bytes that
 /// every derived key depends on.

@@ -8,7 +8,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::fingerprint::Fingerprint;
 
-/// The X coordinate that ECDH gave both senders.
+/// The X coordinate that both senders have from ECDH.
 ///
 /// # Secrecy
 /// Wiped when dropped; `Debug` prints nothing of it.
@@ -23,7 +23,7 @@ impl SharedSecret {
     }
 }
 
-/// Proves that two senders hold the same keys, and tells nothing about them. Public.
+/// Proves that two senders hold the same keys, and reveals nothing about them. Public.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyCheck(pub [u8; 16]);
 
@@ -59,13 +59,13 @@ impl KeySchedule {
         Self { blinding_key, content_tag_key, key_check }
     }
 
-    /// What both senders' manifests must have in common.
+    /// The value that both senders' manifests must have in common.
     #[must_use]
     pub fn key_check(&self) -> KeyCheck {
         self.key_check
     }
 
-    /// The key below which every row key lies.
+    /// The key that every row key is derived from.
     pub(crate) fn blinding_key(&self) -> &[u8; 32] {
         &self.blinding_key
     }

@@ -19,8 +19,8 @@ const BLOCK_WORDS: usize = BLOCK_BYTES / 2;
 /// AES-256 in counter mode from an all-zero counter block, read as little-endian `u16`.
 ///
 /// # Secrecy
-/// The state is wiped when dropped; what the cipher and moves of this value leave on the stack is
-/// not. A key is used for one row of one content.
+/// The state is wiped when dropped. Copies that the cipher, or a move of this value, leaves on the
+/// stack are not. A key is used for one row of one content.
 ///
 /// # Source
 /// NIST SP 800-38A section 6.5.
@@ -28,7 +28,7 @@ pub struct Keystream {
     cipher: Aes256Enc,
     /// The counter of the next block. A row has at most 2^21 blocks.
     next: u64,
-    /// The last block that was made, of which the last `unused` words are still to be given out.
+    /// The last block that was made. Its last `unused` words are not written yet.
     block: [u16; BLOCK_WORDS],
     unused: usize,
 }
@@ -41,7 +41,7 @@ impl Keystream {
     }
 
     /// Writes the next `out.len()` words of the keystream, `u16` read as little-endian from its
-    /// bytes, and goes on behind them: many calls give what one would.
+    /// bytes. The next call continues after them: many calls give what one would.
     pub fn fill(&mut self, out: &mut [u16]) {
         let (begun, out) = out.split_at_mut(self.unused.min(out.len()));
         begun.copy_from_slice(&self.block[BLOCK_WORDS - self.unused..][..begun.len()]);

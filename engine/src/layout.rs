@@ -44,7 +44,7 @@ impl RowLayout {
     pub const MAX_COLUMNS: usize = 16;
     /// The longest column name in bytes: PostgreSQL's own limit.
     pub const MAX_NAME_BYTES: usize = 63;
-    /// The most u16 of one row, over all share columns: 32 MiB, half a part at the most.
+    /// The most u16 of one row, over all share columns: 32 MiB, which is half of the largest part.
     pub(crate) const MAX_ROW_U16: usize = 16 << 20;
 
     /// Checks and takes the columns of a row.

@@ -1,4 +1,4 @@
-//! The receiver's work: joins what two senders delivered, and adds it.
+//! The receiver's work: joins the rows that two senders delivered, and adds them.
 
 use rayon::iter::{ParallelIterator, split};
 
@@ -27,11 +27,10 @@ pub struct Join {
 ///
 /// # Errors
 /// A [`MergeError`] when the two cannot be joined, above all [`MergeError::RowCheck`] for rows
-/// that agree and still were blinded with different row keys.
+/// that agree but were blinded with different row keys.
 ///
 /// # Secrecy
-/// Branches on ids, agree values and row checks, which the receiver may know, and looks at no
-/// share.
+/// Branches on ids, agree values and row checks, which the receiver may know, and reads no share.
 pub fn join(first: &Rows<'_>, second: &Rows<'_>) -> Result<Join, MergeError> {
     let sound = first.has_sound_identities() && second.has_sound_identities();
     check_pair(sound, first, second)?;
@@ -74,8 +73,8 @@ pub fn join(first: &Rows<'_>, second: &Rows<'_>) -> Result<Join, MergeError> {
 /// Works on as many threads as the current rayon pool has. Rebuilt rows have no row checks.
 ///
 /// # Errors
-/// A [`MergeError`] when the rows differ in layout, a pair is none, or `rebuilt` has no room;
-/// `rebuilt` is then unchanged.
+/// A [`MergeError`] when the rows differ in layout, a pair is not one row, or `rebuilt` has too
+/// little room; `rebuilt` is then unchanged.
 ///
 /// # Source
 /// `docs/format.md`, *Weight and blind*.
@@ -152,7 +151,7 @@ impl Piece<'_> {
                 to.set(row, from.value(*a as usize));
             }
         }
-        // Column by column: three streams at a time are what the memory is good at.
+        // Column by column: memory is fastest with three streams at a time.
         let senders = first.shares.iter().zip(&second.shares);
         let columns = first.layout.shares().iter().zip(rebuilt.shares).zip(senders);
         for ((column, rebuilt), (first, second)) in columns {
@@ -178,13 +177,13 @@ pub enum MergeError {
     /// Rows without row checks.
     #[error("the rows have no row checks, so no sender blinded them")]
     NotBlinded,
-    /// An id that is there twice or out of order.
+    /// An id that appears twice or is out of order.
     #[error("row {id} is not greater than the row in front of it")]
     IdsNotAscending {
         /// The row.
         id: i64,
     },
-    /// Both senders agree on the row, and used different row keys.
+    /// Both senders agree on the row, but used different row keys.
     #[error("row {id}: the row checks of the two senders differ, so their keys do")]
     RowCheck {
         /// The row.
@@ -201,10 +200,10 @@ pub enum MergeError {
     /// More rows at once than a position can name.
     #[error("{rows} rows are more than can be joined at once")]
     TooManyRows {
-        /// How many there are, at the least.
+        /// How many there are, at least.
         rows: usize,
     },
-    /// They do not fit.
+    /// The rows do not fit.
     #[error(transparent)]
     Batch(#[from] PushError),
 }

@@ -43,13 +43,14 @@ impl RingElement {
         Some(Self([k & 1, k >> 1 & 1, k >> 2 & 1, k >> 3 & 1]))
     }
 
-    /// Inverts a unit; `None` where every coefficient is even, since nothing else is no unit.
+    /// Inverts a unit; `None` when every coefficient is even: those are the elements that are no
+    /// units.
     ///
     /// Modulo 2 the ring is GF(16), where `a^14` inverts `a`. Each Newton step
     /// `y <- y * (2 - a * y)` doubles the bits that are right: 1, 2, 4, 8, 16.
     ///
     /// # Secrecy
-    /// Whether there is an inverse shows in the result; nothing else does.
+    /// The result shows whether there is an inverse, and nothing else is revealed.
     #[must_use]
     pub fn inverse(self) -> Option<Self> {
         let odd = self.0.iter().fold(0, |odd, coefficient| odd | coefficient) & 1;

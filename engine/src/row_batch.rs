@@ -12,8 +12,8 @@ pub use crate::rows_mut::{AgreeSliceMut, AgreeValuesMut, RowsMut};
 
 /// Rows in columns, with room for a fixed number of them, made to be reused.
 ///
-/// Every column is allocated once for `capacity` rows: fresh pages are a cost, so a batch
-/// goes back and forth between the stages of a pipeline.
+/// Every column is allocated once for `capacity` rows. New pages are expensive, so the stages of a
+/// pipeline pass batches back and forth.
 ///
 /// # Secrecy
 /// May hold plain shares: wiped when dropped, and `Debug` prints counts only.
@@ -64,7 +64,7 @@ impl RowBatch {
         }
     }
 
-    /// What the columns are.
+    /// The columns.
     #[must_use]
     pub fn layout(&self) -> &Arc<RowLayout> {
         &self.layout
@@ -170,10 +170,10 @@ impl RowBatch {
         Ok(())
     }
 
-    /// Says how many rows there are, with or without row checks, and gives all columns to
-    /// be written.
+    /// Sets how many rows there are, with or without row checks, and returns all columns for
+    /// writing.
     ///
-    /// The columns hold whatever an earlier use left there: the caller writes every entry.
+    /// The columns still hold the values of an earlier use: the caller writes every entry.
     ///
     /// # Errors
     /// [`PushError::Full`] when `rows` do not fit; the batch is then unchanged.
@@ -186,7 +186,7 @@ impl RowBatch {
         Ok(self.rows_mut())
     }
 
-    /// Appends `rows` rows and gives their columns to be written: every entry of them.
+    /// Appends `rows` rows and returns their columns for writing: the caller writes every entry.
     ///
     /// # Errors
     /// [`PushError::Full`] when they do not fit; [`PushError::Blinded`] when the batch has row
@@ -203,7 +203,7 @@ impl RowBatch {
         Ok(self.range_mut(start..start + rows))
     }
 
-    /// Adds row checks to rows that have none, and gives all columns to be written.
+    /// Adds row checks to rows that have none, and returns all columns for writing.
     ///
     /// # Errors
     /// [`PushError::Blinded`] when there are row checks already.
@@ -215,7 +215,7 @@ impl RowBatch {
         Ok(self.rows_mut())
     }
 
-    /// Keeps the rows whose entry of `keep` is true, in their order, and forgets the others.
+    /// Keeps the rows whose entry of `keep` is true, in their order, and drops the others.
     ///
     /// # Errors
     /// [`PushError::KeepLength`] unless there is one entry a row; the batch is then unchanged.
@@ -251,7 +251,7 @@ impl RowBatch {
         }
     }
 
-    /// All columns of the present rows, to be written.
+    /// All columns of the present rows, for writing.
     #[must_use]
     pub fn rows_mut(&mut self) -> RowsMut<'_> {
         self.range_mut(0..self.rows)
@@ -286,7 +286,7 @@ impl AgreeBuffer {
 impl Drop for RowBatch {
     fn drop(&mut self) {
         for column in &mut self.shares {
-            // Mostly as larger words, of which there are a quarter as many.
+            // As u64 where they are aligned: a quarter as many stores.
             let (before, words, behind) = bytemuck::pod_align_to_mut::<u16, u64>(column);
             before.zeroize();
             words.zeroize();

@@ -1,4 +1,4 @@
-//! What belongs to one row: its key, its row check and the tag of its content.
+//! The key, the row check and the content tag of one row.
 
 use std::fmt;
 
@@ -19,10 +19,10 @@ use crate::rows::{AgreeValue, RowCheck};
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct RowKey([u8; 32]);
 
-/// Says which content a row has, and says nothing to who lacks the key: 16 bytes.
+/// Identifies the content of a row, and reveals nothing to anyone without the key: 16 bytes.
 ///
-/// Rows of the same session, id and agree values have the same tag where their plain shares
-/// are the same.
+/// Rows of the same session, id and agree values have the same tag when their plain shares are the
+/// same.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Pod, Zeroable)]
 #[repr(transparent)]
 pub struct ContentTag(pub [u8; 16]);
@@ -30,18 +30,18 @@ pub struct ContentTag(pub [u8; 16]);
 /// Digests the tags of a part: BLAKE3, keyed, over the tags in order.
 ///
 /// # Secrecy
-/// `key` is the sender's alone. Under a key that both senders have, the other one could try
-/// out what a record might be.
+/// `key` belongs to one sender alone. With a key that both senders have, the other one could test
+/// guesses of a record.
 #[must_use]
 pub fn content_digest(key: &[u8; 32], tags: &[ContentTag]) -> [u8; 32] {
     *blake3::keyed_hash(key, bytemuck::cast_slice(tags)).as_bytes()
 }
 
-/// Which row and which content of it: `id (i64 LE) || per agree column tag || value`.
+/// Identifies a row and its content: `id (i64 LE) || per agree column tag || value`.
 ///
 /// The tag is 0 for NULL, 1 for an integer, 2 for a UUID; a NULL has no value, an integer
-/// 8 bytes (i64 LE), a UUID 16. Each tag says how long its value is, so two encodings are equal
-/// only where the rows are.
+/// 8 bytes (i64 LE), a UUID 16. Each tag fixes the length of its value, so two encodings are equal
+/// only when the rows are.
 #[derive(Debug, Clone)]
 pub struct RowIdentity {
     bytes: [u8; Self::MAX_BYTES],
@@ -87,8 +87,8 @@ impl RowIdentity {
     }
 }
 
-/// Derives keys, row checks and content tags of one session's rows; allocates with the first tag
-/// alone.
+/// Derives keys, row checks and content tags of one session's rows. Allocates only for the first
+/// tag.
 ///
 /// # Secrecy
 /// Holds keys, and plain shares while it hashes: wiped when dropped.
@@ -99,14 +99,13 @@ pub struct RowHasher {
     row_check_label: Vec<u8>,
     content: Hasher,
     content_label: Vec<u8>,
-    /// Empty until a tag is asked for. Words and not bytes, since wiping writes one entry after
-    /// the other.
+    /// Empty until the first tag. Words, not bytes, since wiping takes one store for each entry.
     staging: Vec<u64>,
 }
 
-/// BLAKE3 hashes 16 KiB at once where AVX-512 lets it, and only of what one call gives it at a
-/// multiple of that. Label and identity shift the columns, so they are staged together: 6.9
-/// against 2.2 GB/s on one core, since the copy stays in the cache.
+/// With AVX-512, BLAKE3 hashes 16 KiB at once, but only within one call and at a multiple of that.
+/// Label and identity shift the columns, so all are staged together: 6.9 against 2.2 GB/s on one
+/// core, since the copy stays in the cache.
 const STAGING_BYTES: usize = 64 << 10;
 
 impl RowHasher {

@@ -1,11 +1,11 @@
-//! Borrowed rows in columns: of a batch in memory or of a mapped file alike.
+//! Borrowed rows in columns, of a batch in memory or of a mapped file.
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::layout::{AgreeKind, RowLayout};
 
-/// Eight bytes that prove two senders used the same row key, without telling it.
+/// Eight bytes that prove that two senders used the same row key, without revealing it.
 pub type RowCheck = [u8; 8];
 
 /// One agree value of one row.
@@ -70,7 +70,7 @@ impl AgreeSlice<'_> {
 /// Shares are secret unless they are blinded: `Debug` prints counts only.
 #[derive(Clone)]
 pub struct Rows<'a> {
-    /// What the columns are.
+    /// The columns.
     pub layout: &'a RowLayout,
     /// The rows' ids, ascending.
     pub ids: &'a [i64],
@@ -106,7 +106,7 @@ impl<'a> Rows<'a> {
         columns.map(move |(column, shares)| &shares[row * column.len..][..column.len])
     }
 
-    /// The shares of one row and of all behind it, column by column in session order.
+    /// The shares of one row and of all rows after it, column by column in session order.
     pub(crate) fn shares_from(&self, row: usize) -> impl Iterator<Item = &'a [u16]> + '_ {
         let columns = self.layout.shares().iter().zip(&self.shares);
         columns.map(move |(column, shares)| &shares[row * column.len..])

@@ -8,7 +8,7 @@ use crate::rows::{AgreeValue, RowCheck};
 /// All columns of a batch, to be written at once: the shapes are those of
 /// [`Rows`](crate::rows::Rows).
 pub struct RowsMut<'a> {
-    /// What the columns are.
+    /// The columns.
     pub layout: &'a RowLayout,
     /// The rows' ids.
     pub ids: &'a mut [i64],

@@ -10,7 +10,7 @@ use crate::ring::RingElement;
 pub(crate) struct EvaluationPoint(RingElement);
 
 impl EvaluationPoint {
-    /// Where the secret sits.
+    /// The point of the secret.
     pub(crate) const SECRET: Self = Self(RingElement::ZERO);
 
     /// The element itself. Public.
@@ -82,7 +82,7 @@ pub fn share(secret: RingElement, coefficient: RingElement, party: PartyId) -> R
 /// [`WeightError`] when the parties are equal.
 ///
 /// # Secrecy
-/// The result is what no party may learn: for tests and synthetic records alone.
+/// No party may learn the result: for tests and synthetic records only.
 pub fn reconstruct(
     first: (PartyId, RingElement),
     second: (PartyId, RingElement),

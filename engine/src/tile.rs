@@ -1,4 +1,4 @@
-//! A piece of keystream on its way from the cipher to the kernel.
+//! A buffer for keystream between the cipher and the kernel.
 
 use zeroize::Zeroize;
 
@@ -7,8 +7,8 @@ use crate::ring::RingElement;
 
 /// Room for `N` ring elements of keystream.
 ///
-/// Whole lines of the cache: a vector across two of them is stored in two steps, and read back
-/// only after both have left the store buffer (7 % of the time to blind a row).
+/// Aligned to cache lines: a vector across two lines is stored in two steps, and read back only
+/// after both have left the store buffer (7 % of the time to blind a row).
 ///
 /// # Secrecy
 /// Wiped when dropped.
@@ -31,7 +31,7 @@ impl<const N: usize> Tile<N> {
 
 impl<const N: usize> Zeroize for Tile<N> {
     fn zeroize(&mut self) {
-        // One store an entry: as words of 16 bits it would take longer than the cipher.
+        // One store for each entry: as u16 it would take longer than the cipher.
         bytemuck::cast_slice_mut::<_, u64>(&mut self.0).zeroize();
     }
 }

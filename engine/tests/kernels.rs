@@ -133,7 +133,7 @@ fn writes_only(
     assert!(around.iter().all(|word| *word == 1), "written outside, {context}");
 }
 
-/// Compares the streaming kernel, wherever in a line of the cache its output begins and ends.
+/// Compares the streaming kernel, at several places in a cache line where its output begins.
 fn streaming_equals_portable(kernels: Kernels, length: usize, seed: u64) {
     const EDGE: usize = 3;
     let mut words = Words(seed);
@@ -143,7 +143,7 @@ fn streaming_equals_portable(kernels: Kernels, length: usize, seed: u64) {
         let shares = &before[at % 2..];
         let (mut expected, mut behind, mut keystreams) = (vec![], vec![], vec![]);
         for row in 0..rows {
-            // Not from the first word of the keystream on, and it goes on behind what was used.
+            // The keystream has been used before, and continues after the row.
             let key = [u8::try_from(row).expect("few"); 32];
             let mut keys = vec![RingElement::ZERO; EDGE + length + EDGE];
             Keystream::new(&key).fill(bytemuck::cast_slice_mut(&mut keys));
@@ -165,11 +165,11 @@ fn streaming_equals_portable(kernels: Kernels, length: usize, seed: u64) {
         let context = format!("{}, {context}", kernels.backend());
         assert!(*out == expected, "blind_streaming, {context}");
         let mut around = front.iter().chain(&*back).copied();
-        assert!(around.all(|word| word == 1), "written beside, {context}");
+        assert!(around.all(|word| word == 1), "written outside, {context}");
         for (mut keystream, behind) in keystreams.into_iter().zip(behind) {
             let mut edge = [RingElement::ZERO; EDGE];
             keystream.fill(bytemuck::cast_slice_mut(&mut edge));
-            assert!(edge[..] == behind, "the keystream behind it, {context}");
+            assert!(edge[..] == behind, "the keystream after it, {context}");
         }
     }
 }

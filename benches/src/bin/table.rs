@@ -1,4 +1,4 @@
-//! Prints what `cargo bench` measured as one table, each figure beside its limit, and writes it
+//! Prints what `cargo bench` measured as one table, each figure next to its limit, and writes it
 //! as CSV.
 
 use std::error::Error;
@@ -99,7 +99,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Reads every `new/benchmark.json` below a directory with the estimates beside it.
+/// Reads every `new/benchmark.json` below a directory with the estimates next to it.
 fn collect(
     directory: &Path,
     since: SystemTime,

@@ -10,12 +10,12 @@ use crate::rows::{AgreeSlice, AgreeValues, RowCheck, Rows};
 use crate::rows_mut::{AgreeSliceMut, AgreeValuesMut, RowsMut};
 use crate::tile::Tile;
 
-/// A piece of the rows to be blinded into another place, and tagged where there is room for it.
+/// A piece of the rows to be blinded into other memory, and tagged where tags are wanted.
 pub(super) struct OutOfPlace<'a> {
     pub(super) plain: Rows<'a>,
     pub(super) blinded: RowsMut<'a>,
     pub(super) tags: Option<&'a mut [ContentTag]>,
-    /// Whether from memory to memory.
+    /// Whether the rows are too many for the cache.
     pub(super) streamed: bool,
 }
 
@@ -31,7 +31,7 @@ impl OutOfPlace<'_> {
     }
 }
 
-/// A piece of the rows to be blinded where they are, and tagged where there is room for it.
+/// A piece of the rows to be blinded in place, and tagged where tags are wanted.
 pub(super) struct InPlace<'a> {
     pub(super) rows: RowsMut<'a>,
     pub(super) tags: Option<&'a mut [ContentTag]>,
@@ -46,18 +46,19 @@ impl InPlace<'_> {
     }
 }
 
-/// Where so many rows are cut in two, so that each piece has rows enough to blind together.
+/// The row at which a piece is cut in two. `None` when a half would have too few rows to blind
+/// together.
 fn middle(rows: usize) -> Option<usize> {
     (rows >= 2 * ROWS_AT_ONCE).then(|| (rows / 2).next_multiple_of(ROWS_AT_ONCE))
 }
 
-/// 2 KiB of keystream: while the cipher makes a tile, the memory still works for the one before
-/// it. 4 KiB cost 15 %, and below 1 KiB the cipher's widest step is not filled.
+/// 2 KiB of keystream: while the cipher makes a tile, the stores of the tile before it still drain.
+/// 4 KiB costs 15 %, and less than 1 KiB does not fill the widest step of the cipher.
 const TILE: usize = 256;
 
-/// Rows that are blinded together, column by column: one row's columns are far apart, and the
-/// memory is slow to begin anew at each. One at a time costs 15 %, and 8 win 3 % at most; rows
-/// that were just tagged must still be in the second cache.
+/// Rows that are blinded together, column by column: the columns of one row are far apart, and
+/// memory is slow at the start of each. One row at a time costs 15 %, and 8 gain 3 % at most. Rows
+/// that were just tagged must still be in the L2 cache.
 const ROWS_AT_ONCE: usize = 4;
 
 /// What one thread needs for a piece, allocated once for all its rows.
@@ -65,7 +66,7 @@ pub(super) struct Worker<'a> {
     blinder: &'a Blinder,
     hasher: RowHasher,
     tile: Tile<TILE>,
-    /// Those of the rows at work.
+    /// The keystreams of the rows that are being blinded.
     keystreams: Vec<Keystream>,
 }
 

@@ -9,7 +9,7 @@
 //! 13.8 at 3 KiB, 16.1 against 13.8 at a row of 76,800 bytes. Sum: 36.4 against 34.5 and 32.7
 //! against 29.1. Inlined into another crate, those loops fall to 3.3. An element rotated by shifts
 //! of lanes of 64 bits makes 14.4; `std::array::from_fn` in place of [`Baseline::weight`] makes 4.4
-//! when the crate is compiled in 16 units. Look at `kernel/*` in the benches after any change here.
+//! when the crate is compiled in 16 units. Run the benches `kernel/*` after any change here.
 
 use wide::u16x16;
 

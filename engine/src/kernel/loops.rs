@@ -4,13 +4,13 @@
 //! Measured on one core of a Zen 5 at 3 KiB, in GiB/s of share data (AVX2 / AVX-512): this code
 //! 35 / 66. Lanes of 64 bits are rotated where there is an instruction for it: by shuffles AVX-512
 //! makes 40 when the crate is one unit, and without the instruction LLVM rotates in scalar
-//! registers (11 GB/s). Strips of 64 lanes 27 / 2 and of 256 lanes 7 / 16 (no longer unrolled into
-//! registers); one element at a time 7 / 17. Look at `kernel/*` in the benches after any change
-//! here: what LLVM makes of it is fragile.
+//! registers (11 GB/s). Strips of 64 lanes reach 27 / 2 and of 256 lanes 7 / 16 (no longer unrolled
+//! into registers); one element at a time 7 / 17. Run the benches `kernel/*` after any change here:
+//! LLVM's code for these loops is fragile.
 
 use crate::kernel::arithmetic::{Arithmetic, Strip, sum_in_loop};
 
-/// One AVX-512 vector of `u16`. Unrolled whole, a rotation becomes one shuffle a vector.
+/// One AVX-512 vector of `u16`. Fully unrolled, a rotation becomes one shuffle for each vector.
 const LANES: usize = size_of::<Strip>() / size_of::<u16>();
 
 /// Loops over the lanes of a strip. `ROTATES`: whether the backend has an instruction that rotates

@@ -105,7 +105,7 @@ impl Kernels {
     /// Three slices of ring elements of the same length.
     ///
     /// # Secrecy
-    /// No branch or index depends on the shares or the keystream, of which a position is used
+    /// No branch or index depends on the shares or the keystream. A keystream position is used
     /// once.
     ///
     /// # Errors
@@ -139,22 +139,22 @@ impl Kernels {
         Ok(())
     }
 
-    /// Weights the shares of a column's rows and blinds each row with the next of its keystream,
-    /// from memory to memory: what is written goes around the cache, and what is read next is
-    /// prefetched.
+    /// Weights the shares of a column's rows and blinds each row with the next of its keystream.
+    /// Stores go around the cache, and the shares that follow are prefetched.
     ///
-    /// Faster than [`Self::weight_and_blind`] only where both are far larger than the cache.
+    /// Faster than [`Self::weight_and_blind`] only when input and output are far larger than the
+    /// cache.
     ///
     /// # Shapes
-    /// In `blinded` as many rows as there are keystreams, one behind the other and all of one
-    /// length; in `shares` as many ring elements, and behind them those that will be read next,
-    /// where the caller knows.
+    /// `blinded` holds one row for each keystream, one after the other and all of one length.
+    /// `shares` holds at least as many ring elements. Any more are what the caller reads next, and
+    /// are prefetched.
     ///
     /// # Secrecy
     /// That of [`Self::weight_and_blind`].
     ///
     /// # Errors
-    /// [`LengthMismatch`] when there are fewer shares, or the rows are not of one length;
+    /// [`LengthMismatch`] when there are fewer shares, or when the rows cannot be of one length;
     /// `blinded` and `keystreams` are then unchanged.
     pub fn blind_streaming(
         self,

@@ -1,4 +1,4 @@
-//! The reference: one ring element, one word after the other, as the formulas say.
+//! The reference: one ring element or one word at a time, straight from the formulas.
 
 use crate::kernel::{LengthMismatch, Weighting, check_lengths};
 use crate::ring::RingElement;
@@ -34,7 +34,7 @@ pub fn weight_and_blind(
 /// [`LengthMismatch`] when the lengths differ; `rebuilt` is then unchanged.
 ///
 /// # Secrecy
-/// No branch and no index depends on a word.
+/// No branch or index depends on a word.
 pub fn merge(rebuilt: &mut [u16], first: &[u16], second: &[u16]) -> Result<(), LengthMismatch> {
     check_lengths(rebuilt.len(), [first.len(), second.len()])?;
     for ((rebuilt, first), second) in rebuilt.iter_mut().zip(first).zip(second) {

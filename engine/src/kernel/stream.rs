@@ -1,7 +1,7 @@
-//! Stores that go around the cache, and prefetches: what plain Rust cannot say about memory.
+//! Stores that go around the cache, and prefetches: plain Rust can express neither.
 //!
-//! A store into memory that is not in the cache first reads the line that it overwrites. Where
-//! more is written than a cache holds, that is a third of the traffic for nothing.
+//! A store to memory that is not in the cache first reads the line that it overwrites. When more is
+//! written than the cache holds, that is a third of the traffic for nothing.
 
 #![cfg_attr(
     target_arch = "x86_64",
@@ -23,12 +23,12 @@ impl Line {
     pub(super) const WORDS: usize = 32;
 }
 
-/// Stores lines around the cache, and when dropped sees to it that they are in memory for all.
+/// Stores lines around the cache. A fence on drop makes them visible to every thread.
 ///
 /// Lines are borrowed for `'a`, which outlives this value: nothing else can touch them before
 /// the fence.
 pub(super) struct Stream<'a> {
-    /// Private to this file, and true only where [`Stream::new`] met kernels of AVX-512.
+    /// Private to this file, and true only where [`Stream::new`] got kernels for AVX-512.
     #[cfg_attr(
         not(target_arch = "x86_64"),
         expect(dead_code, reason = "there are no such stores")
@@ -38,7 +38,7 @@ pub(super) struct Stream<'a> {
 }
 
 impl<'a> Stream<'a> {
-    /// Stores whole lines at once where the kernels are those of AVX-512, else in quarters.
+    /// Stores whole lines with the kernels for AVX-512, else quarters of a line.
     #[inline(always)]
     pub(super) fn new(kernels: Kernels) -> Self {
         Self { whole_lines: kernels.backend() == Backend::Avx512, lines: PhantomData }
@@ -50,7 +50,7 @@ impl<'a> Stream<'a> {
         {
             use std::arch::x86_64::{__m128i, _mm_stream_si128};
             if self.whole_lines {
-                // SAFETY: there are such kernels only where the CPU has AVX-512 F.
+                // SAFETY: such kernels exist only where the CPU has AVX-512 F.
                 unsafe { store_whole(line, words) };
                 return;
             }
@@ -70,7 +70,7 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// Stores a line at once. As with the quarters, the fence is in `drop`.
+/// Stores a whole line. As for quarters, the fence is in `drop`.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 #[inline]
@@ -95,14 +95,14 @@ impl Drop for Stream<'_> {
     }
 }
 
-/// Asks for lines that will be read soon.
+/// Prefetches lines that will be read soon.
 #[inline(always)]
 pub(super) fn prefetch(words: &[u16]) {
     #[cfg(target_arch = "x86_64")]
     for line in words.chunks(Line::WORDS) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing that the program could see, and this address is one
-        // of a slice. x86-64 has SSE.
+        // SAFETY: a prefetch has no effect that the program can see, and the address is inside a
+        // slice. x86-64 has SSE.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -25,10 +25,11 @@ pub(super) struct WeightAndBlindInPlace<'a> {
     pub(super) keystream: &'a [RingElement],
 }
 
-/// `blinded[i] = w * shares[i] +/- r[i]` with `r` from the row's keystream, past the cache.
+/// `blinded[i] = w * shares[i] +/- r[i]` with `r` from the row's keystream. Stores go around the
+/// cache.
 ///
-/// `blinded` has as many rows of one length as there are keystreams. There are at least as many
-/// shares. What lies behind them is prefetched.
+/// `blinded` holds one row for each keystream, all of one length. `shares` holds at least as many
+/// elements; any more are prefetched.
 pub(super) struct BlindStreaming<'a, 'k> {
     pub(super) kernels: Kernels,
     pub(super) weighting: &'a Weighting,
@@ -98,14 +99,14 @@ impl WeightAndBlindInPlace<'_> {
     }
 }
 
-/// 1 KiB, what the widest cipher makes in one step: while it is at work, loads and stores of the
-/// tile before it are still under way. 2 KiB cost 3 %.
+/// 1 KiB, which the widest cipher makes in one step: meanwhile, loads and stores of the tile before
+/// it complete. 2 KiB costs 3 %.
 const STREAM_TILE: usize = 128;
 
 /// Ring elements of one line of the cache.
 const LINE: usize = Line::WORDS / 4;
 
-/// How far ahead shares are asked for: 4 KiB. Beyond the end of a row lies the next one.
+/// How far ahead shares are prefetched: 4 KiB. The next row starts where this one ends.
 const AHEAD: usize = 512;
 
 impl Computation for BlindStreaming<'_, '_> {
@@ -141,7 +142,7 @@ struct StreamedRows<'a, A> {
     diagonals: &'a [[u16; 4]; 4],
     arithmetic: A,
     tile: Tile<STREAM_TILE>,
-    /// One for all: the fence at its end waits for every line that is still on its way.
+    /// One for all rows: the fence on drop waits for every line that is not stored yet.
     stream: Stream<'a>,
 }
 
@@ -174,7 +175,7 @@ impl<'a, A: Arithmetic> StreamedRows<'a, A> {
         self.elements::<ADD>(tail, &shares[start..], keystream);
     }
 
-    /// Blinds the few elements in front of the first whole line, or behind the last one.
+    /// Blinds the few elements before the first whole line, or after the last one.
     #[inline(always)]
     fn elements<const ADD: bool>(
         &mut self,
@@ -191,8 +192,8 @@ impl<'a, A: Arithmetic> StreamedRows<'a, A> {
     }
 }
 
-/// Cuts words into whole lines of the cache and what is in front of and behind them: all of it in
-/// front where an element would lie across two lines.
+/// Splits words into those before the first whole cache line, the whole lines, and those after. All
+/// words come first when an element would straddle two lines.
 #[inline(always)]
 fn element_lines(blinded: &mut [u16]) -> (&mut [u16], &mut [Line], &mut [u16]) {
     if blinded.as_ptr().addr().is_multiple_of(size_of::<RingElement>()) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A range of ids that holds at least one: both ends belong to it.
 ///
-/// Inclusive, so that every `i64` can be said, the last one too.
+/// Inclusive, so that a range can end at the highest `i64`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdRange {
     first: i64,
@@ -15,7 +15,7 @@ impl IdRange {
     /// Every id there is.
     pub const ALL: Self = Self { first: i64::MIN, last: i64::MAX };
 
-    /// Takes both ends; `None` when `last` lies before `first`.
+    /// Takes both ends; `None` when `last` is less than `first`.
     #[must_use]
     pub const fn new(first: i64, last: i64) -> Option<Self> {
         if last < first { None } else { Some(Self { first, last }) }
@@ -33,13 +33,13 @@ impl IdRange {
         self.last
     }
 
-    /// Whether `id` lies in the range.
+    /// Whether `id` is in the range.
     #[must_use]
     pub const fn contains(self, id: i64) -> bool {
         self.first <= id && id <= self.last
     }
 
-    /// Whether the whole of `other` lies in the range.
+    /// Whether all of `other` is in the range.
     #[must_use]
     pub const fn covers(self, other: Self) -> bool {
         self.first <= other.first && other.last <= self.last
@@ -57,10 +57,10 @@ impl IdRange {
         Self::new(self.first.max(other.first), self.last.min(other.last))
     }
 
-    /// What lies in this range and in none of `others`, ascending.
+    /// The parts of this range that are in none of `others`, ascending.
     ///
     /// # Shapes
-    /// `others` may be in any order, overlap, and lie outside.
+    /// `others` may be in any order, overlap each other and extend beyond this range.
     #[must_use]
     pub fn without(self, others: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let inside = others.into_iter().filter_map(|other| self.intersection(other));

@@ -1,4 +1,4 @@
-//! `send` and `rebuild` from and to real databases, beside `psql` moving the same rows in the
+//! `send` and `rebuild` from and to real databases, next to `psql` moving the same rows in the
 //! same run.
 //!
 //! Both take turns, and medians are compared: what else the machine does meets both alike.
@@ -46,7 +46,7 @@ struct Args {
     #[arg(long, value_name = "DIR", default_value = "/dev/shm")]
     directory: PathBuf,
 
-    /// The program [default: reshare beside this one]
+    /// The program [default: reshare next to this one]
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
 
@@ -203,7 +203,7 @@ impl Contest {
     }
 }
 
-/// What a row costs in the largest table beside what it costs in the smallest one.
+/// What a row costs in the largest table, next to what it costs in the smallest one.
 fn costs_per_row(costs: &[(usize, [f64; 2])]) -> Vec<Line> {
     let (Some((few, few_took)), Some((many, many_took))) = (costs.first(), costs.last()) else {
         return Vec::new();
