@@ -1,7 +1,7 @@
 //! Peak memory of real processes: bounded by parts in flight, whatever the number of rows.
 
 mod network;
-#[path = "check/world.rs"]
+#[path = "checks/check/world.rs"]
 #[expect(dead_code, reason = "what only the tests of `check` use")]
 mod world;
 

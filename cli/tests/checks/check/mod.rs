@@ -1,0 +1,143 @@
+//! `reshare check` as operators run it: against a real PostgreSQL, real certificates and a real
+//! receiver. Everything is ok; then one thing at a time is not.
+
+mod faults_receiver;
+mod faults_sender;
+pub(crate) mod world;
+
+use reshare_fixtures::postgres::ThrowAwayPostgres;
+use world::{World, not_ok};
+
+#[test]
+fn a_sender_with_everything_in_place_is_ok() {
+    let world = World::new();
+    let (receiver, url) = world.receive();
+    let before = world.everything();
+    let mut flags = world.sender(0);
+    flags.set("--server-url", &url).add("--strict", None);
+    let report = world.check(&flags).ends_with(0).report();
+    assert_eq!(report["ok"], true);
+    assert_eq!((not_ok(&report), report["role"].as_str()), (vec![], Some("sender")));
+    let says = |what: &str, words: &str| world::line(&report, what, "ok").says(words);
+    says("session", "check: 0 and 1 send, 2 receives, ids 1 to 1000");
+    says("agreement key", "party 0's");
+    says("certificate", "spiffe://mpc.example/0");
+    says("ledger", "nothing was blinded yet");
+    says("database", "PostgreSQL ");
+    says("first row", "id 1");
+    says("rows", "ids 1 to 20");
+    says("package", "will be made");
+    says("receiver", "nothing of it yet");
+    says("clock", " s ");
+    // The same at both senders: that is what its operators compare.
+    let of = |report: &serde_json::Value| world::line(report, "key check", "ok").detail;
+    let mut other = world.sender(1);
+    other.remove("--to");
+    assert_eq!(of(&world.check(&other).report()), of(&report));
+    drop(receiver);
+    assert_eq!(world.everything(), before, "files, tables and rights are as they were");
+}
+
+#[test]
+fn a_receiver_with_everything_in_place_is_ok() {
+    let world = World::new();
+    let before = world.everything();
+    let mut flags = world.receiver();
+    // As `receive` is given it.
+    flags.add("--rebuild", None);
+    let run = world.check(&flags).ends_with(0);
+    let report = run.report();
+    assert_eq!(not_ok(&report), Vec::<String>::new());
+    let says = |what: &str, words: &str| world::line(&report, what, "ok").says(words);
+    says("tls", "prove");
+    says("identity", "opens");
+    says("inbox", "will be made");
+    says("rights", "postgres may do all");
+    says("record of verify", "postgres may write it");
+    says("triggers", "none fires");
+    says("loaded so far", "nothing of this session");
+    says("listen", "is free");
+    says("database's disk", "a client cannot see it");
+    flags.add("--strict", None);
+    world.check(&flags).ends_with(0);
+    assert_eq!(world.everything(), before, "files, tables and rights are as they were");
+}
+
+#[test]
+fn the_table_is_for_people_and_flags_that_are_missing_are_named() {
+    let world = World::new();
+    let session = ["--session", "session.toml"];
+    let run = world.run("0", &[&["check", "sender"], &session[..]].concat()).ends_with(0);
+    assert!(run.stderr.is_empty(), "{}", run.stderr);
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert!(lines[0].starts_with("ok           session           check:"), "{}", run.stdout);
+    let not_given = |what: &str, flag: &str| {
+        let line = lines.iter().find(|line| line.starts_with(&format!("not checked  {what} ")));
+        assert!(line.expect(what).contains(flag), "{}", run.stdout);
+    };
+    not_given("agreement key", "--agreement-key");
+    not_given("approvals", "--approval");
+    not_given("database", "--db-url");
+    not_given("receiver", "--server-url URL, or --to DIR");
+    assert!(lines.last().expect("a line").contains(" ok, 4 not checked"), "{}", run.stdout);
+    let strict = ["check", "sender", "--session", "session.toml", "--strict"];
+    world.run("0", &strict).ends_with(4);
+    let receiver = world.run("2", &[&["check", "receiver"], &session[..]].concat()).ends_with(0);
+    for flag in ["--identity", "--inbox", "--listen", "--db-url"] {
+        assert!(receiver.stdout.contains(&format!("give {flag} ")), "{flag}: {}", receiver.stdout);
+    }
+}
+
+#[test]
+fn a_session_file_that_cannot_be_read_leaves_the_rest_skipped() {
+    let world = World::new();
+    let mut flags = world.receiver();
+    flags.set("--session", "missing.toml");
+    let report = world.check(&flags).ends_with(4).report();
+    world::line(&report, "session", "not_ok").says("missing.toml").hints("--session");
+    world::line(&report, "database", "skipped").says("the session");
+    // What does not depend on it is looked at all the same.
+    world::line(&report, "listen", "ok");
+}
+
+#[test]
+fn what_a_send_has_done_and_a_receiver_holds_is_seen() {
+    let world = World::new();
+    let mut flags = world.sender(0);
+    let send = world.run("0", &flags.command("send")).ends_with(0);
+    assert!(send.stdout.contains("packed 20 rows"), "{}", send.stdout);
+    let report = world.check(&flags).ends_with(0).report();
+    world::line(&report, "ledger", "ok").says("20 rows in 1 parts were blinded");
+    world::line(&report, "package", "warning").says("complete package already").hints("ledger");
+    let (_receiver, url) = world.receive();
+    let upload = ["upload", "package-0", "--session", "session.toml", "--server-url", &url];
+    world.run("0", &upload).ends_with(0);
+    flags.set("--server-url", &url).remove("--to");
+    let report = world.check(&flags).ends_with(0).report();
+    world::line(&report, "receiver", "ok").says("the package is closed");
+    // The inbox is held by the receiver that runs.
+    let mut receiver = world.receiver();
+    receiver.set("--inbox", "live-inbox");
+    let report = world.check(&receiver).ends_with(4).report();
+    world::line(&report, "inbox", "not_ok").says("another receiver").hints("end it first");
+    drop(_receiver);
+    let report = world.check(&receiver).ends_with(0).report();
+    world::line(&report, "inbox", "ok").says("the whole package of sender 0");
+    world::line(&report, "inbox's disk", "ok").says("more will come");
+}
+
+#[test]
+fn a_standby_is_told_to_both() {
+    let world = World::new();
+    let standby = ThrowAwayPostgres::start_standby().expect("a PostgreSQL server");
+    let url = standby.url("postgres");
+    let mut sender = world.sender(0);
+    sender.set("--db-url", &url);
+    let report = world.check(&sender).ends_with(4).report();
+    let item = world::line(&report, "standby", "not_ok").says("in the way of replay after 30s");
+    item.hints("hot_standby_feedback = on");
+    let mut receiver = world.receiver();
+    receiver.set("--db-url", &url);
+    let report = world.check(&receiver).ends_with(4).report();
+    world::line(&report, "writable", "not_ok").says("standby").hints("primary");
+}

@@ -1,0 +1,116 @@
+//! PostgreSQL that is restarted, and connections that break, in the middle of work.
+
+use std::fs;
+use std::sync::Arc;
+
+use reshare_fixtures::postgres::Shutdown;
+
+use super::world::{PARTS, ROWS, Run, World, contents, names, parts, start_cluster};
+use crate::way::{Direction, End, Way};
+
+/// The words for a connection that ended, however it did, and what to do.
+#[track_caller]
+fn says_that_the_connection_was_lost(run: Run) {
+    let run = run.ends_with(1).says("run the same command again");
+    let ways = [
+        "the connection to the server was lost",
+        "terminating connection",
+        // It was just about to connect once more.
+        "the database system is",
+    ];
+    assert!(ways.iter().any(|words| run.stderr.contains(words)), "{}", run.stderr);
+}
+
+/// A command that reads from the server or writes to it, and how many bytes it is let.
+type Case<'a> = (fn(&str) -> Vec<&str>, &'a str, Direction, i64);
+
+fn send(url: &str) -> Vec<&str> {
+    World::send(url, "0", "again")
+}
+
+const EXPORT: Case<'_> = (World::export, "0", Direction::FromServer, 900_000);
+const SEND: Case<'_> = (send, "0", Direction::FromServer, 900_000);
+const REBUILD: Case<'_> = (World::rebuild, "2", Direction::ToServer, 900_000);
+const LOAD: Case<'_> = (World::load, "2", Direction::ToServer, 900_000);
+
+/// A world with both packages, and with what a load needs.
+fn ready(world: World) -> World {
+    world.send_both();
+    fs::create_dir(world.path("files")).expect("made");
+    world.run("2", &World::merge()).ends_with(0);
+    world
+}
+
+/// Neither a half file nor a closed package is there.
+#[track_caller]
+fn assert_nothing_under_a_final_name(world: &World) {
+    assert_eq!(names(&world.path("files")), ["m.rsh"]);
+    assert!(!world.path("again/manifest.json").exists());
+}
+
+impl World {
+    /// Runs a sender's and a receiver's command again, and compares what they made.
+    fn goes_on(&self, reading: Case<'_>, writing: Case<'_>) {
+        let kept = parts(&self.path("again")).len() as u64;
+        let run = self.run(reading.1, &reading.0(&self.databases[0])).ends_with(0);
+        assert_eq!(run.number("rows"), ROWS);
+        if self.path("again").exists() {
+            assert_eq!((run.number("parts"), run.number("parts_kept")), (PARTS, kept));
+            assert_eq!(contents(&self.path("again")), contents(&self.path("p0")));
+        }
+        let loaded = self.loaded_rows();
+        assert!((1..ROWS).contains(&loaded), "{loaded} rows");
+        let run = self.run(writing.1, &writing.0(&self.databases[2])).ends_with(0);
+        assert_eq!((run.number("rows"), run.number("rows_skipped")), (ROWS - loaded, loaded));
+        self.assert_rebuilt();
+    }
+}
+
+fn restart_in_the_middle(cases: [Case<'_>; 2], shutdown: Shutdown) {
+    let world = ready(World::on(Arc::new(start_cluster())));
+    for (index, (flags, party, direction, bytes)) in cases.into_iter().enumerate() {
+        let url = &world.databases[index * 2];
+        let way = Way::to_database(url, direction, bytes, End::Hold);
+        let mut job = world.start(party, &flags(&way.url));
+        job.is_held_on(&way);
+        world.cluster.restart(shutdown).expect("restarted");
+        way.go_on();
+        says_that_the_connection_was_lost(job.finish());
+        assert_nothing_under_a_final_name(&world);
+    }
+    world.goes_on(cases[0], cases[1]);
+}
+
+#[test]
+fn a_server_that_crashes_in_the_middle_of_an_export_or_a_rebuild_loses_nothing() {
+    restart_in_the_middle([EXPORT, REBUILD], Shutdown::Immediate);
+}
+
+#[test]
+fn a_server_that_is_restarted_in_the_middle_of_a_send_or_a_load_loses_nothing() {
+    restart_in_the_middle([SEND, LOAD], Shutdown::Fast);
+}
+
+fn break_in_the_middle(cases: [Case<'_>; 2]) {
+    let world = ready(World::new());
+    for (index, (flags, party, direction, most)) in cases.into_iter().enumerate() {
+        for bytes in [most / 50, most, most / 3] {
+            let way = Way::to_database(&world.databases[index * 2], direction, bytes, End::Cut);
+            let run = world.run(party, &flags(&way.url));
+            assert!(way.is_spent(), "{run:?}");
+            says_that_the_connection_was_lost(run);
+            assert_nothing_under_a_final_name(&world);
+        }
+    }
+    world.goes_on(cases[0], cases[1]);
+}
+
+#[test]
+fn an_export_and_a_rebuild_whose_connections_break_lose_nothing() {
+    break_in_the_middle([EXPORT, REBUILD]);
+}
+
+#[test]
+fn a_send_and_a_load_whose_connections_break_lose_nothing() {
+    break_in_the_middle([SEND, LOAD]);
+}

@@ -1,0 +1,182 @@
+//! SIGKILL in every file call of a run, one call after the other, and the same command again.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::world::{Job, PARTS, ROWS, Receiver, World, contents, names, parts};
+
+/// More file calls than any of these runs makes.
+const MANY_CALLS: u64 = 1000;
+
+impl World {
+    /// The file that a frozen process makes.
+    fn ice(&self) -> std::path::PathBuf {
+        self.path("ice")
+    }
+
+    /// Lets a command freeze in its n-th file call.
+    fn freezing<'a>(&self, nth: u64, command: &'a mut Command) -> &'a mut Command {
+        let _ = fs::remove_file(self.ice());
+        command.env("RESHARE_TEST_FREEZE", format!("{nth}:{}", self.ice().display()))
+    }
+
+    /// Kills a run in its n-th file call; without so many calls it must end well.
+    #[track_caller]
+    fn kill_in_call(&self, nth: u64, party: &str, arguments: &[&str]) -> bool {
+        let mut job = Job::start(self.freezing(nth, &mut self.program(party, arguments)));
+        if job.runs_until(|| self.ice().exists()) {
+            job.kill();
+            return true;
+        }
+        job.finish().ends_with(0);
+        false
+    }
+
+    /// Gives a directory the contents of another.
+    fn copy(&self, from: &str, to: &str) {
+        if self.path(to).exists() {
+            fs::remove_dir_all(self.path(to)).expect("removed");
+        }
+        let copied = Command::new("cp").arg("-a").args([self.path(from), self.path(to)]).status();
+        assert!(copied.expect("coreutils: cp").success());
+    }
+}
+
+fn hidden(directory: &Path) -> usize {
+    names(directory).iter().filter(|name| name.starts_with('.')).count()
+}
+
+/// Kills a run that makes the package p0 in each of its calls, from the same state every time.
+fn walk_package(world: &World, arguments: &[&str]) {
+    let package = world.path("p0");
+    world.copy("s-0", "before");
+    world.run("0", arguments).ends_with(0);
+    let expected = contents(&package);
+    let (mut kept, mut leftovers) = (0, 0);
+    for nth in 1..MANY_CALLS {
+        world.copy("before", "s-0");
+        fs::remove_dir_all(&package).expect("removed");
+        let was_killed = world.kill_in_call(nth, "0", arguments);
+        let (before, is_closed) = (parts(&package), package.join("manifest.json").exists());
+        leftovers += hidden(&package);
+        let run = world.run("0", arguments).ends_with(0);
+        assert_eq!((run.number("parts"), run.number("rows")), (PARTS, ROWS), "{nth}");
+        assert_eq!(contents(&package), expected, "{nth}");
+        let now = parts(&package);
+        assert!(before.iter().all(|part| now.contains(part)), "{nth}: a part was made again");
+        if !was_killed {
+            assert!(is_closed && nth > 50, "only {nth} calls");
+            assert!(kept > 100 && leftovers > 20, "{kept} {leftovers}");
+
+            return;
+        }
+        kept += before.len();
+    }
+    panic!("the walk does not end");
+}
+
+#[test]
+fn a_pack_that_is_killed_in_any_file_call_goes_on_where_it_was() {
+    let world = World::new();
+    fs::create_dir(world.path("files")).expect("made");
+    world.run("0", &World::export(&world.databases[0])).ends_with(0);
+    walk_package(&world, &World::sender("pack", "0", &["--in", "files/e.rsh", "--to", "p0"]));
+}
+
+#[test]
+fn a_send_that_is_killed_in_any_file_call_goes_on_where_it_was() {
+    let world = World::new();
+    walk_package(&world, &World::send(&world.databases[0], "0", "p0"));
+}
+
+/// Kills a run that makes one file in each of its calls.
+fn walk_file(world: &World, party: &str, arguments: &[&str], file: &str) {
+    let (files, file) = (world.path("files"), world.path(file));
+    world.run(party, arguments).ends_with(0);
+    let whole = fs::read(&file).expect("a file");
+    let mut leftovers = 0;
+    for nth in 1..MANY_CALLS {
+        fs::remove_file(&file).expect("removed");
+        if !world.kill_in_call(nth, party, arguments) {
+            assert!(nth > 5 && leftovers > 3, "{nth} calls, {leftovers} left");
+
+            return;
+        }
+        leftovers += hidden(&files);
+        assert!(!file.exists() || fs::read(&file).expect("a file") == whole, "{nth}: half a file");
+        world.run(party, arguments).ends_with(0);
+        assert_eq!(hidden(&files), 0, "{nth}: {:?}", names(&files));
+        assert!(fs::read(&file).expect("a file") == whole, "{nth}");
+    }
+    panic!("the walk does not end");
+}
+
+#[test]
+fn an_export_and_a_merge_that_are_killed_in_any_file_call_leave_a_whole_file_or_none() {
+    let world = World::new();
+    fs::create_dir(world.path("files")).expect("made");
+    walk_file(&world, "0", &World::export(&world.databases[0]), "files/e.rsh");
+    world.send_both();
+    walk_file(&world, "2", &World::merge(), "files/m.rsh");
+}
+
+impl World {
+    fn upload(&self, receiver: &Receiver) -> Job {
+        let url = receiver.url();
+        self.start("0", &["upload", "p0", "--json", "--server-url", &url])
+    }
+
+    /// Kills a receiver in its n-th file call, and who delivers to it then, if anybody does;
+    /// without so many calls the delivery must end well.
+    #[track_caller]
+    fn kill_receiver_in_call(&self, nth: u64) -> bool {
+        let mut receiver = Receiver::start(self.freezing(nth, &mut self.receiving("in")));
+        let is_frozen = || self.ice().exists();
+        if receiver.listens_before(is_frozen) {
+            let mut sender = self.upload(&receiver);
+            if !sender.runs_until(is_frozen) {
+                sender.finish().ends_with(0);
+                return false;
+            }
+            sender.kill();
+        }
+        assert!(is_frozen(), "the receiver ended by itself");
+        receiver.job.kill();
+        true
+    }
+}
+
+#[test]
+fn a_receiver_and_a_sender_that_are_killed_in_any_file_call_go_on_where_they_were() {
+    let world = World::new();
+    let mut send = World::send(&world.databases[0], "0", "p0");
+    // Three parts.
+    *send.iter_mut().find(|flag| **flag == "4").expect("rows of a part") = "16";
+    world.run("0", &send).ends_with(0);
+    let (sent, received) = (parts(&world.path("p0")), world.path("in/sender-0"));
+    let (mut kept, mut leftovers) = (0, 0);
+    for nth in 1..MANY_CALLS {
+        let was_killed = world.kill_receiver_in_call(nth);
+        let before = parts(&received);
+        assert!(before.iter().all(|part| sent.contains(part)), "{nth}: half a part");
+        leftovers += hidden(&received);
+        let mut receiver = world.receive("in");
+        let run = world.upload(&receiver).finish().ends_with(0);
+        let new = (sent.len() - before.len()) as u64;
+        assert_eq!(run.number("parts"), new, "{nth}");
+        assert_eq!(run.number("parts_skipped"), before.len() as u64, "{nth}");
+        contents(&received);
+        assert!(parts(&received) == sent, "{nth}");
+        receiver.job.signal("-TERM");
+        receiver.job.finish().ends_with(143);
+        fs::remove_dir_all(world.path("in")).expect("removed");
+        if !was_killed {
+            assert!(nth > 20 && kept > 20 && leftovers > 10, "{nth} {kept} {leftovers}");
+
+            return;
+        }
+        kept += before.len();
+    }
+    panic!("the walk does not end");
+}
