@@ -1,16 +1,13 @@
 //! Peak memory of real processes: bounded by parts in flight, whatever the number of rows.
 
-mod network;
-#[path = "checks/check/world.rs"]
-#[expect(dead_code, reason = "what only the tests of `check` use")]
-mod world;
-
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use world::World;
+use reshare_fixtures::network::{Flags, Network, Running, Setup};
+
+const RESHARE: &str = env!("CARGO_BIN_EXE_reshare");
 
 const FEW: u64 = 2_000;
 const MANY: u64 = 20_000;
@@ -37,16 +34,13 @@ fn peak_of(process: u32) -> Option<u64> {
 /// Looks at a process until it ends, which must be well, and returns its peak: the kernel keeps
 /// it, so that only what is new in the last moment can be missed.
 #[track_caller]
-fn peak_until_end(mut child: Child) -> u64 {
+fn peak_until_end(mut running: Running) -> u64 {
     let mut peak = 0;
-    let status = loop {
-        peak = peak_of(child.id()).unwrap_or(0).max(peak);
-        match child.try_wait().expect("waited for") {
-            Some(status) => break status,
-            None => std::thread::sleep(Duration::from_millis(2)),
-        }
-    };
-    assert_eq!(status.code(), Some(0));
+    while running.is_running() {
+        peak = peak_of(running.id()).unwrap_or(0).max(peak);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    running.ends_with(0);
     assert!(peak > MIB, "{peak} bytes: nothing was measured");
     peak
 }
@@ -75,7 +69,7 @@ impl Peaks {
 
 /// A session over the first rows, and how its commands are run.
 struct Migration<'a> {
-    world: &'a World,
+    world: &'a Network,
     name: &'static str,
     rows: u64,
     work: &'a [&'a str],
@@ -83,13 +77,12 @@ struct Migration<'a> {
 }
 
 impl Migration<'_> {
-    fn start(&self, party: &str, words: &[&str]) -> Child {
-        let mut command = self.program(party, words);
-        command.stdout(Stdio::null()).spawn().expect("it starts")
+    fn start(&self, party: &str, words: &[&str]) -> Running {
+        Running::start(&mut self.program(party, words))
     }
 
     fn program(&self, party: &str, words: &[&str]) -> Command {
-        let mut command = self.world.program(party, words);
+        let mut command = self.world.program_as(party, words);
         command.env("RAYON_NUM_THREADS", self.threads).arg("--quiet");
         command
     }
@@ -102,11 +95,12 @@ impl Migration<'_> {
     fn run(&self) -> Peaks {
         let (session, end) = (self.file("session.toml"), (self.rows + 1).to_string());
         self.world.make_session(&session, &["--session-id", self.name, "--db-end", &end]);
-        self.world.approve(&session, &self.file("approval"));
+        self.world.approve_session(&session, &self.file("approval"));
         let package = self.file("package");
         let send_to_directory = peak_until_end(self.send(0, &["--to", &package]));
         std::fs::remove_dir_all(self.world.path(&package)).expect("removed");
-        let (receiver, url) = self.receive();
+        let mut receiver = self.receive();
+        let url = receiver.url();
         let senders = [0, 1].map(|party| {
             let sender = self.send(party, &["--server-url", &url]);
             std::thread::spawn(move || peak_until_end(sender))
@@ -114,15 +108,15 @@ impl Migration<'_> {
         let peaks = senders.map(|watcher| watcher.join().expect("it ends well"));
         let send_to_receiver = peaks.into_iter().max().expect("two");
         let receive = peak_of(receiver.id()).expect("it still runs");
-        stop(receiver);
+        drop(receiver);
         let (rebuild, merge) = (self.rebuild(), self.merge());
         std::fs::remove_dir_all(self.world.path(&self.file("inbox"))).expect("removed");
         Peaks { send_to_directory, send_to_receiver, receive, rebuild, merge }
     }
 
-    fn send(&self, party: usize, to: &[&str]) -> Child {
+    fn send(&self, party: usize, to: &[&str]) -> Running {
         let (session, approval) = (self.file("session.toml"), self.file("approval"));
-        let mut flags = self.world.sender(party);
+        let mut flags = self.world.sender_flags(party);
         flags.set("--session", &session).remove("--approval").remove("--to");
         for other in ["0", "1", "2"].iter().filter(|other| **other != party.to_string()) {
             flags.add("--approval", Some(&format!("{approval}-{other}.json")));
@@ -131,11 +125,11 @@ impl Migration<'_> {
         self.start(["0", "1"][party], &words)
     }
 
-    fn receive(&self) -> (Child, String) {
+    fn receive(&self) -> Running {
         let (session, inbox) = (self.file("session.toml"), self.file("inbox"));
         let listen = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"];
         let words = ["receive", "--session", &session, "--inbox", &inbox];
-        receiving(&mut self.program("2", &[&words[..], &listen].concat()))
+        self.start("2", &[&words[..], &listen].concat())
     }
 
     fn receiver(&self, command: &'static str, more: &[&str]) -> u64 {
@@ -148,10 +142,10 @@ impl Migration<'_> {
 
     fn rebuild(&self) -> u64 {
         let count = "SELECT count(*) FROM \"SMPC_dev_2\".irises";
-        let database = self.world.databases[2].clone();
+        let database = self.world.target.clone();
         let peak = self.receiver("rebuild", &["--db-url", &database]);
-        assert_eq!(self.world.sql(2, count).trim(), self.rows.to_string());
-        self.world.sql(2, "TRUNCATE \"SMPC_dev_2\".irises");
+        assert_eq!(self.world.sql_at(2, count).trim(), self.rows.to_string());
+        self.world.sql_at(2, "TRUNCATE \"SMPC_dev_2\".irises");
         peak
     }
 
@@ -165,30 +159,9 @@ impl Migration<'_> {
     }
 }
 
-/// Starts a receiver, and says where it listens.
-fn receiving(command: &mut Command) -> (Child, String) {
-    let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
-    let mut lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
-    let address = lines.find_map(|line| {
-        let line = line.expect("text");
-        let (address, _) = line.strip_prefix("receiving on ")?.split_once(',')?;
-        Some(address.to_owned())
-    });
-    std::thread::spawn(move || lines.for_each(drop));
-    (child, format!("https://{}", address.expect("it says where it listens")))
-}
-
-/// Ends a receiver that waits for nothing any more.
-fn stop(mut receiver: Child) {
-    if receiver.try_wait().expect("waited for").is_none() {
-        receiver.kill().expect("killed");
-        receiver.wait().expect("waited for");
-    }
-}
-
 #[test]
 fn memory_is_bounded_by_parts_in_flight_and_does_not_grow_with_rows_or_cores() {
-    let world = World::with_rows(u32::try_from(MANY).expect("small"));
+    let world = Setup::certified(RESHARE).rows(MANY).make();
     let run = |name, rows, work: &[&str], threads| {
         let started = std::time::Instant::now();
         let peaks = Migration { world: &world, name, rows, work, threads }.run();
@@ -219,9 +192,9 @@ const CROWDED_BOUND: u64 = 96 * MIB;
 
 #[test]
 fn a_thousand_slow_connections_keep_no_sender_out_and_take_little_memory() {
-    let world = World::new();
-    let (receiver, url) =
-        receiving(&mut world.program("2", &world_receive(&world).command("receive")));
+    let world = Setup::certified(RESHARE).make();
+    let mut receiver = world.start_as("2", &world_receive(&world).command("receive"));
+    let url = receiver.url();
     // The largest record there is, but for its last byte: all of it has to be kept.
     let mut record = vec![0; 5 + (1 << 14) - 1];
     record[..5].copy_from_slice(&[22, 3, 1, 0x40, 0]);
@@ -236,19 +209,19 @@ fn a_thousand_slow_connections_keep_no_sender_out_and_take_little_memory() {
         })
         .collect();
     for party in [0, 1] {
-        let mut send = world.sender(party);
+        let mut send = world.sender_flags(party);
         send.remove("--to").set("--server-url", &url);
-        world.run(["0", "1"][party], &send.command("send")).ends_with(0);
+        world.run_as(["0", "1"][party], &send.command("send")).ends_with(0);
     }
     let peak = peak_of(receiver.id()).expect("it still runs");
-    stop(receiver);
+    drop(receiver);
     assert!((MIB..CROWDED_BOUND).contains(&peak), "{peak} bytes with {} connections", crowd.len());
     println!("receive, {CROWD} slow connections: {} MiB", peak / MIB);
 }
 
 /// A receiver that only receives.
-fn world_receive(world: &World) -> world::Flags {
-    let mut flags = world.receiver();
+fn world_receive(world: &Network) -> Flags {
+    let mut flags = world.receiver_flags();
     flags.remove("--identity").remove("--db-url");
     flags
 }

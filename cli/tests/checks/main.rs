@@ -2,7 +2,14 @@
 //! no secret is in it.
 
 mod check;
-#[path = "../network/mod.rs"]
-mod network;
 mod remains;
 mod secrets;
+
+use reshare_fixtures::network::{Network, Setup};
+
+const RESHARE: &str = env!("CARGO_BIN_EXE_reshare");
+
+/// Three parties with certificates, to whom nothing is missing for a run.
+fn network() -> Network {
+    Setup::certified(RESHARE).make()
+}

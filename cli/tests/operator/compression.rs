@@ -3,7 +3,8 @@
 
 use std::process::Command;
 
-use crate::network::{Network, Run};
+use crate::network;
+use reshare_fixtures::network::{Network, Run};
 
 /// Every way of writing a package, from the database and from a share file.
 const WAYS: [&str; 4] = ["off", "auto", "1", "19"];
@@ -11,7 +12,15 @@ const WAYS: [&str; 4] = ["off", "auto", "1", "19"];
 /// Of 60 rows, seven in a part.
 const PARTS: usize = 9;
 
-impl Network {
+/// What these tests do with a network.
+trait Packed {
+    fn packed(&self, command: &str, to: &str, compression: &str) -> Run;
+    fn export(&self);
+    fn opened(&self, package: &str, part: usize) -> (Vec<u8>, Vec<u8>);
+    fn stock(&self, script: &str) -> Vec<u8>;
+}
+
+impl Packed for Network {
     /// Makes a package of sender 0's rows.
     fn packed(&self, command: &str, to: &str, compression: &str) -> Run {
         let from = match command {
@@ -40,7 +49,7 @@ impl Network {
 
     fn stock(&self, script: &str) -> Vec<u8> {
         let mut command = Command::new("sh");
-        let out = command.args(["-c", script]).current_dir(&self.directory).output();
+        let out = command.args(["-c", script]).current_dir(self.directory()).output();
         let out = out.expect("age and zstd are needed: run `make setup`");
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
         assert!(out.status.success() && said.is_empty(), "{script}: {said}");
@@ -104,7 +113,7 @@ fn first_share(content: &[u8]) -> usize {
 
 #[test]
 fn stock_age_and_zstd_find_the_same_bytes_however_a_part_was_compressed() {
-    let network = Network::new();
+    let network = network();
     network.export();
     let mut packages = vec![];
     for command in ["send", "pack"] {
@@ -136,17 +145,17 @@ fn stock_age_and_zstd_find_the_same_bytes_however_a_part_was_compressed() {
 
 #[test]
 fn packages_that_were_compressed_in_different_ways_are_rebuilt_together() {
-    let network = Network::new();
+    let network = network();
     network.packed("send", "p0", "off").ends_with(0);
     // The other sender's way is its own business.
     network.send(1, "p1").ends_with(0);
-    assert_eq!(network.rebuild(&[]).ends_with(0).report()["rows"], crate::network::ROWS);
+    assert_eq!(network.rebuild(&[]).ends_with(0).report()["rows"], crate::ROWS);
     network.verify().ends_with(0);
 }
 
 #[test]
 fn a_way_that_there_is_not_is_refused_with_those_that_there_are() {
-    let network = Network::new();
+    let network = network();
     network.export();
     for command in ["send", "pack"] {
         for way in ["brotli", "Auto", "", "0", "-1", "20", "3.5", "1000000000000"] {

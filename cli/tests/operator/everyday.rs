@@ -2,21 +2,16 @@
 //! PostgreSQL.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::network::{Network, PATIENCE, ROWS, Run, program};
+use crate::{ROWS, network, program};
+use reshare_fixtures::network::{Direction, End, Network, Run, Running, Way, files_in};
 
 #[test]
 fn two_sends_and_a_rebuild_give_the_lost_table_back() {
-    let network = Network::new();
+    let network = network();
     for sender in 0..2 {
         let report = network.send(sender, &format!("p{sender}")).ends_with(0).report();
         assert_eq!(report["rows"], ROWS);
@@ -37,7 +32,7 @@ fn two_sends_and_a_rebuild_give_the_lost_table_back() {
 
 #[test]
 fn the_way_through_share_files_gives_the_same_table() {
-    let network = Network::new();
+    let network = network();
     for (sender, name) in ["0", "1"].into_iter().enumerate() {
         let (plain, key) = (format!("{name}.rsh"), format!("{name}.key"));
         let source = ["--party-id", name, "--db-url", &network.databases[sender], "--out", &plain];
@@ -66,7 +61,7 @@ fn the_way_through_share_files_gives_the_same_table() {
 
 #[test]
 fn rows_that_do_not_agree_are_left_over_and_listed() {
-    let network = Network::new();
+    let network = network();
     network.sql(&network.databases[0], "DELETE FROM \"SMPC_dev_0\".irises WHERE id IN (5, 60)");
     network.sql(&network.databases[1], "DELETE FROM \"SMPC_dev_1\".irises WHERE id = 7");
     network.sql(
@@ -92,7 +87,7 @@ fn rows_that_do_not_agree_are_left_over_and_listed() {
 
 #[test]
 fn a_sender_without_its_ledger_sends_nothing() {
-    let network = Network::new();
+    let network = network();
     let ledger = network.path("state-0").join(&network.fingerprint).join("ledger-0");
     let whole = std::fs::read(&ledger).expect("made by the approval");
     std::fs::remove_file(&ledger).expect("removed");
@@ -105,14 +100,15 @@ fn a_sender_without_its_ledger_sends_nothing() {
     let truncated = network.send(0, "p0").ends_with(4);
     assert!(truncated.stderr.contains("truncated"), "{}", truncated.stderr);
     assert!(!network.path("p0").exists());
-    let mistaken = Network { fingerprint: "0".repeat(64), ..Network::new() };
+    let mut mistaken = crate::network();
+    mistaken.fingerprint = "0".repeat(64);
     mistaken.approve("0", "other-state").ends_with(4);
     assert!(!mistaken.path("other-state").exists());
 }
 
 #[test]
 fn a_row_that_changed_without_its_version_is_left_out_with_exit_code_3() {
-    let network = Network::new();
+    let network = network();
     assert_eq!(network.approve("0", "state-0").ends_with(0).report()["ledger_made"], false);
     network.send(0, "p0").ends_with(0);
     assert_eq!(network.send(0, "p0").ends_with(0).report()["closed_before"], true);
@@ -127,9 +123,9 @@ fn a_row_that_changed_without_its_version_is_left_out_with_exit_code_3() {
 
 #[test]
 fn what_does_not_fit_is_refused_with_exit_code_4() {
-    let network = Network::new();
+    let network = network();
     network.send(0, "p0").ends_with(0);
-    let mut wrong = Network::new();
+    let mut wrong = crate::network();
     wrong.fingerprint = "0".repeat(64);
     wrong.send(0, "p").ends_with(4);
     assert!(!wrong.path("p").exists());
@@ -156,23 +152,23 @@ fn what_does_not_fit_is_refused_with_exit_code_4() {
 
 #[test]
 fn a_password_is_in_no_message_and_not_in_the_process_title() {
-    let network = Network::new();
+    let network = network();
     let url = "postgres://alice:hunter2-secret@127.0.0.1:1/db?connect_timeout=1";
     for given in [url, "env:URL_WITH_PASSWORD"] {
         let mut command = program();
         let arguments =
             ["export", "-vv", "--session", "session.toml", "--party-id", "0", "--out", "x"];
         command.args(arguments).args(["--db-url", given]).env("URL_WITH_PASSWORD", url);
-        let run = Run::of(command.current_dir(&network.directory).output().expect("starts"));
+        let run = Run::of(command.current_dir(network.directory()).output().expect("starts"));
         let run = run.ends_with(1);
         assert!(!run.stderr.contains("hunter2"), "{}", run.stderr);
         assert!(run.stderr.contains("127.0.0.1:1/db as alice"), "{}", run.stderr);
     }
-    assert!(!arguments_while_running(&network.directory, url).contains("hunter2"));
+    assert!(!arguments_while_running(network.directory(), url).contains("hunter2"));
 }
 
 /// The arguments of a process that waits for a database, as every user of the machine sees them.
-fn arguments_while_running(directory: &TempDir, url: &str) -> String {
+fn arguments_while_running(directory: &Path, url: &str) -> String {
     // A server that accepts and says nothing: the program waits for it.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("bound").port();
@@ -192,10 +188,10 @@ fn arguments_while_running(directory: &TempDir, url: &str) -> String {
 
 #[test]
 fn the_database_is_found_through_the_environment_and_the_password_file() {
-    let network = Network::new();
+    let network = network();
     let mut command = program();
     command.args(["export", "--session", "session.toml", "--party-id", "0", "--out", "a.rsh"]);
-    command.current_dir(&network.directory).env("DATABASE_URL", &network.databases[0]);
+    command.current_dir(network.directory()).env("DATABASE_URL", &network.databases[0]);
     Run::of(command.output().expect("starts")).ends_with(0);
     let (_, parameters) = network.databases[0].split_once('?').expect("parameters");
     let value = |name: &str| {
@@ -205,7 +201,7 @@ fn the_database_is_found_through_the_environment_and_the_password_file() {
     let name = network.databases[0].split(['/', '?']).nth(3).expect("a name").to_owned();
     let mut command = program();
     command.args(["export", "--session", "session.toml", "--party-id", "0", "--out", "b.rsh"]);
-    command.current_dir(&network.directory).env("PGHOST", value("host=")).env("PGDATABASE", name);
+    command.current_dir(network.directory()).env("PGHOST", value("host=")).env("PGDATABASE", name);
     command.env("PGPORT", value("port=")).env("PGUSER", value("user="));
     let others_may_read = network.path("pgpass");
     std::fs::write(&others_may_read, "").expect("written");
@@ -279,7 +275,7 @@ fn what_a_stranger_wrote_does_not_command_the_terminal() {
 
 #[test]
 fn exit_codes_tell_what_is_missing_from_what_is_wrong() {
-    let network = Network::new();
+    let network = network();
     let session = ["--session", "session.toml"];
     let target = ["--db-url", &network.target];
     let run = |arguments: &[&[&str]]| network.run(&arguments.concat());
@@ -304,25 +300,18 @@ fn exit_codes_tell_what_is_missing_from_what_is_wrong() {
 
 #[test]
 fn a_role_without_rights_is_told_which_ones_it_needs() {
-    let network = Network::new();
+    let mut network = network();
     for sender in 0..2 {
         network.send(sender, &format!("p{sender}")).ends_with(0);
     }
-    let role = format!("{}_role", network.target.split(['/', '?']).nth(3).expect("a name"));
-    network.sql(&network.target, &format!("CREATE ROLE {role} LOGIN"));
-    let parameters = network.target.split_once('?').expect("parameters").1;
-    let others = parameters.split('&').filter(|pair| !pair.starts_with("user="));
-    let others: Vec<&str> = others.collect();
-    let name = network.target.split(['/', '?']).nth(3).expect("a name");
-    let url = format!("postgres:///{name}?user={role}&{}", others.join("&"));
-    let network = Network { target: url, ..network };
+    network.target = network.url_as(2, "").0;
     let denied = network.rebuild(&[]).ends_with(1);
     assert!(denied.stderr.contains("USAGE and CREATE on the schema"), "{}", denied.stderr);
 }
 
 #[test]
 fn packages_that_arrive_over_mutual_tls_are_rebuilt_at_once() {
-    let network = Network::new();
+    let network = network();
     network.certify();
     for (sender, other) in [("0", "1"), ("1", "0")] {
         let other = format!("approval-{other}.json");
@@ -346,8 +335,8 @@ fn packages_that_arrive_over_mutual_tls_are_rebuilt_at_once() {
         ];
         network.run_as(sender, &send).ends_with(0);
     }
-    let (mut receiver, address) = network.receive();
-    let server = format!("https://{address}");
+    let mut receiver = receive(&network);
+    let server = receiver.url();
     for sender in ["0", "1"] {
         let package = format!("signed-{sender}");
         let upload = ["upload", &package, "--session", "certified.toml", "--server-url", &server];
@@ -357,128 +346,52 @@ fn packages_that_arrive_over_mutual_tls_are_rebuilt_at_once() {
         assert!(!refused.stderr.is_empty());
         network.run_as(sender, &upload).ends_with(0);
     }
-    let status = receiver.0.wait().expect("it ends");
-    assert_eq!(status.code(), Some(0));
+    receiver.ends_with(0);
     network.verify().ends_with(0);
 }
 
-impl Network {
-    /// The flags with which a sender of the session with certificates delivers in one pass.
-    fn deliver<'a>(&'a self, sender: &'a str, server: &'a str) -> Vec<&'a str> {
-        let (key, other) = match sender {
-            "0" => ("0.key", "approval-1.json"),
-            _ => ("1.key", "approval-0.json"),
-        };
-        let index: usize = sender.parse().expect("a number");
-        vec![
-            "send",
-            "--session",
-            "certified.toml",
-            "--agreement-key",
-            key,
-            "--approval",
-            "approval-2.json",
-            "--approval",
-            other,
-            "--db-url",
-            &self.databases[index],
-            "--server-url",
-            server,
-            "--batch-size",
-            "4",
-            "--json",
-        ]
-    }
-
-    /// Every file in the network's directory but what the receiver has.
-    fn files(&self) -> BTreeSet<PathBuf> {
-        let (mut directories, mut files) = (vec![self.directory.path().to_owned()], vec![]);
-        while let Some(directory) = directories.pop() {
-            for entry in std::fs::read_dir(directory).expect("a directory") {
-                let path = entry.expect("an entry").path();
-                let list = if path.is_dir() { &mut directories } else { &mut files };
-                list.push(path);
-            }
-        }
-        files.into_iter().filter(|file| !file.starts_with(self.path("inbox"))).collect()
-    }
-
-    /// The parts of sender 0 that have arrived.
-    fn arrived(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let entries = std::fs::read_dir(self.path("inbox/sender-0")).expect("the inbox");
-        let paths = entries.map(|entry| entry.expect("an entry").path());
-        let is_part = |path: &PathBuf| path.extension().is_some_and(|end| end == "age");
-        // One that is replaced or on its way may be gone by now.
-        let read = |path: PathBuf| Some((path.clone(), std::fs::read(&path).ok()?));
-        paths.filter(is_part).filter_map(read).collect()
-    }
-
-    /// Starts sender 0 on a way that ends after so many bytes, and returns when they have gone.
-    fn stuck_sender(&self, receiver: &str, bytes: i64) -> (Child, StallingProxy) {
-        let proxy = StallingProxy::start(receiver, bytes);
-        let server = format!("https://{}", proxy.address);
-        let mut command = self.program_as("0", &self.deliver("0", &server));
-        command.env("HOME", self.path("home")).env("TMPDIR", self.path("home"));
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
-        let start = std::time::Instant::now();
-        while !proxy.is_stalled() {
-            assert!(start.elapsed() < PATIENCE, "it sends no more, and does not end");
-            assert_eq!(child.try_wait().expect("a child"), None, "it ended");
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
-        (child, proxy)
-    }
+/// Starts the receiver of the session with certificates, which rebuilds when all has arrived.
+fn receive(network: &Network) -> Running {
+    let rebuild = ["--rebuild", "--identity", "r.age", "--db-url", &network.target];
+    network.receive("certified.toml", "inbox", &rebuild)
 }
 
-/// A way to the receiver on which bytes stop to go on.
-struct StallingProxy {
-    address: SocketAddr,
-    left: Arc<AtomicI64>,
+/// The flags with which a sender of the session with certificates delivers in one pass.
+fn deliver<'a>(network: &'a Network, sender: &str, server: &'a str) -> Vec<&'a str> {
+    let (key, other, database) = match sender {
+        "0" => ("0.key", "approval-1.json", &network.databases[0]),
+        _ => ("1.key", "approval-0.json", &network.databases[1]),
+    };
+    let send = ["send", "--json", "--session", "certified.toml", "--agreement-key", key];
+    let approvals = ["--approval", "approval-2.json", "--approval", other];
+    let way = ["--db-url", database, "--server-url", server, "--batch-size", "4"];
+    [&send[..], &approvals, &way].concat()
 }
 
-impl StallingProxy {
-    /// Lets so many bytes through to the receiver, on all connections together.
-    fn start(receiver: &str, bytes: i64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let (left, receiver) = (Arc::new(AtomicI64::new(bytes)), receiver.to_owned());
-        let shared = Arc::clone(&left);
-        std::thread::spawn(move || {
-            for client in listener.incoming() {
-                let (Ok(from), Ok(to)) = (client, TcpStream::connect(&receiver)) else { break };
-                let (Ok(back_from), Ok(back_to)) = (to.try_clone(), from.try_clone()) else {
-                    break;
-                };
-                let left = Arc::clone(&shared);
-                std::thread::spawn(move || {
-                    forward(&from, &to, &left);
-                    // The receiver sees the end of its sender. It may have left first.
-                    let _ = to.shutdown(Shutdown::Both);
-                });
-                std::thread::spawn(move || std::io::copy(&mut &back_from, &mut &back_to));
-            }
-        });
-        Self { address, left }
-    }
-
-    fn is_stalled(&self) -> bool {
-        self.left.load(Ordering::SeqCst) <= 0
-    }
+/// Every file in the network's directory but what the receiver has.
+fn files_without_inbox(network: &Network) -> BTreeSet<PathBuf> {
+    let files = files_in(network.directory()).into_keys().filter(|path| !path.is_dir());
+    files.filter(|file| !file.starts_with(network.path("inbox"))).collect()
 }
 
-fn forward(mut from: &TcpStream, mut to: &TcpStream, left: &AtomicI64) {
-    let mut piece = [0; 4096];
-    while let Ok(count @ 1..) = from.read(&mut piece) {
-        if left.fetch_sub(4096, Ordering::SeqCst) <= 0 {
-            // Lost without a word, until the sender has ended.
-            while let Ok(1..) = from.read(&mut piece) {}
-            return;
-        }
-        if to.write_all(&piece[..count]).is_err() {
-            return;
-        }
-    }
+/// The parts of sender 0 that have arrived.
+fn arrived(network: &Network) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = std::fs::read_dir(network.path("inbox/sender-0")).expect("the inbox");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let is_part = |path: &PathBuf| path.extension().is_some_and(|end| end == "age");
+    // One that is replaced or on its way may be gone by now.
+    let read = |path: PathBuf| Some((path.clone(), std::fs::read(&path).ok()?));
+    paths.filter(is_part).filter_map(read).collect()
+}
+
+/// Starts sender 0 on a way that stops after so many bytes, and returns when they have gone.
+fn stuck_sender(network: &Network, receiver: &str, bytes: i64) -> (Running, Way) {
+    let way = Way::to_receiver(receiver, Direction::ToServer, bytes, End::Hold);
+    let mut command = network.program_as("0", &deliver(network, "0", &way.url));
+    command.env("HOME", network.path("home")).env("TMPDIR", network.path("home"));
+    let mut sending = Running::start(&mut command);
+    sending.is_held_on(&way);
+    (sending, way)
 }
 
 /// The files that a process has open for writing.
@@ -498,50 +411,52 @@ fn written_by(process: u32) -> Vec<PathBuf> {
 
 #[test]
 fn a_delivery_in_one_pass_that_is_stopped_and_killed_goes_on_and_leaves_only_its_ledger() {
-    let network = Network::new();
+    let network = network();
     network.certify();
-    let (mut receiver, address) = network.receive();
+    let mut receiver = receive(&network);
+    let address = receiver.address();
     std::fs::create_dir(network.path("home")).expect("made");
-    let before = network.files();
-    let (child, _way) = network.stuck_sender(&address, 700_000);
-    let process = child.id().to_string();
-    Command::new("kill").args(["-TERM", &process]).status().expect("procps: kill");
-    let stopped = Run::of(child.wait_with_output().expect("it ends")).ends_with(143);
-    assert!(stopped.stderr.contains("run the same command again"), "{}", stopped.stderr);
-    let (mut child, _way) = network.stuck_sender(&address, 2_000_000);
-    let written = written_by(child.id());
+    let before = files_without_inbox(&network);
+    let (mut sending, way) = stuck_sender(&network, &address, 700_000);
+    sending.signal("-TERM");
+    sending.finish().ends_with(143).says(&["run the same command again"]);
+    // What is held up is lost, and the receiver sees the end of its sender.
+    drop(way);
+    let (mut sending, way) = stuck_sender(&network, &address, 2_000_000);
+    let written = written_by(sending.id());
     assert!(written.iter().all(|file| file.ends_with("ledger-0")), "{written:?}");
     assert_eq!(written.len(), 1);
-    child.kill().expect("it runs");
-    child.wait().expect("it ends");
-    let arrived = network.arrived();
-    assert!((1..15).contains(&arrived.len()), "{} of 15", arrived.len());
+    assert!(sending.is_running(), "it has ended");
+    sending.kill();
+    drop(way);
+    let before_the_end = arrived(&network);
+    assert!((1..15).contains(&before_the_end.len()), "{} of 15", before_the_end.len());
     let server = format!("https://{address}");
-    let report = network.run_as("0", &network.deliver("0", &server)).ends_with(0).report();
+    let report = network.run_as("0", &deliver(&network, "0", &server)).ends_with(0).report();
     let [kept, delivered] = ["parts_kept", "parts_delivered"].map(|name| report[name].as_u64());
     assert_eq!((&report["parts"], &report["rows"]), (&15.into(), &ROWS.into()));
     assert_eq!(kept.zip(delivered).map(|(kept, delivered)| kept + delivered), Some(15));
-    assert!(kept >= Some(arrived.len() as u64), "{report}");
-    let now = network.arrived();
-    assert!(arrived.iter().all(|(path, bytes)| now[path] == *bytes));
-    let new: Vec<PathBuf> = network.files().difference(&before).cloned().collect();
+    assert!(kept >= Some(before_the_end.len() as u64), "{report}");
+    let now = arrived(&network);
+    assert!(before_the_end.iter().all(|(path, bytes)| now[path] == *bytes));
+    let new: Vec<PathBuf> = files_without_inbox(&network).difference(&before).cloned().collect();
     assert!(new.iter().all(|file| file.ends_with("ledger-0.pid")), "{new:?}");
-    let again = network.run_as("0", &network.deliver("0", &server)).ends_with(0).report();
+    let again = network.run_as("0", &deliver(&network, "0", &server)).ends_with(0).report();
     assert_eq!((&again["closed_before"], &again["parts_delivered"]), (&true.into(), &0.into()));
-    network.run_as("1", &network.deliver("1", &server)).ends_with(0);
-    assert_eq!(receiver.0.wait().expect("it ends").code(), Some(0));
+    network.run_as("1", &deliver(&network, "1", &server)).ends_with(0);
+    receiver.ends_with(0);
     network.verify().ends_with(0);
 }
 
 #[test]
 fn a_session_without_certificates_sends_to_a_directory_only() {
-    let network = Network::new();
+    let network = network();
     let send = ["send", "--session", "session.toml", "--agreement-key", "0.key"];
     let refused = network.run(&send).ends_with(2);
     assert!(refused.stderr.contains("no certificates"), "{}", refused.stderr);
     assert!(refused.stderr.contains("--to DIR"), "{}", refused.stderr);
     let mut both = program();
-    both.args(send).args(["--to", "p"]).current_dir(&network.directory);
+    both.args(send).args(["--to", "p"]).current_dir(network.directory());
     both.args(["--expect-fingerprint", &network.fingerprint, "--state-dir", "state-0"]);
     both.args(["--db-url", &network.databases[0]]);
     // The URL may be in the environment for `upload`; on the command line it contradicts --to.
@@ -553,7 +468,7 @@ fn a_session_without_certificates_sends_to_a_directory_only() {
 
 #[test]
 fn a_session_with_another_key_in_a_partys_place_is_not_approved() {
-    let network = Network::new();
+    let network = network();
     network.certify();
     for (party, key, other) in [("0", "0.pub", "1.pub"), ("1", "1.pub", "0.pub")] {
         let approval = format!("other-{party}.json");
@@ -577,7 +492,7 @@ fn a_session_with_another_key_in_a_partys_place_is_not_approved() {
 /// Rows change at the senders between their exports; a session about just those ids brings them.
 #[test]
 fn what_was_left_over_comes_with_a_session_about_a_list() {
-    let network = Network::new();
+    let network = network();
     let [zero, one] = [0, 1].map(|sender| &network.databases[sender]);
     network.send(0, "p0").ends_with(0);
     let (table, other) = ("\"SMPC_dev_1\".irises", "\"SMPC_dev_0\".irises");
@@ -595,9 +510,7 @@ fn what_was_left_over_comes_with_a_session_about_a_list() {
     let silently = "SET session_replication_role = replica";
     let back = format!("UPDATE {table} SET version_id = {} WHERE id = 8", version.trim());
     network.sql(one, &format!("{silently}; {back}"));
-    let recipient = std::fs::read_to_string(network.path("r.age")).expect("an identity");
-    let recipient = recipient.split("public key: ").nth(1).and_then(|rest| rest.lines().next());
-    let receiver = format!("2={}", recipient.expect("a comment"));
+    let receiver = format!("2={}", network.recipient());
     let facts = ["--session-id", "left-overs", "--environment", "dev", "--ids-from", "left.ids"];
     let facts = [&facts[..], &["--valid-days", "1"]].concat();
     let parties = ["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", &receiver];

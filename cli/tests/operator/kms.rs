@@ -2,7 +2,6 @@
 //! what LocalStack lets pass.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::LazyLock;
 
 use reshare_fixtures::kms::{ThrowAwayKms, environment};
@@ -11,7 +10,8 @@ use reshare_fixtures::stub_kms::{StubAnswer, StubKms};
 use reshare_format::keys::AgreementKey;
 use tempfile::TempDir;
 
-use crate::network::Run;
+use crate::program;
+use reshare_fixtures::network::{Run, psql};
 
 static KMS: LazyLock<ThrowAwayKms> =
     LazyLock::new(|| ThrowAwayKms::start().unwrap_or_else(|error| panic!("{error}")));
@@ -51,10 +51,10 @@ impl Desk {
 
     /// Runs the program with this environment and no other.
     fn run(&self, arguments: &[&str]) -> Run {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reshare"));
+        let mut command = program();
         command.args(arguments).current_dir(&self.directory).env_clear();
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        Run::of(command.output().expect("it starts"))
+        Run::command(&mut command)
     }
 
     /// Makes `NUMBER.pub`, and `NUMBER.key` unless the key is in KMS; returns its source.
@@ -146,9 +146,7 @@ fn senders_with_keys_in_kms_and_in_a_file_rebuild_the_lost_table() {
     let schema = "CREATE SCHEMA \"SMPC_dev_2\"";
     let table = reshare_fixtures::iris_table::IrisTable::Triggers;
     for sql in [schema, &table.create_sql("SMPC_dev_2", "irises")] {
-        let psql = ["--no-psqlrc", "--quiet", "--command", sql, &target];
-        Run::of(Command::new("psql").args(psql).output().expect("psql: run `make setup`"))
-            .ends_with(0);
+        psql(&target, sql);
     }
     let rebuild = ["rebuild", "--session", "session.toml", "--identity", "r.age"];
     let packages = ["--package", "p0", "--package", "p1", "--db-url", &target];

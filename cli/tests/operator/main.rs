@@ -4,13 +4,26 @@
 mod compression;
 mod everyday;
 mod kms;
-#[path = "../network/mod.rs"]
-mod network;
 mod promises;
 mod receive;
 mod tables;
 mod transcripts;
 mod tune;
-#[path = "../network/way.rs"]
-#[allow(dead_code, reason = "the crash tests use the rest of it")]
-mod way;
+
+use std::process::Command;
+
+use reshare_fixtures::network::{Network, Setup};
+
+const RESHARE: &str = env!("CARGO_BIN_EXE_reshare");
+
+/// Rows of each party in [`network`].
+const ROWS: usize = 60;
+
+/// Three parties with a session without certificates.
+fn network() -> Network {
+    Setup::of(RESHARE).rows(ROWS as u64).make()
+}
+
+fn program() -> Command {
+    reshare_fixtures::network::program(RESHARE)
+}

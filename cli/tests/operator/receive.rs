@@ -1,6 +1,7 @@
 //! `reshare receive` as a process: killed, stopped, started twice, and what it says.
 
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Instant;
 
@@ -14,69 +15,34 @@ use reshare_format::package::{
     ManifestContent, PackageExpectations, PackageWriter, PartEntry, Timestamp,
 };
 use reshare_format::session::{Session, SessionTrust};
-use tempfile::TempDir;
 
-use crate::network::{PATIENCE, Running};
+use reshare_fixtures::network::{Network, Running, Setup, TIME_LIMIT, psql};
+
+use crate::RESHARE;
 
 const ROWS_PER_PART: i64 = 10;
 
 /// A session with certificates, in a directory that every party shares.
-struct Desk {
-    directory: TempDir,
+struct Desk(Network);
+
+impl Deref for Desk {
+    type Target = Network;
+
+    fn deref(&self) -> &Network {
+        &self.0
+    }
 }
 
 impl Desk {
     fn new() -> Self {
-        let desk = Self { directory: tempfile::tempdir().expect("a directory") };
-        for sender in ["0", "1"] {
-            let public = desk.run(&["keygen", "agreement", "--out", &format!("{sender}.key")]);
-            std::fs::write(desk.path(&format!("{sender}.pub")), public).expect("written");
-        }
-        let receiver = format!("2={}", desk.run(&["keygen", "recipient", "--out", "r.age"]).trim());
-        desk.run(&["pki", "ca", "--out", "ca"]);
-        let mut new = vec!["session", "new", "--out", "session.toml", "--session-id", "run"];
-        new.extend(["--environment", "dev", "--sender", "0=0.pub", "--sender", "1=1.pub"]);
-        new.extend(["--receiver", &receiver, "--db-end", "100000", "--ca-file", "ca/ca.pem"]);
-        let names = ["0", "1", "2"].map(|party| format!("{party}=spiffe://mpc.example/{party}"));
-        for name in &names {
-            let (party, name_alone) = name.split_once('=').expect("both");
-            desk.certificate(party, name_alone);
-            new.extend(["--certificate-name", name]);
-        }
-        desk.run(&new);
-        desk
-    }
-
-    fn certificate(&self, party: &str, name: &str) {
-        let out = format!("certificate-{party}");
-        self.run(&["pki", "issue", "--ca", "ca", "--name", name, "--out", &out]);
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn program(&self, party: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reshare"));
-        command.args(arguments).current_dir(&self.directory).env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("RESHARE_SESSION", "session.toml").env("RESHARE_CA_FILE", "ca/ca.pem");
-        command.env("RESHARE_CERTIFICATE", format!("certificate-{party}/certificate.pem"));
-        command.env("RESHARE_CERTIFICATE_KEY", format!("certificate-{party}/certificate.key"));
-        command
-    }
-
-    /// Runs what must succeed; returns what it prints.
-    #[track_caller]
-    fn run(&self, arguments: &[&str]) -> String {
-        let out = self.program("2", arguments).output().expect("it starts");
-        assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
-        String::from_utf8(out.stdout).expect("UTF-8")
+        let setup = Setup::of(RESHARE).with_certificates().without_databases();
+        let setup = setup.session_in_environment().session_flags(&["--db-end", "100000"]);
+        Self(setup.make())
     }
 
     fn receiver(&self, listen: &str, more: &[&str]) -> Command {
         let at = ["receive", "--listen", listen, "--health-listen", "127.0.0.1:0"];
-        self.program("2", &[&at[..], &["--inbox", "inbox"], more].concat())
+        self.program_as("2", &[&at[..], &["--inbox", "inbox"], more].concat())
     }
 
     fn receive(&self, listen: &str, more: &[&str]) -> Running {
@@ -85,7 +51,7 @@ impl Desk {
 
     fn uploader(&self, party: &str, address: &str) -> Command {
         let (package, url) = (format!("package-{party}"), format!("https://{address}"));
-        self.program(party, &["upload", &package, "--server-url", &url])
+        self.program_as(party, &["upload", &package, "--server-url", &url])
     }
 
     fn upload(&self, party: &str, address: &str) -> Output {
@@ -137,7 +103,7 @@ impl Desk {
         let (sent, arrived) = (format!("package-{sender}"), format!("inbox/sender-{sender}"));
         let status = Command::new("diff")
             .args(["-r", &sent, &arrived])
-            .current_dir(&self.directory)
+            .current_dir(self.directory())
             .status();
         assert!(status.expect("diff").success());
     }
@@ -169,11 +135,11 @@ fn a_receiver_killed_in_mid_upload_is_started_again_and_the_upload_completes() {
     let mut uploading = Running::start(&mut desk.uploader("0", &address));
     let start = Instant::now();
     while desk.arrived() < 2 {
-        assert!(start.elapsed() < PATIENCE, "nothing arrives");
+        assert!(start.elapsed() < TIME_LIMIT, "nothing arrives");
         std::thread::yield_now();
     }
-    receiver.child.kill().expect("it runs");
-    receiver.child.wait().expect("it ends");
+    assert!(receiver.is_running(), "it has ended");
+    receiver.kill();
     let arrived = desk.arrived();
     assert!(arrived < 100 && !desk.path("inbox/sender-0/manifest.json").exists());
     assert!(desk.path("inbox/sender-0.journal").exists());
@@ -209,12 +175,12 @@ fn a_receiver_that_is_told_to_end_while_bodies_come_ends_and_leaves_no_half_part
         let uploading = Running::start(&mut desk.uploader("0", &address));
         let start = Instant::now();
         while desk.arrived() == before && before < 60 {
-            assert!(start.elapsed() < PATIENCE, "nothing arrives");
+            assert!(start.elapsed() < TIME_LIMIT, "nothing arrives");
             std::thread::yield_now();
         }
         receiver.signal(signal);
         receiver.ends_with(code);
-        assert!(receiver.said("stopped by a signal"), "{:?}", receiver.said);
+        assert!(receiver.said("stopped by a signal"), "{:?}", receiver.lines());
         drop(uploading);
         for entry in std::fs::read_dir(desk.path("inbox/sender-0")).expect("there").flatten() {
             let name = entry.file_name();
@@ -234,8 +200,8 @@ fn a_second_receiver_on_the_same_inbox_is_told_so_and_harms_nothing() {
     let address = receiver.address();
     let mut second = desk.receive("127.0.0.1:0", &[]);
     second.ends_with(1);
-    assert!(second.said("another receiver uses inbox"), "{:?}", second.said);
-    assert!(second.said("hint: "), "{:?}", second.said);
+    assert!(second.said("another receiver uses inbox"), "{:?}", second.lines());
+    assert!(second.said("hint: "), "{:?}", second.lines());
     assert_code(&desk.upload("0", &address), 0);
     desk.assert_arrived(0);
 }
@@ -305,7 +271,7 @@ fn a_rebuild_that_fails_keeps_the_inbox_and_its_exit_code() {
     // Started again it has all it needs, and meets the same.
     let mut again = desk.receive("127.0.0.1:0", &flags);
     again.ends_with(1);
-    assert!(again.said("127.0.0.1:1"), "{:?}", again.said);
+    assert!(again.said("127.0.0.1:1"), "{:?}", again.lines());
 }
 
 #[test]
@@ -315,14 +281,14 @@ fn a_table_that_no_rebuild_can_load_is_told_before_anything_is_taken() {
     let flags = ["--rebuild", "--identity", "r.age", "--db-url", &cluster.url("postgres")];
     let mut receiver = desk.receive("127.0.0.1:0", &flags);
     receiver.ends_with(4);
-    assert!(receiver.said("SMPC_dev_2.irises"), "{:?}", receiver.said);
-    assert!(receiver.said("hint: check --db-url and --db-schema"), "{:?}", receiver.said);
+    assert!(receiver.said("SMPC_dev_2.irises"), "{:?}", receiver.lines());
+    assert!(receiver.said("hint: check --db-url and --db-schema"), "{:?}", receiver.lines());
     assert!(!receiver.said("receiving on") && !desk.path("inbox").exists());
     // Neither the password nor the name of a database comes right by waiting.
     let nowhere = ["--rebuild", "--identity", "r.age", "--db-url", &cluster.url("nowhere")];
     let mut receiver = desk.receive("127.0.0.1:0", &nowhere);
     receiver.ends_with(1);
-    assert!(receiver.said("\"nowhere\" does not exist"), "{:?}", receiver.said);
+    assert!(receiver.said("\"nowhere\" does not exist"), "{:?}", receiver.lines());
     assert!(!receiver.said("receiving on") && !desk.path("inbox").exists());
 }
 
@@ -339,7 +305,7 @@ fn a_database_that_never_answers_keeps_no_sender_out() {
     receiver.address();
     receiver.signal("-TERM");
     receiver.ends_with(143);
-    assert!(!receiver.said("secret"), "{:?}", receiver.said);
+    assert!(!receiver.said("secret"), "{:?}", receiver.lines());
 }
 
 #[test]
@@ -350,23 +316,52 @@ fn a_rebuild_fills_the_table_and_finds_it_complete_when_it_is_run_again() {
     }
     let cluster = ThrowAwayPostgres::start().expect("a PostgreSQL server: run `make setup`");
     let url = cluster.url("postgres");
-    let sql = |sql: &str| {
-        let psql =
-            ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--command", sql, &url];
-        let out = Command::new("psql").args(psql).output().expect("psql: run `make setup`");
-        assert_code(&out, 0);
-        String::from_utf8(out.stdout).expect("UTF-8").trim().to_owned()
-    };
+    let sql = |sql: &str| psql(&url, sql);
     sql(&IrisTable::Plain.create_sql("SMPC_dev_2", "irises"));
-    let flags = ["--rebuild", "--identity", "r.age", "--db-url", &url];
+    let table = "\"SMPC_dev_2\".irises";
+    let flags = ["--rebuild", "--identity", "r.age", "--db-url", &url, "--fresh-table"];
+    let mut receiver = desk.receive("127.0.0.1:0", &flags);
+    receiver.address();
+    receiver.signal("-TERM");
+    receiver.ends_with(143);
+    assert!(
+        receiver.said("stopped by a signal; what has arrived is kept, and nothing was loaded"),
+        "{:?}",
+        receiver.lines()
+    );
+    // Fresh when it was looked at, and no longer when it is loaded.
     let mut receiver = desk.receive("127.0.0.1:0", &flags);
     let address = receiver.address();
     for sender in ["0", "1"] {
         assert_code(&desk.upload(sender, &address), 0);
     }
-    receiver.ends_with(0);
-    let loaded = "SELECT count(*), min(id), max(id) FROM \"SMPC_dev_2\".irises";
-    assert_eq!(sql(loaded), "20|1|20");
+    receiver.ends_with(4);
+    assert!(receiver.said("it is not empty"), "{:?}", receiver.lines());
+    assert!(receiver.said("hint: --yes-truncate removes all its rows"), "{:?}", receiver.lines());
+    desk.assert_arrived(0);
+    // What is known at once is told at once.
+    let refused = |flags: &[&str], words: &str| {
+        let mut receiver = desk.receive("127.0.0.1:0", flags);
+        receiver.ends_with(4);
+        assert!(receiver.said(words), "{:?}", receiver.lines());
+        assert!(!receiver.said("receiving on"), "{:?}", receiver.lines());
+    };
+    refused(&flags, "it is not empty");
+    let truncate = [&flags[..], &["--yes-truncate"]].concat();
+    sql("CREATE TABLE other (row bigint CONSTRAINT refers REFERENCES \"SMPC_dev_2\".irises)");
+    refused(&truncate, "it is referred to by the foreign key refers of other");
+    sql("DROP TABLE other");
+    assert_eq!(sql(&format!("SELECT array_agg(id) FROM {table}")), "{77}");
+    desk.receive("127.0.0.1:0", &truncate).ends_with(0);
+    let loaded = format!("SELECT count(*), min(id), max(id) FROM {table}");
+    assert_eq!(sql(&loaded), "20|1|20");
+    // Frozen: VACUUM has nothing to do with a page of it.
+    let frozen = "SELECT relallvisible = relpages AND relpages > 0 FROM pg_class WHERE oid = ";
+    sql(&format!("ANALYZE {table}"));
+    assert_eq!(sql(&format!("{frozen}'{table}'::regclass")), "t");
+    let transactions = "SELECT count(DISTINCT xmin::text) FROM \"SMPC_dev_2\".reshare_progress";
+    assert_eq!(sql(transactions), "1");
+    // All is there: its own rows are no reason to refuse.
     desk.receive("127.0.0.1:0", &flags).ends_with(0);
     assert_eq!(sql(loaded), "20|1|20");
 }
@@ -375,7 +370,7 @@ fn a_rebuild_fills_the_table_and_finds_it_complete_when_it_is_run_again() {
 fn refusals_say_who_and_why_on_standard_error_and_nothing_commands_the_terminal() {
     let desk = Desk::new();
     desk.package(0, 1);
-    desk.certificate("7", "spiffe://mpc.example/7");
+    desk.issue("spiffe://mpc.example/7", "certificate-7");
     let mut receiver = desk.receive("127.0.0.1:0", &[]);
     let address = receiver.address();
     let certificate = |party: &str| {
@@ -412,7 +407,7 @@ fn refusals_say_who_and_why_on_standard_error_and_nothing_commands_the_terminal(
     }
     receiver.signal("-TERM");
     receiver.ends_with(143);
-    let logged = receiver.said.iter().filter(|line| line.contains("other-party")).count();
+    let logged = receiver.lines().iter().filter(|line| line.contains("other-party")).count();
     assert!((10..40).contains(&logged), "{logged}");
 }
 
@@ -425,11 +420,11 @@ fn the_stock_age_and_zstd_open_a_part_that_was_delivered() {
     assert_code(&desk.upload("0", &address), 0);
     let opened = Command::new("sh")
         .args(["-c", "age --decrypt -i r.age inbox/sender-0/part-000000.age | zstd -d -c"])
-        .current_dir(&desk.directory)
+        .current_dir(desk.directory())
         .output()
         .expect("a shell");
     assert!(opened.status.success(), "{}", String::from_utf8_lossy(&opened.stderr));
     std::fs::write(desk.path("part.rsh"), &opened.stdout).expect("written");
-    let shown = desk.run(&["inspect", Path::new("part.rsh").to_str().expect("UTF-8")]);
+    let shown = desk.run(&["inspect", "part.rsh"]).ends_with(0).stdout;
     assert!(shown.contains("share file (blinded)"), "{shown}");
 }

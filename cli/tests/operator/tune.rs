@@ -1,19 +1,18 @@
 //! `reshare tune` measures, recommends, and leaves nothing.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
+use crate::program;
+
 const THREADS: u64 = 2;
 
 fn reshare(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reshare"));
+    let mut command = program();
     command.args(arguments).env("RAYON_NUM_THREADS", THREADS.to_string());
-    for name in ["DATABASE_URL", "RUST_LOG"] {
-        command.env_remove(name);
-    }
     command.output().expect("starts")
 }
 

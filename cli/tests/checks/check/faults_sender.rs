@@ -3,27 +3,16 @@
 use std::os::unix::fs::PermissionsExt;
 
 use reshare_format::keys::pki::{CertificateAuthority, KeyKind};
-use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 
-use super::world::{Flags, World, line, not_ok};
-
-impl World {
-    /// Runs a sender's check that must find just these things not ok.
-    #[track_caller]
-    fn finds(&self, flags: &Flags, expected: &[&str]) -> Value {
-        let report = self.check(flags).ends_with(4).report();
-        assert_eq!(not_ok(&report), expected, "{report:#}");
-        assert_eq!(report["ok"], false);
-        report
-    }
-}
+use super::report::{Checked, line};
+use crate::network;
 
 #[test]
 fn keys_that_do_not_fit_are_told() {
-    let world = World::new();
-    world.run("0", &["keygen", "agreement", "--out", "other.key"]).ends_with(0);
-    let mut flags = world.sender(0);
+    let world = network();
+    world.run_as("0", &["keygen", "agreement", "--out", "other.key"]).ends_with(0);
+    let mut flags = world.sender_flags(0);
     flags.set("--agreement-key", "file:other.key");
     let report = world.finds(&flags, &["agreement key"]);
     line(&report, "agreement key", "not_ok").says("neither that of sender 0").hints("session file");
@@ -32,9 +21,9 @@ fn keys_that_do_not_fit_are_told() {
     line(&report, "first row", "ok");
     let open = std::fs::Permissions::from_mode(0o640);
     std::fs::set_permissions(world.path("0.key"), open).expect("set");
-    let report = world.finds(&world.sender(0), &["agreement key"]);
+    let report = world.finds(&world.sender_flags(0), &["agreement key"]);
     line(&report, "agreement key", "not_ok").says("has mode 0640").says("chmod 600");
-    let mut flags = world.sender(1);
+    let mut flags = world.sender_flags(1);
     flags.set("--party-id", "0");
     let report = world.check(&flags).ends_with(4).report();
     line(&report, "agreement key", "not_ok").says("the agreement key is party 1's");
@@ -42,8 +31,8 @@ fn keys_that_do_not_fit_are_told() {
 
 #[test]
 fn certificates_that_do_not_fit_are_told() {
-    let world = World::new();
-    let mut flags = world.sender(0);
+    let world = network();
+    let mut flags = world.sender_flags(0);
     flags.set("--certificate", "certificate-2/certificate.pem");
     flags.set("--certificate-key", "certificate-2/certificate.key");
     let report = world.finds(&flags, &["certificate"]);
@@ -54,7 +43,7 @@ fn certificates_that_do_not_fit_are_told() {
         let begin = OffsetDateTime::now_utc() - Duration::minutes(ago);
         let (kind, life) = (KeyKind::EcdsaP256, Duration::minutes(minutes));
         authority.issue(&world.path(out), &name, kind, life, begin).expect("issued");
-        let mut flags = world.sender(0);
+        let mut flags = world.sender_flags(0);
         flags.set("--certificate", &format!("{out}/certificate.pem"));
         flags.set("--certificate-key", &format!("{out}/certificate.key"));
         flags
@@ -65,7 +54,7 @@ fn certificates_that_do_not_fit_are_told() {
     line(&report, "certificate life", "warning")
         .says("before the session does")
         .hints("issued again");
-    let mut flags = world.sender(0);
+    let mut flags = world.sender_flags(0);
     flags.set("--ca-file", "certificate-1/certificate.pem");
     let report = world.finds(&flags, &["authority"]);
     line(&report, "authority", "not_ok").says("not the certificate of an authority");
@@ -75,14 +64,14 @@ fn certificates_that_do_not_fit_are_told() {
 
 #[test]
 fn a_session_that_is_not_approved_or_not_alive_is_told() {
-    let world = World::new();
-    let mut flags = world.sender(0);
+    let world = network();
+    let mut flags = world.sender_flags(0);
     flags.remove("--approval").add("--approval", Some("approval-2.json"));
     let report = world.finds(&flags, &["approvals"]);
     line(&report, "approvals", "not_ok").says("no approval by party 1").hints("session approve");
     let with_session = |name: &str, begin: &str| {
         world.make_session(name, &["--not-before", begin, "--valid-days", "2"]);
-        let mut flags = world.sender(0);
+        let mut flags = world.sender_flags(0);
         flags.set("--session", name);
         world.check(&flags).ends_with(4).report()
     };
@@ -96,80 +85,80 @@ fn a_session_that_is_not_approved_or_not_alive_is_told() {
 
 #[test]
 fn a_ledger_that_cannot_be_used_is_told() {
-    let world = World::new();
-    let mut flags = world.sender(0);
+    let world = network();
+    let mut flags = world.sender_flags(0);
     flags.set("--state-dir", "elsewhere");
     let report = world.finds(&flags, &["ledger"]);
     line(&report, "ledger", "not_ok").says("no ledger of this session").hints("session approve");
     assert!(!world.path("elsewhere").exists());
     let other = world.make_session("other.toml", &[]);
     let approve = ["session", "approve", "--session", "other.toml", "--out", "other.json"];
-    world.run("0", &[&approve[..], &["--own-public-key", "0.pub"]].concat()).ends_with(0);
-    let ledger = |fingerprint: &str| world.path("s-0").join(fingerprint).join("ledger-0");
+    world.run_as("0", &[&approve[..], &["--own-public-key", "0.pub"]].concat()).ends_with(0);
+    let ledger = |fingerprint: &str| world.path("state-0").join(fingerprint).join("ledger-0");
     let own = std::fs::read(ledger(&world.fingerprint)).expect("a ledger");
     std::fs::copy(ledger(&other), ledger(&world.fingerprint)).expect("copied");
-    let report = world.finds(&world.sender(0), &["ledger"]);
+    let report = world.finds(&world.sender_flags(0), &["ledger"]);
     line(&report, "ledger", "not_ok").says("belongs to the session").hints("new session");
     std::fs::write(ledger(&world.fingerprint), &own[..own.len() - 1]).expect("written");
-    let report = world.finds(&world.sender(0), &["ledger"]);
+    let report = world.finds(&world.sender_flags(0), &["ledger"]);
     line(&report, "ledger", "not_ok").says("truncated");
     std::fs::write(ledger(&world.fingerprint), own).expect("written");
-    world.check(&world.sender(0)).ends_with(0);
+    world.check(&world.sender_flags(0)).ends_with(0);
 }
 
 #[test]
 fn rights_that_a_sender_lacks_are_told_with_the_grants() {
-    let world = World::new();
+    let world = network();
     let (url, role) = world.url_as(0, "GRANT USAGE ON SCHEMA \"SMPC_dev_0\" TO ROLE");
-    let mut flags = world.sender(0);
+    let mut flags = world.sender_flags(0);
     flags.set("--db-url", &url);
     let report = world.finds(&flags, &["rights", "first row", "rows"]);
     let grant = format!("GRANT SELECT ON TABLE \"SMPC_dev_0\".\"irises\" TO \"{role}\";");
     line(&report, "rights", "not_ok").says("lacks SELECT").hints(&grant);
     line(&report, "table", "ok");
     // The hint is one that works.
-    world.sql(0, &grant);
+    world.sql_at(0, &grant);
     world.check(&flags).ends_with(0);
-    world.sql(0, "ALTER TABLE \"SMPC_dev_0\".irises ENABLE ROW LEVEL SECURITY");
+    world.sql_at(0, "ALTER TABLE \"SMPC_dev_0\".irises ENABLE ROW LEVEL SECURITY");
     let report = world.finds(&flags, &["row security", "first row", "rows"]);
     line(&report, "row security", "not_ok").says("may hide rows").hints("BYPASSRLS");
 }
 
 #[test]
 fn a_table_that_is_not_the_session_s_is_told() {
-    let world = World::new();
-    world.sql(0, "UPDATE \"SMPC_dev_0\".irises SET left_code = '\\x0102' WHERE id = 1");
-    let report = world.finds(&world.sender(0), &["first row"]);
+    let world = network();
+    world.sql_at(0, "UPDATE \"SMPC_dev_0\".irises SET left_code = '\\x0102' WHERE id = 1");
+    let report = world.finds(&world.sender_flags(0), &["first row"]);
     line(&report, "first row", "not_ok").says("left_code").hints("session show");
-    world.sql(0, "DELETE FROM \"SMPC_dev_0\".irises");
-    let report = world.check(&world.sender(0)).ends_with(0).report();
+    world.sql_at(0, "DELETE FROM \"SMPC_dev_0\".irises");
+    let report = world.check(&world.sender_flags(0)).ends_with(0).report();
     line(&report, "first row", "warning").says("no row").hints("--db-schema");
-    world.sql(0, "ALTER TABLE \"SMPC_dev_0\".irises DROP CONSTRAINT irises_pkey");
-    let report = world.finds(&world.sender(0), &["table"]);
+    world.sql_at(0, "ALTER TABLE \"SMPC_dev_0\".irises DROP CONSTRAINT irises_pkey");
+    let report = world.finds(&world.sender_flags(0), &["table"]);
     line(&report, "table", "not_ok").says("unique index");
     line(&report, "rights", "skipped").says("the table");
     line(&report, "package", "ok");
-    world.sql(
+    world.sql_at(
         0,
         "DROP TABLE \"SMPC_dev_0\".irises; \
         CREATE VIEW \"SMPC_dev_0\".irises AS SELECT 1 AS id",
     );
-    let report = world.finds(&world.sender(0), &["table"]);
+    let report = world.finds(&world.sender_flags(0), &["table"]);
     line(&report, "table", "not_ok").says("is no table");
 }
 
 #[test]
 fn limits_of_the_server_are_told() {
-    let world = World::new();
+    let world = network();
     let (_, role) = world.url_as(0, "");
     let grants = format!(
         "GRANT USAGE ON SCHEMA \"SMPC_dev_0\" TO {role}; \
         GRANT SELECT ON \"SMPC_dev_0\".irises TO {role}; \
         ALTER ROLE {role} SET statement_timeout = '30s'; ALTER ROLE {role} CONNECTION LIMIT 3"
     );
-    world.sql(0, &grants);
+    world.sql_at(0, &grants);
     let url = world.databases[0].replace("user=postgres", &format!("user={role}"));
-    let mut flags = world.sender(0);
+    let mut flags = world.sender_flags(0);
     flags.set("--db-url", &url).set("--connections", "2");
     let report = world.check(&flags).ends_with(0).report();
     let limit = line(&report, "time limits", "warning").says("statement_timeout is 30s");
@@ -181,7 +170,7 @@ fn limits_of_the_server_are_told() {
     flags.set("--connections", "2").add("--strict", None);
     world.check(&flags).ends_with(4);
     let silent = "postgres://nobody@127.0.0.1:1/irises?connect_timeout=5";
-    let mut flags = world.sender(0);
+    let mut flags = world.sender_flags(0);
     flags.set("--db-url", silent);
     let report = world.finds(&flags, &["database"]);
     line(&report, "database", "not_ok").says("cannot reach PostgreSQL").hints("--db-url");
@@ -191,9 +180,9 @@ fn limits_of_the_server_are_told() {
 
 #[test]
 fn a_place_for_the_package_that_will_not_do_is_told() {
-    let world = World::new();
+    let world = network();
     std::fs::write(world.path("file"), "x").expect("written");
-    let mut flags = world.sender(0);
+    let mut flags = world.sender_flags(0);
     flags.set("--to", "file");
     let report = world.finds(&flags, &["package", "package's disk"]);
     line(&report, "package", "not_ok").hints("another directory");
@@ -212,11 +201,11 @@ fn a_place_for_the_package_that_will_not_do_is_told() {
 
 #[test]
 fn a_receiver_that_cannot_be_reached_or_is_another_is_told() {
-    let world = World::new();
+    let world = network();
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let nobody = format!("https://{}", free.local_addr().expect("bound"));
     drop(free);
-    let mut flags = world.sender(0);
+    let mut flags = world.sender_flags(0);
     flags.remove("--to").set("--server-url", &nobody);
     let report = world.finds(&flags, &["receiver"]);
     line(&report, "receiver", "not_ok").says("cannot connect").hints("reshare receive");
@@ -225,7 +214,8 @@ fn a_receiver_that_cannot_be_reached_or_is_another_is_told() {
     let report = world.finds(&flags, &["receiver"]);
     line(&report, "receiver", "not_ok").says("no URL of a receiver");
     // A receiver, but of another session.
-    let (_receiver, url) = world.receive();
+    let mut receiver = world.receive("session.toml", "live-inbox", &[]);
+    let url = receiver.url();
     world.make_session("other.toml", &["--session-id", "other"]);
     flags.set("--session", "other.toml").set("--server-url", &url);
     let report = world.check(&flags).ends_with(4).report();

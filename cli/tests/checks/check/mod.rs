@@ -3,22 +3,24 @@
 
 mod faults_receiver;
 mod faults_sender;
-pub(crate) mod world;
+mod report;
 
+use crate::network;
+use report::{Checked, not_ok};
 use reshare_fixtures::postgres::ThrowAwayPostgres;
-use world::{World, not_ok};
 
 #[test]
 fn a_sender_with_everything_in_place_is_ok() {
-    let world = World::new();
-    let (receiver, url) = world.receive();
+    let world = network();
+    let mut receiver = world.receive("session.toml", "live-inbox", &[]);
+    let url = receiver.url();
     let before = world.everything();
-    let mut flags = world.sender(0);
+    let mut flags = world.sender_flags(0);
     flags.set("--server-url", &url).add("--strict", None);
     let report = world.check(&flags).ends_with(0).report();
     assert_eq!(report["ok"], true);
     assert_eq!((not_ok(&report), report["role"].as_str()), (vec![], Some("sender")));
-    let says = |what: &str, words: &str| world::line(&report, what, "ok").says(words);
+    let says = |what: &str, words: &str| report::line(&report, what, "ok").says(words);
     says("session", "check: 0 and 1 send, 2 receives, ids 1 to 1000");
     says("agreement key", "party 0's");
     says("certificate", "spiffe://mpc.example/0");
@@ -30,8 +32,8 @@ fn a_sender_with_everything_in_place_is_ok() {
     says("receiver", "nothing of it yet");
     says("clock", " s ");
     // The same at both senders: that is what its operators compare.
-    let of = |report: &serde_json::Value| world::line(report, "key check", "ok").detail;
-    let mut other = world.sender(1);
+    let of = |report: &serde_json::Value| report::line(report, "key check", "ok").detail;
+    let mut other = world.sender_flags(1);
     other.remove("--to");
     assert_eq!(of(&world.check(&other).report()), of(&report));
     drop(receiver);
@@ -40,15 +42,15 @@ fn a_sender_with_everything_in_place_is_ok() {
 
 #[test]
 fn a_receiver_with_everything_in_place_is_ok() {
-    let world = World::new();
+    let world = network();
     let before = world.everything();
-    let mut flags = world.receiver();
+    let mut flags = world.receiver_flags();
     // As `receive` is given it.
     flags.add("--rebuild", None);
     let run = world.check(&flags).ends_with(0);
     let report = run.report();
     assert_eq!(not_ok(&report), Vec::<String>::new());
-    let says = |what: &str, words: &str| world::line(&report, what, "ok").says(words);
+    let says = |what: &str, words: &str| report::line(&report, what, "ok").says(words);
     says("tls", "prove");
     says("identity", "opens");
     says("inbox", "will be made");
@@ -65,9 +67,9 @@ fn a_receiver_with_everything_in_place_is_ok() {
 
 #[test]
 fn the_table_is_for_people_and_flags_that_are_missing_are_named() {
-    let world = World::new();
+    let world = network();
     let session = ["--session", "session.toml"];
-    let run = world.run("0", &[&["check", "sender"], &session[..]].concat()).ends_with(0);
+    let run = world.run_as("0", &[&["check", "sender"], &session[..]].concat()).ends_with(0);
     assert!(run.stderr.is_empty(), "{}", run.stderr);
     let lines: Vec<&str> = run.stdout.lines().collect();
     assert!(lines[0].starts_with("ok           session           check:"), "{}", run.stdout);
@@ -81,8 +83,8 @@ fn the_table_is_for_people_and_flags_that_are_missing_are_named() {
     not_given("receiver", "--server-url URL, or --to DIR");
     assert!(lines.last().expect("a line").contains(" ok, 4 not checked"), "{}", run.stdout);
     let strict = ["check", "sender", "--session", "session.toml", "--strict"];
-    world.run("0", &strict).ends_with(4);
-    let receiver = world.run("2", &[&["check", "receiver"], &session[..]].concat()).ends_with(0);
+    world.run_as("0", &strict).ends_with(4);
+    let receiver = world.run_as("2", &[&["check", "receiver"], &session[..]].concat()).ends_with(0);
     for flag in ["--identity", "--inbox", "--listen", "--db-url"] {
         assert!(receiver.stdout.contains(&format!("give {flag} ")), "{flag}: {}", receiver.stdout);
     }
@@ -90,54 +92,55 @@ fn the_table_is_for_people_and_flags_that_are_missing_are_named() {
 
 #[test]
 fn a_session_file_that_cannot_be_read_leaves_the_rest_skipped() {
-    let world = World::new();
-    let mut flags = world.receiver();
+    let world = network();
+    let mut flags = world.receiver_flags();
     flags.set("--session", "missing.toml");
     let report = world.check(&flags).ends_with(4).report();
-    world::line(&report, "session", "not_ok").says("missing.toml").hints("--session");
-    world::line(&report, "database", "skipped").says("the session");
+    report::line(&report, "session", "not_ok").says("missing.toml").hints("--session");
+    report::line(&report, "database", "skipped").says("the session");
     // What does not depend on it is looked at all the same.
-    world::line(&report, "listen", "ok");
+    report::line(&report, "listen", "ok");
 }
 
 #[test]
 fn what_a_send_has_done_and_a_receiver_holds_is_seen() {
-    let world = World::new();
-    let mut flags = world.sender(0);
-    let send = world.run("0", &flags.command("send")).ends_with(0);
+    let world = network();
+    let mut flags = world.sender_flags(0);
+    let send = world.run_as("0", &flags.command("send")).ends_with(0);
     assert!(send.stdout.contains("packed 20 rows"), "{}", send.stdout);
     let report = world.check(&flags).ends_with(0).report();
-    world::line(&report, "ledger", "ok").says("20 rows in 1 parts were blinded");
-    world::line(&report, "package", "warning").says("complete package already").hints("ledger");
-    let (_receiver, url) = world.receive();
+    report::line(&report, "ledger", "ok").says("20 rows in 1 parts were blinded");
+    report::line(&report, "package", "warning").says("complete package already").hints("ledger");
+    let mut running = world.receive("session.toml", "live-inbox", &[]);
+    let url = running.url();
     let upload = ["upload", "package-0", "--session", "session.toml", "--server-url", &url];
-    world.run("0", &upload).ends_with(0);
+    world.run_as("0", &upload).ends_with(0);
     flags.set("--server-url", &url).remove("--to");
     let report = world.check(&flags).ends_with(0).report();
-    world::line(&report, "receiver", "ok").says("the package is closed");
+    report::line(&report, "receiver", "ok").says("the package is closed");
     // The inbox is held by the receiver that runs.
-    let mut receiver = world.receiver();
+    let mut receiver = world.receiver_flags();
     receiver.set("--inbox", "live-inbox");
     let report = world.check(&receiver).ends_with(4).report();
-    world::line(&report, "inbox", "not_ok").says("another receiver").hints("end it first");
-    drop(_receiver);
+    report::line(&report, "inbox", "not_ok").says("another receiver").hints("end it first");
+    drop(running);
     let report = world.check(&receiver).ends_with(0).report();
-    world::line(&report, "inbox", "ok").says("the whole package of sender 0");
-    world::line(&report, "inbox's disk", "ok").says("more will come");
+    report::line(&report, "inbox", "ok").says("the whole package of sender 0");
+    report::line(&report, "inbox's disk", "ok").says("more will come");
 }
 
 #[test]
 fn a_standby_is_told_to_both() {
-    let world = World::new();
+    let world = network();
     let standby = ThrowAwayPostgres::start_standby().expect("a PostgreSQL server");
     let url = standby.url("postgres");
-    let mut sender = world.sender(0);
+    let mut sender = world.sender_flags(0);
     sender.set("--db-url", &url);
     let report = world.check(&sender).ends_with(4).report();
-    let item = world::line(&report, "standby", "not_ok").says("in the way of replay after 30s");
+    let item = report::line(&report, "standby", "not_ok").says("in the way of replay after 30s");
     item.hints("hot_standby_feedback = on");
-    let mut receiver = world.receiver();
+    let mut receiver = world.receiver_flags();
     receiver.set("--db-url", &url);
     let report = world.check(&receiver).ends_with(4).report();
-    world::line(&report, "writable", "not_ok").says("standby").hints("primary");
+    report::line(&report, "writable", "not_ok").says("standby").hints("primary");
 }

@@ -2,11 +2,13 @@
 
 use std::os::unix::fs::symlink;
 
+use reshare_fixtures::network::Run;
+
 use super::world::{ROWS, World};
 
 impl World {
     /// Purges as the receiver, with its database.
-    fn purge(&self, more: &[&str]) -> super::world::Run {
+    fn purge(&self, more: &[&str]) -> Run {
         let purge = ["purge", "--session", "run.toml", "--json", "--db-url", &self.target];
         self.run(&[&purge[..], more].concat())
     }
@@ -35,18 +37,18 @@ fn nothing_is_removed_before_the_load_is_verified_and_after_more_is_loaded() {
     world.keeps_all(&things, "has loaded nothing into");
     world.rebuild(&[]).ends_with(0);
     world.keeps_all(&things, "60 rows are loaded into SMPC_dev_2.irises and not verified");
-    world.sql("UPDATE \"SMPC_dev_2\".irises SET left_mask = right_mask WHERE id = 9");
+    world.sql_at(2, "UPDATE \"SMPC_dev_2\".irises SET left_mask = right_mask WHERE id = 9");
     assert_eq!(world.verify().ends_with(4).report()["load_verified"], false);
     world.keeps_all(&things, "not verified");
-    world.sql("TRUNCATE \"SMPC_dev_2\".irises; DROP TABLE \"SMPC_dev_2\".reshare_progress");
+    world.sql_at(2, "TRUNCATE \"SMPC_dev_2\".irises; DROP TABLE \"SMPC_dev_2\".reshare_progress");
     world.verified();
     // A range that is loaded afterwards was not compared.
     let copy = "INSERT INTO \"SMPC_dev_2\".reshare_progress \
         SELECT fingerprint, 900, 901, 0, digest, source, leftovers FROM \"SMPC_dev_2\".reshare_progress \
         LIMIT 1";
-    world.sql(copy);
+    world.sql_at(2, copy);
     world.keeps_all(&things, "or more were loaded since");
-    world.sql("DELETE FROM \"SMPC_dev_2\".reshare_progress WHERE first_id = 900");
+    world.sql_at(2, "DELETE FROM \"SMPC_dev_2\".reshare_progress WHERE first_id = 900");
     let before = world.files();
     let dry = world.purge(&[&things[..], &["--dry-run"]].concat()).ends_with(0).report();
     assert_eq!(
@@ -179,12 +181,12 @@ fn the_packages_themselves_verify_the_load_that_they_were_rebuilt_into() {
     // Swapped and swapped back, without the trigger that would raise the version.
     let swap = "ALTER TABLE \"SMPC_dev_2\".irises DISABLE TRIGGER USER; \
         UPDATE \"SMPC_dev_2\".irises SET left_mask = right_mask, right_mask = left_mask WHERE id = 9";
-    world.sql(swap);
+    world.sql_at(2, swap);
     let differs = verify(&identity).ends_with(4).report();
     assert_eq!((&differs["differing"], &differs["load_verified"]), (&1.into(), &false.into()));
     assert_eq!(differs["first_differences"][0]["id"], 9);
     world.keeps_all(&things, "not verified");
-    world.sql(swap);
+    world.sql_at(2, swap);
     let equal = verify(&identity).ends_with(0).report();
     assert_eq!((&equal["rows_equal"], &equal["load_verified"]), (&59.into(), &true.into()));
     world.purge(&things).ends_with(0);

@@ -2,10 +2,11 @@
 
 use std::fs;
 
+use reshare_fixtures::network::Run;
 use serde_json::Value;
 
 use super::forging::Forger;
-use super::world::{ROWS, Run, World};
+use super::world::{ROWS, World};
 
 pub(crate) const PACKAGES: [&str; 4] = ["--package", "p0", "--package", "p1"];
 
@@ -104,19 +105,19 @@ fn no_receipt_is_signed_before_every_row_is_there_and_equal() {
     asks(differs);
     world.rebuild(&[]).ends_with(0);
     let table = "\"SMPC_dev_2\".irises";
-    world.sql(&format!("CREATE TABLE public.kept AS SELECT * FROM {table} WHERE id = 9"));
-    world.sql(&format!("DELETE FROM {table} WHERE id = 9"));
+    world.sql_at(2, &format!("CREATE TABLE public.kept AS SELECT * FROM {table} WHERE id = 9"));
+    world.sql_at(2, &format!("DELETE FROM {table} WHERE id = 9"));
     asks(differs);
-    world.sql(&format!("INSERT INTO {table} SELECT * FROM public.kept"));
+    world.sql_at(2, &format!("INSERT INTO {table} SELECT * FROM public.kept"));
     let swap = format!("UPDATE {table} SET left_mask = right_mask, right_mask = left_mask");
-    world.sql(&format!("ALTER TABLE {table} DISABLE TRIGGER USER; {swap} WHERE id = 9"));
+    world.sql_at(2, &format!("ALTER TABLE {table} DISABLE TRIGGER USER; {swap} WHERE id = 9"));
     asks(differs);
-    world.sql(&format!("{swap} WHERE id = 9"));
+    world.sql_at(2, &format!("{swap} WHERE id = 9"));
     // Equal rows that this session has not loaded: nobody knows whose they are.
-    world.sql("ALTER TABLE \"SMPC_dev_2\".reshare_progress RENAME TO elsewhere");
+    world.sql_at(2, "ALTER TABLE \"SMPC_dev_2\".reshare_progress RENAME TO elsewhere");
     asks("no receipt is signed: the load of this session is not recorded as verified");
     asks("note: this session has loaded nothing into SMPC_dev_2.irises: nothing is recorded");
-    world.sql("ALTER TABLE \"SMPC_dev_2\".elsewhere RENAME TO reshare_progress");
+    world.sql_at(2, "ALTER TABLE \"SMPC_dev_2\".elsewhere RENAME TO reshare_progress");
     world.compare(&["--receipt", "r.json"]).ends_with(0);
     assert!(world.path("r.json").exists());
 }

@@ -1,10 +1,9 @@
 //! `reshare status` at every stage, and next to running commands.
 
-use std::process::Stdio;
-
+use reshare_fixtures::network::Running;
 use serde_json::{Value, json};
 
-use super::world::{ROWS, Running, World};
+use super::world::{ROWS, World};
 
 impl World {
     fn status(&self, more: &[&str]) -> Value {
@@ -65,11 +64,11 @@ fn a_ledger_that_a_command_works_with_is_read_beside_it() {
     let url = format!("https://{}", silent.local_addr().expect("bound"));
     let to = ["--server-url", &url, "--db-url", world.database(0)];
     let mut command = world.command("0", &[&["send"], &flags[..], &to].concat());
-    let mut sending = Running(command.stderr(Stdio::null()).spawn().expect("it starts"));
+    let mut sending = Running::start(&mut command);
     let connection = silent.accept().expect("it connects");
     let report = world.status(&LEDGER_0);
     assert_eq!(report["ledgers"][0]["rows_blinded"], 0);
-    assert!(sending.0.try_wait().expect("known").is_none(), "it still runs");
+    assert!(sending.is_running(), "it still runs");
     let second = world.send("run", "0", "p0", &[]).ends_with(1);
     assert!(second.stderr.contains("works with this ledger"), "{}", second.stderr);
     drop(connection);
@@ -113,7 +112,8 @@ fn a_load_is_none_then_half_then_done_then_verified() {
     let look = ["--package", "p0", "--package", "p1", "--db-url", &world.target];
     let nothing = &world.status(&look)["load"];
     assert_eq!((&nothing["ranges"], &nothing["percent"]), (&0.into(), &json!(0.0)));
-    world.sql(
+    world.sql_at(
+        2,
         "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
          IF NEW.id > 40 THEN RAISE 'no'; END IF; RETURN NEW; END $$; CREATE TRIGGER a_stop \
          BEFORE INSERT ON \"SMPC_dev_2\".irises FOR EACH ROW EXECUTE FUNCTION full_disk()",
@@ -125,7 +125,7 @@ fn a_load_is_none_then_half_then_done_then_verified() {
     assert_eq!((&half["only_higher_sender"], &half["verified"]), (&1.into(), &Value::Null));
     let percent = half["percent"].as_f64().expect("known");
     assert!(percent > 0.0 && percent < 70.0, "{half:#}");
-    world.sql("DROP TRIGGER a_stop ON \"SMPC_dev_2\".irises");
+    world.sql_at(2, "DROP TRIGGER a_stop ON \"SMPC_dev_2\".irises");
     world.rebuild(&[]).ends_with(3);
     let done = &world.status(&look)["load"];
     assert_eq!((&done["rows"], &done["percent"]), (&59.into(), &json!(100.0)));

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::needles::Needles;
 use super::openssl::{der_of, hkdf, shared_secret};
-use crate::check::world::{Flags, World};
-use crate::network::PATIENCE;
+use crate::network;
+use reshare_fixtures::network::{Flags, Network, TIME_LIMIT};
 
 const PASSWORD: &str = "Correct-Horse/Battery%Staple";
 const WRONG_PASSWORD: &str = "Tr0ub4dor-and/three";
@@ -27,7 +27,7 @@ enum Loud {
 
 /// A world whose databases want a password, and everything that its commands print.
 struct Watched {
-    world: World,
+    world: Network,
     loud: Loud,
     urls: [String; 3],
     printed: Vec<u8>,
@@ -35,13 +35,13 @@ struct Watched {
 
 impl Watched {
     fn new(loud: Loud) -> Self {
-        let world = World::new();
+        let world = network();
         let urls = [0, 1, 2].map(|party| url_with_password(&world, party));
         Self { world, loud, urls, printed: Vec::new() }
     }
 
     fn program(&self, party: &str, words: &[&str]) -> Command {
-        let mut command = self.world.program(party, words);
+        let mut command = self.world.program_as(party, words);
         match self.loud {
             Loud::Flag => command.arg("-vv"),
             Loud::Variable => command.env("RUST_LOG", "trace"),
@@ -63,13 +63,13 @@ impl Watched {
     }
 
     fn sender(&self, party: usize) -> Flags {
-        let mut flags = self.world.sender(party);
+        let mut flags = self.world.sender_flags(party);
         flags.set("--db-url", &self.urls[party]);
         flags
     }
 
     fn rebuild(&self, packages: [&str; 2]) -> Flags {
-        let mut flags = self.world.receiver();
+        let mut flags = self.world.receiver_flags();
         for flag in ["--listen", "--health-listen", "--inbox", "--keep-free-bytes"] {
             flags.remove(flag);
         }
@@ -101,9 +101,11 @@ impl Watched {
 
     /// One sender sends, the other uploads what it has packed.
     fn over_the_network(&mut self) {
-        self.world
-            .sql(2, "TRUNCATE \"SMPC_dev_2\".irises; DROP TABLE \"SMPC_dev_2\".reshare_progress");
-        let mut receive = self.world.receiver();
+        self.world.sql_at(
+            2,
+            "TRUNCATE \"SMPC_dev_2\".irises; DROP TABLE \"SMPC_dev_2\".reshare_progress",
+        );
+        let mut receive = self.world.receiver_flags();
         receive.set("--db-url", &self.urls[2]).add("--rebuild", None);
         let mut command = self.program("2", &receive.command("receive"));
         let log = std::fs::File::create(self.world.path("receive.log")).expect("a file");
@@ -116,7 +118,7 @@ impl Watched {
                 break address.to_owned();
             }
             assert!(receiver.try_wait().expect("waited for").is_none(), "{said}");
-            assert!(start.elapsed() < PATIENCE, "{said}");
+            assert!(start.elapsed() < TIME_LIMIT, "{said}");
             std::thread::sleep(std::time::Duration::from_millis(10));
         };
         let url = format!("https://{address}");
@@ -221,14 +223,14 @@ fn encoded(password: &str) -> String {
 }
 
 /// A role that the server asks for its password, and the URL with it.
-fn url_with_password(world: &World, party: usize) -> String {
+fn url_with_password(world: &Network, party: usize) -> String {
     let (url, role) = world.url_as(party, "");
-    world.sql(party, &format!("ALTER ROLE {role} SUPERUSER PASSWORD '{PASSWORD}'"));
-    let file = world.sql(party, "SHOW hba_file");
+    world.sql_at(party, &format!("ALTER ROLE {role} SUPERUSER PASSWORD '{PASSWORD}'"));
+    let file = world.sql_at(party, "SHOW hba_file");
     let rules = std::fs::read_to_string(file.trim()).expect("rules");
     std::fs::write(file.trim(), format!("local all {role} scram-sha-256\n{rules}"))
         .expect("written");
-    world.sql(party, "SELECT pg_reload_conf()");
+    world.sql_at(party, "SELECT pg_reload_conf()");
     format!("{url}&password={}", encoded(PASSWORD))
 }
 
@@ -266,11 +268,11 @@ fn no_secret_is_in_any_output_or_file_of_a_session_with_every_log_on() {
 
 #[test]
 fn what_a_trigger_says_of_a_row_is_not_shown() {
-    let world = World::new();
+    let world = network();
     for party in [0, 1] {
-        world.run(["0", "1"][party], &world.sender(party).command("send")).ends_with(0);
+        world.run_as(["0", "1"][party], &world.sender_flags(party).command("send")).ends_with(0);
     }
-    let mut rebuild = world.receiver();
+    let mut rebuild = world.receiver_flags();
     for flag in ["--listen", "--health-listen", "--inbox", "--keep-free-bytes"] {
         rebuild.remove(flag);
     }
@@ -284,10 +286,10 @@ fn what_a_trigger_says_of_a_row_is_not_shown() {
              FOR EACH ROW EXECUTE FUNCTION \"SMPC_dev_2\".say()"
         )
     };
-    world.sql(2, &trigger("EXCEPTION"));
-    let run = world.run("2", &words).ends_with(REFUSED);
+    world.sql_at(2, &trigger("EXCEPTION"));
+    let run = world.run_as("2", &words).ends_with(REFUSED);
     assert!(run.stderr.contains("the left code [bytes left out] is bad"), "{}", run.stderr);
-    world.sql(2, &trigger("WARNING"));
-    let run = world.run("2", &words).ends_with(0);
+    world.sql_at(2, &trigger("WARNING"));
+    let run = world.run_as("2", &words).ends_with(0);
     assert!(!run.stderr.contains("the left code"), "{}", run.stderr);
 }

@@ -1,27 +1,27 @@
 //! Plain shares of `send` never reach a disk, and rebuilt ones reach the database alone.
 
 use std::collections::BTreeSet;
-use std::io::BufRead;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::needles::Needles;
-use crate::check::world::World;
+use crate::RESHARE;
+use reshare_fixtures::network::{Network, Running, Setup};
 
-const ROWS: u32 = 200;
+const ROWS: u64 = 200;
 const COLUMNS: [&str; 4] = ["left_code", "left_mask", "right_code", "right_mask"];
 /// Of each row: at its beginning, somewhere within, and at its end.
 const WINDOW_BYTES: usize = 32;
 
 /// Pieces of one party's shares, of several rows and all columns, as they are in the table.
-fn plain_shares(world: &World, party: usize) -> Needles {
+fn plain_shares(world: &Network, party: usize) -> Needles {
     let mut needles = Needles::default();
     for column in COLUMNS {
         let last = format!("length({column}) - {}", WINDOW_BYTES - 1);
         for place in ["1", "4001", &last] {
-            let pieces = world.sql(
+            let pieces = world.sql_at(
                 party,
                 &format!(
                     "SELECT encode(substring({column} FROM {place} FOR {WINDOW_BYTES}), 'hex') \
@@ -40,19 +40,19 @@ fn plain_shares(world: &World, party: usize) -> Needles {
 }
 
 /// What the receiver rebuilds of both packages, found out by doing it once unwatched.
-fn rebuilt_shares(world: &World) -> Needles {
+fn rebuilt_shares(world: &Network) -> Needles {
     let words = ["rebuild", "--session", "session.toml", "--identity", "r.age"];
     let packages = ["--package", "package-0", "--package", "package-1"];
-    let words = [&words[..], &packages, &["--db-url", &world.databases[2]]].concat();
-    world.run("2", &words).ends_with(0);
+    let words = [&words[..], &packages, &["--db-url", &world.target]].concat();
+    world.run_as("2", &words).ends_with(0);
     let needles = plain_shares(world, 2);
-    world.sql(2, "TRUNCATE \"SMPC_dev_2\".irises; DROP TABLE \"SMPC_dev_2\".reshare_progress");
+    world.sql_at(2, "TRUNCATE \"SMPC_dev_2\".irises; DROP TABLE \"SMPC_dev_2\".reshare_progress");
     needles
 }
 
 /// A program without a directory for files of its own: it can make them only where a flag says.
-fn program(world: &World, party: &str, words: &[&str]) -> Command {
-    let mut command = world.program(party, words);
+fn program(world: &Network, party: &str, words: &[&str]) -> Command {
+    let mut command = world.program_as(party, words);
     for name in ["TMPDIR", "HOME"] {
         command.env(name, world.path("nowhere"));
     }
@@ -104,11 +104,6 @@ fn look_below(directory: &Path, needles: &Needles, searched: &mut Searched) -> V
     found
 }
 
-fn signal(child: &Child, signal: &str) {
-    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status();
-    assert!(sent.expect("procps: kill").success());
-}
-
 /// Waits for a process that must end well.
 ///
 /// It runs for a moment, and is frozen for a look at all files below a directory: whatever is there
@@ -117,20 +112,20 @@ fn signal(child: &Child, signal: &str) {
 #[track_caller]
 fn watch(
     directory: &Path,
-    mut child: Child,
+    mut child: Running,
     needles: &Needles,
 ) -> (BTreeSet<PathBuf>, Vec<String>) {
     let (mut seen, mut found, mut searched) = (BTreeSet::new(), Vec::new(), Searched::new());
     loop {
-        signal(&child, "-STOP");
+        child.signal("-STOP");
         seen.extend(open_for_writing(child.id()));
         found.extend(look_below(directory, needles, &mut searched));
-        signal(&child, "-CONT");
+        child.signal("-CONT");
         let moment = Instant::now();
         while moment.elapsed() < MOMENT {
             seen.extend(open_for_writing(child.id()));
-            if let Some(status) = child.try_wait().expect("waited for") {
-                assert_eq!(status.code(), Some(0));
+            if !child.is_running() {
+                child.ends_with(0);
                 return (seen, found);
             }
         }
@@ -143,7 +138,7 @@ const MOMENT: Duration = Duration::from_millis(10);
 /// Watches a process, and checks that it writes below one directory only, in no file that has
 /// lost its name, and nothing that must be nowhere; returns how many files it was seen to write.
 #[track_caller]
-fn writes_below(directory: &Path, child: Child, needles: &Needles) -> usize {
+fn writes_below(directory: &Path, child: Running, needles: &Needles) -> usize {
     let (seen, found) = watch(directory, child, needles);
     assert_eq!(found, [""; 0], "while it ran");
     for path in &seen {
@@ -154,72 +149,57 @@ fn writes_below(directory: &Path, child: Child, needles: &Needles) -> usize {
     seen.len()
 }
 
-/// With no file of the test's own open.
-fn start(command: &mut Command) -> Child {
-    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().expect("it starts")
-}
-
-/// Starts a receiver, and says where it listens.
-fn receive(world: &World) -> (Child, String) {
-    let mut flags = world.receiver();
+/// Starts a receiver.
+fn receive(world: &Network) -> Running {
+    let mut flags = world.receiver_flags();
     flags.add("--rebuild", None);
-    let mut command = program(world, "2", &flags.command("receive"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("it starts");
-    let mut lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
-    let address = lines.find_map(|line| {
-        let line = line.expect("text");
-        let (address, _) = line.strip_prefix("receiving on ")?.split_once(',')?;
-        Some(address.to_owned())
-    });
-    std::thread::spawn(move || lines.for_each(drop));
-    (child, format!("https://{}", address.expect("it says where it listens")))
+    Running::start(&mut program(world, "2", &flags.command("receive")))
 }
 
 #[test]
 fn no_plain_share_is_in_any_file_that_a_sender_or_the_receiver_writes() {
-    let world = World::with_rows(ROWS);
+    let world = Setup::certified(RESHARE).rows(ROWS).make();
     let directory = world.path("").canonicalize().expect("a directory");
     let few_at_once = ["--batch-size", "10"];
     let mut written = 0;
     for party in [0, 1] {
-        let send = world.sender(party);
+        let send = world.sender_flags(party);
         let words = [&send.command("send")[..], &few_at_once].concat();
         let needles = plain_shares(&world, party);
-        let child = start(&mut program(&world, ["0", "1"][party], &words));
+        let child = Running::start(&mut program(&world, ["0", "1"][party], &words));
         written += writes_below(&directory, child, &needles);
     }
     assert!(written > 2, "{written} files were seen: nothing was watched");
     let rebuilt = rebuilt_shares(&world);
-    let (receiver, url) = receive(&world);
+    let mut receiver = receive(&world);
+    let url = receiver.url();
     let receiver = std::thread::spawn({
         let directory = directory.clone();
         move || writes_below(&directory, receiver, &rebuilt)
     });
     for party in [0, 1] {
-        let mut send = world.sender(party);
+        let mut send = world.sender_flags(party);
         send.remove("--to").set("--server-url", &url);
         let words = [&send.command("send")[..], &few_at_once].concat();
         let needles = plain_shares(&world, party);
-        let child = start(&mut program(&world, ["0", "1"][party], &words));
+        let child = Running::start(&mut program(&world, ["0", "1"][party], &words));
         writes_below(&directory, child, &needles);
     }
     assert!(receiver.join().expect("it writes where it may") > 0);
-    let loaded = world.sql(2, "SELECT count(*) FROM \"SMPC_dev_2\".irises");
+    let loaded = world.sql_at(2, "SELECT count(*) FROM \"SMPC_dev_2\".irises");
     assert_eq!(loaded.trim(), ROWS.to_string());
     for party in [0, 1, 2] {
         let needles = plain_shares(&world, party);
         let (found, searched) = needles.found_below(&directory, &[]);
         assert_eq!(found, [""; 0]);
         // Two packages on removable media and two in the inbox.
-        assert!(searched > 4 * u64::from(ROWS) * 76_800, "{searched} bytes");
+        assert!(searched > 4 * ROWS * 76_800, "{searched} bytes");
     }
     // The same search finds what `export` is asked to write.
     let export = ["export", "--session", "session.toml", "--party-id", "0", "--out", "0.shares"];
     let words = [&export[..], &["--db-url", &world.databases[0]]].concat();
     let needles = plain_shares(&world, 0);
-    let child = start(&mut program(&world, "0", &words));
+    let child = Running::start(&mut program(&world, "0", &words));
     let (_, found) = watch(&directory, child, &needles);
     assert!(!found.is_empty(), "nothing was found in a file of plain shares while it was written");
     let (found, _) = needles.found_below(&directory, &[]);

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use reshare_fixtures::postgres::Shutdown;
 
-use super::world::{PARTS, ROWS, Run, World, contents, names, parts, start_cluster};
-use crate::way::{Direction, End, Way};
+use super::world::{PARTS, ROWS, World, contents, names, parts, start_cluster};
+use reshare_fixtures::network::Run;
+use reshare_fixtures::network::{Direction, End, Way};
 
 /// The words for a connection that ended, however it did, and what to do.
 #[track_caller]
 fn says_that_the_connection_was_lost(run: Run) {
-    let run = run.ends_with(1).says("run the same command again");
+    let run = run.ends_with(1).says(&["run the same command again"]);
     let ways = [
         "the connection to the server was lost",
         "terminating connection",
@@ -37,7 +38,7 @@ const LOAD: Case<'_> = (World::load, "2", Direction::ToServer, 900_000);
 fn ready(world: World) -> World {
     world.send_both();
     fs::create_dir(world.path("files")).expect("made");
-    world.run("2", &World::merge()).ends_with(0);
+    world.run_as("2", &World::merge()).ends_with(0);
     world
 }
 
@@ -52,7 +53,7 @@ impl World {
     /// Runs a sender's and a receiver's command again, and compares what they made.
     fn goes_on(&self, reading: Case<'_>, writing: Case<'_>) {
         let kept = parts(&self.path("again")).len() as u64;
-        let run = self.run(reading.1, &reading.0(&self.databases[0])).ends_with(0);
+        let run = self.run_as(reading.1, &reading.0(&self.databases[0])).ends_with(0);
         assert_eq!(run.number("rows"), ROWS);
         if self.path("again").exists() {
             assert_eq!((run.number("parts"), run.number("parts_kept")), (PARTS, kept));
@@ -60,7 +61,7 @@ impl World {
         }
         let loaded = self.loaded_rows();
         assert!((1..ROWS).contains(&loaded), "{loaded} rows");
-        let run = self.run(writing.1, &writing.0(&self.databases[2])).ends_with(0);
+        let run = self.run_as(writing.1, &writing.0(&self.databases[2])).ends_with(0);
         assert_eq!((run.number("rows"), run.number("rows_skipped")), (ROWS - loaded, loaded));
         self.assert_rebuilt();
     }
@@ -71,7 +72,7 @@ fn restart_in_the_middle(cases: [Case<'_>; 2], shutdown: Shutdown) {
     for (index, (flags, party, direction, bytes)) in cases.into_iter().enumerate() {
         let url = &world.databases[index * 2];
         let way = Way::to_database(url, direction, bytes, End::Hold);
-        let mut job = world.start(party, &flags(&way.url));
+        let mut job = world.start_as(party, &flags(&way.url));
         job.is_held_on(&way);
         world.cluster.restart(shutdown).expect("restarted");
         way.go_on();
@@ -96,7 +97,7 @@ fn break_in_the_middle(cases: [Case<'_>; 2]) {
     for (index, (flags, party, direction, most)) in cases.into_iter().enumerate() {
         for bytes in [most / 50, most, most / 3] {
             let way = Way::to_database(&world.databases[index * 2], direction, bytes, End::Cut);
-            let run = world.run(party, &flags(&way.url));
+            let run = world.run_as(party, &flags(&way.url));
             assert!(way.is_spent(), "{run:?}");
             says_that_the_connection_was_lost(run);
             assert_nothing_under_a_final_name(&world);

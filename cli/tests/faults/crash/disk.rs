@@ -17,19 +17,19 @@ fn a_send_without_room_says_so_and_goes_on_when_room_is_made() {
     let url = &world.databases[0];
     let export = ["export", "--party-id", "0", "--db-url", url, "--out"];
     let file = disk.path().join("e.rsh");
-    let full = world.run("0", &[&export[..], &[file.to_str().expect("UTF-8")]].concat());
-    full.ends_with(1).says("No space left on device").says("make room on the disk");
+    let full = world.run_as("0", &[&export[..], &[file.to_str().expect("UTF-8")]].concat());
+    full.ends_with(1).says(&["No space left on device"]).says(&["make room on the disk"]);
     assert!(names(&disk.path()).is_empty());
-    let full = world.run("0", &World::send(url, "0", &to)).ends_with(1);
-    full.says("No space left on device").says("make room on the disk").says("part-0000");
+    let full = world.run_as("0", &World::send(url, "0", &to)).ends_with(1);
+    full.says(&["No space left on device"]).says(&["make room on the disk"]).says(&["part-0000"]);
     let kept = parts(&package);
     assert!(!kept.is_empty() && names(&package).len() == kept.len(), "{:?}", names(&package));
     disk.make_room();
-    let run = world.run("0", &World::send(url, "0", &to)).ends_with(0);
+    let run = world.run_as("0", &World::send(url, "0", &to)).ends_with(0);
     assert_eq!(run.number("parts_kept"), kept.len() as u64);
     let now = parts(&package);
     assert!(kept.iter().all(|part| now.contains(part)));
-    world.run("0", &World::send(url, "0", "again")).ends_with(0);
+    world.run_as("0", &World::send(url, "0", "again")).ends_with(0);
     assert_eq!(contents(&package), contents(&world.path("again")));
 }
 
@@ -41,8 +41,8 @@ fn an_inbox_without_room_holds_the_sender_up_until_room_is_made() {
     let mut receiver = world.receive(inbox.to_str().expect("UTF-8"));
     let server = receiver.url();
     let to = ["--db-url", &world.databases[0], "--server-url", &server, "--retry-for", "600"];
-    let mut sending = world.start("0", &World::sender("send", "0", &to));
-    receiver.runs_until_it_says("disk-full");
+    let mut sending = world.start_as("0", &World::sender("send", "0", &to));
+    receiver.says(&["disk-full"]);
     assert!(sending.is_running());
     assert!(!inbox.join("sender-0/manifest.json").exists());
     disk.make_room();
@@ -56,18 +56,18 @@ fn a_sender_that_gives_up_on_a_full_inbox_says_whose_disk_it_is_and_goes_on_late
     let world = World::new();
     let mut disk = SmallDisk::with_room(ROOM, None);
     let inbox = disk.path().join("inbox");
-    let receiver = world.receive(inbox.to_str().expect("UTF-8"));
+    let mut receiver = world.receive(inbox.to_str().expect("UTF-8"));
     let server = receiver.url();
     let to = ["-j", "1", "--db-url", &world.databases[0], "--server-url", &server];
     let send = World::sender("send", "0", &[&to[..], &["--retry-for", "1"]].concat());
-    let full = world.run("0", &send).ends_with(1);
-    let full = full.says("did not succeed in").says("the receiver answers 507");
-    full.says("the receiver's disk is nearly full")
-        .says("hint: have the receiver's operator make room on the disk of its --inbox");
+    let full = world.run_as("0", &send).ends_with(1);
+    let full = full.says(&["did not succeed in"]).says(&["the receiver answers 507"]);
+    full.says(&["the receiver's disk is nearly full"])
+        .says(&["hint: have the receiver's operator make room on the disk of its --inbox"]);
     let kept = parts(&inbox.join("sender-0"));
     assert!((1..PARTS).contains(&(kept.len() as u64)), "{} parts", kept.len());
     disk.make_room();
-    world.run("0", &send).ends_with(0);
+    world.run_as("0", &send).ends_with(0);
     assert_eq!(contents(&inbox.join("sender-0")).len() as u64, PARTS);
     let now = parts(&inbox.join("sender-0"));
     assert!(kept.iter().all(|part| now.contains(part)), "parts were delivered again");
@@ -84,13 +84,13 @@ fn a_database_without_room_says_so_and_the_load_goes_on_when_room_is_made() {
     world.sql(&format!("CREATE TABLESPACE small LOCATION '{}'", space.display()));
     world.sql("ALTER TABLE \"SMPC_dev_2\".irises SET TABLESPACE small");
     for _ in 0..2 {
-        let full = world.run("2", &World::rebuild(&world.databases[2])).ends_with(1);
-        full.says("could not extend file").says("make room on the server's disk");
+        let full = world.run_as("2", &World::rebuild(&world.databases[2])).ends_with(1);
+        full.says(&["could not extend file"]).says(&["make room on the server's disk"]);
     }
     let loaded = world.loaded_rows();
     assert!((1..ROWS).contains(&loaded), "{loaded} rows");
     disk.make_room();
-    let run = world.run("2", &World::rebuild(&world.databases[2])).ends_with(0);
+    let run = world.run_as("2", &World::rebuild(&world.databases[2])).ends_with(0);
     assert_eq!((run.number("rows"), run.number("rows_skipped")), (ROWS - loaded, loaded));
     world.assert_rebuilt();
 }

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::world::{Job, PARTS, ROWS, Receiver, World, contents, names, parts};
+use super::world::{PARTS, ROWS, World, contents, names, parts};
+use reshare_fixtures::network::Running;
 
 /// More file calls than any of these runs makes.
 const MANY_CALLS: u64 = 1000;
@@ -24,7 +25,7 @@ impl World {
     /// Kills a run in its n-th file call; without so many calls it must end well.
     #[track_caller]
     fn kill_in_call(&self, nth: u64, party: &str, arguments: &[&str]) -> bool {
-        let mut job = Job::start(self.freezing(nth, &mut self.program(party, arguments)));
+        let mut job = Running::start(self.freezing(nth, &mut self.program_as(party, arguments)));
         if job.runs_until(|| self.ice().exists()) {
             job.kill();
             return true;
@@ -50,17 +51,17 @@ fn hidden(directory: &Path) -> usize {
 /// Kills a run that makes the package p0 in each of its calls, from the same state every time.
 fn walk_package(world: &World, arguments: &[&str]) {
     let package = world.path("p0");
-    world.copy("s-0", "before");
-    world.run("0", arguments).ends_with(0);
+    world.copy("state-0", "before");
+    world.run_as("0", arguments).ends_with(0);
     let expected = contents(&package);
     let (mut kept, mut leftovers) = (0, 0);
     for nth in 1..MANY_CALLS {
-        world.copy("before", "s-0");
+        world.copy("before", "state-0");
         fs::remove_dir_all(&package).expect("removed");
         let was_killed = world.kill_in_call(nth, "0", arguments);
         let (before, is_closed) = (parts(&package), package.join("manifest.json").exists());
         leftovers += hidden(&package);
-        let run = world.run("0", arguments).ends_with(0);
+        let run = world.run_as("0", arguments).ends_with(0);
         assert_eq!((run.number("parts"), run.number("rows")), (PARTS, ROWS), "{nth}");
         assert_eq!(contents(&package), expected, "{nth}");
         let now = parts(&package);
@@ -80,7 +81,7 @@ fn walk_package(world: &World, arguments: &[&str]) {
 fn a_pack_that_is_killed_in_any_file_call_goes_on_where_it_was() {
     let world = World::new();
     fs::create_dir(world.path("files")).expect("made");
-    world.run("0", &World::export(&world.databases[0])).ends_with(0);
+    world.run_as("0", &World::export(&world.databases[0])).ends_with(0);
     walk_package(&world, &World::sender("pack", "0", &["--in", "files/e.rsh", "--to", "p0"]));
 }
 
@@ -93,7 +94,7 @@ fn a_send_that_is_killed_in_any_file_call_goes_on_where_it_was() {
 /// Kills a run that makes one file in each of its calls.
 fn walk_file(world: &World, party: &str, arguments: &[&str], file: &str) {
     let (files, file) = (world.path("files"), world.path(file));
-    world.run(party, arguments).ends_with(0);
+    world.run_as(party, arguments).ends_with(0);
     let whole = fs::read(&file).expect("a file");
     let mut leftovers = 0;
     for nth in 1..MANY_CALLS {
@@ -105,7 +106,7 @@ fn walk_file(world: &World, party: &str, arguments: &[&str], file: &str) {
         }
         leftovers += hidden(&files);
         assert!(!file.exists() || fs::read(&file).expect("a file") == whole, "{nth}: half a file");
-        world.run(party, arguments).ends_with(0);
+        world.run_as(party, arguments).ends_with(0);
         assert_eq!(hidden(&files), 0, "{nth}: {:?}", names(&files));
         assert!(fs::read(&file).expect("a file") == whole, "{nth}");
     }
@@ -122,19 +123,19 @@ fn an_export_and_a_merge_that_are_killed_in_any_file_call_leave_a_whole_file_or_
 }
 
 impl World {
-    fn upload(&self, receiver: &Receiver) -> Job {
+    fn upload(&self, receiver: &mut Running) -> Running {
         let url = receiver.url();
-        self.start("0", &["upload", "p0", "--json", "--server-url", &url])
+        self.start_as("0", &["upload", "p0", "--json", "--server-url", &url])
     }
 
     /// Kills a receiver in its n-th file call, and who delivers to it then, if anybody does;
     /// without so many calls the delivery must end well.
     #[track_caller]
     fn kill_receiver_in_call(&self, nth: u64) -> bool {
-        let mut receiver = Receiver::start(self.freezing(nth, &mut self.receiving("in")));
+        let mut receiver = Running::start(self.freezing(nth, &mut self.receiving("in")));
         let is_frozen = || self.ice().exists();
         if receiver.listens_before(is_frozen) {
-            let mut sender = self.upload(&receiver);
+            let mut sender = self.upload(&mut receiver);
             if !sender.runs_until(is_frozen) {
                 sender.finish().ends_with(0);
                 return false;
@@ -142,7 +143,7 @@ impl World {
             sender.kill();
         }
         assert!(is_frozen(), "the receiver ended by itself");
-        receiver.job.kill();
+        receiver.kill();
         true
     }
 }
@@ -153,7 +154,7 @@ fn a_receiver_and_a_sender_that_are_killed_in_any_file_call_go_on_where_they_wer
     let mut send = World::send(&world.databases[0], "0", "p0");
     // Three parts.
     *send.iter_mut().find(|flag| **flag == "4").expect("rows of a part") = "16";
-    world.run("0", &send).ends_with(0);
+    world.run_as("0", &send).ends_with(0);
     let (sent, received) = (parts(&world.path("p0")), world.path("in/sender-0"));
     let (mut kept, mut leftovers) = (0, 0);
     for nth in 1..MANY_CALLS {
@@ -162,14 +163,14 @@ fn a_receiver_and_a_sender_that_are_killed_in_any_file_call_go_on_where_they_wer
         assert!(before.iter().all(|part| sent.contains(part)), "{nth}: half a part");
         leftovers += hidden(&received);
         let mut receiver = world.receive("in");
-        let run = world.upload(&receiver).finish().ends_with(0);
+        let run = world.upload(&mut receiver).finish().ends_with(0);
         let new = (sent.len() - before.len()) as u64;
         assert_eq!(run.number("parts"), new, "{nth}");
         assert_eq!(run.number("parts_skipped"), before.len() as u64, "{nth}");
         contents(&received);
         assert!(parts(&received) == sent, "{nth}");
-        receiver.job.signal("-TERM");
-        receiver.job.finish().ends_with(143);
+        receiver.signal("-TERM");
+        receiver.finish().ends_with(143);
         fs::remove_dir_all(world.path("in")).expect("removed");
         if !was_killed {
             assert!(nth > 20 && kept > 20 && leftovers > 10, "{nth} {kept} {leftovers}");

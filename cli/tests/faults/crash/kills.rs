@@ -5,8 +5,9 @@ use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::world::{Job, PARTS, PATIENCE, ROWS, Receiver, World, contents, names, parts};
-use crate::way::{Direction, End, Way};
+use super::world::{PARTS, ROWS, World, contents, names, parts};
+use reshare_fixtures::network::{Direction, End, Way};
+use reshare_fixtures::network::{Running, TIME_LIMIT};
 
 #[test]
 fn a_send_that_is_killed_at_many_moments_goes_on_and_ends_with_the_same_contents() {
@@ -17,7 +18,7 @@ fn a_send_that_is_killed_at_many_moments_goes_on_and_ends_with_the_same_contents
     // Less in all than there is: what is kept is not read once more.
     for bytes in [1, 10_000, 800_000, 400_000, 400_000] {
         let way = Way::to_database(url, Direction::FromServer, bytes, End::Hold);
-        let mut job = world.start("0", &World::send(&way.url, "0", "p0"));
+        let mut job = world.start_as("0", &World::send(&way.url, "0", "p0"));
         job.is_held_on(&way);
         // What has come in whole is being sealed.
         assert!(bytes < 400_000 || job.runs_until(|| !parts(&package).is_empty()));
@@ -28,12 +29,12 @@ fn a_send_that_is_killed_at_many_moments_goes_on_and_ends_with_the_same_contents
         kept = now;
     }
     assert!((1..PARTS).contains(&(kept.len() as u64)), "{} parts", kept.len());
-    let run = world.run("0", &World::send(url, "0", "p0")).ends_with(0);
+    let run = world.run_as("0", &World::send(url, "0", "p0")).ends_with(0);
     assert_eq!((run.number("parts"), run.number("rows")), (PARTS, ROWS));
     assert_eq!(run.number("parts_kept"), kept.len() as u64);
     let now = parts(&package);
     assert!(kept.iter().all(|part| now.contains(part)));
-    world.run("0", &World::send(url, "0", "again")).ends_with(0);
+    world.run_as("0", &World::send(url, "0", "again")).ends_with(0);
     assert_eq!(contents(&package), contents(&world.path("again")));
 }
 
@@ -44,13 +45,13 @@ fn a_rebuild_and_a_load_that_are_killed_at_many_moments_go_on_and_end_with_an_eq
         world.send_both();
         fs::create_dir(world.path("files")).expect("made");
         if is_load {
-            world.run("2", &World::merge()).ends_with(0);
+            world.run_as("2", &World::merge()).ends_with(0);
         }
         let flags = if is_load { World::load } else { World::rebuild };
         let mut loaded = 0;
         for bytes in [1, 2_000, 300_000, 10_000, 700_000, 500_000, 400_000] {
             let way = Way::to_database(&world.databases[2], Direction::ToServer, bytes, End::Hold);
-            let mut job = world.start("2", &flags(&way.url));
+            let mut job = world.start_as("2", &flags(&way.url));
             job.is_held_on(&way);
             job.kill();
             drop(way);
@@ -59,7 +60,7 @@ fn a_rebuild_and_a_load_that_are_killed_at_many_moments_go_on_and_end_with_an_eq
             loaded = now;
         }
         assert!((1..ROWS).contains(&loaded), "{loaded} rows");
-        let run = world.run("2", &flags(&world.databases[2])).ends_with(0);
+        let run = world.run_as("2", &flags(&world.databases[2])).ends_with(0);
         assert_eq!((run.number("rows"), run.number("rows_skipped")), (ROWS - loaded, loaded));
         world.assert_rebuilt();
     }
@@ -78,15 +79,15 @@ fn a_receiver_that_is_killed_while_it_rebuilds_goes_on_with_what_is_in_its_inbox
     let mut receiver = world.receive("inbox");
     for (sender, package) in [("0", "p0"), ("1", "p1")] {
         let url = receiver.url();
-        world.run(sender, &["upload", package, "--server-url", &url]).ends_with(0);
+        world.run_as(sender, &["upload", package, "--server-url", &url]).ends_with(0);
     }
-    receiver.job.kill();
+    receiver.kill();
     let mut loaded = 0;
     for bytes in [1, 300_000, 700_000, 400_000] {
         let way = Way::to_database(&world.databases[2], Direction::ToServer, bytes, End::Hold);
-        let mut receiver = Receiver::start(&mut receiving(&way.url));
-        receiver.job.is_held_on(&way);
-        receiver.job.kill();
+        let mut receiver = Running::start(&mut receiving(&way.url));
+        receiver.is_held_on(&way);
+        receiver.kill();
         drop(way);
         let now = world.loaded_rows();
         assert!(now >= loaded, "{bytes}: {now} rows of {loaded}");
@@ -94,7 +95,7 @@ fn a_receiver_that_is_killed_while_it_rebuilds_goes_on_with_what_is_in_its_inbox
     }
     assert!((1..ROWS).contains(&loaded), "{loaded} rows");
     let mut command = receiving(&world.databases[2]);
-    let run = Job::start(command.arg("--json")).finish().ends_with(0);
+    let run = Running::start(command.arg("--json")).finish().ends_with(0);
     assert_eq!((run.number("rows"), run.number("rows_skipped")), (ROWS - loaded, loaded));
     world.assert_rebuilt();
 }
@@ -107,7 +108,7 @@ fn an_export_that_is_killed_leaves_no_file_and_the_next_one_no_leftovers() {
     let mut leftovers = 0;
     for bytes in [1, 100_000, 1_000_000, 2_500_000] {
         let way = Way::to_database(url, Direction::FromServer, bytes, End::Hold);
-        let mut job = world.start("0", &World::export(&way.url));
+        let mut job = world.start_as("0", &World::export(&way.url));
         job.is_held_on(&way);
         job.kill();
         let left = names(&files);
@@ -115,21 +116,21 @@ fn an_export_that_is_killed_leaves_no_file_and_the_next_one_no_leftovers() {
         leftovers += left.len();
     }
     assert!(leftovers > 0, "no export was killed while it wrote");
-    world.run("0", &World::export(url)).ends_with(0);
+    world.run_as("0", &World::export(url)).ends_with(0);
     assert_eq!(names(&files), ["e.rsh"]);
     let first = fs::read(files.join("e.rsh")).expect("a file");
-    world.run("0", &World::export(url)).ends_with(0);
+    world.run_as("0", &World::export(url)).ends_with(0);
     assert!(fs::read(files.join("e.rsh")).expect("a file") == first);
 }
 
 /// Kills a command after one tenth of the time that it takes, two tenths, and so on.
 fn kill_at_tenths(world: &World, party: &str, arguments: &[&str], mut check: impl FnMut()) {
     let start = Instant::now();
-    world.run(party, arguments).ends_with(0);
+    world.run_as(party, arguments).ends_with(0);
     let tenth = start.elapsed() / 10;
     check();
     for turn in 1..=12 {
-        let mut job = world.start(party, arguments);
+        let mut job = world.start_as(party, arguments);
         std::thread::sleep(tenth * turn);
         job.kill();
         check();
@@ -142,7 +143,7 @@ fn a_merge_that_is_killed_leaves_a_whole_file_or_none() {
     let (files, merged) = (world.path("files"), world.path("files/m.rsh"));
     fs::create_dir(&files).expect("made");
     world.send_both();
-    world.run("2", &World::merge()).ends_with(0);
+    world.run_as("2", &World::merge()).ends_with(0);
     let whole = fs::read(&merged).expect("a file");
     kill_at_tenths(&world, "2", &World::merge(), || {
         if merged.exists() {
@@ -152,7 +153,7 @@ fn a_merge_that_is_killed_leaves_a_whole_file_or_none() {
         let left = names(&files);
         assert!(left.len() <= 1 && left.iter().all(|name| name.starts_with('.')), "{left:?}");
     });
-    world.run("2", &World::merge()).ends_with(0);
+    world.run_as("2", &World::merge()).ends_with(0);
     assert_eq!(names(&files), ["m.rsh"]);
     assert!(fs::read(&merged).expect("a file") == whole);
 }
@@ -161,9 +162,9 @@ fn a_merge_that_is_killed_leaves_a_whole_file_or_none() {
 fn a_pack_that_is_killed_goes_on_and_ends_with_the_same_contents() {
     let world = World::new();
     fs::create_dir(world.path("files")).expect("made");
-    world.run("0", &World::export(&world.databases[0])).ends_with(0);
+    world.run_as("0", &World::export(&world.databases[0])).ends_with(0);
     let pack = |to| World::sender("pack", "0", &["--in", "files/e.rsh", "--to", to]);
-    world.run("0", &pack("whole")).ends_with(0);
+    world.run_as("0", &pack("whole")).ends_with(0);
     let expected = contents(&world.path("whole"));
     let package = world.path("p0");
     let mut kept = vec![];
@@ -177,7 +178,7 @@ fn a_pack_that_is_killed_goes_on_and_ends_with_the_same_contents() {
             kept.clear();
         }
     });
-    world.run("0", &pack("p0")).ends_with(0);
+    world.run_as("0", &pack("p0")).ends_with(0);
     let now = parts(&package);
     assert!(kept.iter().all(|part| now.contains(part)));
     assert_eq!(contents(&package), expected);
@@ -191,11 +192,11 @@ fn a_receiver_that_is_killed_again_and_again_gets_all_that_is_sent_to_it() {
     let way = Way::to_receiver(&receiver.address(), Direction::ToServer, bytes, End::Hold);
     let to = ["--db-url", &world.databases[0], "--server-url", &way.url, "--retry-for", "600"];
     let arrived = || parts(&world.path("inbox/sender-0"));
-    let mut sending = world.start("0", &World::sender("send", "0", &to));
+    let mut sending = world.start_as("0", &World::sender("send", "0", &to));
     for wanted in [1, 3, 5, 8] {
         let come = sending.runs_until(|| arrived().len() >= wanted);
         assert!(come || arrived().len() >= wanted, "{:?}", sending.finish());
-        receiver.job.kill();
+        receiver.kill();
         receiver = world.receive("inbox");
         way.lead_to(&receiver.address());
     }
@@ -204,13 +205,13 @@ fn a_receiver_that_is_killed_again_and_again_gets_all_that_is_sent_to_it() {
     contents(&world.path("inbox/sender-0"));
     let server = receiver.url();
     let to = ["--db-url", &world.databases[1], "--server-url", &server];
-    world.run("1", &World::sender("send", "1", &to)).ends_with(0);
-    receiver.job.signal("-TERM");
-    receiver.job.finish().ends_with(143);
+    world.run_as("1", &World::sender("send", "1", &to)).ends_with(0);
+    receiver.signal("-TERM");
+    receiver.finish().ends_with(143);
     for (sender, to) in [("inbox/sender-0", "p0"), ("inbox/sender-1", "p1")] {
         fs::rename(world.path(sender), world.path(to)).expect("moved");
     }
-    world.run("2", &World::rebuild(&world.databases[2])).ends_with(0);
+    world.run_as("2", &World::rebuild(&world.databases[2])).ends_with(0);
     world.assert_rebuilt();
 }
 
@@ -228,7 +229,7 @@ impl Lock {
         let lock = Self(child);
         let start = Instant::now();
         while world.sql("SELECT count(*) FROM pg_locks WHERE objid = 4242 AND granted") == "0" {
-            assert!(start.elapsed() < PATIENCE, "nobody else has the lock");
+            assert!(start.elapsed() < TIME_LIMIT, "nobody else has the lock");
             std::thread::sleep(Duration::from_millis(5));
         }
         lock
@@ -260,9 +261,9 @@ fn two_rebuilds_of_one_session_at_once_load_every_row_once() {
             WHERE datname = current_database() AND wait_event_type = 'Lock'";
         move |world: &World| world.sql(waiting).parse::<u64>().expect("a number") >= wanted
     };
-    let mut first = world.start("2", &rebuild);
+    let mut first = world.start_as("2", &rebuild);
     assert!(first.runs_until(|| waiting(1)(&world)), "{:?}", first.finish());
-    let mut second = world.start("2", &rebuild);
+    let mut second = world.start_as("2", &rebuild);
     assert!(second.runs_until(|| waiting(2)(&world)), "{:?}", second.finish());
     drop(lock);
     let runs = [first.finish().ends_with(0), second.finish().ends_with(0)];

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::world::{Job, ROWS, World, names, parts};
+use super::world::{ROWS, World, names, parts};
+use reshare_fixtures::network::Running;
 
 /// Starts a sender that makes a part of every row, freezes it after its first ones for longer
 /// than a second, and returns the times in its manifest, in the order of the parts.
@@ -17,7 +18,7 @@ fn times_of_a_send_with_a_pause(world: &World, more: &[&str]) -> Vec<String> {
         let mut words = World::sender("send", "0", &[&to[..], more].concat());
         let at = words.iter().position(|word| *word == "--batch-size").expect("given");
         words.splice(at..at + 2, smallest);
-        let mut job: Job = world.start("0", &words);
+        let mut job: Running = world.start_as("0", &words);
         assert!(job.runs_until(|| !parts(&world.path(&package)).is_empty()), "{:?}", job.finish());
         if !job.is_running() {
             continue;

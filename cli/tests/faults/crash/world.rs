@@ -1,28 +1,22 @@
-//! Two senders and a receiver with certificates and databases; processes in the middle of work.
+//! A network whose processes are killed and whose server is restarted, and what they leave.
 
-use std::io::BufRead;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::ops::Deref;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reshare_fixtures::iris_table::IrisTable;
+use reshare_fixtures::network::{Network, Running, Setup, TIME_LIMIT, shared_postgres};
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::way::Way;
+use crate::RESHARE;
 
 /// Rows of every sender, about 50 KB each.
 pub(crate) const ROWS: u64 = 40;
 /// Parts that a sender's flags make of them.
 pub(crate) const PARTS: u64 = 10;
-
-/// How long anything may take that must come in the end.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-
-static SHARED: LazyLock<Arc<ThrowAwayPostgres>> = LazyLock::new(|| Arc::new(start_cluster()));
 
 pub(crate) fn start_cluster() -> ThrowAwayPostgres {
     ThrowAwayPostgres::start().expect("a PostgreSQL server: run `make setup`")
@@ -30,263 +24,41 @@ pub(crate) fn start_cluster() -> ThrowAwayPostgres {
 
 /// Parties 0 and 1 send, 2 receives.
 pub(crate) struct World {
-    directory: TempDir,
+    network: Network,
     pub(crate) cluster: Arc<ThrowAwayPostgres>,
+    /// Those of the senders, and the target.
     pub(crate) databases: [String; 3],
 }
 
-/// What a run printed and returned.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) code: Option<i32>,
-    pub(crate) stdout: String,
-    pub(crate) stderr: String,
-}
+impl Deref for World {
+    type Target = Network;
 
-impl Run {
-    pub(crate) fn of(output: Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        let code = output.status.code();
-        Self { code, stdout: text(output.stdout), stderr: text(output.stderr) }
-    }
-
-    #[track_caller]
-    pub(crate) fn ends_with(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
-        self
-    }
-
-    #[track_caller]
-    pub(crate) fn says(self, words: &str) -> Self {
-        assert!(self.stderr.contains(words), "{words:?} is not in {}", self.stderr);
-        self
-    }
-
-    #[track_caller]
-    pub(crate) fn report(&self) -> Value {
-        let parsed = serde_json::from_str(&self.stdout);
-        parsed.unwrap_or_else(|error| panic!("{error}: {} {}", self.stdout, self.stderr))
-    }
-
-    /// A number of the report.
-    #[track_caller]
-    pub(crate) fn number(&self, name: &str) -> u64 {
-        let report = self.report();
-        report[name].as_u64().unwrap_or_else(|| panic!("no number {name}: {report}"))
-    }
-}
-
-/// A process that does not outlive its test.
-pub(crate) struct Job(Option<Child>);
-
-impl Job {
-    pub(crate) fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self(Some(command.spawn().expect("it starts")))
-    }
-
-    fn child(&mut self) -> &mut Child {
-        self.0.as_mut().expect("not waited for")
-    }
-
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.child().try_wait().expect("a child").is_none()
-    }
-
-    /// Waits until something is so; says whether it came before the process ended, or so long
-    /// after that it never will.
-    pub(crate) fn runs_until(&mut self, is_so: impl Fn() -> bool) -> bool {
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            if is_so() {
-                return true;
-            }
-            if !self.is_running() {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        false
-    }
-
-    /// Waits until the way's bytes are spent, which the process must live to see.
-    #[track_caller]
-    pub(crate) fn is_held_on(&mut self, way: &Way) {
-        if !self.runs_until(|| way.is_spent()) {
-            let ended = !self.is_running();
-            self.end();
-            panic!("not within {PATIENCE:?}, it ended by itself: {ended}; {:?}", self.finish());
-        }
-    }
-
-    pub(crate) fn signal(&mut self, signal: &str) {
-        let process = self.child().id().to_string();
-        let sent = Command::new("kill").args([signal, &process]).status();
-        assert!(sent.expect("procps: kill").success());
-    }
-
-    /// Kills it with SIGKILL, and waits for its end.
-    pub(crate) fn kill(&mut self) {
-        self.end();
-        self.child().wait().expect("it ends");
-    }
-
-    fn end(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child().kill();
-    }
-
-    pub(crate) fn finish(&mut self) -> Run {
-        Run::of(self.0.take().expect("not waited for").wait_with_output().expect("it ends"))
-    }
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-/// A receiver at work.
-pub(crate) struct Receiver {
-    pub(crate) job: Job,
-    said: Arc<Mutex<Vec<String>>>,
-}
-
-/// What a receiver says first, and then its address.
-const LISTENS: &str = "receiving on ";
-
-impl Receiver {
-    pub(crate) fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
-        let lines = std::io::BufReader::new(child.stderr.take().expect("piped")).lines();
-        let said = Arc::<Mutex<Vec<String>>>::default();
-        let shared = Arc::clone(&said);
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                shared.lock().expect("no panic").push(line);
-            }
-        });
-        Self { job: Job(Some(child)), said }
-    }
-
-    /// Where it listens.
-    pub(crate) fn address(&self) -> String {
-        let said = self.said.lock().expect("no panic");
-        let address = said.iter().find_map(|line| line.strip_prefix(LISTENS)?.split_once(','));
-        address.expect("it listens").0.to_owned()
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("https://{}", self.address())
-    }
-
-    /// Waits until it listens, or until something else comes first; says whether it listens.
-    pub(crate) fn listens_before(&mut self, is_over: impl Fn() -> bool) -> bool {
-        let said = Arc::clone(&self.said);
-        let listens =
-            || said.lock().expect("no panic").iter().any(|line| line.starts_with(LISTENS));
-        self.job.runs_until(|| is_over() || listens()) && listens()
-    }
-
-    #[track_caller]
-    pub(crate) fn runs_until_it_says(&mut self, words: &str) {
-        let said = Arc::clone(&self.said);
-        let has_said = || said.lock().expect("no panic").iter().any(|line| line.contains(words));
-        let in_time = self.job.runs_until(has_said);
-        let runs = self.job.is_running();
-        assert!(in_time || has_said(), "running: {runs}; {words:?} is not in {:#?}", self.said);
+    fn deref(&self) -> &Network {
+        &self.network
     }
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::on(Arc::clone(&SHARED))
+        Self::on(shared_postgres())
     }
 
     /// With databases of a certain cluster.
     pub(crate) fn on(cluster: Arc<ThrowAwayPostgres>) -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let create = |name: &str| {
-            let name = format!("crash_{number}_{name}");
-            runtime.block_on(cluster.create_database(&name)).expect("a database")
-        };
-        let databases = [create("zero"), create("one"), create("target")];
-        let directory = tempfile::tempdir().expect("a directory");
-        let world = Self { directory, cluster, databases };
-        world.agree();
-        let databases = [0, 1].map(|party: usize| format!("{party}={}", world.databases[party]));
-        let [zero, one] = &databases;
-        let (rows, two) = (ROWS.to_string(), format!("2={}", world.databases[2]));
-        let seed = ["seed", "--rows", &rows, "--db", zero, "--db", one, "--db", &two];
-        world.run("0", &seed).ends_with(0);
-        // What party 2 had is kept to compare with.
-        world.sql("ALTER SCHEMA \"SMPC_dev_2\" RENAME TO reference; CREATE SCHEMA \"SMPC_dev_2\"");
+        let session = ["--session-id", "crash", "--db-end", "1001"];
+        let setup = Setup::of(RESHARE).on(Arc::clone(&cluster)).rows(ROWS).without_lost_table();
+        let setup = setup.with_certificates().session_in_environment().session_flags(&session);
+        let network = setup.target_table(IrisTable::Plain).make();
+        let [zero, one, _] = network.databases.clone();
+        let databases = [zero, one, network.target.clone()];
+        let world = Self { network, cluster, databases };
+        // What party 2 had is kept next to the target, to compare with.
+        world.sql("DROP SCHEMA \"SMPC_dev_2\" CASCADE");
+        let seed = ["seed", "--rows", &ROWS.to_string(), "--db", &format!("2={}", world.target)];
+        world.network.run(&seed).ends_with(0);
+        world.sql("ALTER SCHEMA \"SMPC_dev_2\" RENAME TO reference");
         world.sql(&IrisTable::Plain.create_sql("SMPC_dev_2", "irises"));
         world
-    }
-
-    fn agree(&self) {
-        let run = |arguments: &[&str]| self.run("0", arguments).ends_with(0).stdout;
-        for sender in ["0", "1"] {
-            let public = run(&["keygen", "agreement", "--out", &format!("{sender}.key")]);
-            std::fs::write(self.path(&format!("{sender}.pub")), public).expect("written");
-        }
-        let recipient = run(&["keygen", "recipient", "--out", "r.age"]).trim().to_owned();
-        run(&["pki", "ca", "--out", "ca"]);
-        let receiver = format!("2={recipient}");
-        let mut new = vec!["session", "new", "--out", "session.toml", "--session-id", "crash"];
-        new.extend(["--environment", "dev", "--db-end", "1001", "--ca-file", "ca/ca.pem"]);
-        new.extend(["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", &receiver]);
-        let names = ["0", "1", "2"].map(|party| format!("{party}=spiffe://mpc.example/{party}"));
-        for name in &names {
-            let (party, name_alone) = name.split_once('=').expect("both");
-            let out = format!("certificate-{party}");
-            run(&["pki", "issue", "--ca", "ca", "--name", name_alone, "--out", &out]);
-            new.extend(["--certificate-name", name]);
-        }
-        run(&new);
-        for (party, own_key) in [("0", "0.pub"), ("1", "1.pub"), ("2", &recipient)] {
-            self.run(party, &["session", "approve", "--own-public-key", own_key]).ends_with(0);
-        }
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// The program as a party runs it.
-    pub(crate) fn program(&self, party: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reshare"));
-        for (name, _) in std::env::vars_os() {
-            let text = name.to_string_lossy();
-            let ours = ["RESHARE_", "PG", "RUST_LOG", "DATABASE_URL"];
-            if ours.iter().any(|prefix| text.starts_with(prefix)) {
-                command.env_remove(&name);
-            }
-        }
-        command.args(arguments).current_dir(&self.directory);
-        if arguments.first() != Some(&"keygen") && arguments.get(1) != Some(&"new") {
-            command.env("RESHARE_SESSION", "session.toml");
-        }
-        command.env("RESHARE_CA_FILE", "ca/ca.pem").env("RESHARE_STATE_DIR", format!("s-{party}"));
-        command.env("RESHARE_CERTIFICATE", format!("certificate-{party}/certificate.pem"));
-        command.env("RESHARE_CERTIFICATE_KEY", format!("certificate-{party}/certificate.key"));
-        command
-    }
-
-    pub(crate) fn run(&self, party: &str, arguments: &[&str]) -> Run {
-        Run::of(self.program(party, arguments).output().expect("it starts"))
-    }
-
-    pub(crate) fn start(&self, party: &str, arguments: &[&str]) -> Job {
-        Job::start(&mut self.program(party, arguments))
     }
 
     /// A sender's command with its keys; `more` says where to.
@@ -310,7 +82,7 @@ impl World {
     pub(crate) fn send_both(&self) {
         for (sender, to) in [("0", "p0"), ("1", "p1")] {
             let url = &self.databases[usize::from(sender == "1")];
-            self.run(sender, &Self::send(url, sender, to)).ends_with(0);
+            self.run_as(sender, &Self::send(url, sender, to)).ends_with(0);
         }
     }
 
@@ -348,24 +120,19 @@ impl World {
     /// The receiver's command.
     pub(crate) fn receiving(&self, inbox: &str) -> Command {
         let at = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--inbox", inbox];
-        self.program("2", &[&["receive", "--keep-free-bytes", "0"], &at[..]].concat())
+        self.program_as("2", &[&["receive", "--keep-free-bytes", "0"], &at[..]].concat())
     }
 
     /// Starts the receiver.
-    pub(crate) fn receive(&self, inbox: &str) -> Receiver {
-        let mut receiver = Receiver::start(&mut self.receiving(inbox));
-        assert!(receiver.listens_before(|| false), "{:?}", receiver.said);
+    pub(crate) fn receive(&self, inbox: &str) -> Running {
+        let mut receiver = Running::start(&mut self.receiving(inbox));
+        receiver.address();
         receiver
     }
 
     /// Runs SQL as the superuser in the receiver's database.
     pub(crate) fn sql(&self, sql: &str) -> String {
-        let psql =
-            ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1"];
-        let mut command = Command::new("psql");
-        command.args(psql).args(["--command", sql, &self.databases[2]]);
-        let run = Run::of(command.output().expect("psql: run `make setup`"));
-        run.ends_with(0).stdout.trim().to_owned()
+        self.sql_at(2, sql)
     }
 
     /// How many rows are in the target: just as many as are recorded, in one snapshot.
@@ -376,7 +143,7 @@ impl World {
         // A server process may outlive its client by a moment, and commit in it.
         let start = Instant::now();
         while self.sql(others) != "0" {
-            assert!(start.elapsed() < PATIENCE, "a server process does not end");
+            assert!(start.elapsed() < TIME_LIMIT, "a server process does not end");
             std::thread::sleep(Duration::from_millis(5));
         }
         let progress = "\"SMPC_dev_2\".reshare_progress";

@@ -5,47 +5,22 @@ mod inboxes;
 mod named_files;
 mod packages;
 
-use std::fs::File;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use crate::check_world::{Run, World};
+use reshare_fixtures::network::{Network, Run, Running, Setup};
 
-/// How long anything may take that must come in the end.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::RESHARE;
+
+fn network() -> Network {
+    Setup::certified(RESHARE).make()
+}
 
 /// Runs a program that must end by itself, although nobody writes to a pipe that it may open.
 #[track_caller]
 fn ends(command: &mut Command) -> Run {
-    let output = tempfile::tempdir().expect("a directory");
-    let at = |name: &str| File::create(output.path().join(name)).expect("a file");
-    command.stdin(Stdio::null()).stdout(at("stdout")).stderr(at("stderr"));
-    let mut child = command.spawn().expect("it starts");
-    let start = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().expect("waited for") {
-            break status;
-        }
-        if start.elapsed() > PATIENCE {
-            child.kill().expect("killed");
-            child.wait().expect("waited for");
-            panic!("{command:?} does not end");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    let text = |name: &str| std::fs::read(output.path().join(name)).expect("there");
-    Run::of(std::process::Output { status, stdout: text("stdout"), stderr: text("stderr") })
-}
-
-impl Run {
-    /// It failed, by itself, and says so in these words.
-    #[track_caller]
-    fn refuses(&self, words: &str) {
-        assert!([1, 2, 4].contains(&self.code), "{}: {}", self.code, self.stderr);
-        assert!(self.stderr.contains(words), "{words:?} is not in {:?}", self.stderr);
-    }
+    Running::start(command).finish()
 }
 
 fn make_pipe(path: &Path) {
@@ -75,10 +50,10 @@ fn remove(path: &Path) {
 }
 
 /// Both senders' packages.
-fn send(world: &World) {
+fn send(world: &Network) {
     for party in [0, 1] {
-        let sender = world.sender(party);
-        world.run(["0", "1"][party], &sender.command("send")).ends_with(0);
+        let sender = world.sender_flags(party);
+        world.run_as(["0", "1"][party], &sender.command("send")).ends_with(0);
     }
 }
 
@@ -96,7 +71,7 @@ const REBUILD: [&str; 11] = [
     "--quiet",
 ];
 
-fn rebuild(world: &World) -> Run {
-    let database = ["rebuild", "--db-url", &world.databases[2]];
-    ends(&mut world.program("2", &[&database[..], &REBUILD[..]].concat()))
+fn rebuild(world: &Network) -> Run {
+    let database = ["rebuild", "--db-url", &world.target];
+    ends(&mut world.program_as("2", &[&database[..], &REBUILD[..]].concat()))
 }

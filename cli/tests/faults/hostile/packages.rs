@@ -3,12 +3,11 @@
 use std::fs::{File, hard_link};
 use std::os::unix::fs::FileExt;
 
-use super::{rebuild, remove, send, stand_ins};
-use crate::check_world::World;
+use super::{network, rebuild, remove, send, stand_ins};
 
 #[test]
 fn what_is_no_regular_file_in_a_package_is_refused() {
-    let world = World::new();
+    let world = network();
     send(&world);
     let files = ["manifest.json", "part-000000.age", "manifest.sig", "manifest-chain.pem"];
     let present: Vec<_> = std::fs::read_dir(world.path("package-0"))
@@ -22,13 +21,13 @@ fn what_is_no_regular_file_in_a_package_is_refused() {
         for (what, put) in stand_ins(&elsewhere) {
             put(&path);
             let run = rebuild(&world);
-            assert_eq!(run.code, 4, "{name}, {what}: {}", run.stderr);
+            assert_eq!(run.code, Some(4), "{name}, {what}: {}", run.stderr);
             assert!(run.stderr.contains("regular file"), "{name}, {what}: {}", run.stderr);
             remove(&path);
         }
         std::fs::rename(&elsewhere, &path).expect("moved");
     }
-    assert_eq!(world.sql(2, "SELECT count(*) FROM \"SMPC_dev_2\".irises").trim(), "0");
+    assert_eq!(world.sql_at(2, "SELECT count(*) FROM \"SMPC_dev_2\".irises").trim(), "0");
     rebuild(&world).ends_with(0);
 }
 
@@ -36,7 +35,7 @@ fn what_is_no_regular_file_in_a_package_is_refused() {
 /// write it through the other name can only have it refused.
 #[test]
 fn a_part_with_another_name_is_taken_as_long_as_its_bytes_are_right() {
-    let world = World::new();
+    let world = network();
     send(&world);
     let part = world.path("package-0/part-000000.age");
     hard_link(&part, world.path("other-name")).expect("a hard link");
@@ -50,5 +49,5 @@ fn a_part_with_another_name_is_taken_as_long_as_its_bytes_are_right() {
     assert!(run.stderr.contains("part-000000.age"), "{}", run.stderr);
     other.write_all_at(&byte, last).expect("written");
     rebuild(&world).ends_with(0);
-    assert_eq!(world.sql(2, "SELECT count(*) FROM \"SMPC_dev_2\".irises").trim(), "20");
+    assert_eq!(world.sql_at(2, "SELECT count(*) FROM \"SMPC_dev_2\".irises").trim(), "20");
 }

@@ -5,7 +5,7 @@ use std::fs;
 use super::attackers::Door;
 use super::authority::{OVER, Wanted};
 use super::world::{World, approval_of, sender_name};
-use crate::network::Run;
+use reshare_fixtures::network::Run;
 
 /// Packs as sender 0, which must be refused; nothing changes, neither package nor ledger.
 #[track_caller]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::world::{RECEIVER, World, contents_of};
-use crate::network::{Run, Running};
+use reshare_fixtures::network::{Run, Running};
 
 /// A receiver at work, and what lay in its inbox before somebody came.
 pub(crate) struct Door {

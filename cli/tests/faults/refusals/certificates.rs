@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use super::attackers::{Door, curl, place, put, talk};
 use super::authority::{ED25519, OVER, RSA, TO_COME, Wanted, make_authority};
 use super::world::{RECEIVER, World, sender_name};
-use crate::network::{PATIENCE, Running};
+use reshare_fixtures::network::{Run, Running, TIME_LIMIT};
 
 /// The names of sender 0, as openssl takes them.
 fn zero() -> String {
@@ -264,13 +264,13 @@ fn a_sender_believes_no_server_with_another_certificate() {
 }
 
 /// Runs again until something listens at the other end.
-fn retried(run: impl Fn() -> crate::network::Run) -> crate::network::Run {
+fn retried(run: impl Fn() -> Run) -> Run {
     let start = std::time::Instant::now();
     loop {
         let run = run();
         if !run.stderr.contains("Connection refused") {
             return run;
         }
-        assert!(start.elapsed() < PATIENCE, "nobody listens: {}", run.stderr);
+        assert!(start.elapsed() < TIME_LIMIT, "nobody listens: {}", run.stderr);
     }
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::attackers::{Answer, Door, curl, place, put, sha256_of};
 use super::authority::openssl;
-use super::world::{World, sql};
+use reshare_fixtures::network::psql;
+
+use super::world::World;
 
 const PARTS: [&str; 3] = ["part-000000.age", "part-000001.age", "part-000002.age"];
 const PROOFS: [(&str, &str); 3] = [
@@ -53,8 +55,8 @@ fn merge_refuses(world: &World, package: &str, words: &[&str]) {
     let rebuild = ["rebuild", "--identity", "r.age", "--package", package, "--package"];
     let rebuild = [&rebuild[..], &["package-1", "--db-url", &url]].concat();
     world.refuses(4, |world| world.run_as("2", &rebuild)).says(words);
-    assert_eq!(sql(&url, before).trim(), "0");
-    assert_eq!(sql(&url, "SELECT to_regclass('\"SMPC_dev_2\".reshare_progress')").trim(), "");
+    assert_eq!(psql(&url, before).trim(), "0");
+    assert_eq!(psql(&url, "SELECT to_regclass('\"SMPC_dev_2\".reshare_progress')").trim(), "");
 }
 
 #[test]

@@ -13,7 +13,9 @@ use reshare_fixtures::postgres::ThrowAwayPostgres;
 use tempfile::TempDir;
 
 use super::authority::{ED25519, P256, RSA, Wanted, issue, make_authority};
-use crate::network::{Run, files_in, program};
+use reshare_fixtures::network::{Run, files_in, program, psql};
+
+use crate::RESHARE;
 
 /// The receiver's name, in the session and for curl.
 pub(crate) const RECEIVER: &str = "receiver.mpc.example";
@@ -71,7 +73,7 @@ impl World {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("refusals_own_{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let create = format!("CREATE DATABASE {name} TEMPLATE refusals_0 STRATEGY file_copy");
-        sql(&MADE.cluster.url("postgres"), &create);
+        psql(&MADE.cluster.url("postgres"), &create);
         Self { own_database: Some(MADE.cluster.url(&name)), ..Self::new() }
     }
 
@@ -100,7 +102,7 @@ impl World {
     /// The program in this directory, with the certificate `certificate-WHO` and the state
     /// directory `s-WHO`.
     pub(crate) fn program_as(&self, who: &str, arguments: &[&str]) -> Command {
-        let mut command = program();
+        let mut command = program(RESHARE);
         command.args(arguments).current_dir(&self.directory);
         command.env("RESHARE_SESSION", "session.toml").env("RESHARE_CA_FILE", "ca/ca.pem");
         command.env("RESHARE_STATE_DIR", format!("s-{who}"));
@@ -110,7 +112,7 @@ impl World {
     }
 
     pub(crate) fn run_as(&self, who: &str, arguments: &[&str]) -> Run {
-        Run::of(self.program_as(who, arguments).output().expect("it starts"))
+        Run::command(&mut self.program_as(who, arguments))
     }
 
     /// Issues a certificate of the parties' authority, for [`Self::program_as`].
@@ -267,8 +269,8 @@ impl Made {
         let databases = [format!("0={zero}"), format!("1={one}")];
         let seed = ["seed", "--rows", &rows, "--db", &databases[0], "--db", &databases[1]];
         world.run_as("0", &seed).ends_with(0);
-        sql(&target, "CREATE SCHEMA \"SMPC_dev_2\"");
-        sql(&target, &IrisTable::Plain.create_sql("SMPC_dev_2", "irises"));
+        psql(&target, "CREATE SCHEMA \"SMPC_dev_2\"");
+        psql(&target, &IrisTable::Plain.create_sql("SMPC_dev_2", "irises"));
         world.agree();
         let mut made = Self { cluster, files: Vec::new() };
         world.pack_all([&zero, &one]);
@@ -292,14 +294,6 @@ impl Made {
             }
         }
     }
-}
-
-/// Runs SQL as the superuser.
-pub(crate) fn sql(url: &str, sql: &str) -> String {
-    let psql = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1"];
-    let mut command = Command::new("psql");
-    command.args(psql).args(["--command", sql, url]);
-    Run::of(command.output().expect("psql: run `make setup`")).ends_with(0).stdout
 }
 
 /// The files of a directory with their size, mode and when they were written; of directories

@@ -1,6 +1,6 @@
 //! A session of a network's three parties, and what they run in it.
 
-use crate::network::{Network, Run};
+use reshare_fixtures::network::{Network, Run};
 
 /// A session that both senders have approved, in `NAME.toml`; packages are `NAME-0`, `NAME-1`.
 pub(crate) struct Agreed<'a> {
@@ -29,26 +29,13 @@ pub(crate) fn empty_target(network: &Network) {
 impl<'a> Agreed<'a> {
     /// Makes a session; `ids` are the flags of `session new` that say which rows it is about.
     pub(crate) fn on(network: &'a Network, name: &str, ids: &[&str]) -> Self {
-        let identity = std::fs::read_to_string(network.path("r.age")).expect("an identity");
-        let recipient = identity.split("public key: ").nth(1).and_then(|rest| rest.lines().next());
-        let receiver = format!("2={}", recipient.expect("a comment"));
         let file = format!("{name}.toml");
-        let new = ["session", "new", "--out", &file, "--session-id", name, "--json"];
-        let parties = ["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", &receiver];
-        let new = [&new[..], &["--environment", "dev"], &parties, ids].concat();
-        let made = network.run(&new).ends_with(0).report();
-        let fingerprint = made["fingerprint"].as_str().expect("text").to_owned();
+        let flags = [&["--session-id", name], ids].concat();
+        let fingerprint = network.make_session(&file, &flags);
         let list = ids.iter().skip_while(|flag| **flag != "--ids-from").nth(1);
         let list = list.map(|list| (*list).to_owned());
-        let agreed = Self { network, name: name.to_owned(), fingerprint, list };
-        for sender in ["0", "1"] {
-            let own = format!("{sender}.pub");
-            let expected = ["--expect-fingerprint", &agreed.fingerprint, "--own-public-key", &own];
-            let state = format!("state-{sender}");
-            let party = ["--party-id", sender, "--state-dir", &state];
-            agreed.run(&["session", "approve"], &[&expected[..], &party].concat()).ends_with(0);
-        }
-        agreed
+        network.approve_as_senders(&file, &fingerprint);
+        Self { network, name: name.to_owned(), fingerprint, list }
     }
 
     /// Runs a command in the session; the list of ids goes to each command that takes one.

@@ -9,7 +9,8 @@ use reshare_format::package::{Package, PackageExpectations};
 use reshare_format::session::Session;
 
 use super::agreed::{Agreed, table};
-use crate::network::{Network, ROWS};
+use crate::{ROWS, network};
+use reshare_fixtures::network::Network;
 
 const COLUMNS: [&str; 4] = ["left_code", "left_mask", "right_code", "right_mask"];
 const CHANGED: i64 = 9;
@@ -17,7 +18,7 @@ const CHANGED: i64 = 9;
 /// There the receiver learns `w * (s' - s)` of a row whose shares changed from `s` to `s'`.
 #[test]
 fn a_changed_row_is_refused_in_its_old_version_and_blinded_anew_in_a_new_one() {
-    let network = Network::new();
+    let network = network();
     let run = Agreed::on(&network, "run", &[]);
     run.send(0, &["--to", "before"]).ends_with(0);
     let plain = shares(&network);

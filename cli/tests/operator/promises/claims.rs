@@ -5,12 +5,13 @@ use std::process::Command;
 
 use super::agreed::ids_in;
 use super::waiting::{receiver, send_certified};
-use crate::network::{Network, Run, Running};
+use crate::network;
+use reshare_fixtures::network::{Network, Run, Running};
 
 /// There the number in the request is believed.
 #[test]
 fn nobody_else_passes_for_a_sender() {
-    let network = Network::new();
+    let network = network();
     network.certify();
     let stranger = ["pki", "issue", "--ca", "ca", "--name", "spiffe://mpc.example/7", "--out"];
     network.run(&[&stranger[..], &["certificate-7"]].concat()).ends_with(0);
@@ -33,7 +34,7 @@ fn nobody_else_passes_for_a_sender() {
         let url = format!("{server}/v1/sessions/certified/parties/0/manifest");
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--insecure", "-T", "p0/manifest.json", &url]);
-        curl.args(["--cert", &certificate, "--key", &key]).current_dir(&network.directory);
+        curl.args(["--cert", &certificate, "--key", &key]).current_dir(network.directory());
         curl.output().expect("curl: run `make setup`")
     };
     assert!(!knock("7").status.success());
@@ -63,7 +64,7 @@ fn sign(network: &Network, package: &str, who: &str) {
     let mut sign = Command::new("openssl");
     sign.args(["pkeyutl", "-sign", "-rawin", "-in", "signed.bin", "-inkey", &key]);
     sign.args(["-digest", "sha256", "-out"]).arg(format!("{package}/manifest.sig"));
-    let out = sign.current_dir(&network.directory).output().expect("openssl: run `make setup`");
+    let out = sign.current_dir(network.directory()).output().expect("openssl: run `make setup`");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let chain = network.path(&format!("certificate-{who}/certificate.pem"));
     fs::copy(chain, network.path(package).join("manifest-chain.pem")).expect("copied");

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::agreed::{Agreed, empty_target, ids_in, table};
-use crate::network::{Network, ROWS};
+use crate::{ROWS, network};
+use reshare_fixtures::network::Network;
 
 /// There both batches are dropped; one sender exits 1 and the other 0.
 #[test]
 fn senders_that_cut_their_ranges_differently_give_the_equal_table() {
-    let network = Network::new();
+    let network = network();
     for (number, (lower, higher)) in
         [(["1", "1"], ["60", "3"]), (["7", "2"], ["11", "1"]), (["512", "4"], ["13", "1"])]
             .into_iter()
@@ -30,7 +31,7 @@ fn senders_that_cut_their_ranges_differently_give_the_equal_table() {
 /// There it is an abort, or, where a batch ends, a row that is missing in silence.
 #[test]
 fn a_gap_in_the_ids_loses_no_row_wherever_it_is() {
-    let network = Network::new();
+    let network = network();
     let everywhere = [1, 5, 6, 10, 11, 12, 13, 14, 15, 16, 25, 33, 40, 41, 60];
     let (only_higher, only_lower) = ([20, 34], [9, 21, 45, 59]);
     let gaps = [&only_higher[..], &only_lower, &[]].map(|own| [&everywhere[..], own].concat());

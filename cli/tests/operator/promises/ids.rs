@@ -1,14 +1,15 @@
 //! Any id there is, and none: ranges and lists, from end to end.
 
 use super::agreed::{Agreed, empty_target, ids_in, table};
-use crate::network::Network;
+use crate::network;
+use reshare_fixtures::network::Network;
 
 const FIRST: &str = "-9223372036854775808";
 const LAST: &str = "9223372036854775807";
 
 /// A network whose three tables have these rows of 60 and ids alone, in this order.
 fn network_with(ids: &[i64]) -> Network {
-    let network = Network::new();
+    let network = network();
     let list: Vec<String> = ids.iter().map(i64::to_string).collect();
     let last = ids.len();
     for (party, url) in network.databases.iter().enumerate() {
@@ -94,7 +95,7 @@ fn a_list_brings_the_first_id_the_last_one_and_no_neighbour_of_theirs() {
 
 #[test]
 fn a_range_without_an_id_makes_no_session() {
-    let network = Network::new();
+    let network = network();
     let refuses = |start: &str, end: &str| {
         let new = ["session", "new", "--out", "none.toml", "--session-id", "none", "--environment"];
         let parties = ["dev", "--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver"];
@@ -141,7 +142,7 @@ fn is_empty(network: &Network, name: &str, flags: &[&str]) {
 
 #[test]
 fn a_session_of_which_no_table_has_a_row_ends_well_and_says_so() {
-    let network = Network::new();
+    let network = network();
     is_empty(&network, "range", &["--db-start", "61", "--db-end", "1000"]);
     std::fs::write(network.path("none.ids"), format!("{FIRST}\n0\n{LAST}\n")).expect("written");
     is_empty(&network, "list", &["--ids-from", "none.ids"]);
@@ -153,7 +154,7 @@ fn a_session_of_which_no_table_has_a_row_ends_well_and_says_so() {
 
 #[test]
 fn rows_of_one_sender_alone_are_left_over_where_the_other_has_none() {
-    let network = Network::new();
+    let network = network();
     network.sql(&network.databases[0], &format!("TRUNCATE {}", table(0)));
     network.sql(&network.databases[1], &format!("DELETE FROM {} WHERE id <> 7", table(1)));
     let run = Agreed::on(&network, "run", &[]);

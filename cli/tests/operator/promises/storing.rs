@@ -3,13 +3,14 @@
 use std::process::Command;
 
 use super::agreed::{Agreed, empty_target, ids_in, table};
-use crate::network::{Network, PATIENCE, ROWS, Running, program};
-use crate::way::{Direction, End, Way};
+use crate::{ROWS, network, program};
+use reshare_fixtures::network::{Direction, End, Way};
+use reshare_fixtures::network::{Network, Running, TIME_LIMIT};
 
 /// There both senders exit 0, and nothing is stored.
 #[test]
 fn a_load_that_fails_says_so_stores_no_half_and_goes_on_when_the_cause_is_gone() {
-    let network = Network::new();
+    let network = network();
     let run = Agreed::on(&network, "run", &[]);
     run.send_both();
     let target = &network.target;
@@ -35,7 +36,7 @@ fn a_load_that_fails_says_so_stores_no_half_and_goes_on_when_the_cause_is_gone()
 /// There it exits 0, and nothing is stored.
 #[test]
 fn a_package_that_is_missing_is_told_and_nothing_is_written() {
-    let network = Network::new();
+    let network = network();
     let run = Agreed::on(&network, "run", &[]);
     let sent = run.send(0, &["--batch-size", "7"]).ends_with(0);
     assert!(sent.stdout.contains("packed 60 rows in 9 parts of sender 0"), "{}", sent.stdout);
@@ -56,7 +57,7 @@ fn a_package_that_is_missing_is_told_and_nothing_is_written() {
 /// There what it leaves is taken for the next run's.
 #[test]
 fn what_a_killed_run_leaves_behind_does_not_matter_to_the_next() {
-    let network = Network::new();
+    let network = network();
     let earlier = Agreed::on(&network, "earlier", &[]);
     earlier.send_both();
     let run = Agreed::on(&network, "run", &[]);
@@ -95,21 +96,20 @@ fn what_a_killed_run_leaves_behind_does_not_matter_to_the_next() {
 #[track_caller]
 fn kill(network: &Network, arguments: &[String], is_so: impl Fn() -> bool) {
     let mut command: Command = program();
-    let mut running = Running::start(command.args(arguments).current_dir(&network.directory));
+    let mut running = Running::start(command.args(arguments).current_dir(network.directory()));
     let start = std::time::Instant::now();
     while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "it goes on and on: {:#?}", running.said);
-        assert_eq!(running.child.try_wait().expect("a child"), None, "it ended before");
+        assert!(start.elapsed() < TIME_LIMIT, "it goes on and on: {:#?}", running.lines());
+        assert!(running.is_running(), "it ended before");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    running.signal("-KILL");
-    running.child.wait().expect("it ends");
+    running.kill();
 }
 
 /// There every row is written once more, with another `last_modified_at`.
 #[test]
 fn a_second_rebuild_touches_no_row() {
-    let network = Network::new();
+    let network = network();
     let run = Agreed::on(&network, "run", &[]);
     run.send_both();
     run.rebuild(&[]).ends_with(0);

@@ -1,12 +1,12 @@
 //! Versions of rows: they arrive, and a row of two versions does not.
 
 use super::agreed::{Agreed, ids_in, table};
-use crate::network::{Network, ROWS};
+use crate::{ROWS, network};
 
 /// There a 3 arrives as a 0.
 #[test]
 fn a_version_arrives_as_it_is() {
-    let network = Network::new();
+    let network = network();
     for (party, url) in network.databases.iter().enumerate() {
         let versions = "CASE id WHEN 5 THEN 3 WHEN 6 THEN 0 WHEN 7 THEN NULL ELSE 32767 END";
         let set = format!("UPDATE {} SET version_id = {versions}", table(party));
@@ -30,7 +30,7 @@ fn a_version_arrives_as_it_is() {
 /// There a wrong share is stored, and no error is reported.
 #[test]
 fn a_row_that_the_senders_hold_in_two_versions_is_listed_and_not_written() {
-    let network = Network::new();
+    let network = network();
     let change = "SET left_mask = right_mask, version_id = version_id + 1 WHERE id IN (8, 31)";
     network.sql(&network.databases[1], &format!("UPDATE {} {change}", table(1)));
     let run = Agreed::on(&network, "run", &[]);

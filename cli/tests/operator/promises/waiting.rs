@@ -4,12 +4,13 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use super::agreed::ids_in;
-use crate::network::{Network, ROWS, Run, Running};
+use crate::{ROWS, network};
+use reshare_fixtures::network::{Network, Run, Running};
 
 /// There a sender whose other one or whose receiver is not there waits for ever.
 #[test]
 fn no_side_waits_for_another_without_end() {
-    let network = Network::new();
+    let network = network();
     network.certify();
     gives_up_on_a_receiver_that_never_answers(&network);
     let mut running = Running::start(&mut receiver(&network));
@@ -26,7 +27,7 @@ fn no_side_waits_for_another_without_end() {
     assert_eq!(status(&network), ["closed", "open"]);
     running.signal("-TERM");
     running.ends_with(143);
-    assert!(running.said("stopped by a signal"), "{:?}", running.said);
+    assert!(running.said("stopped by a signal"), "{:?}", running.lines());
     assert_eq!(ids_in(&network, &network.target, 2), [0; 0]);
     // What was delivered is kept, and the next receiver goes on with it.
     let mut running = Running::start(&mut receiver(&network));

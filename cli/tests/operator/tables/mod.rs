@@ -7,7 +7,8 @@ mod referenced;
 mod unreadable;
 mod world;
 
-use crate::network::{Network, ROWS};
+use crate::ROWS;
+use reshare_fixtures::network::Network;
 
 /// The target of every test here.
 const TABLE: &str = "\"SMPC_dev_2\".irises";

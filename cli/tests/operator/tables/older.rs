@@ -1,10 +1,11 @@
 //! The older table: triggers that set a time, and raise a version where a share changes.
 
-use super::{Network, ROWS, TABLE, assert_nothing_recorded};
+use super::{ROWS, TABLE, assert_nothing_recorded};
+use crate::network;
 
 #[test]
 fn versions_of_replaced_rows_are_as_delivered_and_not_raised() {
-    let network = Network::new();
+    let network = network();
     for (party, url) in network.databases.iter().enumerate() {
         let versions = "SET version_id = 5 + id % 3";
         let silently = "SET session_replication_role = replica";

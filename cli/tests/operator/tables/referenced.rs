@@ -1,11 +1,12 @@
 //! A target that other tables refer to: what is replaced there would take their rows along.
 
 use super::{Network, ROWS, TABLE, assert_nothing_recorded};
-use crate::network::Running;
+use crate::network;
+use reshare_fixtures::network::Running;
 
 /// A target with rows 1 to 9, of which rows of another table refer to 3 to 5, and both packages.
 fn referenced(on_delete: &str) -> Network {
-    let network = Network::new();
+    let network = network();
     let sql = format!(
         "INSERT INTO {TABLE} (id, version_id) SELECT id, 0 FROM generate_series(1, 9) id; \
          CREATE TABLE \"SMPC_dev_2\".\"Hits\" (hit int, iris_id bigint DEFAULT 1 \
@@ -101,7 +102,7 @@ fn a_receiver_that_rebuilds_keeps_rows_that_others_refer_to_and_what_was_deliver
     let assert_refused = |mut receiver: Running| {
         receiver.ends_with(4);
         assert!(receiver.said("would set NULL in the rows there (ON DELETE SET NULL)"));
-        assert!(receiver.said("DROP CONSTRAINT \"hits_of\""), "{:#?}", receiver.said);
+        assert!(receiver.said("DROP CONSTRAINT \"hits_of\""), "{:#?}", receiver.lines());
         assert_untouched(&network);
     };
     // Before anybody delivers.

@@ -2,7 +2,8 @@
 
 use reshare_fixtures::iris_table::IrisTable;
 
-use crate::network::{Network, Run};
+use crate::network;
+use reshare_fixtures::network::{Network, Run};
 
 const SESSION: &str = "newer.toml";
 
@@ -14,7 +15,7 @@ pub(crate) struct Newer {
 impl Newer {
     /// With a session about these agree columns. All rows are of epoch 0.
     pub(crate) fn agreeing_on(columns: &[&str]) -> Self {
-        let network = Network::new();
+        let network = network();
         for (party, url) in network.databases.iter().enumerate() {
             // The parties would not agree on a semantic_id of their own; here they do.
             let sql = format!(
@@ -33,22 +34,10 @@ impl Newer {
     }
 
     fn agree(&mut self, columns: &[&str]) {
-        let identity = std::fs::read_to_string(self.network.path("r.age")).expect("an identity");
-        let recipient = identity.split("public key: ").nth(1).expect("a comment");
-        let receiver = format!("2={}", recipient.lines().next().expect("a line"));
-        let mut new = vec!["session", "new", "--json", "--out", SESSION, "--session-id", "newer"];
-        new.extend(["--environment", "dev", "--db-end", "1000", "--receiver", &receiver]);
-        new.extend(["--sender", "0=0.pub", "--sender", "1=1.pub"]);
-        columns.iter().for_each(|column| new.extend(["--agree-column", column]));
-        let made = self.network.run(&new).ends_with(0).report();
-        self.fingerprint = made["fingerprint"].as_str().expect("text").to_owned();
-        for sender in ["0", "1"] {
-            let (own_key, state) = (format!("{sender}.pub"), format!("state-{sender}"));
-            let mut approve = vec!["session", "approve", "--session", SESSION];
-            approve.extend(["--party-id", sender, "--own-public-key", &own_key]);
-            approve.extend(["--expect-fingerprint", &self.fingerprint, "--state-dir", &state]);
-            self.network.run(&approve).ends_with(0);
-        }
+        let mut flags = vec!["--session-id", "newer"];
+        columns.iter().for_each(|column| flags.extend(["--agree-column", column]));
+        self.fingerprint = self.network.make_session(SESSION, &flags);
+        self.network.approve_as_senders(SESSION, &self.fingerprint);
     }
 
     /// Runs SQL over `irises` of both senders and of the table that the target is to be equal to.
