@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use reshare_fixtures::network::{Run, program};
 use tempfile::TempDir;
 
-use crate::network::{Run, program};
 use crate::pages::Page;
 
 /// Stands for `reshare` while a line of the handbook runs in bash: it has the words that the shell
@@ -41,7 +41,7 @@ impl Reader {
         let directory = tempfile::tempdir().expect("a directory");
         let reader = Self { directory };
         std::fs::create_dir(reader.path("programs")).expect("made");
-        let mut keygen = program();
+        let mut keygen = program(env!("CARGO_BIN_EXE_reshare"));
         keygen.args(["keygen", "recipient", "--out"]).arg(reader.path("receiver.age"));
         let recipient = Run::of(keygen.output().expect("it starts")).ends_with(0).stdout;
         reader.install("reshare", READER);

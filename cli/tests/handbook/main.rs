@@ -2,8 +2,6 @@
 //! are those of the program, and its reference has every flag.
 
 mod commands;
-#[path = "../network/mod.rs"]
-mod network;
 mod pages;
 mod parties;
 mod reference;

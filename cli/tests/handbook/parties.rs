@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use reshare_fixtures::network::{Run, Running};
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::network::{Run, Running};
 use crate::pages::{Block, Page};
 
 /// Rows of every party.

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::network::{Run, program};
+use reshare_fixtures::network::{Run, program};
+
 use crate::pages::Page;
 
 /// Flags by command, such as `session new`.
@@ -33,7 +34,11 @@ fn the_reference_has_every_command_with_every_flag() {
 
 /// Adds a command's flags, or those of the commands below it, as `--help` prints them.
 fn add_from_help(command: &mut Vec<String>, reference: &mut Reference) {
-    let help = program().args(&*command).arg("--help").output().expect("it starts");
+    let help = program(env!("CARGO_BIN_EXE_reshare"))
+        .args(&*command)
+        .arg("--help")
+        .output()
+        .expect("it starts");
     let help = Run::of(help).ends_with(0).stdout;
     let Some((_, below)) = help.split_once("\nCommands:\n") else {
         reference.insert(command.join(" "), help.lines().filter_map(flag_of_help).collect());
