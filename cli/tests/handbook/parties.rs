@@ -88,7 +88,7 @@ impl Parties {
             }
             let run = Run::of(self.bash(&who, &text).output().expect("bash"));
             let Run { code, stdout, stderr } = &run;
-            assert_eq!(*code, 0, "{}:{}:\n{text}\n{stdout}\n{stderr}", page.name, block.line);
+            assert_eq!(*code, Some(0), "{}:{}:\n{text}\n{stdout}\n{stderr}", page.name, block.line);
             printed.push_str(&run.stdout);
         }
         assert!(self.receiving.is_none(), "a party receives to the end of the page");

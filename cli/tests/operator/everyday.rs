@@ -463,7 +463,7 @@ fn a_session_without_certificates_sends_to_a_directory_only() {
     both.env("RESHARE_SERVER_URL", "https://receiver.mpc.example");
     Run::of(both.output().expect("it starts")).ends_with(0);
     let run = network.run(&[&send[..], &["--to", "q", "--server-url", "https://a"]].concat());
-    assert!(run.ends_with(2).stderr.contains("--server-url is about a delivery"));
+    assert!(run.ends_with(2).stderr.contains("--server-url is for a delivery"));
 }
 
 #[test]

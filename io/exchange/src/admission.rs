@@ -1,8 +1,8 @@
-//! Who waits at the door: connections that have not proved yet whose they are.
+//! Admission of connections that have not authenticated yet.
 //!
-//! There are so many places. A newcomer always gets one: when all are taken, the oldest
-//! connection of the address that has most of them gives way. Whoever opens a thousand
-//! connections and says nothing pushes out its own.
+//! Their number is bounded. A new connection is always admitted: when all places are taken, the
+//! oldest connection of the network that holds the most places is evicted. A client that opens a
+//! thousand connections and sends nothing evicts its own.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// The places at the door.
+/// The places for connections that have not authenticated.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct Admission {
     places: usize,
     waiting: Mutex<Waiting>,
 }
@@ -20,52 +20,49 @@ pub(super) struct Door {
 #[derive(Debug, Default)]
 struct Waiting {
     /// In the order of arrival.
-    guests: Vec<Guest>,
+    connections: Vec<Waiter>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Guest {
+struct Waiter {
     number: u64,
     network: IpAddr,
-    /// Dropped to push it out.
+    /// Dropped to evict it.
     _stays: oneshot::Sender<()>,
 }
 
-/// A place at the door, given back when dropped.
+/// A place of a connection that has not authenticated, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    door: Arc<Door>,
+    admission: Arc<Admission>,
     number: u64,
     stays: oneshot::Receiver<()>,
 }
 
-impl Door {
+impl Admission {
     pub(super) fn new(places: usize) -> Arc<Self> {
         Arc::new(Self { places: places.max(1), waiting: Mutex::default() })
     }
 
-    /// Takes a place, whoever has to give way.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Place {
+    /// Takes a place, and evicts another connection when none is free.
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Place {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        while waiting.guests.len() >= self.places {
-            let out = crowder(&waiting.guests);
-            waiting.guests.remove(out);
+        while waiting.connections.len() >= self.places {
+            let out = to_evict(&waiting.connections);
+            waiting.connections.remove(out);
         }
-        let (sender, stays) = oneshot::channel();
+        let (tx, stays) = oneshot::channel();
         let number = waiting.next;
         waiting.next += 1;
-        waiting.guests.push(Guest { number, network: network(address), _stays: sender });
-        Place { door: Arc::clone(self), number, stays }
+        waiting.connections.push(Waiter { number, network: network(address), _stays: tx });
+        Place { admission: Arc::clone(self), number, stays }
     }
 }
 
 impl Place {
-    /// Does something, unless the place is lost before it is done.
-    pub(super) async fn unless_pushed_out<T>(
-        &mut self,
-        work: impl Future<Output = T>,
-    ) -> Option<T> {
+    /// Does the work; `None` when the connection is evicted before it is done.
+    pub(super) async fn unless_evicted<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
             done = work => Some(done),
@@ -76,23 +73,23 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut waiting = self.door.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.guests.retain(|guest| guest.number != self.number);
+        let mut waiting = self.admission.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.connections.retain(|waiter| waiter.number != self.number);
     }
 }
 
-/// The oldest guest of the network that has most of them.
-fn crowder(guests: &[Guest]) -> usize {
+/// The oldest connection of the network that has the most of them.
+fn to_evict(connections: &[Waiter]) -> usize {
     let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-    for guest in guests {
-        *counts.entry(guest.network).or_default() += 1;
+    for connection in connections {
+        *counts.entry(connection.network).or_default() += 1;
     }
     let most = counts.values().max().copied();
-    let crowds = |guest: &Guest| counts.get(&guest.network).copied() == most;
-    guests.iter().position(crowds).unwrap_or(0)
+    let has_most = |waiter: &Waiter| counts.get(&waiter.network).copied() == most;
+    connections.iter().position(has_most).unwrap_or(0)
 }
 
-/// Who an address belongs to: of IPv6 the /64, which one host has to itself.
+/// The network of an address: for IPv6 its /64, since one host has all of it.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -107,31 +104,31 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn pushed_out(place: &mut Place) -> bool {
+    fn evicted(place: &mut Place) -> bool {
         place.stays.try_recv() == Err(oneshot::error::TryRecvError::Closed)
     }
 
     #[test]
-    fn the_oldest_of_the_largest_crowd_gives_way() {
-        let door = Door::new(4);
+    fn the_oldest_connection_of_the_largest_network_is_evicted() {
+        let admission = Admission::new(4);
         let v6 = |tail: u16| IpAddr::from([0x2001, 0xdb8, 0, 1, tail, 0, 0, tail]);
         let one = IpAddr::from([192, 0, 2, 1]);
-        let mut lonely = door.enter(one);
-        let mut crowd: Vec<_> = (1..4).map(|tail| door.enter(v6(tail))).collect();
-        let mut newcomer = door.enter([192, 0, 2, 2].into());
-        assert!(pushed_out(&mut crowd[0]) && !pushed_out(&mut crowd[1]));
-        let _again = door.enter(v6(9));
-        assert!(pushed_out(&mut crowd[1]) && !pushed_out(&mut crowd[2]));
-        assert!(!pushed_out(&mut lonely) && !pushed_out(&mut newcomer));
+        let mut lonely = admission.admit(one);
+        let mut crowd: Vec<_> = (1..4).map(|tail| admission.admit(v6(tail))).collect();
+        let mut newcomer = admission.admit([192, 0, 2, 2].into());
+        assert!(evicted(&mut crowd[0]) && !evicted(&mut crowd[1]));
+        let _again = admission.admit(v6(9));
+        assert!(evicted(&mut crowd[1]) && !evicted(&mut crowd[2]));
+        assert!(!evicted(&mut lonely) && !evicted(&mut newcomer));
     }
 
     #[test]
     fn a_place_that_is_left_is_free_again() {
-        let door = Door::new(1);
+        let admission = Admission::new(1);
         for _ in 0..3 {
-            let mut place = door.enter([192, 0, 2, 1].into());
-            assert!(!pushed_out(&mut place));
+            let mut place = admission.admit([192, 0, 2, 1].into());
+            assert!(!evicted(&mut place));
         }
-        assert!(door.waiting.lock().unwrap().guests.is_empty());
+        assert!(admission.waiting.lock().unwrap().guests.is_empty());
     }
 }

@@ -6,8 +6,8 @@ use axum::body::{Body, Bytes};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-use super::answer::Refusal;
 use super::limits::Limits;
+use super::refusal::Refusal;
 
 /// Reads a body piece by piece under the limits.
 pub(super) struct BodyReader {

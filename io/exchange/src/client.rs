@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
+use futures_util::future::BoxFuture;
 use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use reshare_engine::party::PartyId;
 use reshare_format::keys::certificate::Purpose;
@@ -19,17 +20,18 @@ use super::connection::{Dialer, Failed, Sending};
 use super::digest::{REPR_DIGEST, ReprDigest};
 use super::identity::TlsIdentity;
 use super::listing::{Listing, RefusalBody};
-use super::logging::AttemptLog;
-use super::logging::Shown;
-use super::peer::client_config;
+use super::log::{AttemptLog, Shown};
 use super::retry::Retry;
+use super::tls::client_config;
 use super::upload_body::{Content, UploadBody};
 
-/// Patience of a client.
+/// Time-outs and limits of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientOptions {
     /// For how long a request is tried again before the delivery ends.
     pub give_up_after: Duration,
+    /// The longest pause before the second attempt; it doubles with each attempt.
+    pub first_pause: Duration,
     /// How long it may take to connect, and to be answered once all is sent.
     pub timeout: Duration,
     /// The least bytes in a second at which a body must go out.
@@ -40,6 +42,7 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             give_up_after: Duration::from_secs(600),
+            first_pause: Duration::from_millis(200),
             timeout: Duration::from_secs(60),
             bytes_per_second: 16 << 10,
         }
@@ -94,12 +97,12 @@ impl DeliveryTarget {
         Ok(Self { dialer, path: path.into(), options, log: Arc::default() })
     }
 
-    /// The same place, asked once and answered soon or not at all.
+    /// The same target, asked once and given up after `timeout`.
     #[must_use]
-    pub fn once(mut self, patience: Duration) -> Self {
+    pub fn once(mut self, timeout: Duration) -> Self {
         self.options.give_up_after = Duration::ZERO;
-        self.options.timeout = patience;
-        self.dialer.timeout = patience;
+        self.options.timeout = timeout;
+        self.dialer.timeout = timeout;
         self
     }
 
@@ -107,12 +110,15 @@ impl DeliveryTarget {
     ///
     /// # Errors
     /// A [`ClientError`] when the receiver does not answer, or not with a list.
-    pub async fn list(&self) -> Result<Listing, ClientError> {
-        self.client().list().await
+    pub fn list(&self) -> BoxFuture<'_, Result<Listing, ClientError>> {
+        Box::pin(async move {
+            let answer = self.client().request(Method::GET, "", None).await?;
+            read_listing(answer.body())
+        })
     }
 
-    /// Tells why nothing moves. An attempt of someone who asks but once has its error alone.
-    fn tell(&self, what: &str, failed: &AttemptError) {
+    /// Logs a failed attempt; a request that is made only once reports it as its error instead.
+    fn log_failure(&self, what: &str, failed: &AttemptError) {
         let cause = failed.source().map(|cause| format!(": {cause}")).unwrap_or_default();
         let why = format!("{failed}{cause}");
         let why = Shown(&why);
@@ -154,20 +160,17 @@ pub struct Client {
 }
 
 impl Client {
-    async fn list(&mut self) -> Result<Listing, ClientError> {
-        let answer = self.request(Method::GET, "", None).await?;
-        read_listing(answer.body())
-    }
-
     /// Asks what the receiver has of the package, and what time it is there.
     ///
     /// # Errors
     /// A [`ClientError`]: the receiver cannot be reached, or does not let this sender in.
-    pub async fn probe(&mut self) -> Result<ReceiverState, ClientError> {
-        let answer = self.request(Method::GET, "", None).await?;
-        let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
-        let receiver_time = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
-        ReceiverState::of(&read_listing(answer.body())?, receiver_time)
+    pub fn probe(&mut self) -> BoxFuture<'_, Result<ReceiverState, ClientError>> {
+        Box::pin(async move {
+            let answer = self.request(Method::GET, "", None).await?;
+            let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+            let receiver_time = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
+            ReceiverState::of(&read_listing(answer.body())?, receiver_time)
+        })
     }
 
     /// Delivers a part or a closing file; on return it is durable at the receiver.
@@ -180,7 +183,7 @@ impl Client {
         self.request(Method::PUT, place, Some((content, blake3))).await.map(drop)
     }
 
-    /// Tries a request until it is answered well, refused, or patience ends.
+    /// Tries a request until it is answered well, refused, or the time is up.
     async fn request(
         &mut self,
         method: Method,
@@ -189,7 +192,8 @@ impl Client {
     ) -> Result<Response<Bytes>, ClientError> {
         let what = || format!("{method} {}{place}", self.target.path);
         let what = what();
-        let mut retry = Retry::new(self.target.options.give_up_after);
+        let ClientOptions { give_up_after, first_pause, .. } = self.target.options;
+        let mut retry = Retry::new(give_up_after, first_pause);
         loop {
             let failed = match self.attempt(&method, place, body).await {
                 Ok(answer) if answer.status().is_success() => return Ok(answer),
@@ -199,7 +203,7 @@ impl Client {
             };
             // Whatever state the connection is in: the next attempt makes another one.
             self.sending = None;
-            self.target.tell(&what, &failed);
+            self.target.log_failure(&what, &failed);
             if !retry.wait().await {
                 let (attempts, tried) = retry.so_far();
                 let source = Box::new(failed);
@@ -249,7 +253,7 @@ pub struct ReceiverState {
     pub parts: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// The receiver's clock, to the second, where it tells.
+    /// The receiver's clock, to the second, if it sends one.
     pub receiver_time: Option<OffsetDateTime>,
 }
 
@@ -275,13 +279,13 @@ fn host_header(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
-/// Tells answers that may change from those that stay.
+/// Distinguishes answers that may change from those that do not.
 fn judge(status: StatusCode, answer: &[u8], what: &str) -> Result<AttemptError, ClientError> {
-    let told = serde_json::from_slice(answer).unwrap_or_else(|_| RefusalBody {
+    let body = serde_json::from_slice(answer).unwrap_or_else(|_| RefusalBody {
         error: "unknown".to_owned(),
         message: "no reason that is understood".to_owned(),
     });
-    let RefusalBody { error: reason, message } = told;
+    let RefusalBody { error: reason, message } = body;
     let later = status.is_server_error()
         || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
     let (status, what) = (status.as_u16(), what.to_owned());

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::client_error::{AttemptError, ClientError};
+use super::tls::server_certificate_defect;
 use super::upload_body::UploadBody;
-use super::wrong_server;
 
 /// Where the receiver is, and how its name is proved.
 #[derive(Clone)]
@@ -65,7 +65,7 @@ impl Dialer {
     pub(super) async fn connect(&self) -> Result<Sending, Failed> {
         let dial = async {
             let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-            // Small requests go out at once; a socket that cannot be told still works.
+            // Small requests go out at once; without the option the socket still works.
             let _ = stream.set_nodelay(true);
             self.connector.connect(self.server_name.clone(), stream).await
         };
@@ -145,7 +145,7 @@ impl Dialer {
         let host = self.host.clone();
         let why = match tls {
             Error::InvalidCertificate(error) => {
-                let why = wrong_server::why(&error);
+                let why = server_certificate_defect(&error);
                 return Failed::Never(ClientError::NotTheReceiver { host, why });
             }
             Error::AlertReceived(Alert::AccessDenied) => {

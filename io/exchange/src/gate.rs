@@ -1,4 +1,4 @@
-//! What a connection for deliveries goes through: the door, the handshake, its sender's
+//! What a connection for deliveries goes through: admission, the handshake, its sender's
 //! share of the connections, then HTTP.
 
 use std::io;
@@ -13,15 +13,15 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::admission::{Door, Place};
+use super::admission::{Admission, Place};
+use super::http::{Ended, linger, serve};
+use super::identity::PartyNames;
 use super::limits::Limits;
-use super::logging::Shown;
+use super::log::Shown;
 use super::monitor::Monitor;
-use super::names::PartyNames;
-use super::peer::{HTTP_2, with_claimed_names};
 use super::routes::Peer;
-use super::serve::{Ended, linger, serve};
 use super::shutdown::Shutdown;
+use super::tls::{HTTP_2, with_claimed_names};
 
 /// What every connection for deliveries needs.
 pub(super) struct Gate {
@@ -32,7 +32,7 @@ pub(super) struct Gate {
     pub(super) turned_away: Router,
     pub(super) monitor: Arc<Monitor>,
     pub(super) limits: Limits,
-    pub(super) door: Arc<Door>,
+    pub(super) admission: Arc<Admission>,
     /// What each sender has left of its connections.
     pub(super) connections: [(PartyId, Semaphore); 2],
 }
@@ -46,9 +46,9 @@ impl Gate {
         mut place: Place,
         shutdown: Shutdown,
     ) {
-        // Small answers go out at once; a socket that cannot be told still works.
+        // Small answers go out at once; without the option the socket still works.
         let _ = stream.set_nodelay(true);
-        let handshake = place.unless_pushed_out(self.handshake(stream, address)).await;
+        let handshake = place.unless_evicted(self.handshake(stream, address)).await;
         let Some(shaken) = handshake else {
             let why = "no handshake yet, and too many others wait";
             return self.refuse("crowded-out", address, "", why);
@@ -64,10 +64,10 @@ impl Gate {
                 serve(stream, http_2, router, Some(peer), self.limits, &shutdown).await
             }
             _ => {
-                // It keeps its place at the door, where it can be pushed out.
+                // It keeps its place, so that it can still be evicted.
                 let router = self.turned_away.clone();
                 let serving = serve(stream, http_2, router, Some(peer), self.limits, &shutdown);
-                place.unless_pushed_out(serving).await.unwrap_or(Ok(()))
+                place.unless_evicted(serving).await.unwrap_or(Ok(()))
             }
         };
         match ended {

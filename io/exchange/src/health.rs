@@ -9,15 +9,15 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::http::serve;
 use super::limits::Limits;
-use super::monitor::Monitor;
-use super::serve::serve;
+use super::monitor::{Monitor, Stage};
 use super::server::{ServerError, accept, bind};
 use super::shutdown::Shutdown;
-use super::stage::Stage;
 
 /// The listener of the machine's monitoring, which answers while the inbox is still read.
 #[derive(Debug)]
@@ -56,20 +56,22 @@ impl HealthEndpoint {
     }
 
     /// Answers until it is asked to end.
-    pub async fn serve(self, shutdown: Shutdown) {
-        let Self { listener, router, limits } = self;
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let ends = shutdown.clone();
-        let admit = |_| Arc::clone(&places).acquire_owned();
-        accept(&listener, &ends, admit, |stream, _, place| {
-            let (router, shutdown) = (router.clone(), shutdown.clone());
-            async move {
-                // Whoever asks what is no HTTP gets no answer: this listener is local.
-                let _ = serve(stream, false, router, None, limits, &shutdown).await;
-                drop(place);
-            }
+    pub fn serve(self, shutdown: Shutdown) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let Self { listener, router, limits } = self;
+            let places = Arc::new(Semaphore::new(CONNECTIONS));
+            let ends = shutdown.clone();
+            let admit = |_| Arc::clone(&places).acquire_owned();
+            accept(&listener, &ends, admit, |stream, _, place| {
+                let (router, shutdown) = (router.clone(), shutdown.clone());
+                async move {
+                    // A client that does not speak HTTP gets no answer: this listener is local.
+                    let _ = serve(stream, false, router, None, limits, &shutdown).await;
+                    drop(place);
+                }
+            })
+            .await;
         })
-        .await;
     }
 }
 

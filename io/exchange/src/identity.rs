@@ -1,20 +1,20 @@
-//! A party's certificate, its key and the certificate authority, as files.
+//! Who the parties are: this one by its certificate, key and authority, the others by their names.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use reshare_format::keys::certificate::CertificateName;
+use reshare_engine::party::PartyId;
 use reshare_format::keys::certificate::{
-    self, CertificateError, PartyCertificate, Purpose, TrustAnchor,
+    self, CertificateError, CertificateName, PartyCertificate, Purpose, TrustAnchor, matches_name,
+    names_in,
 };
 use reshare_format::session::{Session, SessionTrust, TrustError};
 use rustls::RootCertStore;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
-use super::names::{PartyNames, names_of};
-
-/// Where a party's TLS files lie.
+/// Paths of a party's TLS files.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
     /// The certificate in PEM, with the intermediate ones after it.
@@ -71,7 +71,7 @@ impl TlsIdentity {
         purpose: Purpose,
     ) -> Result<(), IdentityError> {
         let chain = self.certificate.chain();
-        if certificate::matches_name(chain.leaf(), expected).is_err() {
+        if matches_name(chain.leaf(), expected).is_err() {
             let (expected, got) = (expected.to_string(), names_of(chain.leaf()));
             return Err(IdentityError::OtherName { expected, got });
         }
@@ -112,4 +112,48 @@ pub enum IdentityError {
     /// The certificates make no TLS configuration.
     #[error("the certificates cannot be used for TLS")]
     Tls(#[source] rustls::Error),
+}
+
+/// The certificate names of a session that has them.
+#[derive(Debug, Clone)]
+pub(super) struct PartyNames {
+    pub(super) senders: [(PartyId, CertificateName); 2],
+    pub(super) receiver: CertificateName,
+}
+
+impl PartyNames {
+    /// The names; `None` when the session was made without certificates.
+    pub(super) fn of(session: &Session) -> Option<Self> {
+        let [lower, higher] = session.senders();
+        let receiver = session.receiver().certificate_name.clone()?;
+        let lower = (lower.party, lower.certificate_name.clone()?);
+        let higher = (higher.party, higher.certificate_name.clone()?);
+        Some(Self { senders: [lower, higher], receiver })
+    }
+
+    /// The sender whose certificate this is; none when it has the name of another party too.
+    pub(super) fn sender_of(&self, certificate: &CertificateDer<'_>) -> Option<PartyId> {
+        let named = |name| matches_name(certificate, name).is_ok();
+        let [lower, higher] =
+            self.senders.each_ref().map(|(party, name)| named(name).then_some(*party));
+        match (lower, higher, named(&self.receiver)) {
+            (Some(party), None, false) | (None, Some(party), false) => Some(party),
+            _ => None,
+        }
+    }
+
+    /// Whether this is the receiver's certificate, and no sender's.
+    pub(super) fn is_receiver(&self, certificate: &CertificateDer<'_>) -> bool {
+        let named = |name| matches_name(certificate, name).is_ok();
+        named(&self.receiver) && !self.senders.iter().any(|(_, name)| named(name))
+    }
+}
+
+/// All names of a certificate, for a message.
+pub(super) fn names_of(certificate: &CertificateDer<'_>) -> String {
+    match names_in(certificate) {
+        Ok(names) if names.is_empty() => "none".to_owned(),
+        Ok(names) => names.join(", "),
+        Err(_) => "unreadable".to_owned(),
+    }
 }

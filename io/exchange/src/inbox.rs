@@ -128,7 +128,7 @@ impl Inbox {
         senders.into_iter().chain([SESSION_FILE.to_owned()]).collect()
     }
 
-    /// Where a sender's package lies.
+    /// The directory of a sender's package.
     #[must_use]
     pub fn package_path(directory: &Path, sender: PartyId) -> PathBuf {
         directory.join(format!("sender-{sender}"))
@@ -140,15 +140,15 @@ impl Inbox {
         self.slots.each_ref().map(|(_, slot)| slot.directory().to_owned())
     }
 
-    /// Waits until both packages are closed, and tells of each when it is.
-    pub async fn both_closed(&self, tell: impl Fn(ClosedPackage)) {
+    /// Waits until both packages are closed; calls `closed` for each as it closes.
+    pub async fn both_closed(&self, closed: impl Fn(ClosedPackage)) {
         let each = |slot: &(PartyId, Arc<Slot>)| {
-            let ((sender, slot), tell) = (slot.clone(), &tell);
+            let ((sender, slot), report) = (slot.clone(), &closed);
             async move {
                 // The slot holds the sender of this channel: it cannot end first.
                 let _ = slot.closed().wait_for(|closed| *closed).await;
                 let (parts, bytes, rows) = slot.figures();
-                tell(ClosedPackage { sender, parts, bytes, rows: rows.unwrap_or_default() });
+                report(ClosedPackage { sender, parts, bytes, rows: rows.unwrap_or_default() });
             }
         };
         let [lower, higher] = &self.slots;

@@ -1,10 +1,10 @@
-//! The digests of an open package's parts, kept beside it, so that a restart need not read
+//! The digests of an open package's parts, kept next to it, so that a restart need not read
 //! them all again.
 //!
 //! A record says: this very file had this digest when it was durable. "This very file" is its
 //! inode, length and time of last change (ctime), which no write, copy or restore leaves as
 //! they are. A record is written after its part is durable, and before a part is replaced
-//! its record is withdrawn. So whatever a crash leaves is safe: a part without a record, or
+//! its record is withdrawn. So everything that a crash can leave is safe: a part without a record, or
 //! with one that does not fit, is read and digested; a record without a part, and one whose
 //! checksum does not fit, is passed over. Records need no fsync: one that is lost costs
 //! reading a part.
@@ -77,7 +77,7 @@ impl Journal {
         Ok(decode(&bytes, session))
     }
 
-    /// Begins a journal anew with these records, in place of whatever lay there.
+    /// Writes a new journal with these records, in place of any file of its name.
     ///
     /// # Errors
     /// What the file system says.

@@ -1,11 +1,46 @@
-//! Delivery over the network: the receiver's server, the senders' client.
+//! Delivery over the network: the receiver's server and inbox, the senders' client.
 //!
 //! Both ends prove who they are with the certificates that the session names; the routes,
 //! headers and answers are defined in `docs/protocol.md`. The server writes into an inbox, one
-//! package directory a sender, exactly like those that travel by hand.
+//! package directory a sender, exactly like those on removable media.
+//!
+//! # Reading order
+//! * Who is who: `identity` (certificates and names), `tls` (what both ends verify).
+//! * The receiver: `inbox`, `slot` (one sender's package), `stored` and `journal` (what a restart
+//!   finds), then a connection's way through `server`, `admission`, `gate`, `http`, `routes`,
+//!   `body` and `refusal`. `limits` bounds all of it; `monitor` and `health` show it.
+//! * The sender: `client` and `connection` (one request), `retry`, `part_uploads` (several at
+//!   once), `upload` (a package from a directory).
+//! * `progress` is here because deliveries and pipelines share the counters of a run.
+//!
+//! # What is absent
+//! No share is read here: parts are sealed bytes with a digest. No database, no terminal, no
+//! exit code. A receiver never connects to a sender.
+//!
+//! # Example
+//! The receiver's health endpoint, from its start to its end:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use reshare_exchange::{HealthEndpoint, Limits, Monitor, Shutdown, Stage};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let monitor = Monitor::new(Arc::default());
+//! let address = ([127, 0, 0, 1], 0).into();
+//! let health = HealthEndpoint::bind(address, Arc::clone(&monitor), Limits::default()).await?;
+//! let shutdown = Shutdown::default();
+//! let serving = tokio::spawn(health.serve(shutdown.clone()));
+//! monitor.enter(Stage::Receiving);
+//! shutdown.ask();
+//! serving.await?;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
 
 mod admission;
-mod answer;
 mod body;
 mod client;
 mod client_error;
@@ -13,31 +48,28 @@ mod connection;
 mod digest;
 mod gate;
 mod health;
+mod http;
 mod identity;
 mod inbox;
 mod inbox_error;
 mod journal;
 mod limits;
 mod listing;
-mod logging;
-mod metrics;
+mod log;
 mod monitor;
-mod names;
 mod part_uploads;
-mod peer;
 pub mod progress;
+mod refusal;
 mod retry;
 mod routes;
-mod serve;
 mod server;
 mod shutdown;
 mod slot;
-mod stage;
 mod stored;
+mod tls;
 mod traffic;
 mod upload;
 mod upload_body;
-mod wrong_server;
 
 pub use client::{Client, ClientOptions, DeliveryTarget, ReceiverState};
 pub use client_error::ClientError;
@@ -46,10 +78,9 @@ pub use identity::{IdentityError, TlsFiles, TlsIdentity};
 pub use inbox::{ClosedPackage, Inbox, InboxFigures};
 pub use inbox_error::InboxError;
 pub use limits::Limits;
-pub use monitor::Monitor;
+pub use monitor::{Monitor, Stage};
 pub use server::{Endpoint, ServerError, try_listen};
 pub use shutdown::Shutdown;
-pub use stage::Stage;
 pub use upload::{UploadOptions, UploadReport, upload};
 
 pub use listing::Listing;

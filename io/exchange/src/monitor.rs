@@ -1,19 +1,51 @@
 //! What the receiver is doing, for `/health`, `/metrics` and the log.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::inbox::Inbox;
-use super::logging::RefusalLog;
-use super::metrics::Metrics;
-use super::stage::Stage;
+use super::log::RefusalLog;
 use crate::progress::Progress;
+
+/// How far the receiver is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// It looks at the table and reads its inbox, and takes nothing yet.
+    Starting,
+    /// It takes deliveries.
+    Receiving,
+    /// Both packages are complete, and their rows are merged and loaded.
+    Rebuilding,
+    /// Everything is done.
+    Done,
+    /// The rebuild has failed; the packages are kept.
+    Failed,
+}
+
+impl Stage {
+    pub(super) const ALL: [Self; 5] =
+        [Self::Starting, Self::Receiving, Self::Rebuilding, Self::Done, Self::Failed];
+
+    /// The stage in one word.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Receiving => "receiving",
+            Self::Rebuilding => "rebuilding",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
 
 /// What is known of a running receiver, from its start on.
 #[derive(Debug)]
 pub struct Monitor {
-    pub(super) metrics: Metrics,
+    metrics: Metrics,
     pub(super) progress: Arc<Progress>,
     log: RefusalLog,
     stage: AtomicU8,
@@ -21,7 +53,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// A monitor of a receiver that starts, and of the rebuild that `progress` tells of.
+    /// A monitor of a receiver that starts, and of the rebuild that `progress` counts.
     #[must_use]
     pub fn new(progress: Arc<Progress>) -> Arc<Self> {
         Arc::new(Self {
@@ -33,7 +65,7 @@ impl Monitor {
         })
     }
 
-    /// Tells that a stage begins.
+    /// Begins a stage.
     pub fn enter(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
     }
@@ -56,12 +88,118 @@ impl Monitor {
         self.metrics.text(self.stage(), self.inbox.get().map(Arc::as_ref), &self.progress)
     }
 
-    /// Counts a refusal and has it logged, unless there are too many of its kind: `log` is
-    /// told how many were not.
+    /// Counts a request that was served.
+    pub(super) fn accept(&self) {
+        self.metrics.accept();
+    }
+
+    /// Counts a refusal and has it logged, unless there are too many of its kind: `log` gets
+    /// the number of those that were not.
     pub(super) fn refuse(&self, reason: &'static str, log: impl FnOnce(u64)) {
         self.metrics.refuse(reason);
         if let Some(unlogged) = self.log.admit(reason, Instant::now()) {
             log(unlogged);
+        }
+    }
+}
+
+/// What is counted while the server runs; nothing of it is secret.
+#[derive(Debug, Default)]
+struct Metrics {
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+    accepted: AtomicU64,
+}
+
+impl Metrics {
+    /// Counts a connection or request that was refused.
+    fn refuse(&self, reason: &'static str) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() +=
+            1;
+    }
+
+    /// Counts a request that was served.
+    fn accept(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Writes all figures. Those of the inbox are missing while it is still read.
+    fn text(&self, stage: Stage, inbox: Option<&Inbox>, rebuild: &Progress) -> String {
+        let mut text = Families::default();
+        let stages = Stage::ALL
+            .map(|each| (format!("{{stage=\"{}\"}}", each.word()), u64::from(each == stage)));
+        text.gauge("reshare_stage", "1 for what the receiver is doing, 0 for the others.", stages);
+        if let Some(inbox) = inbox {
+            write_inbox(&mut text, inbox);
+        }
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        text.counter("reshare_requests_accepted_total", "Requests served.", [one(accepted)]);
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = refused.iter().map(|(why, count)| (format!("{{reason=\"{why}\"}}"), *count));
+        text.counter("reshare_refused_total", "Connections and requests refused.", refused);
+        write_rebuild(&mut text, stage, rebuild);
+        text.0
+    }
+}
+
+fn write_inbox(text: &mut Families, inbox: &Inbox) {
+    let figures = inbox.slots().each_ref().map(|(party, slot)| (party, slot.figures()));
+    let each = |value: fn((u64, u64, Option<u64>)) -> u64| {
+        figures.each_ref().map(|(party, now)| (format!("{{sender=\"{party}\"}}"), value(*now)))
+    };
+    text.gauge("reshare_parts", "Parts in the inbox.", each(|now| now.0));
+    text.gauge("reshare_bytes", "Bytes of the parts in the inbox.", each(|now| now.1));
+    let rows = each(|now| now.2.unwrap_or(0));
+    text.gauge("reshare_rows", "Rows of the package, once it is closed.", rows);
+    let closed = each(|now| u64::from(now.2.is_some()));
+    text.gauge("reshare_package_closed", "Whether the manifest has arrived.", closed);
+}
+
+/// The rebuild's progress; all zero before it runs, since until then other work is counted.
+fn write_rebuild(text: &mut Families, stage: Stage, rebuild: &Progress) {
+    let now = rebuild.snapshot();
+    let runs = matches!(stage, Stage::Rebuilding | Stage::Done | Stage::Failed);
+    let shown = |value: u64| [one(if runs { value } else { 0 })];
+    let help = "Rows that the rebuild goes through; 0 before it runs.";
+    text.gauge("reshare_rebuild_rows", help, shown(now.rows_total));
+    let help = "Rows gone through, those among them that an earlier run had loaded.";
+    text.gauge("reshare_rebuild_rows_done", help, shown(now.rows_done + now.rows_skipped));
+    let help = "Ranges of ids that this run has loaded or found loaded.";
+    text.gauge("reshare_rebuild_ranges_done", help, shown(now.steps_done));
+}
+
+fn one(value: u64) -> (String, u64) {
+    (String::new(), value)
+}
+
+/// Metric families as they are written one after the other.
+#[derive(Default)]
+struct Families(String);
+
+impl Families {
+    fn gauge(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (String, u64)>) {
+        self.family(name, "gauge", help, samples);
+    }
+
+    fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (String, u64)>,
+    ) {
+        self.family(name, "counter", help, samples);
+    }
+
+    fn family(
+        &mut self,
+        name: &str,
+        kind: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (String, u64)>,
+    ) {
+        // Writing to a string does not fail.
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        for (labels, value) in samples {
+            let _ = writeln!(self.0, "{name}{labels} {value}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use reshare_format::package::PartName;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
@@ -49,7 +50,7 @@ pub struct PartUploads {
     tasks: JoinSet<Result<Delivered, ClientError>>,
 }
 
-/// Parts that wait for a client, beside those that are on their way.
+/// Parts that wait for a client, not counting those on their way.
 const QUEUED_PARTS: usize = 1;
 
 impl PartUploads {
@@ -100,20 +101,22 @@ impl PartUploads {
     ///
     /// # Errors
     /// The first failure, and [`ClientError::Stopped`] when the run was asked to stop.
-    pub async fn finish(&mut self) -> Result<Delivered, ClientError> {
-        self.queue = None;
-        let (mut all, mut stopped) = (Delivered::default(), false);
-        while let Some(task) = self.tasks.join_next().await {
-            match task.unwrap_or(Err(ClientError::WorkerLost)) {
-                Ok(delivered) => all.add(delivered),
-                Err(ClientError::Stopped) => stopped = true,
-                Err(error) => {
-                    self.tasks.abort_all();
-                    return Err(error);
+    pub fn finish(&mut self) -> BoxFuture<'_, Result<Delivered, ClientError>> {
+        Box::pin(async move {
+            self.queue = None;
+            let (mut all, mut stopped) = (Delivered::default(), false);
+            while let Some(task) = self.tasks.join_next().await {
+                match task.unwrap_or(Err(ClientError::WorkerLost)) {
+                    Ok(delivered) => all.add(delivered),
+                    Err(ClientError::Stopped) => stopped = true,
+                    Err(error) => {
+                        self.tasks.abort_all();
+                        return Err(error);
+                    }
                 }
             }
-        }
-        if stopped { Err(ClientError::Stopped) } else { Ok(all) }
+            if stopped { Err(ClientError::Stopped) } else { Ok(all) }
+        })
     }
 }
 
@@ -125,7 +128,7 @@ impl Delivered {
     }
 }
 
-/// One client's work: part after part, until the queue is empty and nobody fills it any more.
+/// One client's work: part after part, until the queue is empty and closed.
 async fn upload_parts(
     mut client: Client,
     parts: &Mutex<mpsc::Receiver<PartUpload>>,

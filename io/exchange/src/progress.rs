@@ -1,4 +1,4 @@
-//! What a running pipeline tells whoever watches it, and how it is told to stop.
+//! Counters of a running pipeline or delivery, and the request that it stop.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-/// Counters of one run, shared by its stages and whoever shows them.
+/// Counters of one run, shared by its stages and by what displays them.
 ///
 /// Relaxed atomics: the figures are for people, and nothing is decided by them.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Progress {
         self.steps_done.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a part as delivered, beside the rows that are made into parts.
+    /// Counts a part as delivered; rows are counted where parts are made.
     pub fn deliver_part(&self) {
         self.parts_delivered.fetch_add(1, Ordering::Relaxed);
     }
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_stage_starts_its_counters_anew() {
+    fn a_new_stage_resets_its_counters() {
         let progress = Progress::default();
         progress.begin("export", 10);
         progress.add(4, 400);

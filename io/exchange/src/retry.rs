@@ -9,11 +9,12 @@ pub(super) struct Retry {
     start: Instant,
     attempts: u32,
     give_up_after: Duration,
+    first_pause: Duration,
 }
 
 impl Retry {
-    pub(super) fn new(give_up_after: Duration) -> Self {
-        Self { start: Instant::now(), attempts: 0, give_up_after }
+    pub(super) fn new(give_up_after: Duration, first_pause: Duration) -> Self {
+        Self { start: Instant::now(), attempts: 0, give_up_after, first_pause }
     }
 
     /// How often it was tried, and for how long.
@@ -23,7 +24,7 @@ impl Retry {
 
     /// Waits before the next attempt; false when it is time to give up.
     pub(super) async fn wait(&mut self) -> bool {
-        let pause = pause_after(self.attempts, random());
+        let pause = pause_after(self.first_pause, self.attempts, random());
         self.attempts += 1;
         if self.start.elapsed() + pause > self.give_up_after {
             return false;
@@ -33,13 +34,12 @@ impl Retry {
     }
 }
 
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// Half of the doubled pause is certain, the other half random: senders that broke off at
 /// the same moment do not come back at the same moment.
-fn pause_after(attempts: u32, random: u8) -> Duration {
-    let full = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_PAUSE);
+fn pause_after(first: Duration, attempts: u32, random: u8) -> Duration {
+    let full = first.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_PAUSE);
     full / 2 + full / 2 * u32::from(random) / 255
 }
 
@@ -56,7 +56,8 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_bound_and_half_of_each_is_random() {
-        let millis = |attempts, random| pause_after(attempts, random).as_millis();
+        let first = Duration::from_millis(200);
+        let millis = |attempts, random| pause_after(first, attempts, random).as_millis();
         assert_eq!((millis(0, 0), millis(0, 255)), (100, 200));
         assert_eq!((millis(3, 0), millis(3, 255)), (800, 1600));
         assert_eq!((millis(60, 0), millis(60, 255)), (7_500, 15_000));

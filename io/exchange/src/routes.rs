@@ -18,15 +18,14 @@ use reshare_format::package::{
 use reshare_format::session::Session;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
-use super::answer::{Refusal, json_text};
 use super::body::BodyReader;
 use super::digest::{BodyHasher, REPR_DIGEST, ReprDigest};
 use super::inbox::Inbox;
 use super::limits::Limits;
-use super::logging::Shown;
+use super::log::Shown;
 use super::monitor::Monitor;
-use super::slot::Room;
-use super::slot::{Accepted, Proof, Slot};
+use super::refusal::{Refusal, json_text};
+use super::slot::{Accepted, Proof, Room, Slot};
 
 /// The party that the connection's certificate is of.
 #[derive(Debug, Clone)]
@@ -70,7 +69,7 @@ impl Delivery {
     }
 }
 
-/// All routes; every refusal is counted, logged and told.
+/// All routes; every refusal is counted, logged and answered.
 pub(super) fn router(delivery: Arc<Delivery>) -> Router {
     let parties = "/v1/sessions/{session}/parties/{party}";
     Router::new()
@@ -100,12 +99,12 @@ struct Reason(&'static str, String);
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let (_, word) = self.0.status();
-        let mut told = self.0.to_string();
+        let mut text = self.0.to_string();
         if let Some(cause) = std::error::Error::source(&self.0) {
-            told = format!("{told}: {cause}");
+            text = format!("{text}: {cause}");
         }
         let mut response = self.0.into_response();
-        response.extensions_mut().insert(Reason(word, told));
+        response.extensions_mut().insert(Reason(word, text));
         response
     }
 }
@@ -129,7 +128,7 @@ pub(super) fn turned_away(delivery: Arc<Delivery>) -> Router {
 /// Bounds the requests in flight; counts and logs what came of each.
 ///
 /// A request runs to its end even when its client has gone: what it does to the disk ends
-/// with it, not before, so the bound holds for whoever opens requests only to drop them.
+/// with it, not before, so the bound also holds for clients that open requests only to drop them.
 async fn bounded(
     State(delivery): Shared,
     Extension(peer): Extension<Peer>,
@@ -242,16 +241,16 @@ impl Delivery {
     fn note(&self, peer: &Peer, method: &Method, path: &str, response: &Response) {
         let Peer { party: sender, name, address } = peer;
         let (status, name, path) = (response.status().as_u16(), Shown(name), Shown(path));
-        let Some(Reason(reason, told)) = response.extensions().get::<Reason>() else {
-            self.monitor.metrics.accept();
+        let Some(Reason(reason, text)) = response.extensions().get::<Reason>() else {
+            self.monitor.accept();
             tracing::debug!(%sender, %method, %path, status, "served");
             return;
         };
         self.monitor.refuse(reason, |unlogged| {
-            let told = Shown(told);
+            let text = Shown(text);
             tracing::warn!(
                 %sender, %name, %address, %method, %path, status, reason, unlogged,
-                "request refused: {told}"
+                "request refused: {text}"
             );
         });
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use reshare_format::session::Session;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -13,16 +14,15 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::admission::Door;
+use super::admission::Admission;
 use super::gate::Gate;
 use super::identity::{IdentityError, TlsIdentity};
 use super::inbox::Inbox;
 use super::limits::Limits;
-use super::monitor::Monitor;
-use super::peer::server_config;
+use super::monitor::{Monitor, Stage};
 use super::routes::{self, Delivery};
 use super::shutdown::Shutdown;
-use super::stage::Stage;
+use super::tls::server_config;
 
 /// The receiver's server, bound to its address and not yet serving.
 pub struct Endpoint {
@@ -75,7 +75,7 @@ impl Endpoint {
             turned_away: routes::turned_away(delivery),
             monitor,
             limits,
-            door: Door::new(limits.handshakes),
+            admission: Admission::new(limits.handshakes),
             connections: connections.map(|party| (party, Semaphore::new(limits.connections))),
         };
         Ok(Self { listener, gate: Arc::new(gate) })
@@ -90,14 +90,16 @@ impl Endpoint {
     }
 
     /// Serves until it is asked to end, then waits a moment for requests in flight.
-    pub async fn serve(self, shutdown: Shutdown) {
-        let Self { listener, gate } = self;
-        let ends = shutdown.clone();
-        let admit = |address: SocketAddr| ready(gate.door.enter(address.ip()));
-        accept(&listener, &ends, admit, |stream, address, place| {
-            Arc::clone(&gate).serve(stream, address, place, shutdown.clone())
+    pub fn serve(self, shutdown: Shutdown) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let Self { listener, gate } = self;
+            let ends = shutdown.clone();
+            let admit = |address: SocketAddr| ready(gate.admission.admit(address.ip()));
+            accept(&listener, &ends, admit, |stream, address, place| {
+                Arc::clone(&gate).serve(stream, address, place, shutdown.clone())
+            })
+            .await;
         })
-        .await;
     }
 }
 
@@ -108,7 +110,7 @@ impl std::fmt::Debug for Endpoint {
 }
 
 /// How long requests in flight may take once the server was asked to end.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(1500);
 /// How long to wait when the system cannot open another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often that is logged.
@@ -162,5 +164,5 @@ pub(super) async fn accept<Admitting, Serving>(
         () = accepting => {}
         () = shutdown.asked() => {}
     }
-    let _ = timeout(PATIENCE, async { while tasks.join_next().await.is_some() {} }).await;
+    let _ = timeout(SHUTDOWN_GRACE, async { while tasks.join_next().await.is_some() {} }).await;
 }

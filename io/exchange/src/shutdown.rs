@@ -1,8 +1,8 @@
-//! How a running server is asked to end.
+//! The request that a running server ends.
 
 use tokio::sync::watch;
 
-/// Asks a running server to end: requests in flight may finish.
+/// Tells a running server to end: requests in flight may finish.
 #[derive(Debug, Clone)]
 pub struct Shutdown(watch::Sender<bool>);
 

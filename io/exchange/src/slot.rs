@@ -15,12 +15,12 @@ use reshare_format::package::{
 };
 use tokio::sync::watch;
 
-use super::answer::Refusal;
 use super::digest::{BodyHasher, ReprDigest};
 use super::inbox_error::InboxError;
 use super::journal::Journal;
 use super::limits::Limits;
 use super::listing;
+use super::refusal::Refusal;
 use super::stored::{self, Found, Stored, StoredParts};
 use crate::progress::Progress;
 
@@ -35,14 +35,14 @@ pub(super) struct Slot {
 
 /// What is known of a package. Locked while the disk is changed: never on a thread that
 /// drives connections.
-pub(super) struct State {
-    pub(super) parts: StoredParts,
-    /// Names that may show bytes of which nobody knows whether they are durable: the disk
+struct State {
+    parts: StoredParts,
+    /// Names that may show bytes that may not be durable: the disk
     /// failed at the last moment. Not listed, and gone when the package closes.
     strays: BTreeSet<PartName>,
     /// Bytes of parts that are on their way.
-    pub(super) pending_bytes: u64,
-    pub(super) pending_parts: usize,
+    pending_bytes: u64,
+    pending_parts: usize,
     manifest: Option<Closed>,
     /// The disk failed so that only a restart finds out whether the package is closed.
     uncertain: bool,
@@ -199,7 +199,7 @@ impl Slot {
     }
 
     /// Gives a part whose bytes are durable its name, unless the package was closed meanwhile.
-    pub(super) fn keep(
+    fn keep(
         &self,
         name: PartName,
         stored: Stored,
@@ -217,7 +217,7 @@ impl Slot {
         if before.is_some() {
             state.withdraw(&[name])?;
         }
-        // From here until it is durable nobody knows what the name shows.
+        // From here until it is durable it is unknown what the name shows.
         state.parts.remove(name);
         state.strays.insert(name);
         state.listing = None;
@@ -282,7 +282,7 @@ impl Slot {
                 Some(_) => {}
             }
         }
-        // What a sender that died has begun lies in the directory until its connection ends.
+        // A part that a dead sender began stays in the directory until its connection ends.
         if state.pending_parts > 0 {
             return Err(Refusal::Underway { parts: state.pending_parts });
         }
@@ -343,7 +343,7 @@ impl Slot {
         Ok(hasher.0.finish().is_some())
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics under the lock; a state is changed only after the disk was.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -361,8 +361,8 @@ impl State {
         }
     }
 
-    /// Records a part that is durable, and writes a journal anew that holds mostly what is
-    /// no longer so.
+    /// Records a part that is durable, and writes a new journal when most records of the old one are
+    /// outdated.
     fn record(
         &mut self,
         directory: &Path,
@@ -395,31 +395,6 @@ impl State {
             })
             .ok();
     }
-}
-
-/// Records of parts that were replaced, before a journal is written anew.
-const SPARE_RECORDS: u64 = 1024;
-
-/// Beside the package's directory, which holds nothing but the package.
-fn journal_of(directory: &Path) -> PathBuf {
-    directory.with_extension("journal")
-}
-
-struct HashingWriter(BodyHasher);
-
-impl Write for HashingWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn is_listed(part: &PartEntry, stored: &Stored) -> bool {
-    part.sealed_bytes == stored.bytes && part.sealed_digest == stored.blake3
 }
 
 /// Room for one part, and the temporary file it is written to; given back when dropped.
@@ -460,4 +435,29 @@ impl Drop for Room {
         state.pending_parts -= 1;
         state.pending_bytes -= self.bytes;
     }
+}
+
+/// Records of parts that were replaced, before a new journal is written.
+const SPARE_RECORDS: u64 = 1024;
+
+/// Next to the package's directory, which holds nothing but the package.
+fn journal_of(directory: &Path) -> PathBuf {
+    directory.with_extension("journal")
+}
+
+struct HashingWriter(BodyHasher);
+
+impl Write for HashingWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn is_listed(part: &PartEntry, stored: &Stored) -> bool {
+    part.sealed_bytes == stored.bytes && part.sealed_digest == stored.blake3
 }

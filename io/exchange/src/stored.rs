@@ -1,4 +1,4 @@
-//! The parts that lie in a package of the inbox, and how they are found after a restart.
+//! The parts of a package in the inbox, and how they are found after a restart.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -87,7 +87,7 @@ impl StoredParts {
     }
 }
 
-/// What lies in a package's directory.
+/// What a package's directory holds.
 pub(super) enum Found {
     /// Parts, and perhaps a signature.
     Open {
@@ -181,7 +181,7 @@ fn closed(directory: &Path, session: &PackageExpectations) -> Result<Found, Inbo
     Ok(Found::Closed { parts, manifest: Box::new(manifest) })
 }
 
-/// What lies in a package that is still open; only what no record fits is read.
+/// The parts of a package that is still open; only those that no record fits are read.
 fn open(
     directory: &Path,
     records: &Records,
@@ -217,8 +217,8 @@ enum Unfinished {
     Pass,
 }
 
-/// Opens the parts of a package that is still open, one after the other: beside them only a
-/// signature may lie.
+/// Opens the parts of a package that is still open, one after the other; the only other
+/// files allowed are those of a signature.
 fn each_part(
     directory: &Path,
     unfinished: Unfinished,

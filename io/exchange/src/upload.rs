@@ -1,8 +1,9 @@
-//! Delivers a package that lies in a directory: what is missing, then what closes it.
+//! Delivers a package from a directory: the missing parts, then the files that close it.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use reshare_format::package::{
     CHAIN_NAME, Manifest, ManifestSignature, Package, PartEntry, SIGNATURE_NAME,
 };
@@ -40,38 +41,40 @@ pub struct UploadReport {
 ///
 /// # Errors
 /// A [`ClientError`]; what was delivered stays, and another run goes on there.
-pub async fn upload(
-    package: &Package,
-    target: &DeliveryTarget,
+pub fn upload<'a>(
+    package: &'a Package,
+    target: &'a DeliveryTarget,
     options: UploadOptions,
-    progress: &Arc<Progress>,
-) -> Result<UploadReport, ClientError> {
-    let manifest = package.manifest();
-    progress.begin("list", 0);
-    let listing = target.list().await?;
-    let there = listing.digests();
-    let delivered = |part: &&PartEntry| there.get(&part.name) == Some(&part.sealed_digest);
-    let (skipped, missing): (Vec<_>, Vec<_>) = manifest.parts().iter().partition(delivered);
-    if listing.closed && !missing.is_empty() {
-        return Err(ClientError::ClosedOtherwise);
-    }
-    let totals = manifest.totals();
-    progress.begin("upload", totals.rows);
-    progress.skip(skipped.iter().map(|part| part.rows).sum());
-    let report = UploadReport {
-        sender: manifest.content().sender.index(),
-        parts: missing.len() as u64,
-        parts_skipped: skipped.len() as u64,
-        sealed_bytes: missing.iter().map(|part| part.sealed_bytes).sum(),
-        rows: totals.rows,
-    };
-    upload_parts(missing, package, target, options, progress).await?;
-    if progress.stopped() {
-        return Err(ClientError::Stopped);
-    }
-    let signature = ManifestSignature::load(package.directory())?;
-    close(target, manifest, signature.as_ref()).await?;
-    Ok(report)
+    progress: &'a Arc<Progress>,
+) -> BoxFuture<'a, Result<UploadReport, ClientError>> {
+    Box::pin(async move {
+        let manifest = package.manifest();
+        progress.begin("list", 0);
+        let listing = target.list().await?;
+        let there = listing.digests();
+        let delivered = |part: &&PartEntry| there.get(&part.name) == Some(&part.sealed_digest);
+        let (skipped, missing): (Vec<_>, Vec<_>) = manifest.parts().iter().partition(delivered);
+        if listing.closed && !missing.is_empty() {
+            return Err(ClientError::ClosedOtherwise);
+        }
+        let totals = manifest.totals();
+        progress.begin("upload", totals.rows);
+        progress.skip(skipped.iter().map(|part| part.rows).sum());
+        let report = UploadReport {
+            sender: manifest.content().sender.index(),
+            parts: missing.len() as u64,
+            parts_skipped: skipped.len() as u64,
+            sealed_bytes: missing.iter().map(|part| part.sealed_bytes).sum(),
+            rows: totals.rows,
+        };
+        upload_parts(missing, package, target, options, progress).await?;
+        if progress.stopped() {
+            return Err(ClientError::Stopped);
+        }
+        let signature = ManifestSignature::load(package.directory())?;
+        close(target, manifest, signature.as_ref()).await?;
+        Ok(report)
+    })
 }
 
 /// Uploads parts from a directory.
@@ -98,22 +101,24 @@ async fn upload_parts(
 }
 
 /// Closes a package over the parts that are there: the signature comes before what it signs.
-pub async fn close(
-    target: &DeliveryTarget,
-    manifest: &Manifest,
-    signature: Option<&ManifestSignature>,
-) -> Result<(), ClientError> {
-    // A connection of its own: one that was idle all the while may be gone unnoticed.
-    let mut client = target.client();
-    let mut files = Vec::with_capacity(3);
-    if let Some(signature) = signature {
-        files.push((CHAIN_NAME, signature.chain().to_pem().into_bytes()));
-        files.push((SIGNATURE_NAME, signature.bytes().to_vec()));
-    }
-    files.push(("manifest", manifest.bytes().to_vec()));
-    for (place, bytes) in files {
-        let blake3 = blake3::hash(&bytes);
-        client.put(&format!("/{place}"), &Content::Memory(bytes.into()), blake3).await?;
-    }
-    Ok(())
+pub fn close<'a>(
+    target: &'a DeliveryTarget,
+    manifest: &'a Manifest,
+    signature: Option<&'a ManifestSignature>,
+) -> BoxFuture<'a, Result<(), ClientError>> {
+    Box::pin(async move {
+        // A connection of its own: one that was idle all the while may be gone unnoticed.
+        let mut client = target.client();
+        let mut files = Vec::with_capacity(3);
+        if let Some(signature) = signature {
+            files.push((CHAIN_NAME, signature.chain().to_pem().into_bytes()));
+            files.push((SIGNATURE_NAME, signature.bytes().to_vec()));
+        }
+        files.push(("manifest", manifest.bytes().to_vec()));
+        for (place, bytes) in files {
+            let blake3 = blake3::hash(&bytes);
+            client.put(&format!("/{place}"), &Content::Memory(bytes.into()), blake3).await?;
+        }
+        Ok(())
+    })
 }

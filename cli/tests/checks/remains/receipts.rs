@@ -204,7 +204,7 @@ fn a_file_that_is_no_whole_receipt_removes_nothing() {
     let text = fs::read_to_string(world.path("r.json")).expect("a receipt");
     let with = |text: &str, words: &[&str]| {
         fs::write(world.path("broken.json"), text).expect("written");
-        let hint = "hint: it was cut off or changed, or is no receipt: get what";
+        let hint = "hint: it is truncated, changed or no receipt: get the file that";
         let words = [&["receipt broken.json", hint], words].concat();
         world.keeps("broken.json", &["--package", "p0"], &words);
     };

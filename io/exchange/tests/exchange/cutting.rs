@@ -17,7 +17,7 @@ enum Carries {
     ClosingFiles,
 }
 
-/// Uploads through a cut at each of these places of one connection, until one lies behind its
+/// Uploads through a cut at each of these places of one connection, until one is after its
 /// last byte; returns how many cuts there were, and how many requests were served twice.
 async fn upload_through(
     carries: Carries,

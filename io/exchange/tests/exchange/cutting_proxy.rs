@@ -106,7 +106,7 @@ async fn forward(
         std::future::pending().await
     };
     let down = async { Ok(copy(&mut from_server.take(down), &mut to_client).await? == down) };
-    // Both directions end at once, in the middle of whatever goes on.
+    // Both directions end at once, in the middle of what goes on.
     let cut: std::io::Result<bool> = tokio::select! { cut = up => cut, cut = down => cut };
     done.fetch_or(cut?, Ordering::SeqCst);
     Ok(())

@@ -90,7 +90,7 @@ async fn a_receiver_may_be_started_again_in_the_middle() {
     let leftover = receiver.package(0).join(".part-000004.age.tmp-Abcd1234");
     fs::write(&leftover, b"half").unwrap();
     receiver.stop().await;
-    // The sender starts while nobody listens, and waits for the receiver.
+    // The sender starts while no receiver listens, and waits for the receiver.
     let target = world.target(0, address);
     let uploading = tokio::spawn(async move { upload_to(&package, &target).await });
     let limits = Limits { keep_free_bytes: 0, ..Default::default() };
@@ -157,7 +157,7 @@ async fn a_part_may_be_replaced_until_the_manifest_comes_and_never_after() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_that_is_away_ends_the_patience() {
+async fn a_receiver_that_is_down_is_given_up() {
     let world = World::new();
     let receiver = world.receiver().await;
     let address = receiver.address;

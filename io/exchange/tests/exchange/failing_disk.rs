@@ -60,7 +60,7 @@ async fn a_part_that_may_not_be_durable_is_neither_acknowledged_nor_listed() {
     // Room was made.
     assert_eq!(put(&world, &receiver, at, name).await.status, 201);
     assert_eq!(listed(&world, &receiver).await, [name]);
-    // Replacing it fails at the last moment: nobody knows which bytes the name will show.
+    // Replacing it fails at the last moment: it is unknown which bytes the name will show.
     let faults = Faults::plan(receiver.package(0), once(Call::SyncDirectory, 1));
     put(&world, &receiver, at, "part-000001.age").await.assert_refused(500, "disk");
     drop(faults);
@@ -154,7 +154,7 @@ async fn a_manifest_that_cannot_be_made_durable_does_not_close_the_package() {
         let faults = Faults::plan(receiver.package(0), once(Call::SyncDirectory, 1));
         put(&world, &receiver, name, name).await.assert_refused(500, "disk");
         drop(faults);
-        // The same bytes lie there already: they are made durable before that is said.
+        // The same bytes are there already: they are made durable before that is said.
         let faults = Faults::plan(receiver.package(0), once(Call::SyncDirectory, 0));
         assert_eq!(put(&world, &receiver, name, name).await.status, 204);
         assert_eq!(faults.seen(), 1);

@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps in vain")]
 
 mod certificates;
-mod crowding;
 mod cutting;
 mod cutting_proxy;
 mod delivering;
@@ -10,6 +9,7 @@ mod failing_disk;
 mod http;
 mod nginx;
 mod one_pass;
+mod overload;
 mod prometheus;
 mod purging;
 mod refusing;

@@ -77,7 +77,7 @@ async fn a_broken_delivery_goes_on_with_what_is_missing() {
     let kept = arrived.len() as u64;
     let missing = 60 - 5 * kept;
     assert_eq!((report.package.parts_kept, report.rows_delivered), (kept, missing));
-    // Parts that were sealed when it broke are of five rows, as before; others are cut anew.
+    // Parts that were sealed when it broke are of five rows, as before; others are cut again.
     let parts = missing.div_ceil(8)..=missing.div_ceil(5);
     assert!(parts.contains(&report.parts_delivered), "{report:?}");
     assert_eq!(report.package.rows, 60);
@@ -111,7 +111,7 @@ async fn a_package_that_was_closed_before_is_left_alone() {
     let again = senders.deliver(0, receiver.address, 4).await.unwrap();
     assert!(again.package.closed_before && !first.package.closed_before);
     assert_eq!((again.parts_delivered, again.package.parts_kept, again.package.rows), (0, 3, 60));
-    // Whatever is sealed anew elsewhere: what was delivered first stands.
+    // Other parts are sealed again elsewhere: what was delivered first stays.
     senders.run("UPDATE zero.irises SET version_id = 77 WHERE id = 3").await;
     senders.pack(0, "elsewhere").await;
     let error = senders.deliver(0, receiver.address, 25).await.unwrap_err();
@@ -135,7 +135,7 @@ async fn a_part_whose_rows_are_gone_is_no_part_of_the_package() {
     let mut senders = Senders::new(&(1..=60).collect::<Vec<_>>()).await;
     let (receiver, arrived) = broken_delivery(&mut senders).await;
     assert!(arrived.contains_key("part-000001.age"));
-    // Sealed anew elsewhere, so that the receiver's parts are not the recorded ones.
+    // Sealed again elsewhere, so that the receiver's parts are not the recorded ones.
     senders.pack(0, "elsewhere").await;
     for table in ["zero", "one", "two"] {
         senders.run(&format!("DELETE FROM {table}.irises WHERE id BETWEEN 6 AND 10")).await;

@@ -1,4 +1,4 @@
-//! What is refused: nothing is written, and both sides are told why.
+//! What is refused: nothing is written, and both sides learn why.
 
 use std::fs;
 use std::time::Duration;
@@ -90,7 +90,7 @@ async fn our_client_tells_a_closed_door_from_a_network_that_fails() {
     assert!(matches!(error, ClientError::CertificateRefused { .. }), "{error:?}");
     assert!(text.ends_with("it is not that of a sender of the session"), "{text}");
     assert_counted(&receiver, "not-a-sender").await;
-    // The other way round: whoever listens there is not the receiver that is meant.
+    // The other way round: the server there is not the receiver that is meant.
     let other = world.session_named("elsewhere.mpc.example", &sender_name(0));
     let identity = world.tls_in(&other, world.sender_files(0));
     let target = DeliveryTarget::new(&other, party(0), &url, &identity, options).unwrap();
@@ -355,8 +355,8 @@ async fn talk(world: &World, receiver: &Running, request: &str) -> String {
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(request.as_bytes()).await.unwrap();
     stdin.flush().await.unwrap();
-    let patience = Duration::from_secs(20);
-    let out = tokio::time::timeout(patience, child.wait_with_output()).await;
+    let longest = Duration::from_secs(20);
+    let out = tokio::time::timeout(longest, child.wait_with_output()).await;
     let out = out.expect("the receiver hangs up").unwrap();
     drop(stdin);
     String::from_utf8_lossy(&out.stdout).into_owned()

@@ -134,7 +134,7 @@ impl Senders {
         let delivery = Delivery { target, options };
         let (session, ids) = (&self.world.session, self.ids());
         let source = self.source(PARTIES[usize::from(index)]);
-        let (sender, workers) = (self.sender(index), workers(rows_per_part));
+        let (sender, workers) = (self.sender(index), workers_of(rows_per_part));
         deliver(session, &ids, sender, &source, delivery, workers, Arc::clone(progress)).await
     }
 
@@ -154,7 +154,7 @@ impl Senders {
         let (session, ids) = (&self.world.session, self.ids());
         let source = self.source(PARTIES[usize::from(index)]);
         let (sender, to) = (self.sender(index), self.world.path(directory));
-        send(session, &ids, sender, &source, &to, workers(5), Arc::default()).await.unwrap()
+        send(session, &ids, sender, &source, &to, workers_of(5), Arc::default()).await.unwrap()
     }
 
     /// Rebuilds from what both senders delivered.
@@ -165,7 +165,7 @@ impl Senders {
         let packages = Packages::open_signed(session, Some(&trust), directories, identity).unwrap();
         let target =
             workers::Target { source: self.source("target"), options: LoadOptions::default() };
-        rebuild(session, Arc::new(packages), &target, workers(9), Arc::default()).await.unwrap()
+        rebuild(session, Arc::new(packages), &target, workers_of(9), Arc::default()).await.unwrap()
     }
 
     /// Asserts that the target is the reference, and returns how many rows they have.
@@ -173,7 +173,7 @@ impl Senders {
         let [left, right] = [PARTIES[2], "target"].map(|schema| self.source(schema));
         let progress = Progress::default();
         let found =
-            verify_tables(&left, &right, &RowIds::Range(IdRange::ALL), workers(64), &progress)
+            verify_tables(&left, &right, &RowIds::Range(IdRange::ALL), workers_of(64), &progress)
                 .await;
         let found = found.unwrap();
         assert!(found.is_equal(), "{found:?}");
@@ -186,7 +186,7 @@ impl Senders {
 }
 
 /// One connection and one thread: parts are cut and sealed in order.
-fn workers(rows_per_part: usize) -> Workers {
+fn workers_of(rows_per_part: usize) -> Workers {
     let rows_per_part = NonZeroUsize::new(rows_per_part).unwrap();
     Workers { connections: 1, threads: 1, rows_per_part }
 }

@@ -169,6 +169,7 @@ impl World {
     pub(crate) fn target(&self, index: u8, address: SocketAddr) -> DeliveryTarget {
         let options = ClientOptions {
             give_up_after: Duration::from_secs(120),
+            first_pause: Duration::from_millis(10),
             timeout: Duration::from_secs(10),
             ..ClientOptions::default()
         };

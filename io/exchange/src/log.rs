@@ -1,33 +1,10 @@
-//! What is logged of failed attempts and refusals: enough to be seen, too little to fill a disk,
-//! and nothing that harms a terminal.
+//! What goes into the log: often enough to be seen, not so often that it fills a disk, and
+//! nothing that could forge a line.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-/// How long no failed attempt is logged after one was.
-const ATTEMPT_PERIOD: Duration = Duration::from_secs(60);
-
-/// Decides for all requests to one receiver which failed attempts are logged: where a receiver
-/// is away, every request fails, and for one reason.
-#[derive(Debug, Default)]
-pub(super) struct AttemptLog {
-    last: Mutex<Option<Instant>>,
-}
-
-impl AttemptLog {
-    /// Whether to log an attempt that failed now.
-    pub(super) fn admit(&self, now: Instant) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let admitted =
-            last.is_none_or(|last| now.saturating_duration_since(last) >= ATTEMPT_PERIOD);
-        if admitted {
-            *last = Some(now);
-        }
-        admitted
-    }
-}
 
 /// Refusals of one reason that are logged at once, before they are thinned out.
 const BURST: u32 = 20;
@@ -69,6 +46,29 @@ impl RefusalLog {
     }
 }
 
+/// How long no failed attempt is logged after one was.
+const ATTEMPT_PERIOD: Duration = Duration::from_secs(60);
+
+/// Decides for all requests to one receiver which failed attempts are logged: when a receiver
+/// is down, every request fails for the same reason.
+#[derive(Debug, Default)]
+pub(super) struct AttemptLog {
+    logged: Mutex<Option<Instant>>,
+}
+
+impl AttemptLog {
+    /// Whether to log an attempt that failed now.
+    pub(super) fn admit(&self, now: Instant) -> bool {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let admitted =
+            logged.is_none_or(|last| now.saturating_duration_since(last) >= ATTEMPT_PERIOD);
+        if admitted {
+            *logged = Some(now);
+        }
+        admitted
+    }
+}
+
 /// Shows text in one line: what is not plain ASCII escaped, what is long cut off.
 pub(super) struct Shown<'a>(pub(super) &'a str);
 
@@ -93,15 +93,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_failure_is_logged_and_then_one_a_period() {
-        let (log, start) = (AttemptLog::default(), Instant::now());
-        assert!(log.admit(start));
-        assert!(!log.admit(start) && !log.admit(start + ATTEMPT_PERIOD / 2));
-        assert!(log.admit(start + ATTEMPT_PERIOD));
-        assert!(!log.admit(start + ATTEMPT_PERIOD + ATTEMPT_PERIOD / 2));
-    }
-
-    #[test]
     fn a_flood_of_one_reason_is_thinned_out_and_hides_no_other() {
         let (log, start) = (RefusalLog::default(), Instant::now());
         let logged = (0..1000).filter(|_| log.admit("slow", start).is_some()).count();
@@ -113,6 +104,15 @@ mod tests {
         let much_later = later + 100 * REFUSAL_PERIOD;
         let logged = (0..1000).filter(|_| log.admit("slow", much_later).is_some()).count();
         assert_eq!(logged, BURST as usize);
+    }
+
+    #[test]
+    fn the_first_failure_is_logged_and_then_one_a_period() {
+        let (log, start) = (AttemptLog::default(), Instant::now());
+        assert!(log.admit(start));
+        assert!(!log.admit(start) && !log.admit(start + ATTEMPT_PERIOD / 2));
+        assert!(log.admit(start + ATTEMPT_PERIOD));
+        assert!(!log.admit(start + ATTEMPT_PERIOD + ATTEMPT_PERIOD / 2));
     }
 
     #[test]

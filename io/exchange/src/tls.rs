@@ -1,12 +1,12 @@
-//! Who may be at the other end of a connection.
+//! TLS at both ends: who may be at the other end of a connection.
 //!
 //! Both ends check the chain up to the session's authority, the certificate's life and its
 //! purpose, then the one exact name. TLS 1.3 only, nothing is resumed: every connection
-//! proves itself again.
+//! proves its identity again.
 
 use std::sync::{Arc, OnceLock};
 
-use reshare_format::keys::certificate::Purpose;
+use reshare_format::keys::certificate::{CertificateName, Purpose};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -15,26 +15,14 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore,
-    ServerConfig, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError,
+    RootCertStore, ServerConfig, SignatureScheme,
 };
 
-use super::identity::{IdentityError, TlsIdentity};
-use super::names::{PartyNames, names_of};
-use super::wrong_server;
+use super::identity::{IdentityError, PartyNames, TlsIdentity, names_of};
+use super::log::Shown;
 
 const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
-
-impl TlsIdentity {
-    /// Checks that senders will accept the certificate as the receiver's, as
-    /// [`super::Endpoint::bind`] does.
-    ///
-    /// # Errors
-    /// [`IdentityError`] that says what it would be refused for.
-    pub fn check_receiver(&self) -> Result<(), IdentityError> {
-        server_config(self).map(drop)
-    }
-}
 
 /// The receiver's side: lets in the two senders of the session.
 pub(super) fn server_config(identity: &TlsIdentity) -> Result<ServerConfig, IdentityError> {
@@ -57,7 +45,18 @@ pub(super) fn server_config(identity: &TlsIdentity) -> Result<ServerConfig, Iden
     Ok(config)
 }
 
-/// A sender's side: believes the receiver of the session, whatever host it runs on.
+impl TlsIdentity {
+    /// Checks that senders will accept the certificate as the receiver's, as
+    /// [`super::Endpoint::bind`] does.
+    ///
+    /// # Errors
+    /// [`IdentityError`] that says what it would be refused for.
+    pub fn check_receiver(&self) -> Result<(), IdentityError> {
+        server_config(self).map(drop)
+    }
+}
+
+/// A sender's side: accepts the receiver of the session on any host.
 pub(super) fn client_config(identity: &TlsIdentity) -> Result<ClientConfig, IdentityError> {
     let TlsIdentity { provider, certificate, roots, names, .. } = identity;
     let verifier =
@@ -93,7 +92,7 @@ pub(super) async fn with_claimed_names<T>(
     (done, claimed.get().cloned())
 }
 
-/// Accepts certificates of the two senders and of nobody else.
+/// Accepts certificates of the two senders and no others.
 #[derive(Debug)]
 struct SenderVerifier {
     chain: Arc<dyn ClientCertVerifier>,
@@ -170,7 +169,7 @@ impl ServerCertVerifier for ReceiverVerifier {
             algorithms,
         )?;
         if !self.names.is_receiver(end_entity) {
-            return Err(wrong_server::other_name(&self.names.receiver, end_entity).into());
+            return Err(not_receiver(&self.names.receiver, end_entity).into());
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -198,4 +197,36 @@ impl ServerCertVerifier for ReceiverVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// A valid certificate that names another party than the receiver.
+#[derive(Debug, thiserror::Error)]
+#[error("the session calls it {expected}, its certificate has: {found}")]
+struct NotReceiver {
+    expected: CertificateName,
+    found: String,
+}
+
+/// The error of a certificate that does not name the receiver.
+fn not_receiver(expected: &CertificateName, certificate: &CertificateDer<'_>) -> CertificateError {
+    let found = Shown(&names_of(certificate)).to_string();
+    CertificateError::Other(OtherError(Arc::new(NotReceiver { expected: expected.clone(), found })))
+}
+
+/// Describes what is wrong with a server's certificate.
+pub(super) fn server_certificate_defect(error: &CertificateError) -> String {
+    use CertificateError as E;
+    match error {
+        E::Other(OtherError(other)) => return other.to_string(),
+        E::Expired | E::ExpiredContext { .. } => "its certificate has expired",
+        E::NotValidYet | E::NotValidYetContext { .. } => "its certificate is not valid yet",
+        E::UnknownIssuer => "another authority than the session's made its certificate",
+        // An authority that only has the name of the session's.
+        E::BadSignature => "the session's authority did not sign its certificate",
+        E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
+            "its certificate is not for servers (extended key usage serverAuth)"
+        }
+        other => return format!("its certificate is not accepted ({other:?})"),
+    }
+    .to_owned()
 }

@@ -1,4 +1,4 @@
-//! Refusals, and how they are told to the client and counted.
+//! Refusals: their answers to the client, and the reasons they are counted by.
 
 use std::io;
 
@@ -73,7 +73,7 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// What the file system says, a full disk told apart.
+    /// What the file system says, a full disk as a refusal of its own.
     pub(super) fn disk(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
@@ -81,8 +81,8 @@ impl Refusal {
         }
     }
 
-    /// What is wrong with the files of a signature; where they lie here is not the sender's
-    /// affair.
+    /// What is wrong with the files of a signature; their paths at the receiver are
+    /// not shown to the sender.
     pub(super) fn signature(error: PackageError) -> Self {
         match error {
             PackageError::Signature { source, .. } => Self::Signature(source),
@@ -147,14 +147,14 @@ impl IntoResponse for Refusal {
 
 /// An error and its causes, which are about what the sender has sent.
 fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        told.push_str(": ");
-        told.push_str(&error.to_string());
+        text.push_str(": ");
+        text.push_str(&error.to_string());
         cause = error.source();
     }
-    told
+    text
 }
 
 /// Answers with JSON and a line feed.

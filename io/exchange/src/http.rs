@@ -75,7 +75,7 @@ where
                 ended = connection.as_mut() => ended,
                 () = ends => {
                     connection.as_mut().graceful_shutdown();
-                    // Whoever does not even take the end is cut off.
+                    // A client that does not take the end either is cut off.
                     timeout(limits.header_timeout, connection).await.unwrap_or(Ok(()))
                 }
             }
@@ -106,7 +106,7 @@ pub(super) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(MAX_LINGER_BYTES), &mut tokio::io::sink()).await
     };
-    // Whatever comes of it: the connection is over.
+    // The connection is over, whether or not this succeeds.
     let _ = timeout(LINGER, listen).await;
 }
 
