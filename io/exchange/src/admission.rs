@@ -129,6 +129,6 @@ mod tests {
             let mut place = admission.admit([192, 0, 2, 1].into());
             assert!(!evicted(&mut place));
         }
-        assert!(admission.waiting.lock().unwrap().guests.is_empty());
+        assert!(admission.waiting.lock().unwrap().connections.is_empty());
     }
 }
