@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::world::{PARTS, ROWS, World, contents, names, parts};
+use super::world::{ROWS, World, contents, names, parts};
 use reshare_fixtures::network::Running;
 
 /// More file calls than any of these runs makes.
@@ -44,12 +44,22 @@ impl World {
     }
 }
 
+/// The same command with so many rows in a batch: fewer parts are fewer file calls of one kind.
+fn in_batches_of<'a>(rows: &'a str, mut arguments: Vec<&'a str>) -> Vec<&'a str> {
+    *arguments.iter_mut().find(|flag| **flag == "4").expect("rows of a batch") = rows;
+    arguments
+}
+
+/// Parts of a package in which each has 8 rows.
+const FEW_PARTS: u64 = ROWS / 8;
+
 fn hidden(directory: &Path) -> usize {
     names(directory).iter().filter(|name| name.starts_with('.')).count()
 }
 
 /// Kills a run that makes the package p0 in each of its calls, from the same state every time.
-fn walk_package(world: &World, arguments: &[&str]) {
+fn walk_package(world: &World, arguments: Vec<&str>) {
+    let arguments = &in_batches_of("8", arguments)[..];
     let package = world.path("p0");
     world.copy("state-0", "before");
     world.run_as("0", arguments).ends_with(0);
@@ -62,7 +72,7 @@ fn walk_package(world: &World, arguments: &[&str]) {
         let (before, is_closed) = (parts(&package), package.join("manifest.json").exists());
         leftovers += hidden(&package);
         let run = world.run_as("0", arguments).ends_with(0);
-        assert_eq!((run.number("parts"), run.number("rows")), (PARTS, ROWS), "{nth}");
+        assert_eq!((run.number("parts"), run.number("rows")), (FEW_PARTS, ROWS), "{nth}");
         assert_eq!(contents(&package), expected, "{nth}");
         let now = parts(&package);
         assert!(before.iter().all(|part| now.contains(part)), "{nth}: a part was made again");
@@ -82,17 +92,18 @@ fn a_pack_that_is_killed_in_any_file_call_goes_on_where_it_was() {
     let world = World::new();
     fs::create_dir(world.path("files")).expect("made");
     world.run_as("0", &World::export(&world.databases[0])).ends_with(0);
-    walk_package(&world, &World::sender("pack", "0", &["--in", "files/e.rsh", "--to", "p0"]));
+    walk_package(&world, World::sender("pack", "0", &["--in", "files/e.rsh", "--to", "p0"]));
 }
 
 #[test]
 fn a_send_that_is_killed_in_any_file_call_goes_on_where_it_was() {
     let world = World::new();
-    walk_package(&world, &World::send(&world.databases[0], "0", "p0"));
+    walk_package(&world, World::send(&world.databases[0], "0", "p0"));
 }
 
 /// Kills a run that makes one file in each of its calls.
-fn walk_file(world: &World, party: &str, arguments: &[&str], file: &str) {
+fn walk_file(world: &World, party: &str, arguments: Vec<&str>, file: &str) {
+    let arguments = &in_batches_of("8", arguments)[..];
     let (files, file) = (world.path("files"), world.path(file));
     world.run_as(party, arguments).ends_with(0);
     let whole = fs::read(&file).expect("a file");
@@ -117,9 +128,9 @@ fn walk_file(world: &World, party: &str, arguments: &[&str], file: &str) {
 fn an_export_and_a_merge_that_are_killed_in_any_file_call_leave_a_whole_file_or_none() {
     let world = World::new();
     fs::create_dir(world.path("files")).expect("made");
-    walk_file(&world, "0", &World::export(&world.databases[0]), "files/e.rsh");
+    walk_file(&world, "0", World::export(&world.databases[0]), "files/e.rsh");
     world.send_both();
-    walk_file(&world, "2", &World::merge(), "files/m.rsh");
+    walk_file(&world, "2", World::merge(), "files/m.rsh");
 }
 
 impl World {
@@ -151,9 +162,8 @@ impl World {
 #[test]
 fn a_receiver_and_a_sender_that_are_killed_in_any_file_call_go_on_where_they_were() {
     let world = World::new();
-    let mut send = World::send(&world.databases[0], "0", "p0");
     // Three parts.
-    *send.iter_mut().find(|flag| **flag == "4").expect("rows of a part") = "16";
+    let send = in_batches_of("16", World::send(&world.databases[0], "0", "p0"));
     world.run_as("0", &send).ends_with(0);
     let (sent, received) = (parts(&world.path("p0")), world.path("in/sender-0"));
     let (mut kept, mut leftovers) = (0, 0);
