@@ -10,7 +10,7 @@ use reshare_engine::party::PartyId;
 use reshare_files::durable;
 use reshare_files::input_file::NotRegular;
 use reshare_format::package::PackageExpectations;
-use reshare_format::session::{Session, SessionTrust};
+use reshare_format::session::{Session, SessionMismatch, SessionTrust, parse_fingerprint};
 
 use super::inbox_error::InboxError;
 use super::limits::Limits;
@@ -219,15 +219,22 @@ fn open_session_file(directory: &Path) -> Result<File, InboxError> {
 /// Compares the session that an inbox was made for.
 fn check_session(directory: &Path, file: &File, session: &Session) -> Result<(), InboxError> {
     let failed = |source| InboxError::Io { path: directory.join(SESSION_FILE), source };
-    let expected = session.fingerprint().to_string();
+    let expected = session.fingerprint();
     let mut text = String::new();
     io::Read::read_to_string(&mut io::Read::take(file, MAX_SESSION_BYTES), &mut text)
         .map_err(failed)?;
-    let got = text.trim_end().to_owned();
-    if got != expected {
-        return Err(InboxError::OtherSession { path: directory.to_owned(), expected, got });
+    let text = text.trim_end();
+    if text == expected.to_string() {
+        return Ok(());
     }
-    Ok(())
+    let path = directory.to_owned();
+    match parse_fingerprint(text) {
+        Ok(got) if got != expected => {
+            let mismatch = SessionMismatch { expected, got };
+            Err(InboxError::OtherSession { path, mismatch })
+        }
+        _ => Err(InboxError::UnknownSession { path: path.join(SESSION_FILE) }),
+    }
 }
 
 /// Tries a few times: the lock of a process that has just ended may outlive it by a moment.

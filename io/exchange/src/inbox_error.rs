@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use reshare_format::package::{NoAuthority, PackageError};
+use reshare_format::session::SessionMismatch;
 
 /// Why an inbox cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,14 +38,23 @@ pub enum InboxError {
         source: Box<PackageError>,
     },
     /// The inbox was made for another session.
-    #[error("{} is the inbox of session {got}, this is {expected}", path.display())]
+    #[error(
+        "{} is the inbox of session {}, this is {}",
+        path.display(),
+        mismatch.got,
+        mismatch.expected
+    )]
     OtherSession {
         /// The inbox.
         path: PathBuf,
-        /// The fingerprint of the session.
-        expected: String,
-        /// The fingerprint in the inbox.
-        got: String,
+        /// The two sessions.
+        mismatch: SessionMismatch,
+    },
+    /// What says whose inbox it is holds no fingerprint.
+    #[error("{} holds no session's fingerprint: the inbox is of no known session", path.display())]
+    UnknownSession {
+        /// The file.
+        path: PathBuf,
     },
     /// It was asked to stop before all was read.
     #[error("stopped on request; what was delivered stays")]

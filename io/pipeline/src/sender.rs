@@ -11,7 +11,7 @@ use reshare_format::keys::certificate::{CertificateError, PartyCertificate, Purp
 use reshare_format::keys::{AgreementKey, AgreementKeyError, AgreementPublicKey};
 use reshare_format::package::Compression;
 use reshare_format::package::PackageExpectations;
-use reshare_format::session::{Approvals, Sender, Session, SessionTrust};
+use reshare_format::session::{Approvals, Sender, Session, SessionMismatch, SessionTrust};
 use time::OffsetDateTime;
 
 use super::error::PipelineError;
@@ -170,10 +170,10 @@ impl LedgeredSender {
     /// # Errors
     /// A [`LedgerError`] when the ledger is another session's or sender's.
     pub fn new(session: &Session, keys: SenderKeys, ledger: Ledger) -> Result<Self, LedgerError> {
-        let (expected, got) = (session.fingerprint(), ledger.fingerprint());
         let (sender, of) = (keys.sender(), ledger.sender());
-        let defect = if expected != got {
-            LedgerDefect::OtherSession { expected, got }
+        let same_session = SessionMismatch::check(session.fingerprint(), ledger.fingerprint());
+        let defect = if let Err(mismatch) = same_session {
+            LedgerDefect::OtherSession(mismatch)
         } else if sender != of {
             LedgerDefect::OtherSender { expected: sender, got: of }
         } else {

@@ -3,13 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
-use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::{PartyId, PartyOutOfRange};
 use reshare_files::ids::IdRange;
 use reshare_files::timestamp::Timestamp;
 
 use super::PartName;
 use crate::keys::certificate::CertificateError;
+use crate::session::SessionMismatch;
 use crate::share_file::{ShareFileDefect, is_about_content};
 
 /// A part that cannot be sealed or opened, and why.
@@ -200,13 +200,8 @@ pub enum ManifestError {
         got: String,
     },
     /// Another session's fingerprint.
-    #[error("it belongs to the session with fingerprint {got}, expected {expected}")]
-    OtherSession {
-        /// Expected.
-        expected: Fingerprint,
-        /// Found.
-        got: Fingerprint,
-    },
+    #[error(transparent)]
+    OtherSession(#[from] SessionMismatch),
     /// Another sender.
     #[error("it was made by party {got}, expected party {expected}")]
     OtherSender {

@@ -7,6 +7,7 @@ use reshare_files::ids::IdRange;
 
 use super::manifest_content::{Document, DocumentPart};
 use super::{ManifestContent, ManifestError, PackageExpectations, PartEntry, Totals};
+use crate::session::SessionMismatch;
 
 /// Takes a document apart and checks that it does not contradict itself.
 pub(super) fn into_content(document: Document) -> Result<ManifestContent, ManifestError> {
@@ -58,10 +59,7 @@ pub(super) fn check_against(
         let (expected, got) = (session.session_id.clone(), content.session_id.clone());
         return Err(ManifestError::OtherSessionId { expected, got });
     }
-    if content.fingerprint != session.fingerprint {
-        let (expected, got) = (session.fingerprint, content.fingerprint);
-        return Err(ManifestError::OtherSession { expected, got });
-    }
+    SessionMismatch::check(session.fingerprint, content.fingerprint)?;
     if content.sender != session.sender {
         let (expected, got) = (session.sender, content.sender);
         return Err(ManifestError::OtherSender { expected, got });

@@ -3,11 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
-use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::{PartyId, PartyOutOfRange};
 use reshare_files::timestamp::Timestamp;
 
 use crate::keys::certificate::CertificateError;
+use crate::session::SessionMismatch;
 
 /// Why a receipt is not accepted, or cannot be signed.
 #[derive(Debug, thiserror::Error)]
@@ -53,13 +53,8 @@ pub enum ReceiptError {
     #[error("it names a party that cannot exist")]
     UnknownParty(#[source] PartyOutOfRange),
     /// A receipt of another session.
-    #[error("it is of the session with fingerprint {got}, this one has {expected}")]
-    OtherSession {
-        /// This session's.
-        expected: Fingerprint,
-        /// The receipt's.
-        got: Fingerprint,
-    },
+    #[error(transparent)]
+    OtherSession(#[from] SessionMismatch),
     /// A receipt of somebody who does not receive.
     #[error("the receiver, party {expected}, signs receipts, and this is party {got}")]
     NotTheReceiver {

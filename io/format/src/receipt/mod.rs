@@ -16,7 +16,7 @@ use crate::keys::certificate::{
     CertificateChain, PartyCertificate, Purpose, SignatureContext, SignedDocument,
 };
 use crate::package::hex_bytes;
-use crate::session::{Session, SessionTrust};
+use crate::session::{Session, SessionMismatch, SessionTrust};
 
 mod error;
 mod package;
@@ -187,7 +187,7 @@ impl UnverifiedReceipt {
         check_same_session(session, trust)?;
         let (expected, got) = (session.fingerprint(), self.statement.fingerprint);
         if got != expected || self.statement.session_id != session.id().as_str() {
-            return Err(ReceiptError::OtherSession { expected, got });
+            return Err(SessionMismatch { expected, got }.into());
         }
         let (party, expected) = (self.receiver, session.receiver().party);
         if party != expected {

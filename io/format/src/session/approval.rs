@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 use super::approval_error::ApprovalError;
-use super::{Session, SessionTrust, parse_fingerprint};
+use super::{Session, SessionMismatch, SessionTrust, parse_fingerprint};
 use crate::keys::certificate::{
     CertificateChain, PartyCertificate, Purpose, SignatureContext, SignedDocument,
 };
@@ -157,7 +157,8 @@ impl Approval {
         let (party, approved_at) = (self.party, self.statement.approved_at);
         let (expected, got) = (session.fingerprint(), self.fingerprint);
         if got != expected || self.statement.session_id != session.id().as_str() {
-            return Err(ApprovalError::OtherSession { party, expected, got });
+            let mismatch = SessionMismatch { expected, got };
+            return Err(ApprovalError::OtherSession { party, mismatch });
         }
         if trust.name_of(party).is_none() {
             return Err(ApprovalError::NotAParty { party });

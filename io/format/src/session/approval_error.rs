@@ -3,11 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::{PartyId, PartyOutOfRange};
 use reshare_files::timestamp::Timestamp;
 
-use super::FingerprintError;
+use super::{FingerprintError, SessionMismatch};
 use crate::keys::certificate::CertificateError;
 
 /// Why a session is not approved.
@@ -57,14 +56,16 @@ pub enum ApprovalError {
     #[error("it names a party that cannot exist")]
     UnknownParty(#[source] PartyOutOfRange),
     /// An approval of another session, or of this one before somebody changed it.
-    #[error("party {party} approved the session with fingerprint {got}, this one has {expected}")]
+    #[error(
+        "party {party} approved the session with fingerprint {}, this one has {}",
+        mismatch.got,
+        mismatch.expected
+    )]
     OtherSession {
         /// Who approved.
         party: PartyId,
-        /// This session's.
-        expected: Fingerprint,
-        /// The one that was approved.
-        got: Fingerprint,
+        /// The two sessions.
+        mismatch: SessionMismatch,
     },
     /// An approval by somebody else.
     #[error("party {party} is none of this session")]

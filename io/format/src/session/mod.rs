@@ -11,6 +11,7 @@ mod facts;
 mod file;
 mod fingerprint;
 mod id_list;
+mod mismatch;
 mod names;
 #[cfg(test)]
 mod samples;
@@ -33,6 +34,7 @@ pub use error::SessionError;
 pub use facts::{NewSession, Receiver, Sender, SessionIds};
 pub use fingerprint::{FingerprintError, parse_fingerprint};
 pub use id_list::{IdList, IdListError};
+pub use mismatch::SessionMismatch;
 pub use names::{Environment, SessionId};
 pub use trust::{SessionTrust, TrustError};
 

@@ -3,12 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
-use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::layout::LayoutError;
 use reshare_engine::party::{PartyId, PartyOutOfRange};
 use reshare_files::ids::IdRange;
 
 use super::Kind;
+use crate::session::SessionMismatch;
 
 /// A share file that cannot be read or written, and why.
 #[derive(Debug, thiserror::Error)]
@@ -167,13 +167,8 @@ pub enum ShareFileDefect {
         got: u64,
     },
     /// A file of another session.
-    #[error("it belongs to session {got}, expected {expected}")]
-    OtherSession {
-        /// The fingerprint expected.
-        expected: Fingerprint,
-        /// The fingerprint found.
-        got: Fingerprint,
-    },
+    #[error(transparent)]
+    OtherSession(#[from] SessionMismatch),
     /// Another kind of shares.
     #[error("its shares are {got}, expected {expected}")]
     OtherKind {

@@ -11,6 +11,7 @@ use reshare_files::ids::IdRange;
 
 use super::block_plan::{AgreeBlocks, Block, BlockPlan};
 use super::{Expected, Kind, ShareFileDefect, ShareFileSpec};
+use crate::session::SessionMismatch;
 
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 4096;
@@ -191,10 +192,7 @@ impl ShareFileHeader {
     /// Checks that the file is the one that is wanted.
     pub(super) fn check(&self, expected: &Expected) -> Result<(), ShareFileDefect> {
         let spec = &self.spec;
-        if spec.fingerprint != expected.fingerprint {
-            let (expected, got) = (expected.fingerprint, spec.fingerprint);
-            return Err(ShareFileDefect::OtherSession { expected, got });
-        }
+        SessionMismatch::check(expected.fingerprint, spec.fingerprint)?;
         if spec.kind != expected.kind {
             let (expected, got) = (expected.kind, spec.kind);
             return Err(ShareFileDefect::OtherKind { expected, got });

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
+use reshare_format::session::SessionMismatch;
 
 /// A ledger that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,13 +64,8 @@ pub enum LedgerDefect {
         offset: u64,
     },
     /// Another session's.
-    #[error("it belongs to the session with fingerprint {got}, expected {expected}")]
-    OtherSession {
-        /// Expected.
-        expected: Fingerprint,
-        /// Found.
-        got: Fingerprint,
-    },
+    #[error(transparent)]
+    OtherSession(#[from] SessionMismatch),
     /// Another sender's.
     #[error("it belongs to party {got}, expected party {expected}")]
     OtherSender {

@@ -6,6 +6,7 @@ use bytemuck::{Pod, Zeroable};
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
+use reshare_format::session::SessionMismatch;
 
 use super::LedgerDefect;
 
@@ -178,10 +179,7 @@ pub(super) fn read_header(
     if header.checksum != checksum_of(&header) {
         return Err(corrupt("header"));
     }
-    let got = Fingerprint(header.fingerprint);
-    if got != *fingerprint {
-        return Err(LedgerDefect::OtherSession { expected: *fingerprint, got });
-    }
+    SessionMismatch::check(*fingerprint, Fingerprint(header.fingerprint))?;
     let got = PartyId::try_from(u64::from(header.party)).map_err(|_| corrupt("party"))?;
     if got != party {
         return Err(LedgerDefect::OtherSender { expected: party, got });

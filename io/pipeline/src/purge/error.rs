@@ -3,10 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
 use reshare_exchange::InboxError;
 use reshare_format::package::PackageError;
+use reshare_format::session::SessionMismatch;
 use reshare_format::share_file::ShareFileError;
 
 /// Why something is not removed.
@@ -55,14 +55,12 @@ pub enum PurgeError {
         path: PathBuf,
     },
     /// Another session's.
-    #[error("{} is of session {got}, this is {expected}", path.display())]
+    #[error("{} is of session {}, this is {}", path.display(), mismatch.got, mismatch.expected)]
     OtherSession {
         /// The file or directory.
         path: PathBuf,
-        /// The session at hand.
-        expected: Fingerprint,
-        /// The session of it.
-        got: Fingerprint,
+        /// The two sessions.
+        mismatch: SessionMismatch,
     },
     /// A manifest that contradicts the session.
     #[error("{} claims to be of party {party}, which is no sender", path.display())]

@@ -16,7 +16,7 @@ use reshare_engine::party::PartyId;
 use reshare_exchange::Inbox;
 use reshare_files::durable;
 use reshare_format::package::{CHAIN_NAME, MANIFEST_NAME, SIGNATURE_NAME, read_manifest};
-use reshare_format::session::Session;
+use reshare_format::session::{Session, SessionMismatch};
 use reshare_format::share_file::{self, Kind};
 use serde::Serialize;
 
@@ -319,11 +319,8 @@ fn check_session(
     path: &Path,
     got: reshare_engine::fingerprint::Fingerprint,
 ) -> Result<(), PurgeError> {
-    let expected = session.fingerprint();
-    if got == expected {
-        return Ok(());
-    }
-    Err(PurgeError::OtherSession { path: path.to_owned(), expected, got })
+    SessionMismatch::check(session.fingerprint(), got)
+        .map_err(|mismatch| PurgeError::OtherSession { path: path.to_owned(), mismatch })
 }
 
 fn list(directory: &Path) -> Result<Vec<PathBuf>, PurgeError> {
