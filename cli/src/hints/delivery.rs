@@ -83,7 +83,9 @@ fn inbox_hint(error: &InboxError) -> Option<&'static str> {
         InboxError::InUse { .. } => {
             "end the other `reshare receive` first, or give each its own --inbox"
         }
-        InboxError::OtherSession { .. } => "give a session an --inbox of its own",
+        InboxError::OtherSession { .. } | InboxError::UnknownSession { .. } => {
+            "give a session an --inbox of its own"
+        }
         InboxError::Extra { .. } => "move it out of the inbox, or name another --inbox",
         InboxError::Package { .. } => {
             "move this directory out of the inbox, start again, and have its sender deliver it \

@@ -46,7 +46,9 @@ fn said(figures: &InboxFigures) -> String {
 
 fn inbox_hint(error: &InboxError) -> &'static str {
     match error {
-        InboxError::OtherSession { .. } => "give every session an inbox of its own",
+        InboxError::OtherSession { .. } | InboxError::UnknownSession { .. } => {
+            "give every session an inbox of its own"
+        }
         InboxError::InUse { .. } => "a receiver runs already: end it first",
         InboxError::Extra { .. } => "move it away: an inbox holds nothing else",
         InboxError::Package { .. } => "let the sender deliver it again, into another inbox",
