@@ -10,7 +10,7 @@ ARGS ?=
 # A program that is built already, for the demos: make demo BIN=target/release/reshare
 BIN ?=
 # Where `make install` puts the program: PREFIX/bin.
-PREFIX ?= /usr/local
+PREFIX ?= $(or $(CARGO_HOME),$(HOME)/.cargo)
 # Where `make bench` and `make bench-e2e` write their tables.
 CSV ?= target/$@.csv
 
@@ -31,7 +31,7 @@ tools:
 build: ## Build target/release/reshare
 	$(CARGO) build --release --locked --package reshare-cli
 
-install: build ## Install a stripped reshare (PREFIX: below which folder, /usr/local unless given)
+install: build ## Install a stripped reshare (PREFIX: below which folder, ~/.cargo unless given)
 	install -D -s -m 755 target/release/reshare $(DESTDIR)$(PREFIX)/bin/reshare
 
 dist: ## Build target/dist/reshare: slow to build, and blinds faster
