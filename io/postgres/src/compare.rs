@@ -21,7 +21,7 @@ use super::table::{TableName, TableSpec};
 pub struct Comparison {
     /// Rows that both sides have, equal in every column of the layout.
     pub rows_equal: u64,
-    /// Ids of which one side has no row, or another one.
+    /// Ids whose row is missing on one side, or differs.
     pub differing: u64,
     /// The lowest differing ids, at most [`Comparison::MAX_LISTED`].
     pub first_differences: Vec<(i64, Difference)>,
@@ -68,9 +68,9 @@ impl Comparison {
 /// Which of the rows that are read are compared.
 #[derive(Debug, Clone, Default)]
 struct Wanted {
-    /// Where a session is about a list of ids: these alone, ascending.
+    /// Only these ascending ids, for a session about a list.
     listed: Option<Arc<[i64]>>,
-    /// Ids that were left over: the table may have whatever it had.
+    /// Ids that were left over: the table may have any row or none, and they are not compared.
     left_over: BTreeSet<i64>,
 }
 
@@ -89,7 +89,8 @@ impl Wanted {
     }
 }
 
-/// Compares rows that are given bit by bit (the left side) with a table (the right side).
+/// Compares rows that the caller gives batch by batch (the left side) with a table (the right
+/// side).
 pub struct TableCheck {
     snapshot: Snapshot,
     reader: PartReader,
@@ -101,7 +102,7 @@ pub struct TableCheck {
 }
 
 impl TableCheck {
-    /// Begins to compare the rows of the table whose ids lie `within`.
+    /// Starts a comparison with the rows of the table whose ids are `within`.
     ///
     /// # Errors
     /// As [`Snapshot::open`].
@@ -121,20 +122,20 @@ impl TableCheck {
         })
     }
 
-    /// Compares no rows but those of these ascending ids.
+    /// Compares only the rows of these ascending ids.
     #[must_use]
     pub fn only(mut self, ids: &[i64]) -> Self {
         self.wanted.listed = Some(ids.into());
         self
     }
 
-    /// Leaves out ids that lie after those of earlier calls of [`Self::rows`]: no row of theirs
-    /// is given, and the table may have one or none.
+    /// Excludes ids that follow those of earlier calls of [`Self::rows`]: the caller gives no row
+    /// for them, and the table may have one or none.
     pub fn leave_out(&mut self, ids: impl IntoIterator<Item = i64>) {
         self.wanted.left_over.extend(ids);
     }
 
-    /// Compares the next rows. Their ids ascend and lie after those of earlier calls.
+    /// Compares the next rows. Their ids ascend and follow those of earlier calls.
     ///
     /// # Errors
     /// [`CompareError::MisplacedRow`], [`CompareError::OtherLayout`] and those of reading.
@@ -163,7 +164,7 @@ impl TableCheck {
         })
     }
 
-    /// Looks at what the table has after the last row, and says what was found.
+    /// Checks what the table has after the last row, and returns the result.
     ///
     /// # Errors
     /// Those of reading.
@@ -277,8 +278,8 @@ fn covering(within: IdRange, lasts: &[i64]) -> Vec<IdRange> {
     ranges
 }
 
-/// Ranges that hold all of some ascending ids, each of no more ids than a batch has rows: few
-/// queries where ids are neighbours, and none over what lies far between them.
+/// Ranges that cover some ascending ids, each with at most as many ids as a batch has rows.
+/// Neighbouring ids share a query, and wide gaps between ids are not read.
 fn neighbours(ids: &[i64], rows_per_part: NonZeroUsize) -> Vec<IdRange> {
     let span = |range: &IdRange, id: i64| i128::from(id) - i128::from(range.first()) + 1;
     let most = i128::try_from(rows_per_part.get()).unwrap_or(i128::MAX);
@@ -366,7 +367,7 @@ pub enum CompareError {
     /// A side cannot be read.
     #[error(transparent)]
     Export(#[from] ExportError),
-    /// The sides have other columns.
+    /// The sides have different columns.
     #[error("table {table} is compared with rows of another layout")]
     OtherLayout {
         /// The right side.
@@ -380,7 +381,7 @@ pub enum CompareError {
         /// The range that is compared.
         within: IdRange,
     },
-    /// A worker ended without an answer.
+    /// A worker ended without a result.
     #[error("the comparison was interrupted")]
     Interrupted,
 }

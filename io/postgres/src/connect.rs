@@ -1,4 +1,4 @@
-//! Where a database is, and the way to it.
+//! Connects to a database that a URL or the environment names.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::pgpass::{Wanted, find_password};
 /// How long a connection may take unless the URL or `PGCONNECT_TIMEOUT` says otherwise.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the connections call themselves in `pg_stat_activity`.
+/// The name of the connections in `pg_stat_activity`.
 const APPLICATION_NAME: &str = "reshare";
 
 /// The parameters a URL may carry. An unknown one would be logged by the driver, value and
@@ -125,10 +125,10 @@ impl Database {
     }
 }
 
-/// Only limits that are set are changed; which there are depends on the server's version.
-/// With `row_security` off, a policy that would hide rows is an error and not a short export.
-/// Warnings and notices stay at the server: a trigger's may quote the row, and while rows are
-/// sent nobody reads, so that a server with much to say would wait for us and we for it.
+/// Only limits that are set are changed; which there are depends on the server's version. With
+/// `row_security` off, a policy that would hide rows is an error and not a short export. Warnings
+/// and notices are turned off: those of a trigger may quote the row, and nothing reads them while
+/// rows are sent, so a server with many of them would block on us and we on it.
 const SESSION_SETTINGS: &str = "\
     SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings \
     WHERE setting <> '0' AND name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', \
@@ -173,7 +173,7 @@ fn parse_url(url: &str) -> Result<Parsed, ConnectError> {
     let rest =
         rest.ok_or_else(|| bad_url("it does not begin with postgres:// or postgresql://"))?;
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    // Else the tail of a password would pass for a database name and be shown.
+    // Otherwise the tail of a password would be taken for a database name and shown.
     if rest[authority.len()..].contains(['@', '#']) || authority.matches('@').count() > 1 {
         return Err(bad_url(
             "'@', '/', '?' and '#' within a name or a password must be percent-encoded",
@@ -214,7 +214,7 @@ fn checked_parameters(query: &str) -> Result<(Vec<&str>, Option<Duration>), Conn
     Ok((kept, connect_timeout))
 }
 
-/// Zero means for ever, as in libpq.
+/// Zero means no limit, as in libpq.
 fn timeout_of(seconds: u64) -> Duration {
     if seconds == 0 { Duration::MAX } else { Duration::from_secs(seconds) }
 }
@@ -228,7 +228,7 @@ fn with_password_from_file(options: PgConnectOptions) -> PgConnectOptions {
     let host = socket.unwrap_or_else(|| options.get_host().to_owned());
     let user = options.get_username();
     let wanted = Wanted {
-        // The file calls the socket in its usual place by this name.
+        // In the file, this name stands for the socket in its usual place.
         host: if DEFAULT_SOCKETS.contains(&host.as_str()) { "localhost" } else { &host },
         port: options.get_port(),
         database: options.get_database().unwrap_or(user),
@@ -240,7 +240,7 @@ fn with_password_from_file(options: PgConnectOptions) -> PgConnectOptions {
     }
 }
 
-/// Where servers put their socket unless told otherwise.
+/// Where servers put their socket by default.
 const DEFAULT_SOCKETS: &[&str] = &["/var/run/postgresql", "/run/postgresql", "/tmp"];
 
 fn bad_url(reason: &str) -> ConnectError {
@@ -257,7 +257,7 @@ pub enum ConnectError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Nobody answers there, or not in PostgreSQL's tongue, or not with the TLS asked for.
+    /// No server answers, or it does not speak PostgreSQL's protocol or the requested TLS.
     #[error("cannot reach PostgreSQL at {server}")]
     Unreachable {
         /// Server, database and user.
@@ -266,12 +266,12 @@ pub enum ConnectError {
         #[source]
         source: DatabaseError,
     },
-    /// The connection was not there in time.
+    /// The connection timed out.
     #[error("PostgreSQL at {server} did not answer within {after:?}")]
     TimedOut {
         /// Server, database and user.
         server: String,
-        /// How long it was given.
+        /// The time limit.
         after: Duration,
     },
     /// The user or the password is wrong, or the server's rules do not let the user in.

@@ -19,10 +19,10 @@ use super::plan::{ExportIds, Grouping, PlannedPart};
 use super::schema::SchemaError;
 use super::table::{Table, TableName, TableSpec};
 
-/// One moment of a table, kept by a transaction that stays open.
+/// A snapshot of a table, kept by a transaction that stays open.
 ///
-/// Its readers see that moment, whatever is written meanwhile; TRUNCATE and ALTER TABLE wait
-/// until it is closed. Dropping it closes the connection, [`Snapshot::close`] does it politely.
+/// Its readers do not see later writes; TRUNCATE and ALTER TABLE wait until it is closed. Dropping
+/// it closes the connection; [`Snapshot::close`] ends the transaction first.
 pub struct Snapshot {
     database: Database,
     table: Arc<Table>,
@@ -34,9 +34,9 @@ pub struct Snapshot {
 
 /// A connection that reads parts of a [`Snapshot`].
 ///
-/// Cancel safe: a read that is dropped or fails leaves its connection in the middle of a COPY,
-/// so that is closed and the next read opens another one, for which the [`Snapshot`] must
-/// still be there.
+/// Cancel safe: a read that is dropped or fails leaves its connection in the middle of a COPY. That
+/// connection is closed, and the next read opens another one, for which the [`Snapshot`] must still
+/// be open.
 pub struct PartReader {
     database: Database,
     table: Arc<Table>,
@@ -128,8 +128,8 @@ impl Snapshot {
         })
     }
 
-    /// Counts the rows, and no further than `limit`: a large table is not gone through. A list
-    /// counts as if all of its ids had a row.
+    /// Counts the rows up to `limit`, so that a large table is not read to its end. A list counts
+    /// as if each of its ids had a row.
     ///
     /// # Errors
     /// [`ExportError::Database`].
@@ -197,7 +197,7 @@ impl Snapshot {
         }
     }
 
-    /// Ends the transaction and says goodbye to the server.
+    /// Ends the transaction and closes the connection.
     pub async fn close(self) {
         close(self.control).await;
     }
@@ -227,7 +227,7 @@ impl Snapshot {
         Ok(grouping.into_parts())
     }
 
-    /// Those of the listed ids that lie within `bounds` and have a row, ascending.
+    /// The listed ids that are within `bounds` and have a row, ascending.
     async fn present_ids(
         &mut self,
         bounds: IdRange,
@@ -261,7 +261,7 @@ impl PartReader {
         &self.table
     }
 
-    /// Reads one part into `batch`, in id order, in place of what was there.
+    /// Reads one part into `batch`, in id order, replacing the rows in it.
     ///
     /// # Errors
     /// An [`ExportError`]; `batch` then holds nothing.
@@ -303,7 +303,7 @@ impl PartReader {
         })
     }
 
-    /// Says goodbye to the server.
+    /// Closes the connection.
     pub async fn close(self) {
         if let Some(connection) = self.connection {
             close(connection).await;
@@ -318,7 +318,7 @@ impl PartReader {
         batch: &mut RowBatch,
     ) -> Result<u64, ExportError> {
         batch.clear();
-        // Out of its place until the COPY is at its end: see the type.
+        // Taken out until the COPY is complete: see the type.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect().await?,
@@ -369,7 +369,7 @@ async fn decode_copy(
     Ok(decoder.finish()?)
 }
 
-/// A failure to say goodbye changes nothing: the server sees the connection close anyway.
+/// A failure to close cleanly changes nothing: the server sees the connection end anyway.
 pub async fn close(connection: PgConnection) {
     if let Err(error) = connection.close().await {
         let error = DatabaseError::from(error);
@@ -410,7 +410,7 @@ fn begin_failure(table: &TableName, error: sqlx::Error) -> ExportError {
     ExportError::Database { table: table.clone(), source: error }
 }
 
-/// Why rows do not come out of a table.
+/// Why an export stops.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
@@ -441,13 +441,13 @@ pub enum ExportError {
         ids: IdRange,
         /// Rows by the plan.
         expected: u64,
-        /// Rows that came.
+        /// Rows received.
         got: u64,
     },
 }
 
 impl ExportError {
-    /// Whether the data are at fault: then trying again does not help.
+    /// Whether the data are the cause, so that a retry does not help.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {

@@ -27,10 +27,10 @@ use super::write::RangeWriter;
 pub enum OnConflict {
     /// Refuse.
     Error,
-    /// Replace the row: it is deleted and written anew, so that columns the session does not
-    /// know take their defaults. An UPDATE would fire triggers that raise the version.
+    /// Replace the row: it is deleted and inserted again, so that columns the session does not know
+    /// take their defaults. An UPDATE would fire triggers that raise the version.
     Replace {
-        /// Also a row whose integer agree columns are higher there than delivered.
+        /// Replace the row even if its integer agree columns are higher than the delivered ones.
         allow_older: bool,
     },
 }
@@ -44,7 +44,7 @@ impl OnConflict {
 /// How to load.
 #[derive(Debug, Clone, Copy)]
 pub struct LoadOptions {
-    /// About rows that are there already.
+    /// What to do about rows that are there already.
     pub on_conflict: OnConflict,
     /// How long to wait while another process loads the same session into the same table.
     pub lock_wait: Duration,
@@ -74,12 +74,12 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Checks the table, waits for its turn, and reads what the session has loaded already.
-    /// Nothing is written: the table of what is loaded is made by whoever writes first.
+    /// Checks the table, waits for its turn, and reads what the session has loaded already. Nothing
+    /// is written: the first write creates the progress table.
     ///
     /// # Errors
     /// A [`LoadError`]: no connection, not the table, a trigger or foreign key of the table that
-    /// would spoil every load, [`LoadError::Busy`], rows that were loaded and are gone, or
+    /// would make every load fail, [`LoadError::Busy`], rows that were loaded and are gone, or
     /// [`LoadError::OtherSource`].
     pub fn open<'a>(
         database: &'a Database,
@@ -97,8 +97,8 @@ impl Loader {
         })
     }
 
-    /// What of a load can be found out long before there is anything to load: no connection, not
-    /// the table, or a trigger or foreign key that would spoil every load. Takes no lock and changes
+    /// Checks what can be checked long before there is anything to load: the connection, the table,
+    /// and that no trigger or foreign key would make every load fail. Takes no lock and changes
     /// nothing.
     ///
     /// # Errors
@@ -116,8 +116,8 @@ impl Loader {
         })
     }
 
-    /// As [`Loader::open`] on a connection that changes nothing, and whatever triggers and foreign
-    /// keys there are: to find out what a load would begin with.
+    /// As [`Loader::open`], but read-only and without a check of triggers and foreign keys: to find
+    /// out what a load would start with.
     ///
     /// # Errors
     /// As [`Loader::open`].
@@ -188,7 +188,7 @@ impl Loader {
         )
     }
 
-    /// Refuses to go on with other packages or another share file than ranges are recorded from.
+    /// Refuses packages or a share file other than those that the recorded ranges were loaded from.
     fn check_source(&self) -> Result<(), LoadError> {
         match self.other_source() {
             Some((range, changed)) => Err(LoadError::OtherSource {
@@ -201,7 +201,7 @@ impl Loader {
         }
     }
 
-    /// The first range that was loaded from something else, and what is another now.
+    /// The first range that was loaded from something else, and what differs now.
     fn other_source(&self) -> Option<(&LoadedRange, String)> {
         let source = self.options.source?;
         self.loaded.iter().find_map(|range| Some((range, source.differing(&range.source)?)))
@@ -240,7 +240,7 @@ impl Loader {
         })
     }
 
-    /// Those of the delivered `ids` (ascending) that are in the target though this session has
+    /// Returns which of the delivered `ids` (ascending) are in the target although this session has
     /// not loaded them.
     ///
     /// # Errors
@@ -258,13 +258,13 @@ impl Loader {
         })
     }
 
-    /// Gives the lock back and says goodbye to the server.
+    /// Releases the lock and closes the connection.
     pub async fn close(self) {
         close(self.control).await;
     }
 }
 
-/// The table and what it fires, if nothing of it would spoil every load.
+/// The table and the triggers that a load fires, if nothing would make every load fail.
 async fn loadable(
     control: &mut PgConnection,
     spec: &TableSpec,
@@ -288,7 +288,8 @@ async fn triggers(
     triggers.map_err(|source| LoadError::Database { table: spec.name().clone(), source })
 }
 
-/// Every row would be refused when it is read back: then better before the first one is written.
+/// Refuses such a trigger before the first row is written: every row would be refused when it is
+/// read back.
 fn refuse_replaced_ids(table: &TableName, triggers: &[Trigger]) -> Result<(), LoadError> {
     let replaces = |trigger: &&Trigger| trigger.effect == TriggerEffect::ReplacesSemanticId;
     let Some(trigger) = triggers.iter().find(replaces) else { return Ok(()) };
@@ -313,8 +314,8 @@ async fn warn_of_compression(
     Ok(())
 }
 
-/// Counts the rows that the session has loaded: where some were deleted since, skipping them
-/// would end well with a table that is not whole.
+/// Counts the rows that the session has loaded. If some were deleted since, skipping them would
+/// report success for an incomplete table.
 async fn check_still_there(
     control: &mut PgConnection,
     spec: &TableSpec,

@@ -2,11 +2,11 @@
 
 use reshare_engine::party::PartyId;
 
-/// What the rows of a load were rebuilt from: recorded with every range, so that a session whose
-/// load goes on with something else is found out.
+/// What the rows of a load were rebuilt from. It is recorded with every range, so that a load that
+/// continues with something else is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadSource {
-    /// Two packages, the lower sender's first: see [`reshare_format::receipt::content_of_parts`].
+    /// Two packages, the lower sender's first: see `reshare_format::receipt::content_of_parts`.
     Packages([(PartyId, blake3::Hash); 2]),
     /// A share file, by the digest in its header.
     ShareFile(blake3::Hash),
@@ -23,8 +23,8 @@ impl LoadSource {
         }
     }
 
-    /// What differs from what was recorded, in words; `None` where nothing does, or where the one
-    /// is packages and the other a share file, which nothing can compare.
+    /// Describes what differs from the record; `None` if nothing does, or if one is packages and
+    /// the other a share file, which cannot be compared.
     pub(super) fn differing(self, recorded: &[u8]) -> Option<String> {
         let own = self.to_bytes();
         if own.len() != recorded.len() || own == recorded {

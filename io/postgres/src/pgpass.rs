@@ -22,7 +22,7 @@ pub(super) struct Wanted<'a> {
 
 /// Looks into `$PGPASSFILE`, or into `~/.pgpass` where that is not set.
 ///
-/// A file that others may read is left alone with a warning, as libpq does.
+/// A file that others may read is ignored with a warning, as in libpq.
 pub(super) fn find_password(wanted: &Wanted<'_>) -> Option<SecretString> {
     let path = match std::env::var_os("PGPASSFILE") {
         Some(path) => PathBuf::from(path),
@@ -90,7 +90,7 @@ fn password_of(line: &str, wanted: &Wanted<'_>) -> Option<SecretString> {
     Some(SecretString::from(unescaped(rest)))
 }
 
-/// Cuts at the first colon that no backslash stands before.
+/// Cuts at the first colon that no backslash escapes.
 fn split_field(line: &str) -> Option<(&str, &str)> {
     let mut escaped = false;
     for (at, byte) in line.bytes().enumerate() {

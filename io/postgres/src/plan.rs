@@ -5,9 +5,9 @@ use reshare_files::ids::IdRange;
 /// Which rows to export.
 #[derive(Debug, Clone, Copy)]
 pub enum ExportIds<'a> {
-    /// Every row whose id lies in a range.
+    /// Every row whose id is in a range.
     Range(IdRange),
-    /// The rows of these ids, in any order; ids the table lacks are just not exported.
+    /// The rows of these ids, in any order; ids that the table lacks are skipped.
     List(&'a [i64]),
 }
 

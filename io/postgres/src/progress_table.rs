@@ -1,6 +1,6 @@
 //! The progress table: which ranges of a session are in the target already.
 //!
-//! It lies beside the target table and is written in the transaction that writes the rows:
+//! It is in the schema of the target table and is written in the transaction that writes the rows:
 //! a range is recorded exactly when its rows are there.
 
 use reshare_engine::fingerprint::Fingerprint;
@@ -25,7 +25,8 @@ pub struct LoadedRange {
     pub rows: u64,
     /// The caller's digest of their content.
     pub digest: [u8; 32],
-    /// The digests of what it was loaded from: see [`super::load_source::LoadSource`]. Empty if nobody said.
+    /// The digests of what it was loaded from: see [`super::load_source::LoadSource`]. Empty if the
+    /// caller gave none.
     pub source: Vec<u8>,
     /// The rows of the range that were not rebuilt.
     pub leftovers: Leftovers,
@@ -45,7 +46,7 @@ pub(super) struct ProgressTable {
 pub(super) enum Recorded {
     /// The row is there, not committed yet.
     New,
-    /// A transaction that is committed has recorded the very same.
+    /// A committed transaction has recorded exactly this range.
     Already,
     /// The session has loaded another range over these ids.
     Otherwise(Box<LoadedRange>),
@@ -75,7 +76,7 @@ impl ProgressTable {
         if self.exists(connection).await? {
             return Ok(());
         }
-        // Two that find it missing would collide in the catalog: one after the other.
+        // Two processes that find it missing would collide in the catalog, so they take turns.
         let lock = super::turn::advisory_key(&["create", &self.schema]);
         let sql = format!(
             "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({lock}); \
@@ -96,7 +97,7 @@ impl ProgressTable {
         Ok(())
     }
 
-    /// What the session has loaded, in id order: no more rows in all than a table has.
+    /// What the session has loaded, in id order: in all no more rows than a table can have.
     pub(super) async fn loaded(
         &self,
         connection: &mut PgConnection,

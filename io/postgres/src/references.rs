@@ -30,9 +30,9 @@ pub enum DeleteAction {
     Refuse,
     /// It deletes the rows that refer to it.
     Cascade,
-    /// It takes the reference out of them.
+    /// It sets their reference to NULL.
     SetNull,
-    /// It has them refer to another row.
+    /// It sets their reference to its default.
     SetDefault,
 }
 
@@ -71,11 +71,11 @@ impl fmt::Display for DeleteAction {
     }
 }
 
-/// Refuses to replace rows of a table that others refer to: a replaced row is deleted, and written
-/// anew.
+/// Refuses to replace rows of a table that others refer to: a replaced row is deleted and inserted
+/// again.
 ///
-/// Whether a row would really be replaced is not asked. One may come while the load runs, and what
-/// is lost in another table then nobody would notice.
+/// It does not matter whether a row would be replaced now: one may be added while the load runs,
+/// and the loss in the other table would go unnoticed.
 ///
 /// # Errors
 /// [`LoadError::Referenced`], and what the server says.
@@ -93,9 +93,10 @@ pub fn refuse_referenced<'a>(
     })
 }
 
-/// The table, its partitions and children; constraints on any of them by the name that they have
-/// where they were made; those only whose trigger on DELETE (bit 3 of its type) fires on this
-/// connection. One that waits for the end of the transaction finds the id there again.
+/// Finds the constraints that refer to the table, its partitions and its children, each by the name
+/// of its original definition. Only those count whose trigger on DELETE (bit 3 of its type) fires
+/// on this connection. A deferred one that refers to the id alone does not count: at the end of the
+/// transaction the id is there again.
 const CATALOG: &str = "\
     WITH RECURSIVE target(oid) AS (\
         SELECT c.oid FROM pg_catalog.pg_class c \

@@ -1,4 +1,4 @@
-//! Whether a table is what a session takes it for.
+//! Checks that a table fits a session.
 
 use futures_util::future::BoxFuture;
 use reshare_engine::layout::AgreeKind;
@@ -70,9 +70,10 @@ pub fn has_rerand_epoch<'a>(
     Box::pin(async move { Ok(Columns::read(connection, name).await?.find(RERAND_EPOCH).is_ok()) })
 }
 
-/// The share columns that the server tries to compress: shares do not shrink, so that is time lost.
+/// The share columns that the server tries to compress: shares do not shrink, so this only costs
+/// time.
 ///
-/// Rows that it stores in the table itself are left as they are, and have none.
+/// Tables with small rows, which the server does not compress, have none.
 ///
 /// # Errors
 /// What the server says.
@@ -99,7 +100,7 @@ pub fn compressed_columns<'a>(
     })
 }
 
-/// What makes [`compressed_columns`] stored as they are.
+/// The SQL that has the server store [`compressed_columns`] uncompressed.
 #[must_use]
 pub fn storage_sql(spec: &TableSpec, columns: &[String]) -> String {
     let set =
@@ -108,7 +109,7 @@ pub fn storage_sql(spec: &TableSpec, columns: &[String]) -> String {
     format!("ALTER TABLE {} {}", spec.name().sql(), set.join(", "))
 }
 
-/// Bytes from which on the server compresses a row, or puts it elsewhere.
+/// Size in bytes from which the server compresses a row or moves columns out of it.
 const TOAST_THRESHOLD: usize = 2000;
 const BYTEA: i64 = 17;
 
@@ -153,7 +154,7 @@ impl Columns {
         if kind != "r" && kind != "p" {
             return Err(SchemaError::NotATable { table: name.clone() });
         }
-        // A domain travels in the form of the type below it.
+        // A domain is sent in the format of its base type.
         let rows = sqlx::query(
             "SELECT a.attname::text, a.attnum, \
                     COALESCE(NULLIF(t.typbasetype, 0), t.oid)::bigint, \
@@ -217,7 +218,7 @@ async fn is_unique(
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SchemaError {
-    /// There is none of that name, or the user does not see it.
+    /// There is no table of that name, or the user cannot see it.
     #[error("table {table} does not exist")]
     NoSuchTable {
         /// The table.
@@ -237,7 +238,7 @@ pub enum SchemaError {
         /// The column.
         column: String,
     },
-    /// A column of a type that does not do.
+    /// A column of a wrong type.
     #[error("table {table}, column {column:?}: the type is {found}, expected {expected}")]
     WrongType {
         /// The table.
@@ -246,7 +247,7 @@ pub enum SchemaError {
         column: String,
         /// Its type.
         found: String,
-        /// The types that do.
+        /// The accepted types.
         expected: &'static str,
     },
     /// The id does not identify a row.
@@ -273,7 +274,7 @@ pub enum SchemaError {
 }
 
 impl SchemaError {
-    /// Whether trying again is no help before something is changed.
+    /// Whether a retry fails until something is changed.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         !matches!(self, Self::Database(_))

@@ -18,7 +18,7 @@ pub(super) struct StoredRow {
     pub(super) agree: Vec<AgreeValue>,
 }
 
-/// Those of `ids` that have a row, ascending within each query's worth.
+/// Returns which of `ids` have a row, ascending within each query.
 pub(super) async fn present_ids(
     connection: &mut PgConnection,
     table: &Table,

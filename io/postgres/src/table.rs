@@ -17,8 +17,8 @@ impl TableName {
     /// Checks and takes a schema and a name.
     ///
     /// # Errors
-    /// [`NameError`] where PostgreSQL could not have such a name: it would cut a long one
-    /// silently and then mean another table.
+    /// [`NameError`] for a name that PostgreSQL cannot have: it would truncate a long one silently
+    /// and use another table.
     pub fn new(schema: &str, table: &str) -> Result<Self, NameError> {
         check_name(schema)?;
         check_name(table)?;
@@ -131,7 +131,7 @@ impl TableSpec {
         sql
     }
 
-    /// The condition that an id lies in `range`, as SQL.
+    /// The condition that an id is in `range`, as SQL.
     ///
     /// The bounds are quoted literals: `-9223372036854775808` without quotes is a NUMERIC
     /// with a sign before it, and no index serves that.
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_quoted_whatever_they_hold() {
+    fn names_with_any_content_are_quoted() {
         let name = TableName::new("SMPC_dev_0", "a\"; DROP TABLE b; --").expect("usable");
         assert_eq!(name.sql(), "\"SMPC_dev_0\".\"a\"\"; DROP TABLE b; --\"");
         for bad in ["", "a\0b", &"x".repeat(64)] {

@@ -43,7 +43,7 @@ pub enum TriggerEffect {
 pub enum Enabled {
     /// Unless the connection applies another server's changes.
     Usually,
-    /// Whatever the connection does.
+    /// Always.
     Always,
     /// Only where the connection applies another server's changes.
     AtReplicas,

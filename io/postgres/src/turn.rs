@@ -1,4 +1,4 @@
-//! Whose turn it is to load a session into a table.
+//! A lock that lets one process at a time load a session into a table.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl Turn {
         if locked.fetch_one(&mut *control).await.map_err(failed)? {
             return Ok(turn);
         }
-        // In milliseconds; 0 would mean for ever.
+        // In milliseconds; 0 would mean no limit.
         let wait_ms = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX).max(1);
         tracing::warn!(%table, "another process loads this session into this table: waiting for it");
         let sql = format!(
@@ -52,8 +52,8 @@ impl Turn {
         }
     }
 
-    /// Whether the lock is still held, asked over any connection: the one that took it lies idle,
-    /// and nobody would notice its end.
+    /// Whether the lock is still held. Any connection can ask: the one that took the lock is idle,
+    /// and its end would go unnoticed.
     pub(super) async fn lasts(self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         // The server shows the two halves of the key.
         let held = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks \

@@ -69,7 +69,7 @@ impl LoadState {
     }
 }
 
-/// Reads what a session has loaded, without a lock: beside a running load, what is committed.
+/// Reads what a session has loaded, without a lock: during a running load, what is committed.
 ///
 /// # Errors
 /// A [`LoadError`]: no connection, or a table that cannot be read.
@@ -142,7 +142,7 @@ async fn read(
     if !progress.exists(connection).await.map_err(failed)? {
         return Ok(LoadState::default());
     }
-    // The record first: it can be of less than what is loaded a moment later, never of more.
+    // The record is read first: it may cover less than what is loaded a moment later, never more.
     let record = record(connection, &table, fingerprint).await;
     let record = record.map_err(|error| LoadError::database(target, error))?;
     let loaded = progress.loaded(connection).await.map_err(failed)?;

@@ -32,7 +32,7 @@ pub struct RangeWriter {
     connection: Option<PgConnection>,
 }
 
-/// What became of a range.
+/// The result of writing a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// It is in the table now, committed.
@@ -69,7 +69,7 @@ impl RangeWriter {
     /// columns are read back, so that a trigger that changes one does not go unnoticed.
     ///
     /// # Shapes
-    /// The ids of `rows` ascend and lie within `range`; there may be none.
+    /// The ids of `rows` ascend and are within `range`; there may be none.
     ///
     /// # Errors
     /// A [`LoadError`]; nothing of the range is then in the table, unless the connection broke
@@ -83,7 +83,7 @@ impl RangeWriter {
     ) -> BoxFuture<'a, Result<Written, LoadError>> {
         Box::pin(async move {
             let record = self.work.record_of(range, rows, digest, leftovers)?;
-            // Out of its place until the transaction is at its end: see the type.
+            // Taken out until the transaction ends: see the type.
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
                 None => self.connect().await?,
@@ -94,8 +94,8 @@ impl RangeWriter {
         })
     }
 
-    /// Connects, and makes the table of what is loaded where there is none: here, so that a load
-    /// that is refused before its first row leaves nothing.
+    /// Connects, and creates the progress table if it is missing: here, so that a load that is
+    /// refused before its first row leaves nothing behind.
     async fn connect(&self) -> Result<PgConnection, LoadError> {
         let mut connection = self.database.connect().await?;
         let made = self.work.progress.create(&mut connection).await;
@@ -103,7 +103,7 @@ impl RangeWriter {
         Ok(connection)
     }
 
-    /// Says goodbye to the server.
+    /// Closes the connection.
     pub async fn close(self) {
         if let Some(connection) = self.connection {
             close(connection).await;
@@ -131,7 +131,7 @@ impl Work {
         leftovers: &Leftovers,
     ) -> Result<LoadedRange, LoadError> {
         check_order(self.name(), ids, rows.ids)?;
-        // The server puts its own time.
+        // The server sets the time.
         let loaded_at = OffsetDateTime::UNIX_EPOCH;
         let (rows, leftovers) = (rows.len() as u64, leftovers.clone());
         let source = self.source.map(LoadSource::to_bytes).unwrap_or_default();
@@ -257,7 +257,7 @@ impl Work {
         Err(LoadError::RowCount { table: name.clone(), range, expected, got })
     }
 
-    /// Reads the agree columns back, with whatever triggers have made of them.
+    /// Reads the agree columns back, as triggers may have changed them.
     async fn check_stored(
         &self,
         connection: &mut PgConnection,

@@ -1,4 +1,4 @@
-//! From COPY pieces to columns.
+//! Decodes COPY streams into columns.
 
 use reshare_engine::layout::RowLayout;
 use reshare_engine::row_batch::{PushError, RowBatch};
@@ -11,9 +11,9 @@ use crate::table::{AgreeType, IntegerWidth, Table};
 
 /// Reads one COPY stream, in pieces cut anywhere.
 ///
-/// A row that lies whole within a piece goes straight into the columns; only what a cut
-/// leaves over waits in a buffer, never more than one row of the expected size: a length is
-/// checked before a byte of its field is awaited.
+/// A row that is complete in one piece goes straight into the columns. A row that is cut waits in a
+/// buffer, which never holds more than one row of the expected size: each length is checked before
+/// any byte of its field is awaited.
 ///
 /// # Secrecy
 /// The waiting bytes are plain shares: wiped when dropped. Errors hold none.
@@ -33,12 +33,12 @@ enum State {
     Ended,
 }
 
-/// What lies at the beginning of some bytes.
+/// What some bytes begin with.
 #[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, never stored")]
 enum Parsed<'b> {
     /// The header, a row or the trailer, of this many bytes.
     Whole(usize, Item<'b>),
-    /// Not all of it: this many bytes are needed before more can be said.
+    /// An incomplete item: at least this many bytes are needed.
     Needs(usize),
 }
 
@@ -49,7 +49,7 @@ enum Item<'b> {
     Row(Fields<'b>),
 }
 
-/// The fields of one row; only as many entries as the layout has columns mean anything.
+/// The fields of one row. Only the first entries are used, one for each column of the layout.
 struct Fields<'b> {
     id: i64,
     agree: [AgreeValue; RowLayout::MAX_COLUMNS],
@@ -67,8 +67,8 @@ impl<'t> Decoder<'t> {
     /// Takes the next piece and appends the rows it completes to `batch`.
     ///
     /// # Errors
-    /// A [`DecodeError`] for anything but the expected stream. Nothing more can be decoded
-    /// then, and the rows already in `batch` are good for nothing.
+    /// A [`DecodeError`] for anything but the expected stream. Nothing more can be decoded then,
+    /// and the rows already in `batch` must not be used.
     pub fn push(&mut self, mut piece: &[u8], batch: &mut RowBatch) -> Result<(), DecodeError> {
         while !self.waiting.is_empty() && !piece.is_empty() {
             let mut waiting = std::mem::take(&mut self.waiting);
@@ -94,7 +94,7 @@ impl<'t> Decoder<'t> {
     /// Ends the stream and returns its number of rows.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`] when the trailer has not come.
+    /// [`DecodeError::Truncated`] when the trailer is missing.
     pub fn finish(self) -> Result<u64, DecodeError> {
         if self.state == State::Ended {
             return Ok(self.rows);
@@ -188,7 +188,7 @@ impl<'t> Decoder<'t> {
         }
     }
 
-    /// Reads the fields of a row; `None` when `cursor` ran over the end.
+    /// Reads the fields of a row; `None` when `cursor` ran past the end.
     fn parse_fields<'b>(&self, cursor: &mut Cursor<'b>) -> Result<Option<Fields<'b>>, DecodeError> {
         let Some(id) = self.parse_id(cursor)? else { return Ok(None) };
         let layout = self.table.spec().layout();
@@ -316,7 +316,7 @@ fn sign_extended(width: IntegerWidth, bytes: &[u8]) -> i64 {
     (unsigned << unused_bits).cast_signed() >> unused_bits
 }
 
-/// Why a COPY stream is not what it should be. Names the table, and the row as well as known.
+/// Why a COPY stream is refused. Names the table, and the row as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -336,7 +336,7 @@ pub enum DecodeError {
         /// Length of the extension, in bytes.
         extension: u32,
     },
-    /// A row of another number of fields.
+    /// A row with a wrong number of fields.
     #[error("table {table}: row {row} of the stream has {got} fields, expected {expected}")]
     FieldCount {
         /// The table.
@@ -348,7 +348,7 @@ pub enum DecodeError {
         /// Number found.
         got: i16,
     },
-    /// An id that is NULL or of another width.
+    /// An id that is NULL or has a wrong width.
     #[error(
         "table {table}, column {column:?}: the id in row {row} of the stream has {got} bytes (-1 is NULL), expected {expected}"
     )]
@@ -373,10 +373,10 @@ pub enum DecodeError {
         id: i64,
         /// The id before it.
         last: Option<i64>,
-        /// Where ids may lie.
+        /// The range that ids must be in.
         expected: IdRange,
     },
-    /// A share that is not there.
+    /// A share that is NULL.
     #[error("table {table}, column {column:?}, id {id}: the share is NULL")]
     NullShare {
         /// The table.
@@ -386,7 +386,7 @@ pub enum DecodeError {
         /// The row.
         id: i64,
     },
-    /// A value of another length.
+    /// A value with a wrong length.
     #[error(
         "table {table}, column {column:?}, id {id}: the value has {got} bytes, expected {expected}"
     )]
@@ -402,7 +402,7 @@ pub enum DecodeError {
         /// Length found.
         got: i32,
     },
-    /// The batch does not take the row.
+    /// The batch refuses the row.
     #[error("table {table}: a row does not go into the batch")]
     Refused {
         /// The table.
@@ -422,7 +422,7 @@ pub enum DecodeError {
     Truncated {
         /// The table.
         table: String,
-        /// Whole rows that came.
+        /// Complete rows received.
         rows: u64,
     },
 }

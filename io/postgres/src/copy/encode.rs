@@ -1,4 +1,4 @@
-//! From columns to COPY messages.
+//! Encodes columns into COPY messages.
 
 use std::sync::Arc;
 
@@ -147,7 +147,7 @@ fn max_row_bytes(table: &Table) -> usize {
     2 + 4 * fields + 8 + 16 * layout.agree().len() + layout.row_share_bytes()
 }
 
-/// Why rows do not go into a table.
+/// Why rows cannot be encoded for a table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -157,7 +157,7 @@ pub enum EncodeError {
         /// The table.
         table: String,
     },
-    /// An integer the column is too narrow for.
+    /// An integer that does not fit its column.
     #[error(
         "table {table}, column {column:?}, id {id}: {value} does not fit an integer of {column_bytes} bytes"
     )]

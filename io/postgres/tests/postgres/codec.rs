@@ -44,7 +44,7 @@ fn decode<'p>(
     Ok(batch)
 }
 
-/// Cuts at the given places, which may repeat and lie outside.
+/// Cuts at the given places, which may repeat and exceed the length.
 fn cut<'s>(stream: &'s [u8], cuts: &[usize]) -> Vec<&'s [u8]> {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).collect();
     cuts.sort_unstable();

@@ -1,4 +1,4 @@
-//! Equal, or the first differing ids.
+//! Comparisons: tables are equal, or the first differing ids are listed.
 
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
@@ -28,7 +28,7 @@ async fn check(place: &Place, within: IdRange, page: usize, rows: &[RowBatch]) -
 }
 
 #[tokio::test]
-async fn equal_tables_are_equal_whatever_the_parts() {
+async fn equal_tables_are_equal_for_any_parts() {
     let (left, right) = (Place::with_table().await, Place::with_table().await);
     let ids = [i64::MIN, -4, -3, 0, 1, 2, 9, i64::MAX];
     left.load(&small_rows(&ids)).await;

@@ -1,4 +1,4 @@
-//! The way to a server, and what it tells of a password.
+//! Connections to a server, and errors that never show the password.
 
 use std::time::Duration;
 

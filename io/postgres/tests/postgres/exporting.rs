@@ -139,7 +139,7 @@ async fn unusable_rows_are_refused_by_table_column_and_id() {
         let error = reader.read(&parts[0], &mut got).await.expect_err(value);
         assert_eq!(chain(&error), format!("{table}{text}"));
         assert!(error.is_refusal() && got.is_empty());
-        // The reader is still good for other parts.
+        // The reader can still read other parts.
         reader.read_page(range(3, 9), &mut got).await.expect("reads");
         assert_same(&got, &small_rows(&[3]));
         let repair = "UPDATE \"SMPC_dev_0\".rows SET code = mask || mask WHERE id = 2";
@@ -150,7 +150,7 @@ async fn unusable_rows_are_refused_by_table_column_and_id() {
 #[tokio::test]
 async fn a_read_that_is_dropped_leaves_the_reader_usable() {
     let place = Place::with_table().await;
-    // So many reads of the socket that the runtime takes a turn in between.
+    // Enough reads of the socket that the runtime yields in between.
     let ids: Vec<i64> = (1..=60_000).collect();
     place.load(&small_rows(&ids)).await;
     let mut snapshot = open(&place).await;

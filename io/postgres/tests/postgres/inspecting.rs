@@ -1,4 +1,4 @@
-//! Tables that are not what a session takes them for.
+//! Tables that do not fit a session.
 
 use std::sync::Arc;
 

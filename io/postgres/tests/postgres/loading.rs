@@ -108,10 +108,10 @@ async fn a_range_loaded_with_other_content_or_bounds_is_refused() {
             );
             assert!(error.is_refusal());
         }
-        let beside = small_rows(&[2]);
+        let second = small_rows(&[2]);
         loader.close().await;
         if options.on_conflict == OnConflict::Error {
-            place.load(&beside).await;
+            place.load(&second).await;
         }
     }
     assert_same(&table(&place, 9).await, &small_rows(&[2, 3, 4]));
@@ -179,7 +179,7 @@ async fn replacing_takes_newer_rows_and_keeps_what_is_not_delivered() {
 }
 
 #[tokio::test]
-async fn an_older_row_never_replaces_a_newer_one_unless_told_to() {
+async fn an_older_row_never_replaces_a_newer_one_unless_allowed() {
     let place = Place::with_table().await;
     place.load(&small_rows(&[1, 2, 3, 4])).await;
     let before = table(&place, 9).await;
@@ -437,7 +437,7 @@ async fn triggers_of_an_iris_table_leave_delivered_versions_alone() {
         let dated = "SELECT count(last_modified_at) FROM \"SMPC_dev_2\".irises";
         assert_eq!(place.number(dated).await, 2);
     }
-    // The trigger is alive: an UPDATE does raise the version.
+    // The trigger works: an UPDATE does raise the version.
     place.run("UPDATE \"SMPC_dev_2\".irises SET left_mask = left_code").await;
     let versions = "SELECT sum(version_id)::bigint FROM \"SMPC_dev_2\".irises";
     assert_eq!(place.number(versions).await, 2 + 4);
