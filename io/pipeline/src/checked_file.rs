@@ -35,7 +35,7 @@ pub(crate) async fn open_checked(
 /// 2 uuid) and the value (i64 LE or 16 bytes), then the share columns as u16 LE.
 ///
 /// # Secrecy
-/// Of rebuilt shares it says nothing to who does not have them: they are uniform.
+/// The digest of rebuilt shares reveals nothing about them: they are uniform.
 pub(crate) fn rows_digest(rows: &Rows<'_>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     for row in 0..rows.len() {

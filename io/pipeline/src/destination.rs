@@ -13,14 +13,14 @@ use crate::ledger::{PartRecord, RecordedParts};
 
 /// A package that is still open.
 pub(crate) enum Destination {
-    /// A directory, which travels by other means.
+    /// A directory, for delivery on removable media or by other means.
     Directory(Box<DirectoryPackage>),
     /// The receiver, over the network.
     Receiver(Box<ReceiverPackage>),
 }
 
 impl Destination {
-    /// Tells the parts that are there, byte for byte as they were recorded, from the others.
+    /// Separates the parts that are there, byte for byte as they were recorded, from the others.
     ///
     /// # Errors
     /// What the file system says of the parts that are there.
@@ -35,10 +35,10 @@ impl Destination {
         }
     }
 
-    /// Seals a part and lets it go, in place of an earlier one of its name; several threads may
-    /// do so at the same time.
+    /// Seals a part and publishes it, replacing an earlier one of its name. Several threads may do
+    /// so at the same time.
     ///
-    /// `record` comes between the two: no sealed byte appears under the part's name, or leaves,
+    /// `record` is called between the two: no sealed byte appears under the part's name, or leaves,
     /// before it has returned.
     ///
     /// # Errors
@@ -56,10 +56,11 @@ impl Destination {
         }
     }
 
-    /// Waits until every part is durable where it went, after `sealed` has come of sealing them.
+    /// Waits until every part is durable at its destination. `sealed` is the result of sealing
+    /// them.
     ///
     /// # Errors
-    /// `sealed`, or what went wrong before it and was its cause.
+    /// The error of `sealed`, or an earlier error that caused it.
     pub(crate) async fn settle(
         &mut self,
         sealed: Result<(), PipelineError>,

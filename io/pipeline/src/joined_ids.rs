@@ -1,4 +1,4 @@
-//! Joins two packages without their shares, before anything is made of them.
+//! Joins two packages without their shares, before anything is rebuilt.
 
 use reshare_engine::merge::join;
 use reshare_engine::rows::Rows;
@@ -62,7 +62,7 @@ impl JoinedRows<'_> {
         self.positions.iter().map(|row| rows.ids[*row]).collect()
     }
 
-    /// Looks at the agree values, where there is something to be looked for.
+    /// Checks the epochs of the joined rows, if the target refuses any.
     pub(crate) fn shown_to(&self, epochs: Option<&mut RefusedEpochs>) {
         if let (Some(rows), Some(epochs)) = (&self.first, epochs) {
             epochs.look_at(rows, self.positions.iter().copied());

@@ -53,7 +53,7 @@ impl Merging {
             }
             let empty = range.rows.is_empty() && range.leftovers.is_empty();
             if !empty && tx.blocking_send(range).is_err() {
-                // Every loader has ended: one of them says why.
+                // Every loader has ended: one of them returns the cause.
                 return Ok(());
             }
         }

@@ -16,7 +16,7 @@ use super::sweep::PartRef;
 /// The least batches a pool needs for a sweep to go on: one a side, and one being opened.
 const LEAST_BATCHES: usize = 3;
 
-/// Parts that are opened ahead, those in the sweep's hands included.
+/// Parts that are opened ahead, including those that the sweep holds.
 const OPENED: Bound = Bound { bytes: 280 << 20, least: LEAST_BATCHES };
 
 /// Batches for the parts of a sweep, each with room for the largest: one for every thread that
@@ -111,19 +111,19 @@ impl Drop for OpenAhead {
             drop(opened);
         }
         for thread in self.threads.drain(..) {
-            // A lost thread has been told of by its guard.
+            // The guard of a lost thread has reported it.
             let _ = thread.join();
         }
     }
 }
 
-/// Tells the sweep when its thread ends by a panic, so that nobody waits for ever.
+/// Tells the sweep when its thread ends by a panic, so that the sweep does not wait forever.
 struct Guard(Sender<Opened>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // The sweep may be gone already: then nobody waits.
+            // The sweep may have ended already.
             let _ = self.0.send(Opened::ThreadLost);
         }
     }

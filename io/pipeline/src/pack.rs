@@ -73,7 +73,7 @@ pub fn pack<'a>(
     })
 }
 
-/// A part and where its rows lie in the file.
+/// A part and the positions of its rows in the file.
 struct Cut {
     place: PartPlace,
     rows: Range<usize>,

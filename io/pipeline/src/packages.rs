@@ -33,7 +33,7 @@ pub struct Packages {
 /// Which ids the session is about.
 enum Ids {
     Range,
-    /// A list that was not given: no row can be held against it.
+    /// A list that was not given: no row can be checked against it.
     ListNotGiven,
     List(Arc<[i64]>),
 }
@@ -88,8 +88,8 @@ impl Packages {
         Ok(Self { packages, ranges, identity, layout, bounds, ids })
     }
 
-    /// Gives the list that the session is about: nothing is rebuilt of a session with a list
-    /// before its rows can be held against that.
+    /// Sets the list that the session is about. A session with a list is not rebuilt without it,
+    /// since every row is checked against it.
     #[must_use]
     pub fn with_list(mut self, list: &IdList) -> Self {
         if !matches!(self.ids, Ids::Range) {
@@ -213,7 +213,7 @@ pub fn expectations(
     PackageExpectations::of(session, sender, trust).map_err(|_| PipelineError::NoAuthority)
 }
 
-/// Opens a package of whichever sender it claims to be; that claim is then verified.
+/// Opens a package as the sender that it claims; that claim is then verified.
 fn open_package(
     session: &Session,
     trust: Option<&SessionTrust>,

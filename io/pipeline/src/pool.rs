@@ -19,8 +19,8 @@ pub(crate) struct BatchPool {
     notify: Notify,
 }
 
-/// What the batches of a pool may take together, however many hands could use one each: on a
-/// machine with many cores memory must not grow with them.
+/// The most memory that the batches of a pool take together, however many workers could use one
+/// each: memory must not grow with the number of cores.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound {
     /// Bytes of all batches.
@@ -29,7 +29,7 @@ pub(crate) struct Bound {
     pub(crate) least: usize,
 }
 
-/// Id, row check and some agree columns: never much beside the shares of a row.
+/// Id, row check and some agree columns: always little compared with the shares of a row.
 const ROW_BYTES_BESIDE_SHARES: usize = 64;
 
 struct PoolState {

@@ -76,7 +76,8 @@ impl Shared {
     /// The next part to be read and its place in the plan.
     fn take(&self) -> Option<(usize, &PlannedPart)> {
         let too_late = || self.until.is_some_and(|until| Instant::now() >= until);
-        // A part is always read, however long the plan has taken: there must be an end.
+        // The first part is always read, however long the plan has taken, so that every snapshot
+        // makes progress.
         if self.plan.taken() > 0 && too_late() {
             return None;
         }
@@ -94,7 +95,7 @@ async fn read_parts(
         let mut batch = shared.pool.take().await;
         reader.read(part, &mut batch).await?;
         if tx.send((index, batch)).await.is_err() {
-            // Every worker has ended: one of them says why.
+            // Every worker has ended: one of them returns the cause.
             break;
         }
     }

@@ -129,7 +129,7 @@ async fn check(
         if progress.stopped() {
             return Err(PipelineError::Stopped);
         }
-        // Whoever waits for this and for a signal must hear of the signal between two parts.
+        // A caller that waits for this and for a signal must see the signal between two parts.
         tokio::task::yield_now().await;
         rows += ids.len() as u64;
         if let Some(conflicts) = &mut conflicts

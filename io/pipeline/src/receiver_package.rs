@@ -88,7 +88,7 @@ impl ReceiverPackage {
             content: Content::Memory(sealed),
             blake3: part.sealed_digest,
         };
-        // Why no more parts are taken is said by `settle`.
+        // `settle` returns why no more parts are taken.
         self.uploads.put_blocking(upload).map_err(|_| PipelineError::Stopped)?;
         Ok(part)
     }
@@ -122,7 +122,7 @@ impl ReceiverPackage {
         sealed: Result<(), PipelineError>,
     ) -> Result<Delivered, PipelineError> {
         match (self.uploads.finish().await, sealed) {
-            // What stopped the sealing says more than that it was stopped.
+            // The error that stopped the sealing says more than `Stopped`.
             (Err(ClientError::Stopped), Err(error)) => Err(error),
             (Err(ClientError::Stopped), Ok(())) => Err(PipelineError::Stopped),
             (Err(error), _) => Err(error.into()),
@@ -139,7 +139,7 @@ impl ReceiverPackage {
     }
 }
 
-/// Where a part is that no disk has seen.
+/// The place of a part that is on no disk, in errors.
 const MEMORY: &str = "in memory";
 
 /// Waits for the receiver, or until the run is asked to stop.

@@ -46,7 +46,7 @@ impl Resume {
 }
 
 impl Resume {
-    /// Takes out what lies up to an id: it was read.
+    /// Removes everything up to an id, which was read.
     pub(crate) fn go_on_after(&mut self, last: i64) {
         self.missing.retain(|record| record.ids.first() > last);
         let ahead = last.checked_add(1).and_then(|first| IdRange::new(first, i64::MAX));
@@ -72,7 +72,7 @@ pub(crate) fn closed_before(
 ) -> Result<Option<PackReport>, PipelineError> {
     match std::fs::symlink_metadata(directory.join(MANIFEST_NAME)) {
         Ok(_) => {}
-        // Whatever else is wrong with the directory, the writer finds out.
+        // The writer reports anything else that is wrong with the directory.
         Err(_) => return Ok(None),
     }
     let keys = sender.keys();

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// What all buffers may take together: whoever seals waits until parts have arrived.
+/// The most memory of all buffers together: sealing waits until parts have arrived.
 const MAX_BYTES: usize = 160 << 20;
 
 /// Buffers that nobody uses now, and how much there is of all of them.
@@ -30,8 +30,8 @@ pub(crate) struct SealedBuffer {
 }
 
 impl SealedBuffers {
-    /// Takes an empty buffer with room for so many bytes, waiting on the thread until they
-    /// fit beside the others in use; one alone always does.
+    /// Takes an empty buffer with room for so many bytes, waiting on the thread until they fit next
+    /// to the others in use; a single one always fits.
     pub(crate) fn take(self: &Arc<Self>, capacity: usize) -> SealedBuffer {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while state.lent_bytes > 0 && state.lent_bytes.saturating_add(capacity) > MAX_BYTES {
@@ -42,7 +42,7 @@ impl SealedBuffers {
         let lent_bytes = capacity.max(bytes.capacity());
         state.lent_bytes = state.lent_bytes.saturating_add(lent_bytes);
         if state.lent_bytes.saturating_add(state.idle_bytes) > MAX_BYTES {
-            // Parts have become larger: what smaller ones had is in the way.
+            // Parts have become larger: buffers of smaller ones only take memory.
             state.idle.clear();
             state.idle_bytes = 0;
         }
@@ -117,7 +117,7 @@ mod tests {
             }
         });
         drop(first);
-        // Still there is one, and the larger one fits beside none.
+        // One is still in use, and the larger one only fits alone.
         let soon = std::time::Duration::from_millis(50);
         assert!(when.recv_timeout(soon).is_err());
         drop(second);

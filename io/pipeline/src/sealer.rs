@@ -64,7 +64,7 @@ pub(crate) struct PartPlace {
 }
 
 impl Sealer {
-    /// Makes a sender's package in some place.
+    /// Makes a sender's package at a destination.
     pub(crate) fn new(sender: LedgeredSender, destination: Destination) -> Self {
         Self { sender, destination, packed: Mutex::default() }
     }

@@ -183,14 +183,14 @@ impl LedgeredSender {
         Err(LedgerError { path: ledger.path().to_owned(), defect })
     }
 
-    /// Compresses what can shrink in its parts in another way than [`Compression::Auto`].
+    /// Sets how parts are compressed, instead of [`Compression::Auto`].
     #[must_use]
     pub fn compressing(self, compression: Compression) -> Self {
         Self { compression, ..self }
     }
 
-    /// Reads its rows in one snapshot after the other, none of which begins a part when it is that
-    /// old, and not in a single one.
+    /// Reads rows in a series of snapshots instead of a single one. A snapshot that is this old
+    /// begins no part.
     #[must_use]
     pub fn renewing_snapshots(self, max_age: Duration) -> Self {
         Self { snapshot_max_age: Some(max_age), ..self }

@@ -1,8 +1,8 @@
 //! Reads what is left of a sender's package in one snapshot after the other.
 //!
 //! A snapshot that stays open keeps VACUUM from removing any row version of the whole database that
-//! died after it was taken. So it may be given an age at which it begins no part any more: what
-//! is left is then cut again in the next one.
+//! died after it was taken. So it may be given an age from which it begins no more parts: what is
+//! left is then cut again in the next snapshot.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,8 +33,8 @@ pub(crate) struct Reading<'a> {
 impl Reading<'_> {
     /// Reads, blinds and seals every part.
     ///
-    /// Ids are gone through in ascending order and each once, whatever the number of snapshots: a
-    /// row that comes up behind is not read any more.
+    /// Ids are read in ascending order and each once, in any number of snapshots: a row that is
+    /// added at an id already passed is not read.
     ///
     /// # Errors
     /// A [`PipelineError`]; what was sealed before stays.
@@ -104,7 +104,7 @@ impl Reading<'_> {
     /// The parts to be read, each with its index, in id order.
     ///
     /// Parts that an earlier run has cut keep their bounds, since the ledger has them; all others
-    /// are cut as the rows lie now.
+    /// are cut by the rows as they are now.
     async fn plan(
         &self,
         snapshot: &mut Snapshot,
@@ -121,7 +121,7 @@ impl Reading<'_> {
                     let place = PartPlace { index, ids, exported_at };
                     tokio::task::block_in_place(|| self.sealer.record_empty(place, vec![]))?;
                 }
-                // So many rows came to it that it is no part any more.
+                // So many rows were added that they no longer fit one part.
                 rows if rows > limit => left.gaps.push(ids),
                 _ => {
                     plan.push((index, part));

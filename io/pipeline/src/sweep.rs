@@ -50,7 +50,7 @@ pub(crate) fn parts_needed(ranges: [&[IdRange]; 2], segments: &[IdRange]) -> Vec
     needed.into_iter().map(|(_, part)| part).collect()
 }
 
-/// The first id of `range` that lies in one of the ascending `segments`.
+/// The first id of `range` that is in one of the ascending `segments`.
 fn first_met(segments: &[IdRange], range: IdRange) -> Option<i64> {
     let after = segments.partition_point(|segment| segment.last() < range.first());
     segments.get(after)?.intersection(range).map(IdRange::first)
@@ -63,7 +63,7 @@ fn first_met(segments: &[IdRange], range: IdRange) -> Option<i64> {
 pub(crate) struct Sweep<'a, H> {
     sides: [SideState<'a, H>; 2],
     segments: std::vec::IntoIter<IdRange>,
-    /// What is left of the segment in hand.
+    /// What is left of the current segment.
     ahead: Option<IdRange>,
 }
 
@@ -146,7 +146,7 @@ impl<H: HeldRows> SideState<'_, H> {
         Ok(range.last())
     }
 
-    /// The id of the `max_rows`-th held row from `from` on, where that lies before `last`.
+    /// The id of the `max_rows`-th held row from `from` on, if that is before `last`.
     fn last_of(&self, from: i64, last: i64, max_rows: usize) -> i64 {
         let Some(held) = &self.held else { return last };
         let ids = held.rows().ids;
@@ -224,7 +224,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_id_is_met_once_beside_its_twin_whatever_the_cuts(
+        fn every_id_is_met_once_next_to_its_twin_for_any_cuts(
             all in [ids(), ids()],
             cuts in [sizes(), sizes()],
             done in prop::collection::vec((-50_i64..50, 0_i64..20), 0..4),

@@ -91,7 +91,7 @@ pub fn verify_file<'a>(
 /// What the comparison of two packages with a table found.
 #[derive(Debug, Clone)]
 pub struct PackagesComparison {
-    /// The rows that can be rebuilt from the packages, beside those of the table.
+    /// The rows that can be rebuilt from the packages, compared with those of the table.
     pub comparison: Comparison,
     /// Rows that cannot: the table may have one of theirs or none, and neither is compared.
     pub leftovers: Leftovers,

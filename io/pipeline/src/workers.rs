@@ -63,8 +63,9 @@ impl Workers {
         if rows > limit { Err(PipelineError::PartRows { rows, limit }) } else { Ok(()) }
     }
 
-    /// Rows of a part, or of a range, where there are `rows` in all: fewer where every hand would
-    /// have but a few of the largest, since the first and the last ones overlap with nothing.
+    /// Rows of a part, or of a range, where there are `rows` in all: fewer if every worker would
+    /// otherwise get only a few of the largest, since the first and the last ones overlap with
+    /// nothing.
     pub(crate) fn rows_per_part_of(&self, rows: u64) -> NonZeroUsize {
         let workers = self.connections.max(self.threads).max(1) as u64;
         let even = rows.div_ceil(PARTS_PER_WORKER * workers);
@@ -72,7 +73,7 @@ impl Workers {
         self.rows_per_part.min(NonZeroUsize::new(even).unwrap_or(NonZeroUsize::MIN))
     }
 
-    /// So many rows, or more, make parts of the full size.
+    /// From this many rows on, parts have the full size.
     pub(crate) fn rows_for_full_parts(&self) -> u64 {
         let workers = self.connections.max(self.threads).max(1) as u64;
         (PARTS_PER_WORKER * workers).saturating_mul(self.rows_per_part.get() as u64)
@@ -89,8 +90,8 @@ impl Workers {
         Self { rows_per_part: largest, ..*self }.pool(layout)
     }
 
-    /// Batches enough for one in every hand and one on its way to each thread, or fewer where
-    /// they are large: this is what bounds a pipeline's memory.
+    /// Enough batches for one at every worker and one on its way to each thread, or fewer if they
+    /// are large: this is what bounds a pipeline's memory.
     pub(crate) fn pool(&self, layout: &Arc<RowLayout>) -> Arc<BatchPool> {
         let limit = self.connections + 2 * self.threads;
         BatchPool::within(IN_FLIGHT, Arc::clone(layout), self.rows_per_part.get(), limit)

@@ -1,5 +1,5 @@
 //! The format page against the program: `fixtures/python/check_row.py` is written from
-//! docs/format.md alone and must come to the same bytes.
+//! docs/format.md alone and must produce the same bytes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

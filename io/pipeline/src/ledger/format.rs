@@ -12,7 +12,7 @@ use super::LedgerDefect;
 
 /// Bytes in front of the first entry.
 pub(super) const HEADER_BYTES: u64 = 4096;
-/// Bytes of a chain value: BLAKE3 over all that lies in front of it.
+/// Bytes of a chain value: BLAKE3 over everything in front of it.
 pub(super) const CHAIN_BYTES: u64 = 32;
 /// Bytes of an entry's head.
 pub(super) const ENTRY_BYTES: u64 = size_of::<RawEntry>() as u64;

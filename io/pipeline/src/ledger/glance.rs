@@ -1,4 +1,4 @@
-//! A look at a ledger beside the process that has it: for figures, and for nothing else.
+//! Reads a ledger while another process may have it open, for figures only.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,11 +22,12 @@ pub struct LedgerFigures {
 }
 
 impl Ledger {
-    /// Reads all of a ledger that counts, without its lock and without changing anything: a
-    /// process that works with it does not notice, and may be further on return.
+    /// Reads the committed entries of a ledger, without its lock and without changing anything. A
+    /// process that works with the ledger is not disturbed, and may have added entries before this
+    /// returns.
     ///
     /// # Errors
-    /// As [`Self::open`], but never that it is in use.
+    /// As [`Self::open`], except that a ledger in use is no error.
     pub fn glance(
         state: &Path,
         fingerprint: &Fingerprint,
@@ -36,8 +37,8 @@ impl Ledger {
         let mut attempt = 1;
         loop {
             match read(&path, fingerprint, sender) {
-                // What counts never changes but for the slot that says how much does: it may be
-                // read while it is written.
+                // Committed bytes never change, except for the slot that counts them: they may be
+                // read while another process writes.
                 Err(LedgerDefect::Corrupt { .. }) if attempt < ATTEMPTS => attempt += 1,
                 result => return result.map_err(|defect| LedgerError { path, defect }),
             }

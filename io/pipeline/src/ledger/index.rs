@@ -1,4 +1,4 @@
-//! What is kept in memory of a ledger: where the tags of which ids lie, and the parts.
+//! What is kept in memory of a ledger: where the tags of each range of ids are, and the parts.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -58,8 +58,8 @@ impl Log {
 
     /// Checks the whole file and gives every entry to `each`, in order.
     ///
-    /// An entry that is whole but was not yet committed when its process died is kept: to know
-    /// of a row that never left is safe. What is not whole is cut off.
+    /// A complete entry that was not yet committed when its process died is kept: the record of a
+    /// row that never left does no harm. An incomplete entry is cut off.
     pub(super) fn open(
         file: DurableLog,
         fingerprint: &Fingerprint,
@@ -127,7 +127,7 @@ impl Log {
 
     /// Appends an entry, which counts when [`Self::commit`] has returned for its tail.
     ///
-    /// The caller holds the one place of the tail for as long as this takes.
+    /// The caller holds the lock on the tail meanwhile.
     pub(super) fn append(
         &self,
         tail: Tail,
@@ -151,7 +151,7 @@ impl Log {
 
     /// Makes everything up to `tail` durable: the entries first, then the slot that counts them.
     ///
-    /// Callers that come while another one commits may find theirs done with it.
+    /// A caller that waits for another commit may find that it covered its entries too.
     pub(super) fn commit(&self, tail: Tail) -> Result<(), LedgerDefect> {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_usable()?;
@@ -178,7 +178,7 @@ impl Log {
         read_entry(&self.file, tail, end, Vec::new())
     }
 
-    /// After a failed write nobody knows what is on the disk: nothing is acknowledged any more.
+    /// After a failed write the state of the disk is unknown: nothing is acknowledged any more.
     fn or_fail(&self, result: io::Result<()>) -> Result<(), LedgerDefect> {
         if result.is_err() {
             self.failed.store(true, Ordering::SeqCst);

@@ -1,12 +1,12 @@
 //! A sender's record of what it has blinded: one blinding, one content.
 //!
-//! Who sees one row blinded twice, with two contents, learns how they differ. So a sender
-//! writes the content tag of every row into its ledger before the row's bytes leave, and
-//! refuses a row whose id and agree values it has with another tag.
+//! Anyone who sees one row blinded twice, with two contents, learns how they differ. So a sender
+//! writes the content tag of every row into its ledger before the row's bytes leave, and refuses a
+//! row whose id and agree values it has with another tag.
 //!
-//! A log of its own and not a database: rows come in id order, a part at a time, so one
-//! append and one look into the entry of the same ids is all there is to do. A B-tree would
-//! write each page several times, and could not tell a truncated file from a fresh one.
+//! It is a log and not a database: rows come in id order, a part at a time, so a part needs only
+//! one append and one read of the entry with the same ids. A B-tree would write each page several
+//! times, and could not tell a truncated file from a fresh one.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ pub(crate) use part::RecordedParts;
 /// The ledger of one sender in one session, held by this process until it is dropped.
 ///
 /// # Secrecy
-/// Holds no key. Its tags say nothing to who lacks the blinding key.
+/// Holds no key. Its tags reveal nothing without the blinding key.
 pub struct Ledger {
     path: PathBuf,
     fingerprint: Fingerprint,
@@ -57,20 +57,20 @@ struct State {
 }
 
 impl Ledger {
-    /// Where the ledger of a session and sender lies in a state directory.
+    /// Where the ledger of a session and sender is in a state directory.
     #[must_use]
     pub fn path_in(state: &Path, fingerprint: &Fingerprint, sender: PartyId) -> PathBuf {
         state.join(fingerprint.to_string()).join(format!("ledger-{sender}"))
     }
 
-    /// Makes an empty ledger, durable on return; `false` when there is a sound one already,
-    /// which stays as it is.
+    /// Creates an empty ledger, durable on return; `false` when there is a sound one already, which
+    /// is not changed.
     ///
-    /// Only who approves a session calls this: a ledger that is made anew has forgotten
-    /// what was blinded.
+    /// Called only to approve a session: a ledger that is created again has forgotten what was
+    /// blinded.
     ///
     /// # Errors
-    /// A [`LedgerError`] when it cannot be made, or when the one that is there is refused.
+    /// A [`LedgerError`] when it cannot be created, or when the one that is there is refused.
     pub fn create(
         state: &Path,
         fingerprint: &Fingerprint,
@@ -154,8 +154,8 @@ impl Ledger {
 
     /// Digests the content of a part for its manifest: the same for the same rows.
     ///
-    /// Under a key that only this ledger has: a manifest is legible, and the other sender, who
-    /// has every key of the session, could otherwise try out what a record might be.
+    /// Uses a key that only this ledger has: a manifest is not encrypted, and the other sender, who
+    /// has every key of the session, could otherwise test guesses of a record.
     #[must_use]
     pub fn content_digest(&self, tags: &[ContentTag]) -> blake3::Hash {
         blake3::Hash::from_bytes(content_digest(self.log.digest_key(), tags))
@@ -205,7 +205,7 @@ impl Ledger {
         }
         let wanted: Vec<TagRecord> = self.records(rows, tags);
         let mut verdicts = vec![Verdict::New; wanted.len()];
-        // One at a time from the look to the append: no row comes in between.
+        // Locked from the look-up to the append: no row is added in between.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for offset in state.index.tags_within(ids) {
             let entry = self.log.read(offset, state.tail.file_bytes)?;
@@ -275,8 +275,8 @@ enum Verdict {
     Changed,
 }
 
-/// Compares rows with an entry, both by ascending ids. A row that has changed stays so,
-/// whatever another entry says.
+/// Compares rows with an entry, both by ascending ids. A row that has changed stays so, even if
+/// another entry has its tag.
 fn compare(wanted: &[TagRecord], known: &[TagRecord], verdicts: &mut [Verdict]) {
     let mut known = known.iter().peekable();
     for (record, verdict) in wanted.iter().zip(verdicts) {

@@ -23,7 +23,7 @@ pub struct PartRecord {
     pub content_digest: blake3::Hash,
     /// When its rows were read from the database.
     pub exported_at: Timestamp,
-    /// The rows that were left out of it since their content had changed and nothing else.
+    /// The rows that were left out of it because only their content had changed.
     pub left_out: Vec<i64>,
 }
 
@@ -88,7 +88,7 @@ impl PartRecord {
     }
 }
 
-/// Recorded parts, told apart by what is found of them where they were sent.
+/// Recorded parts, divided by what is found of them at their destination.
 pub(crate) struct RecordedParts {
     /// Those that are there, byte for byte as they were recorded.
     pub(crate) kept: Vec<PartRecord>,

@@ -1,4 +1,4 @@
-//! Columns that a load would not fill, or may not.
+//! Columns that a load would not fill, or must not.
 
 use reshare_postgres::error::DatabaseError;
 use reshare_postgres::table::TableSpec;
@@ -22,7 +22,7 @@ pub enum ColumnDefect {
 }
 
 impl Probe {
-    /// Looks for columns that keep rows out, in a table that is there.
+    /// Finds columns that prevent inserts, in a table that exists.
     ///
     /// # Errors
     /// What the server says.

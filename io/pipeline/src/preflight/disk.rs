@@ -17,10 +17,10 @@ pub struct Place {
     pub filesystem: Filesystem,
 }
 
-/// A kind of file system, as far as that matters to who relies on what was written.
+/// A kind of file system, as far as it affects how durable writes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filesystem {
-    /// Of no surprise.
+    /// Any other kind, such as that of a local disk.
     Local(&'static str),
     /// In memory: gone after a restart.
     Memory,
@@ -29,7 +29,7 @@ pub enum Filesystem {
 }
 
 impl Place {
-    /// Looks where a directory is or would be made, and whether this user may write there.
+    /// Finds where a directory is or would be made, and whether this user may write there.
     ///
     /// # Errors
     /// [`io::ErrorKind::NotADirectory`], [`io::ErrorKind::PermissionDenied`],
@@ -40,7 +40,7 @@ impl Place {
             return Err(io::ErrorKind::NotADirectory.into());
         }
         let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-        // As who this process acts, not as who started it.
+        // For the effective user of this process, not the real one.
         accessat(CWD, &existing, access, AtFlags::EACCESS)?;
         let (free_bytes, filesystem) = (free_bytes(&existing)?, Filesystem::of(&existing)?);
         Ok(Self { existing, free_bytes, filesystem })
@@ -61,7 +61,7 @@ fn nearest(directory: &Path) -> io::Result<PathBuf> {
 
 impl Filesystem {
     fn of(path: &Path) -> io::Result<Self> {
-        // Of 32 bits, whatever width the field has here.
+        // The magic number has 32 bits; the width of the field depends on the platform.
         #[expect(clippy::cast_possible_truncation, reason = "the numbers have 32 bits")]
         let kind = statfs(path)?.f_type as u32;
         Ok(match kind {

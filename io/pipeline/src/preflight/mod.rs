@@ -1,8 +1,8 @@
-//! What can be known before a run and would end it: looked at, never changed.
+//! Finds what would make a run fail, before the run and without changing anything.
 //!
-//! Whatever a command checks itself is asked of the very function that it calls, such as
-//! [`crate::ledger::Ledger::examine`] or [`reshare_exchange::Inbox::examine`]. Here is what no
-//! command asks, because it finds out by doing: rights, limits, sizes, room.
+//! What a command checks itself is checked here by the function that the command calls, such as
+//! [`crate::ledger::Ledger::examine`] or [`reshare_exchange::Inbox::examine`]. The rest is what no
+//! command checks before it starts: rights, limits, sizes, disk space.
 
 mod columns;
 mod disk;

@@ -1,4 +1,4 @@
-//! A connection that looks and changes nothing.
+//! A read-only connection for checks.
 
 use reshare_postgres::connect::{ConnectError, Database};
 use reshare_postgres::error::DatabaseError;
@@ -10,7 +10,7 @@ use reshare_postgres::triggers::{Trigger, fired_triggers};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
-/// A look at one database. Every statement is a read-only transaction of its own: the server
+/// Read-only access to one database. Every statement is a transaction of its own: the server
 /// refuses others, and one that fails does not end the next.
 #[derive(Debug)]
 pub struct Probe {
@@ -56,7 +56,7 @@ impl Probe {
         Ok(unlogged.fetch_optional(&mut self.connection).await?.unwrap_or(false))
     }
 
-    /// What would have the server store shares as they are, as SQL, where it compresses them.
+    /// The SQL that has the server store shares uncompressed, if it compresses them.
     ///
     /// # Errors
     /// What the server says.
@@ -88,7 +88,7 @@ impl Probe {
         refuse_referenced(&mut self.connection, spec).await
     }
 
-    /// Says goodbye to the server.
+    /// Closes the connection.
     pub async fn close(self) {
         reshare_postgres::export::close(self.connection).await;
     }

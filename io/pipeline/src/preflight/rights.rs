@@ -29,7 +29,7 @@ pub struct MissingRight {
 }
 
 impl Probe {
-    /// Who this is.
+    /// The role that the statements run as.
     ///
     /// # Errors
     /// What the server says.
@@ -173,7 +173,7 @@ pub(super) fn oid_of(table: &TableName) -> String {
 
 /// A text as SQL.
 pub(super) fn literal(text: &str) -> String {
-    // `E` so that a backslash means the same whatever standard_conforming_strings says.
+    // `E` gives a backslash the same meaning for any value of standard_conforming_strings.
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_stays_one_whatever_it_holds() {
+    fn any_text_is_quoted_as_one_literal() {
         assert_eq!(literal("a'; DROP TABLE b; --\\"), "E'a''; DROP TABLE b; --\\\\'");
     }
 }

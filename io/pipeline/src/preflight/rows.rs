@@ -26,8 +26,8 @@ pub struct RowEstimate {
 }
 
 impl Probe {
-    /// Estimates the rows of the session's ids: two looks into the index of the ids and the
-    /// planner's statistics, however large the table is.
+    /// Estimates the rows of the session's ids: two reads of the index of the ids and the planner's
+    /// statistics, however large the table is.
     ///
     /// # Errors
     /// What the server says.

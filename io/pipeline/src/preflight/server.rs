@@ -1,4 +1,4 @@
-//! What a server says of itself: version, limits, standby, connections.
+//! What a server reports about itself: version, limits, standby, connections.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use sqlx::Row;
 
 use super::Probe;
 
-/// A server, as the role that connects meets it.
+/// A server, as the role that connects sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// Its version, in its own words.
+    /// Its version, as the server reports it.
     pub version: String,
     /// Whether the role, the database or the server makes transactions read-only by default.
     pub read_only: bool,

@@ -1,10 +1,10 @@
 //! Removes what a run leaves on disks: share files, packages and inboxes of one session.
 //!
-//! First everything is looked at, then it is removed: whatever does not belong to the session,
-//! or is not known, stops it before the first file is gone. No symbolic link is followed. A
-//! removal that was interrupted goes on when it is asked for again: manifests, which say what a
-//! package is, go last, and what is gone already is told. A ledger is never among it: who forgets what was blinded may blind it
-//! anew.
+//! Everything is checked before anything is removed: a file that does not belong to the session, or
+//! is not known, stops the purge before the first removal. Symbolic links are not followed. A
+//! removal that was interrupted continues when it is run again: manifests, which identify a
+//! package, are removed last, and missing files are reported. A ledger is never removed: without
+//! it, a sender may blind the same rows again.
 
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
@@ -26,13 +26,13 @@ mod received;
 pub use error::PurgeError;
 pub use received::{NotReceived, check_ledger};
 
-/// What is to be removed, looked at and not touched yet.
+/// What is to be removed: checked, but not touched yet.
 #[derive(Debug, Default)]
 pub struct Purge {
     steps: Vec<Step>,
     things: Vec<Thing>,
     missing: Vec<PathBuf>,
-    /// Receivers stay out of these inboxes for as long.
+    /// Locks that keep receivers out of these inboxes meanwhile.
     _held: Vec<File>,
 }
 
@@ -52,7 +52,7 @@ pub struct Thing {
     pub origin: Origin,
 }
 
-/// Whose a thing is, and what a receipt can be held against.
+/// Whose a thing is, and what a receipt is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// Only the receiver has such a thing.
@@ -71,7 +71,7 @@ pub enum Origin {
         /// Its rows.
         rows: u64,
     },
-    /// An empty directory: nobody's any more, an interrupted removal leaves it.
+    /// An empty directory, which an interrupted removal leaves.
     Emptied,
 }
 
@@ -112,7 +112,7 @@ impl Purge {
         }
     }
 
-    /// Adds a share file of this session, or takes down that it is missing.
+    /// Adds a share file of this session, or records that it is missing.
     ///
     /// # Errors
     /// [`PurgeError`]: then nothing of it may be removed.
@@ -199,7 +199,7 @@ impl Purge {
     /// Removes everything, durable on return.
     ///
     /// # Errors
-    /// [`PurgeError::Io`]: some of it may be gone; once more goes on.
+    /// [`PurgeError::Io`]: some of it may be gone; another call continues.
     pub fn remove(self) -> Result<Vec<Thing>, PurgeError> {
         for step in &self.steps {
             match step {
@@ -216,7 +216,7 @@ impl Purge {
         Ok(self.things)
     }
 
-    /// Whether nothing lies there, which is then taken down.
+    /// Whether the path is missing, which is then recorded.
     fn is_missing(&mut self, path: &Path) -> Result<bool, PurgeError> {
         match path.symlink_metadata() {
             Ok(_) => Ok(false),
@@ -257,7 +257,7 @@ impl Purge {
     }
 }
 
-/// A package that was looked at.
+/// A package that was checked.
 struct LookedAt {
     step: Step,
     sender: PartyId,
@@ -266,7 +266,7 @@ struct LookedAt {
     bytes: u64,
 }
 
-/// Looks at a package.
+/// Checks a package.
 fn package(session: &Session, path: &Path) -> Result<LookedAt, PurgeError> {
     check_directory(path)?;
     let manifest = read_manifest(path)?;
@@ -298,7 +298,7 @@ fn package(session: &Session, path: &Path) -> Result<LookedAt, PurgeError> {
     Ok(LookedAt { step, sender, manifest_digest, files, bytes })
 }
 
-/// Without a slash at the end, behind which a symbolic link would be followed.
+/// Without a trailing slash, which would have a symbolic link followed.
 fn plain(path: &Path) -> PathBuf {
     path.components().collect()
 }

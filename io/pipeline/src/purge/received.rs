@@ -1,4 +1,4 @@
-//! Whether what a sender is about to remove is what a receipt is about.
+//! Checks that a receipt covers what a sender is about to remove.
 
 use std::path::PathBuf;
 
@@ -81,8 +81,9 @@ pub enum NotReceived {
 }
 
 impl Purge {
-    /// Checks that all this is one sender's, who is claimed or else that of the first thing, that
-    /// a receipt is about its packages, and that no share file has more rows than these.
+    /// Checks that everything belongs to one sender (the claimed one, or else that of the first
+    /// thing), that the receipt is about its packages, and that no share file has more rows than
+    /// they have.
     ///
     /// Returns the sender; `None` when there is nothing to remove.
     ///
@@ -117,8 +118,8 @@ impl Purge {
         Ok(sender)
     }
 
-    /// Whether there is a package among it: its manifest is then held against a receipt, else
-    /// the sender's ledger has to be.
+    /// Whether a package is to be removed. Its manifest is then compared with the receipt;
+    /// otherwise the sender's ledger must be.
     #[must_use]
     pub fn has_package(&self) -> bool {
         self.things.iter().any(|thing| matches!(thing.origin, Origin::Package { .. }))
@@ -140,8 +141,8 @@ fn check_thing(thing: &Thing, received: &ReceivedPackage) -> Result<(), NotRecei
     }
 }
 
-/// Checks that a receipt is about all that a sender's ledger has: what to ask where there is no
-/// package, since it went straight to the receiver.
+/// Checks that a receipt covers all that a sender's ledger has. This is for a delivery that went
+/// straight to the receiver, of which there is no package.
 ///
 /// # Errors
 /// [`NotReceived::OtherLedger`].

@@ -83,8 +83,8 @@ pub fn measure_machine(
     for &workers in &threads {
         let pool = pool(workers)?;
         bench.take(USUAL_BATCH, &pool);
-        blind.push(bench.measure(&pool, slot, |bench, hand| bench.blind(hand))?);
-        seal.push(bench.measure(&pool, slot, |bench, hand| bench.seal_to_memory(hand))?);
+        blind.push(bench.measure(&pool, slot, |bench, worker| bench.blind(worker))?);
+        seal.push(bench.measure(&pool, slot, |bench, worker| bench.seal_to_memory(worker))?);
     }
     let mut speed = MachineSpeed { blind, seal, write: vec![] };
     let made = tempfile::Builder::new().prefix(".reshare-tune-").tempdir_in(directory);
@@ -92,9 +92,9 @@ pub fn measure_machine(
     let pool = pool(speed.threads())?;
     for batch_size in BATCH_SIZES {
         bench.take(batch_size, &pool);
-        let written = bench.measure(&pool, slot, |bench, hand| {
-            bench.blind(hand)?;
-            bench.seal_to(made.path(), hand)
+        let written = bench.measure(&pool, slot, |bench, worker| {
+            bench.blind(worker)?;
+            bench.seal_to(made.path(), worker)
         })?;
         speed.write.push(WriteSpeed { batch_size, speed: written });
     }
@@ -103,7 +103,7 @@ pub fn measure_machine(
 }
 
 /// One thread's rows.
-struct Hand {
+struct Worker {
     place: usize,
     plain: RowBatch,
     blinded: RowBatch,
@@ -115,12 +115,12 @@ struct Bench<'a> {
     progress: &'a Progress,
     blinder: Blinder,
     recipient: Recipient,
-    workers: Vec<Hand>,
+    workers: Vec<Worker>,
 }
 
 impl<'a> Bench<'a> {
     fn new(layout: &'a Arc<RowLayout>, most_threads: usize, progress: &'a Progress) -> Self {
-        // No row of anybody is blinded with this.
+        // Only made-up rows are blinded with this.
         let keys = KeySchedule::derive(&SharedSecret::new([7; 32]), "tune", &FINGERPRINT);
         let blinder = Blinder::new(&keys, &FINGERPRINT, party(0), party(1), party(2));
         let blinder = blinder.expect("three parties");
@@ -130,7 +130,7 @@ impl<'a> Bench<'a> {
 
     /// Gives each thread a batch of its own: no cache holds them all.
     fn take(&mut self, rows: usize, pool: &ThreadPool) {
-        if self.workers.first().is_some_and(|hand| hand.plain.len() != rows) {
+        if self.workers.first().is_some_and(|worker| worker.plain.len() != rows) {
             self.workers.clear();
         }
         let (layout, blinder, workers) = (self.layout, &self.blinder, pool.current_num_threads());
@@ -142,7 +142,7 @@ impl<'a> Bench<'a> {
             // So that sealing can be measured by itself, and no page is touched for the first time.
             let blinds = blinder.blind(&plain.rows(), &mut blinded);
             blinds.expect("rows of the layout");
-            Hand { place, plain, blinded, sealed: Vec::new() }
+            Worker { place, plain, blinded, sealed: Vec::new() }
         }));
     }
 
@@ -150,14 +150,15 @@ impl<'a> Bench<'a> {
         &mut self,
         pool: &ThreadPool,
         slot: Duration,
-        work: impl Fn(&Work<'_>, &mut Hand) -> Result<(), TuneError> + Sync,
+        work: impl Fn(&Work<'_>, &mut Worker) -> Result<(), TuneError> + Sync,
     ) -> Result<Speed, TuneError> {
         let Self { layout, progress, blinder, recipient, workers } = self;
         let bench = Work { layout, blinder, recipient };
-        let rows: u64 = workers.iter().map(|hand| hand.plain.len() as u64).sum();
+        let rows: u64 = workers.iter().map(|worker| worker.plain.len() as u64).sum();
         let mut once = || {
-            let each =
-                || workers.par_iter_mut().with_max_len(1).try_for_each(|hand| work(&bench, hand));
+            let each = || {
+                workers.par_iter_mut().with_max_len(1).try_for_each(|worker| work(&bench, worker))
+            };
             pool.install(each).map(|()| rows)
         };
         once()?;
@@ -166,7 +167,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// What every hand works with.
+/// What all workers share.
 struct Work<'a> {
     layout: &'a Arc<RowLayout>,
     blinder: &'a Blinder,
@@ -174,40 +175,41 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn blind(&self, hand: &mut Hand) -> Result<(), TuneError> {
-        let mut tags = Vec::with_capacity(hand.plain.len());
-        let blinded = self.blinder.tag_and_blind(&hand.plain.rows(), &mut hand.blinded, &mut tags);
+    fn blind(&self, worker: &mut Worker) -> Result<(), TuneError> {
+        let mut tags = Vec::with_capacity(worker.plain.len());
+        let blinded =
+            self.blinder.tag_and_blind(&worker.plain.rows(), &mut worker.blinded, &mut tags);
         Ok(blinded.map_err(PipelineError::from)?)
     }
 
-    fn seal_to_memory(&self, hand: &mut Hand) -> Result<(), TuneError> {
-        let mut buffer = std::mem::take(&mut hand.sealed);
+    fn seal_to_memory(&self, worker: &mut Worker) -> Result<(), TuneError> {
+        let mut buffer = std::mem::take(&mut worker.sealed);
         buffer.clear();
-        let (spec, rows) = (self.spec(hand), hand.blinded.rows());
+        let (spec, rows) = (self.spec(worker), worker.blinded.rows());
         let sealed = seal_part_to(buffer, &spec, &rows, self.recipient, Compression::Auto);
         let (buffer, _) = sealed.map_err(|defect| PartError {
             path: "in memory".into(),
             name: PartName::new(spec.part_index),
             defect: Box::new(defect),
         })?;
-        hand.sealed = buffer;
+        worker.sealed = buffer;
         Ok(())
     }
 
-    fn seal_to(&self, directory: &Path, hand: &mut Hand) -> Result<(), TuneError> {
-        let (spec, rows) = (self.spec(hand), hand.blinded.rows());
+    fn seal_to(&self, directory: &Path, worker: &mut Worker) -> Result<(), TuneError> {
+        let (spec, rows) = (self.spec(worker), worker.blinded.rows());
         seal_part(directory, &spec, &rows, self.recipient, MAX_PART_BYTES)?;
         Ok(())
     }
 
-    fn spec(&self, hand: &Hand) -> ShareFileSpec {
+    fn spec(&self, worker: &Worker) -> ShareFileSpec {
         ShareFileSpec {
             kind: Kind::Blinded,
             fingerprint: FINGERPRINT,
             party: party(0),
-            part_index: hand.place as u64,
+            part_index: worker.place as u64,
             ids: IdRange::ALL,
-            rows: hand.blinded.len() as u64,
+            rows: worker.blinded.len() as u64,
             layout: Arc::clone(self.layout),
         }
     }

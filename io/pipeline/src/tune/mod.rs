@@ -77,7 +77,7 @@ pub enum TuneError {
     Pipeline(#[from] PipelineError),
 }
 
-/// Rows with content that follows from nothing: they are thrown away.
+/// Rows with arbitrary content; they are thrown away.
 fn some_rows(layout: &Arc<RowLayout>, rows: usize) -> RowBatch {
     let mut batch = RowBatch::with_capacity(Arc::clone(layout), rows);
     let agree: Vec<AgreeValue> = layout.agree().iter().map(|_| AgreeValue::Null).collect();

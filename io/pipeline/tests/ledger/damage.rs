@@ -1,4 +1,4 @@
-//! What is wrong with a ledger is found, and what a crash leaves is not wrong.
+//! Damage to a ledger is found; what a crash leaves is not damage.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

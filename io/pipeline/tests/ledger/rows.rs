@@ -27,7 +27,7 @@ fn content_digests_stay_the_same_in_one_ledger_and_differ_in_another() {
     assert_eq!(digest, state.open().content_digest(&tags));
     assert_ne!(digest, state.open().content_digest(&tags[..1]));
     assert_ne!(digest, other.open().content_digest(&tags));
-    // Not what anybody could compute from the tags.
+    // The digest cannot be computed from the tags alone.
     assert_ne!(digest, blake3::hash(&[[1; 16], [2; 16]].concat()));
 }
 

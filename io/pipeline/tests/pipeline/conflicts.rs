@@ -65,10 +65,10 @@ async fn one_conflict_in_the_last_of_many_parts_refuses_before_anything_is_writt
     assert!(matches!(refused, PipelineError::Conflict { count: 1, .. }));
     assert_eq!(world.place.rows_in(TARGET).await, 1);
     assert_nothing_recorded(&mut world).await;
-    let (file, hands) = (world.cast.path("rebuilt"), workers(2, 9));
-    merge(&world.session, packages, &file, hands, Arc::default()).await.expect("merged");
+    let (file, jobs) = (world.cast.path("rebuilt"), workers(2, 9));
+    merge(&world.session, packages, &file, jobs, Arc::default()).await.expect("merged");
     let target = world.target(LoadOptions::default());
-    let refused = load(&world.session, &file, &target, hands, Arc::default()).await;
+    let refused = load(&world.session, &file, &target, jobs, Arc::default()).await;
     assert_refusal(&refused.expect_err("row 100 is there"), "[100]");
     assert_eq!(world.place.rows_in(TARGET).await, 1);
     assert_nothing_recorded(&mut world).await;

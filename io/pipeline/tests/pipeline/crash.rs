@@ -49,7 +49,7 @@ fn full(nth: u64) -> Plan {
     Plan { calls, nth, count: u64::MAX, fault: Fault::Error(ErrorKind::StorageFull) }
 }
 
-/// A call that fails, and the program goes on with whatever it does then.
+/// A single call that fails, after which the program continues.
 fn once(nth: u64) -> Plan {
     Plan { calls: vec![], nth, count: 1, fault: Fault::Error(ErrorKind::Other) }
 }
@@ -63,8 +63,8 @@ async fn twenty_rows() -> World {
 impl World {
     async fn export_plain(&self) -> Result<(), PipelineError> {
         let (path, source) = (self.cast.path("files/plain"), self.source(SENDERS[0]));
-        let (hands, party) = (workers(1, 5), self.cast.senders[0]);
-        let made = export(&self.session, &self.ids, party, &source, &path, hands, Arc::default());
+        let (jobs, party) = (workers(1, 5), self.cast.senders[0]);
+        let made = export(&self.session, &self.ids, party, &source, &path, jobs, Arc::default());
         made.await.map(drop)
     }
 
@@ -77,19 +77,19 @@ impl World {
         Ok(LedgeredSender::new(&self.session, keys, ledger).expect("its own"))
     }
 
-    /// One hand, so that the n-th call is the same one every time.
+    /// One worker, so that the n-th call is the same one every time.
     async fn pack_by(&self, packing: Packing) -> Result<PackReport, PipelineError> {
         let sender = self.sender()?;
         let (session, to) = (&self.session, self.cast.path("package"));
-        let (hands, progress) = (workers(1, ROWS_PER_PART), Arc::default());
+        let (jobs, progress) = (workers(1, ROWS_PER_PART), Arc::default());
         match packing {
             Packing::FromFile => {
                 let file = self.cast.path("files/plain");
-                pack(session, sender, &file, &to, hands, progress).await
+                pack(session, sender, &file, &to, jobs, progress).await
             }
             Packing::FromTable => {
                 let source = self.source(SENDERS[0]);
-                send(session, &self.ids, sender, &source, &to, hands, progress).await
+                send(session, &self.ids, sender, &source, &to, jobs, progress).await
             }
         }
     }
@@ -128,7 +128,7 @@ fn assert_no_leftovers(directory: &Path) {
     assert!(!names.iter().any(|name| is_temporary(name.as_ref())), "{names:?}");
 }
 
-/// Whether a crashed run may have got that far: with every call done it has succeeded.
+/// Whether a crashed run may have succeeded: only after its last call.
 fn assert_fails_as_planned(crashed: &PipelineError, nth: u64) {
     let shown = chain(crashed);
     assert!(!crashed.is_refusal(), "{nth}: {shown}");
@@ -154,7 +154,7 @@ async fn walk_packing(packing: Packing, below: impl Fn(&World) -> &Path, plan: f
         assert!(again.changed_without_version.is_empty(), "{nth}: {again:?}");
         assert_no_leftovers(&package);
         let first = contents(&package);
-        // Nothing that had its final name was made anew.
+        // No file that had its final name was written again.
         let now = parts_in(&package);
         assert!(parts.iter().all(|(name, bytes)| now[name] == *bytes), "{nth}");
         let skipped = if again.closed_before { 7 } else { again.parts_kept };

@@ -146,15 +146,15 @@ impl Job {
     }
 
     async fn export_and_pack(&self, side: usize, plain: &Path, package: &Path, rows: usize) {
-        let (source, hands) = (self.sender(side), workers(2, 90));
+        let (source, jobs) = (self.sender(side), workers(2, 90));
         let party = self.cast.senders[side];
         let exported =
-            export(&self.session, &self.ids, party, &source, plain, hands, Arc::default()).await;
+            export(&self.session, &self.ids, party, &source, plain, jobs, Arc::default()).await;
         let exported = exported.expect("exported");
         self.assert_file_equals(plain, Kind::Plain, &source, exported.rows).await;
         let sender = self.cast.sender(&self.session, side);
-        let hands = workers(2, rows);
-        let packed = pack(&self.session, sender, plain, package, hands, Arc::default()).await;
+        let jobs = workers(2, rows);
+        let packed = pack(&self.session, sender, plain, package, jobs, Arc::default()).await;
         let packed = packed.expect("packed");
         assert_eq!((packed.rows, packed.share_bytes), (exported.rows, exported.share_bytes));
     }

@@ -13,8 +13,8 @@ use crate::support::{World, database, source};
 
 /// A way to the server that lets one connection through and holds the others.
 ///
-/// An export plans its parts on its first connection and reads them on further ones: when
-/// the second one knocks, the snapshot has been taken and not a row read.
+/// An export plans its parts on its first connection and reads them on further ones: when the
+/// second one arrives, the snapshot has been taken and no row has been read.
 pub(crate) struct Gate {
     url: String,
     knocked: Receiver<()>,

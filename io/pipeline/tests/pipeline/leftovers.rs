@@ -77,14 +77,14 @@ async fn rows_that_do_not_fit_are_listed_and_never_written() {
     assert_eq!(report.leftovers, uneven.leftovers);
     assert_eq!(uneven.world.equal_rows().await, 49);
     let file = uneven.world.cast.path("rebuilt");
-    let (session, hands) = (&uneven.world.session, workers(2, 9));
-    let merged = merge(session, packages, &file, hands, Arc::default()).await.expect("merged");
+    let (session, jobs) = (&uneven.world.session, workers(2, 9));
+    let merged = merge(session, packages, &file, jobs, Arc::default()).await.expect("merged");
     assert_eq!((merged.rows, merged.leftovers), (49, uneven.leftovers));
     assert_eq!(uneven.world.place.rows_in(TARGET).await, 49);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_run_tells_of_the_same_left_overs_and_writes_nothing() {
+async fn a_second_run_reports_the_same_left_overs_and_writes_nothing() {
     let uneven = Uneven::new().await;
     let packages = uneven.world.send_both([13, 4]).await;
     let first = uneven.world.rebuild(&packages).await;
@@ -113,7 +113,8 @@ async fn a_later_session_with_a_list_brings_just_the_left_overs() {
     assert_eq!(world.equal_rows().await, 60);
 }
 
-/// Listed ids of which neither side has a row are no left-overs: nobody tells the receiver.
+/// Listed ids of which neither side has a row are no left-overs: the receiver does not learn of
+/// them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_may_name_rows_that_one_side_or_both_lack() {
     let mut world = World::new(&[1, 2, 3, 8]).await;
@@ -128,7 +129,7 @@ async fn a_list_may_name_rows_that_one_side_or_both_lack() {
     assert_eq!(world.equal_rows().await, 2);
 }
 
-/// A range's record stays small, however many rows in a row one side lacks.
+/// A range's record stays small, however many consecutive rows one side lacks.
 #[tokio::test(flavor = "multi_thread")]
 async fn very_many_left_overs_are_recorded_in_several_ranges() {
     let mut world = World::new(&[1, 150_000]).await;
@@ -172,7 +173,7 @@ async fn rows_beyond_the_list_are_refused_before_anything_is_written() {
     let merged = merge(&world.session, packages, &file, workers(1, 5), Arc::default()).await;
     assert!(matches!(merged, Err(PipelineError::NotListed { id: 5 })));
     assert!(!file.exists());
-    // Without the list nothing can be held against it.
+    // Without the list no row can be checked against it.
     world.list = None;
     let packages = world.packages().expect("good");
     let refused = world.rebuild_with(&packages, LoadOptions::default(), workers(1, 5)).await;
@@ -197,7 +198,7 @@ async fn a_table_is_compared_with_the_packages_it_was_rebuilt_from() {
     let found = verify().await;
     assert_eq!((found.comparison.rows_equal, found.comparison.differing), (49, 0));
     assert_eq!(found.leftovers, uneven.leftovers);
-    // What was left over may be there, in whatever version; another row may not.
+    // A row that was left over may be there, in any version; another row may not.
     let place = &mut world.place;
     place.run("INSERT INTO target.rows SELECT * FROM higher.rows WHERE id IN (5, 7)").await;
     assert!(verify().await.comparison.is_equal());
@@ -222,7 +223,7 @@ async fn tables_of_a_session_with_a_list_are_compared_by_the_list() {
     world.list(&[2, 3, 8, 500]);
     let packages = world.send_both([2, 1]).await;
     world.rebuild(&packages).await;
-    // Rows that the session is not about differ, and that is nobody's business.
+    // Rows that the session is not about differ, which does not matter.
     world.place.run("DELETE FROM reference.rows WHERE id = 1").await;
     world
         .place

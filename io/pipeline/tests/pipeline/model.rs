@@ -39,7 +39,7 @@ struct Case {
     receiver: u8,
     /// Rows a part at either sender, and in a range of the rebuild, its second run and the file.
     sizes: [usize; 5],
-    hands: usize,
+    jobs: usize,
     /// The type of the first agree column: senders, target, reference.
     types: [&'static str; 4],
 }
@@ -122,13 +122,13 @@ fn case() -> impl Strategy<Value = Case> {
         1_usize..4,
         [integer(), integer(), integer(), integer()],
     )
-        .prop_map(|(rows, bounds, parties, sizes, hands, types)| Case {
+        .prop_map(|(rows, bounds, parties, sizes, jobs, types)| Case {
             rows,
             bounds,
             senders: [parties[0].min(parties[1]), parties[0].max(parties[1])],
             receiver: parties[2],
             sizes,
-            hands,
+            jobs,
             types,
         })
 }
@@ -169,9 +169,9 @@ impl<'a> Run<'a> {
             let sender = self.cast.sender(session, side);
             let (source, ids) =
                 (place.source(SENDERS[side], &self.layout), RowIds::Range(case.bounds));
-            let hands = workers(case.hands, case.sizes[side]);
+            let jobs = workers(case.jobs, case.sizes[side]);
             let report =
-                send(session, &ids, sender, &source, &paths[side], hands, Arc::default()).await;
+                send(session, &ids, sender, &source, &paths[side], jobs, Arc::default()).await;
             let report = report.expect("sent");
             let rows = case.in_bounds().filter(|(_, sides)| sides[side].is_some()).count();
             assert_eq!(report.rows, rows as u64);
@@ -182,15 +182,15 @@ impl<'a> Run<'a> {
         for (rows_per_range, expected) in
             [(case.sizes[2], (self.expected_rows, 0)), (case.sizes[3], (0, self.expected_rows))]
         {
-            let hands = workers(case.hands, rows_per_range);
-            let report = rebuild(session, packages(), &target, hands, Arc::default()).await;
+            let jobs = workers(case.jobs, rows_per_range);
+            let report = rebuild(session, packages(), &target, jobs, Arc::default()).await;
             let report = report.expect("rebuilt");
             assert_eq!((report.rows, report.rows_skipped), expected);
             assert_eq!(report.leftovers, case.leftovers());
             assert_eq!(place.equal_rows(&self.layout).await, self.expected_rows);
         }
-        let (file, hands) = (self.cast.path("rebuilt"), workers(case.hands, case.sizes[4]));
-        let merged = merge(session, packages(), &file, hands, Arc::default()).await;
+        let (file, jobs) = (self.cast.path("rebuilt"), workers(case.jobs, case.sizes[4]));
+        let merged = merge(session, packages(), &file, jobs, Arc::default()).await;
         let merged = merged.expect("merged");
         assert_eq!((merged.rows, merged.leftovers), (self.expected_rows, case.leftovers()));
         let reference = place.source(REFERENCE, &self.layout);
@@ -198,7 +198,7 @@ impl<'a> Run<'a> {
         let found = verify_file(session, &file, kind, &reference, workers(1, 5), &progress).await;
         let found = found.expect("compared");
         assert!(found.is_equal(), "{found:?}");
-        let loaded = load(session, &file, &target, hands, Arc::default()).await.expect("loaded");
+        let loaded = load(session, &file, &target, jobs, Arc::default()).await.expect("loaded");
         assert_eq!((loaded.rows, loaded.rows_skipped), (0, self.expected_rows));
     }
 }
@@ -215,7 +215,7 @@ fn with_agree(shares: &RowBatch, rows: impl Iterator<Item = (i64, Agree)>) -> Ro
 }
 
 #[test]
-fn whatever_the_senders_have_and_however_they_cut_it_the_right_rows_are_rebuilt() {
+fn any_rows_of_the_senders_are_rebuilt_right_however_they_are_cut() {
     let runtime = Runtime::new().expect("a runtime");
     let place = tokio::sync::Mutex::new(runtime.block_on(Place::new()));
     let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
@@ -238,7 +238,7 @@ fn small_case(rows: &[i64], bounds: IdRange) -> Case {
         senders: [0, 1],
         receiver: 2,
         sizes: [512; 5],
-        hands: 2,
+        jobs: 2,
         types: ["smallint", "integer", "bigint", "bigint"],
     }
 }

@@ -37,10 +37,10 @@ async fn load_file(world: &World, name: &str) -> Result<LoadReport, PipelineErro
     load(&world.session, &path, &target, workers(2, 6), Arc::default()).await
 }
 
-async fn merge_to(world: &World, packages: &Arc<Packages>, name: &str, hands: usize) {
+async fn merge_to(world: &World, packages: &Arc<Packages>, name: &str, jobs: usize) {
     let (packages, path) = (Arc::clone(packages), world.cast.path(name));
     let path: &Path = &path;
-    let merged = merge(&world.session, packages, path, workers(hands, 5), Arc::default()).await;
+    let merged = merge(&world.session, packages, path, workers(jobs, 5), Arc::default()).await;
     merged.expect("merged");
 }
 
@@ -93,10 +93,10 @@ async fn a_share_file_of_other_packages_is_found_by_comparing_with_the_first() {
     let report = load_file(&world, "other").await.expect("loaded");
     // Row 15 is of two versions there.
     assert_eq!((report.rows, report.rows_skipped), (12, 7));
-    let (table, hands) = (world.source(TARGET), workers(2, 6));
+    let (table, jobs) = (world.source(TARGET), workers(2, 6));
     let compare = async |packages: &Arc<Packages>| {
         let packages = Arc::clone(packages);
-        let compared = verify_packages(packages, &table, hands, &Arc::default()).await;
+        let compared = verify_packages(packages, &table, jobs, &Arc::default()).await;
         compared.expect("compared").comparison.rows_equal
     };
     assert_eq!((compare(&first).await, compare(&other).await), (19, 19));

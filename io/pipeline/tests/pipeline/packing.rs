@@ -152,23 +152,23 @@ async fn parts_larger_than_the_session_allows_are_not_made() {
 async fn more_rows_at_once_than_any_memory_holds_are_just_a_part_at_once() {
     let world = twenty_rows().await;
     let packages = world.send_both([7, 11]).await;
-    let hands = workers(2, usize::MAX / 64);
+    let jobs = workers(2, usize::MAX / 64);
     let file = world.cast.path("file");
     let (session, source) = (&world.session, world.source(SENDERS[0]));
     let party = world.cast.senders[0];
-    let exported = export(session, &world.ids, party, &source, &file, hands, Arc::default()).await;
+    let exported = export(session, &world.ids, party, &source, &file, jobs, Arc::default()).await;
     assert_eq!(exported.expect("exported").rows, 20);
     let rebuilt = world.cast.path("rebuilt");
-    let merged = merge(session, Arc::clone(&packages), &rebuilt, hands, Arc::default()).await;
+    let merged = merge(session, Arc::clone(&packages), &rebuilt, jobs, Arc::default()).await;
     assert_eq!(merged.expect("merged").rows, 20);
-    let report = world.rebuild_with(&packages, LoadOptions::default(), hands).await;
+    let report = world.rebuild_with(&packages, LoadOptions::default(), jobs).await;
     assert_eq!(report.expect("rebuilt").rows, 20);
     let (reference, target) = (world.source(REFERENCE), world.source(TARGET));
     let progress = Progress::default();
-    let found = verify_tables(&reference, &target, &world.ids, hands, &progress).await;
+    let found = verify_tables(&reference, &target, &world.ids, jobs, &progress).await;
     assert!(found.expect("compared").is_equal());
     let kind = Kind::Rebuilt;
-    let found = verify_file(session, &rebuilt, kind, &reference, hands, &progress).await;
+    let found = verify_file(session, &rebuilt, kind, &reference, jobs, &progress).await;
     assert!(found.expect("compared").is_equal());
 }
 

@@ -36,7 +36,7 @@ fn references(error: PipelineError) -> Vec<Reference> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_action_of_a_foreign_key_is_told_and_nothing_is_written() {
+async fn each_action_of_a_foreign_key_is_reported_and_nothing_is_written() {
     let (mut world, packages) = twenty_rows().await;
     let cases = [
         ("", DeleteAction::Refuse, "NO ACTION or RESTRICT"),

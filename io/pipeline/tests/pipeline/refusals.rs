@@ -53,13 +53,13 @@ fn expectations(world: &World, side: usize) -> PackageExpectations {
     }
 }
 
-/// Seals one sender's package anew in its place, with blinded rows that were changed.
+/// Seals one sender's package again in its place, with blinded rows that were changed.
 fn reseal(world: &World, side: usize, mut change: impl FnMut(u64, &mut RowBatch)) {
     let directory = world.cast.path(SENDERS[side]);
     let package = Package::open(&directory, expectations(world, side)).expect("good");
-    let anew = world.cast.path("anew");
+    let resealed = world.cast.path("resealed");
     let recipient = world.session.receiver().recipient.clone();
-    let writer = PackageWriter::create(&anew, expectations(world, side), recipient);
+    let writer = PackageWriter::create(&resealed, expectations(world, side), recipient);
     let writer = writer.expect("made");
     let mut content = package.manifest().content().clone();
     for entry in &mut content.parts {
@@ -72,7 +72,7 @@ fn reseal(world: &World, side: usize, mut change: impl FnMut(u64, &mut RowBatch)
     }
     writer.close(&content).expect("closed");
     fs::remove_dir_all(&directory).expect("removed");
-    fs::rename(&anew, &directory).expect("renamed");
+    fs::rename(&resealed, &directory).expect("renamed");
 }
 
 /// Writes another manifest that is sound in itself.

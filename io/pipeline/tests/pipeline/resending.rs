@@ -86,7 +86,7 @@ async fn a_part_without_any_row_left_is_no_part_and_its_rows_are_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_parts_that_are_missing_or_changed_are_sealed_anew() {
+async fn only_parts_that_are_missing_or_changed_are_sealed_again() {
     let world = twenty_rows().await;
     world.try_send(0, SENDERS[0], 3).await.expect("sent");
     let directory = world.cast.path(SENDERS[0]);
@@ -102,8 +102,8 @@ async fn only_parts_that_are_missing_or_changed_are_sealed_anew() {
     assert_eq!(contents(&parts(&world, SENDERS[0])), contents(&listed));
     let after = files(&directory);
     for (name, bytes) in before.iter().filter(|(name, _)| *name != MANIFEST) {
-        let anew = ["part-000001.age", "part-000004.age", "part-000005.age"].contains(&&**name);
-        assert_eq!(after[name] != *bytes, anew, "{name}");
+        let again = ["part-000001.age", "part-000004.age", "part-000005.age"].contains(&&**name);
+        assert_eq!(after[name] != *bytes, again, "{name}");
     }
     world.try_send(1, SENDERS[1], 7).await.expect("sent");
     world.rebuild(&world.packages().expect("both are good")).await;
@@ -123,7 +123,7 @@ async fn rows_that_came_and_went_get_parts_of_their_own_or_none() {
     world.try_send(0, SENDERS[0], 5).await.expect("sent");
     let cut: Vec<IdRange> = parts(&world, SENDERS[0]).iter().map(|part| part.ids).collect();
     reopen(&world, SENDERS[0]);
-    // Row 6 lies between two parts, 8 and 30 within parts, and the last two behind all.
+    // Row 6 is between two parts, 8 and 30 are within parts, and the last two after all parts.
     world
         .place
         .run(
@@ -139,7 +139,7 @@ async fn rows_that_came_and_went_get_parts_of_their_own_or_none() {
     assert_eq!(report.rows, now.iter().map(|part| part.rows).sum::<u64>());
     world.try_send(1, SENDERS[1], 7).await.expect("sent");
     let rebuilt = world.rebuild(&world.packages().expect("both are good")).await;
-    // A part that is kept is as it was: row 30 is not in its part, 8 is in the one sealed anew.
+    // A part that is kept is as it was: row 30 is not in its part, 8 is in the one sealed again.
     assert!(rebuilt.leftovers.only_higher_sender.contains(&30));
     assert!(!rebuilt.leftovers.only_higher_sender.contains(&8));
     world

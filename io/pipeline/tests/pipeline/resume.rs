@@ -65,7 +65,7 @@ async fn until_held<T>(holder: &mut PgConnection, running: &JoinHandle<T>) {
 /// A rebuild in a task of its own.
 fn spawn_rebuild(
     world: &World,
-    hands: usize,
+    jobs: usize,
     rows_per_range: usize,
     progress: &Arc<Progress>,
 ) -> JoinHandle<Result<RebuildReport, PipelineError>> {
@@ -73,7 +73,7 @@ fn spawn_rebuild(
     let (session, target) = (world.session.clone(), world.target(LoadOptions::default()));
     let progress = Arc::clone(progress);
     tokio::spawn(async move {
-        rebuild(&session, packages, &target, workers(hands, rows_per_range), progress).await
+        rebuild(&session, packages, &target, workers(jobs, rows_per_range), progress).await
     })
 }
 
@@ -103,7 +103,7 @@ async fn a_rebuild_that_is_stopped_goes_on_where_it_was() {
     let stopped = running.await.expect("no panic").expect_err("was stopped");
     assert!(matches!(stopped, PipelineError::Stopped) && !stopped.is_refusal());
     let rows = world.place.rows_in(TARGET).await;
-    // The range in hand is finished, and no other one is begun.
+    // The current range is finished, and no other one is begun.
     assert_eq!(rows, 56);
     nothing_on_insert(&mut world).await;
     assert_goes_on(&mut world, rows).await;
@@ -111,11 +111,11 @@ async fn a_rebuild_that_is_stopped_goes_on_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_whose_connection_breaks_goes_on_where_it_was() {
-    for hands in [1, 3] {
+    for jobs in [1, 3] {
         let mut world = hundred_rows().await;
         world.send_both([7, 11]).await;
         on_insert(&mut world, "PERFORM pg_terminate_backend(pg_backend_pid())").await;
-        let broken = spawn_rebuild(&world, hands, 8, &Arc::default()).await.expect("no panic");
+        let broken = spawn_rebuild(&world, jobs, 8, &Arc::default()).await.expect("no panic");
         let broken = broken.expect_err("the connection broke");
         assert!(matches!(broken, PipelineError::Load(_)) && !broken.is_refusal(), "{broken:?}");
         let rows = world.place.rows_in(TARGET).await;
@@ -227,22 +227,22 @@ async fn what_is_stopped_at_once_leaves_neither_file_nor_package_nor_row() {
     let before = file_names(world.cast.scratch.path());
     let stopped = Arc::new(Progress::default());
     stopped.stop();
-    let (session, hands) = (&world.session, workers(2, 20));
+    let (session, jobs) = (&world.session, workers(2, 20));
     let (file, directory) = (world.cast.path("file"), world.cast.path("package"));
     let (source, party) = (world.source(SENDERS[0]), world.cast.senders[0]);
-    let merged = merge(session, Arc::clone(&packages), &file, hands, Arc::clone(&stopped)).await;
+    let merged = merge(session, Arc::clone(&packages), &file, jobs, Arc::clone(&stopped)).await;
     assert!(matches!(merged, Err(PipelineError::Stopped)));
     let exported =
-        export(session, &world.ids, party, &source, &file, hands, Arc::clone(&stopped)).await;
+        export(session, &world.ids, party, &source, &file, jobs, Arc::clone(&stopped)).await;
     assert!(matches!(exported, Err(PipelineError::Stopped)));
     assert_eq!(file_names(world.cast.scratch.path()), before);
     let sender = world.cast.sender(session, 0);
     let stop = Arc::clone(&stopped);
-    let sent = send(session, &world.ids, sender, &source, &directory, hands, stop).await;
+    let sent = send(session, &world.ids, sender, &source, &directory, jobs, stop).await;
     assert!(matches!(sent, Err(PipelineError::Stopped)));
     assert!(file_names(&directory).is_empty());
     let target = world.target(LoadOptions::default());
-    let rebuilt = rebuild(session, packages, &target, hands, stopped).await;
+    let rebuilt = rebuild(session, packages, &target, jobs, stopped).await;
     assert!(matches!(rebuilt, Err(PipelineError::Stopped)));
     world.place.assert_target_untouched().await;
 }

@@ -95,7 +95,7 @@ fn parts(world: &World, name: &str) -> Vec<PartEntry> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_change_between_two_snapshots_are_cut_anew_and_read_once() {
+async fn rows_that_change_between_two_snapshots_are_cut_again_and_read_once() {
     let mut world = World::new(&(1..=40).map(|id| id * 10).collect::<Vec<_>>()).await;
     let directory = world.cast.path("gate");
     std::fs::create_dir(&directory).expect("a directory");

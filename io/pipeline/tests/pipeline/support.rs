@@ -185,7 +185,7 @@ fn usual_types(layout: &RowLayout) -> Vec<&'static str> {
 }
 
 fn values_sql(rows: &Rows<'_>, row: usize) -> String {
-    // The lowest id of all cannot be said as a negated literal.
+    // The lowest id cannot be written as a negated literal.
     let mut values = vec![format!("'{}'::bigint", rows.ids[row])];
     values.extend(rows.agree_values(row).map(|value| match value {
         AgreeValue::Null => "NULL".to_owned(),
@@ -269,7 +269,7 @@ impl Cast {
         self.state.path()
     }
 
-    /// Shared secret, blinding key and content tag key, derived by the page alone: the key
+    /// Shared secret, blinding key and content tag key, derived from the format page alone: the key
     /// check proves that they are the right ones.
     pub(crate) fn secrets(&self, session: &Session, key_check: &[u8; 16]) -> [[u8; 32]; 3] {
         let pem = std::fs::read_to_string(self.key_files.path().join("0")).expect("a key");
@@ -435,8 +435,8 @@ impl World {
 
     /// A file of plain shares holds what a table does.
     pub(crate) async fn assert_plain_file_equals(&self, file: &Path, table: &Source, rows: u64) {
-        let (hands, progress) = (workers(1, 6), Progress::default());
-        let found = verify_file(&self.session, file, Kind::Plain, table, hands, &progress).await;
+        let (jobs, progress) = (workers(1, 6), Progress::default());
+        let found = verify_file(&self.session, file, Kind::Plain, table, jobs, &progress).await;
         let found = found.expect("compared");
         assert!(found.is_equal(), "{found:?}");
         assert_eq!(found.rows_equal, rows);
@@ -448,9 +448,9 @@ impl World {
     }
 }
 
-pub(crate) fn workers(hands: usize, rows_per_part: usize) -> Workers {
+pub(crate) fn workers(jobs: usize, rows_per_part: usize) -> Workers {
     let rows_per_part = NonZeroUsize::new(rows_per_part).expect("not zero");
-    Workers { connections: hands, threads: hands, rows_per_part }
+    Workers { connections: jobs, threads: jobs, rows_per_part }
 }
 
 pub(crate) fn party(index: u8) -> PartyId {

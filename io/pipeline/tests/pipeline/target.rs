@@ -62,7 +62,7 @@ async fn a_role_that_may_only_add_rows_can_rebuild() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn columns_that_are_compressed_for_nothing_are_named() {
+async fn columns_that_are_compressed_needlessly_are_named() {
     let mut place = Place::new().await;
     place
         .run(

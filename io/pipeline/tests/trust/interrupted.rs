@@ -1,4 +1,5 @@
-//! An authority or a certificate whose making ends early, wherever: asked for again, it is made.
+//! An authority or a certificate whose creation is interrupted at any call is created by the next
+//! run.
 
 use std::fs;
 use std::io::ErrorKind;
