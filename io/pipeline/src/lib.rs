@@ -1,7 +1,73 @@
-//! Stages and queues: export, pack, send, merge, load, rebuild.
+//! The stages that move shares: export, pack, send, deliver, merge, load, rebuild and verify.
 //!
-//! Database connections are tasks, work on parts runs in threads, and bounded queues lie
-//! between them. A pool of row batches bounds the memory of every pipeline.
+//! Database connections are tasks, work on parts runs in threads, and bounded queues connect them.
+//! A pool of row batches bounds the memory of every pipeline. A run that is interrupted is run
+//! again: it keeps what is complete and continues there.
+//!
+//! # Reading order
+//! * A run: [`workers`] (sources, targets, how many threads), [`rows_wanted`] (which ids), `tasks`,
+//!   `pool` and [`error`].
+//! * Sender, what may be blinded: [`ledger`] first (one blinding, one content), then [`sender`] (the
+//!   keys) and [`sealer`] (tags, blinds and seals a part).
+//! * Sender, from rows to a package: `read_parts` and `snapshots` read a table, `resume` finds what
+//!   earlier runs did, `destination` is a directory (`directory_package`) or the receiver
+//!   (`receiver_package` with `sealed_buffer`).
+//! * Sender, the commands: [`send`] and [`deliver`] go from the table in one pass; [`export`] and
+//!   [`pack`] use a share file in between.
+//! * Receiver: [`packages`] opens two packages, `sweep` walks them side by side, `open_ahead` opens
+//!   parts in advance, `joined_ids` and `refused_rows` find trouble before anything is written, and
+//!   `merging` rebuilds the rows.
+//! * Receiver, the commands: [`rebuild`] goes from packages to the table in one pass; [`merge`] and
+//!   [`load`] use a share file (`checked_file`) in between; [`verify`] compares the result.
+//! * Around a run: [`preflight`] (checks before it), [`tune`] (measures the machine), [`purge`]
+//!   (removes what it left).
+//!
+//! # What is absent
+//! No mathematics: blinding and merging are the engine's. No SQL but that of checks and
+//! measurements, and no HTTP. No flags, terminal or exit codes. No setting is read from the
+//! environment except `RAYON_NUM_THREADS`.
+//!
+//! # Example
+//! The ledger admits a row once it has recorded its content tag. The same content is admitted again,
+//! another content under the same id and agree values is not:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use reshare_engine::fingerprint::Fingerprint;
+//! use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
+//! use reshare_engine::party::PartyId;
+//! use reshare_engine::row_batch::RowBatch;
+//! use reshare_engine::row_key::ContentTag;
+//! use reshare_engine::rows::AgreeValue;
+//! use reshare_pipeline::ledger::Ledger;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let state = tempfile::tempdir()?;
+//! let (session, sender) = (Fingerprint([3; 32]), PartyId::new(1)?);
+//! assert!(Ledger::create(state.path(), &session, sender)?);
+//!
+//! let layout = Arc::new(RowLayout::new(
+//!     vec![AgreeColumn { name: "version_id".into(), kind: AgreeKind::Integer }],
+//!     vec![ShareColumn { name: "code".into(), len: 4 }],
+//! )?);
+//! let mut rows = RowBatch::with_capacity(layout, 1);
+//! rows.push_bytes(7, &[AgreeValue::Integer(0)], &[&[1; 8]])?;
+//!
+//! // A sender derives the tag from the row's shares; here it is given.
+//! let (tag, changed) = (ContentTag([1; 16]), ContentTag([2; 16]));
+//! let ledger = Ledger::open(state.path(), &session, sender)?;
+//! assert_eq!(ledger.admit(&rows.rows(), &[tag])?, [true]);
+//! assert_eq!(ledger.admit(&rows.rows(), &[changed])?, [false]);
+//!
+//! // The next process reads the same record.
+//! drop(ledger);
+//! let ledger = Ledger::open(state.path(), &session, sender)?;
+//! assert_eq!(ledger.admit(&rows.rows(), &[changed])?, [false]);
+//! assert_eq!(ledger.admit(&rows.rows(), &[tag])?, [true]);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod deliver;
 pub mod directory_package;

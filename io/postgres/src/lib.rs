@@ -1,8 +1,69 @@
-//! Export, load and comparison of tables.
+//! Export, load and comparison of PostgreSQL tables that hold shares.
 //!
-//! [`connect::Database`] says where, [`table::TableSpec`] what. [`export::Snapshot`] reads,
-//! [`load::Loader`] writes, [`compare`] compares; the rows travel in [`copy`]'s binary form.
-//! Every statement that moves rows is a COPY: one round trip a part, no row on a prepared path.
+//! Every statement that moves rows is a COPY in its binary format: one round trip a part, and no
+//! row in a prepared statement. A load records each range of ids in the transaction that writes its
+//! rows, so that a run that is interrupted continues where it was.
+//!
+//! # Reading order
+//! * Which table: [`connect`] and `pgpass` (where the database is), [`table`] (names and types),
+//!   [`schema`] (the catalog fits the session).
+//! * Rows on the wire: [`copy`].
+//! * Reading: [`plan`] (how rows are cut into parts), then [`export`] (one snapshot, read over
+//!   several connections).
+//! * Writing: [`load`] (one process at a time, by the lock in `turn`), [`write`] (one range in one
+//!   transaction), [`progress_table`] and [`load_source`] (what is recorded of a range).
+//! * What can spoil a load: [`triggers`], [`references`] (foreign keys) and [`iris_mpc`] (the
+//!   triggers of its tables); `stored` reads which rows are there already.
+//! * Checking: [`compare`] (two tables, or rows and a table), [`verified`] (which loads were
+//!   compared).
+//! * Errors: [`error`] reduces what the server says to what may be shown; [`load_error`] has the
+//!   reasons why a load stops.
+//!
+//! # What is absent
+//! No key, file or package, and no blinding: rows come and go as plain shares in memory. No query
+//! text and no value of a row is logged. Only tests start a server.
+//!
+//! # Example
+//! Two rows, encoded for a table and decoded again; no server is needed:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
+//! use reshare_engine::row_batch::RowBatch;
+//! use reshare_engine::rows::AgreeValue;
+//! use reshare_files::ids::IdRange;
+//! use reshare_postgres::copy::{Decoder, Encoder};
+//! use reshare_postgres::table::{AgreeType, IntegerWidth, Table, TableName, TableSpec};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let layout = Arc::new(RowLayout::new(
+//!     vec![AgreeColumn { name: "version_id".into(), kind: AgreeKind::Integer }],
+//!     vec![ShareColumn { name: "code".into(), len: 4 }],
+//! )?);
+//! let spec = TableSpec::new(TableName::new("public", "irises")?, "id", Arc::clone(&layout))?;
+//! assert_eq!(spec.name().sql(), r#""public"."irises""#);
+//! assert_eq!(spec.columns_sql(), r#""id", "version_id", "code""#);
+//!
+//! // A session reads the types from the catalog; here they are given.
+//! let types = vec![AgreeType::Integer(IntegerWidth::Two)];
+//! let table = Arc::new(Table::new(spec, IntegerWidth::Eight, types).ok_or("other types")?);
+//!
+//! let mut rows = RowBatch::with_capacity(Arc::clone(&layout), 2);
+//! rows.push_bytes(7, &[AgreeValue::Integer(1)], &[&[1; 8]])?;
+//! rows.push_bytes(9, &[AgreeValue::Null], &[&[2; 8]])?;
+//!
+//! let mut encoder = Encoder::new(Arc::clone(&table));
+//! let mut decoder = Decoder::new(&table, IdRange::ALL);
+//! let mut decoded = RowBatch::with_capacity(layout, 2);
+//! while let Some(message) = encoder.next_message(&rows.rows())? {
+//!     decoder.push(message, &mut decoded)?;
+//! }
+//! assert_eq!(decoder.finish()?, 2);
+//! assert_eq!(decoded.rows().ids, [7, 9]);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod compare;
 pub mod connect;
