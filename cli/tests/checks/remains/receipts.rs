@@ -242,7 +242,11 @@ fn a_receipt_of_something_else_removes_nothing() {
     world.send("other", "0", "foreign", &[]).ends_with(0);
     let purge = ["purge", "--session", "other.toml", "--receipt", "r.json", "--package", "foreign"];
     let refused = world.run_as("0", &purge).ends_with(4);
-    assert!(refused.stderr.contains("it belongs to the session with fingerprint"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("it belongs to the session with fingerprint"),
+        "{}",
+        refused.stderr
+    );
     assert!(refused.stderr.contains("hint: give the receipt of this session"));
     assert!(world.path("foreign").exists());
     // Of this session, and of another package than that.
