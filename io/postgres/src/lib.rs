@@ -10,7 +10,7 @@
 //! * Rows on the wire: [`copy`].
 //! * Reading: [`plan`] (how rows are cut into parts), then [`export`] (one snapshot, read over
 //!   several connections).
-//! * Writing: [`load`] (one process at a time, by the lock in `turn`), [`write`] (one range in one
+//! * Writing: [`load`] (one process at a time, by the lock in `turn`), [`mod@write`] (one range in one
 //!   transaction), [`progress_table`] and [`load_source`] (what is recorded of a range).
 //! * What can spoil a load: [`triggers`], [`references`] (foreign keys) and [`iris_mpc`] (the
 //!   triggers of its tables); `stored` reads which rows are there already.
