@@ -21,6 +21,12 @@ impl IdRange {
         if last < first { None } else { Some(Self { first, last }) }
     }
 
+    /// The range from the first of ascending ids to the last; `None` of no ids.
+    #[must_use]
+    pub fn of(ids: &[i64]) -> Option<Self> {
+        Self::new(*ids.first()?, *ids.last()?)
+    }
+
     /// The lowest id.
     #[must_use]
     pub const fn first(self) -> i64 {
@@ -55,6 +61,12 @@ impl IdRange {
     #[must_use]
     pub fn intersection(self, other: Self) -> Option<Self> {
         Self::new(self.first.max(other.first), self.last.min(other.last))
+    }
+
+    /// The smallest range that holds both.
+    #[must_use]
+    pub fn hull(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
     }
 
     /// The parts of this range that are in none of `others`, ascending.
@@ -103,6 +115,10 @@ mod tests {
     fn a_range_holds_both_its_ends_and_is_never_empty() {
         assert_eq!(IdRange::new(1, 0), None);
         let one = range(5, 5);
+        assert_eq!(
+            (IdRange::of(&[]), IdRange::of(&[5]), IdRange::of(&[6, 5])),
+            (None, Some(one), None)
+        );
         assert!(one.contains(5) && !one.contains(4) && !one.contains(6));
         assert!(IdRange::ALL.contains(i64::MAX) && IdRange::ALL.contains(i64::MIN));
     }
@@ -113,6 +129,7 @@ mod tests {
         assert!(!range(1, 4).overlaps(range(5, 9)));
         assert_eq!(range(1, 5).intersection(range(3, 9)), Some(range(3, 5)));
         assert_eq!(range(1, 4).intersection(range(5, 9)), None);
+        assert_eq!(range(5, 9).hull(range(1, 2)), range(1, 9));
         assert!(range(1, 9).covers(range(1, 9)) && !range(1, 9).covers(range(0, 3)));
     }
 

@@ -129,8 +129,7 @@ impl Merger {
             rows: pool.take_blocking(),
             leftovers: Leftovers::default(),
         });
-        current.range = IdRange::new(current.range.first(), step.range.last())
-            .ok_or(PipelineError::WorkerLost)?;
+        current.range = current.range.hull(step.range);
         match &step.rows {
             [Some(first), Some(second)] => merge_step(first, second, current)?,
             [Some(first), None] => current.leftovers.only_lower_sender.extend_from_slice(first.ids),

@@ -114,10 +114,7 @@ impl Cutting<'_> {
             let rows_per_part = self.workers.rows_per_part_of(gap.len() as u64).get();
             for start in gap.clone().step_by(rows_per_part) {
                 let cut = start..start.saturating_add(rows_per_part).min(gap.end);
-                let part = &rows.ids[cut.clone()];
-                let ends = part.first().zip(part.last());
-                let ids = ends.and_then(|(first, last)| IdRange::new(*first, *last));
-                let ids = ids.ok_or(PipelineError::WorkerLost)?;
+                let Some(ids) = IdRange::of(&rows.ids[cut.clone()]) else { continue };
                 let place = PartPlace { index: next_index, ids, exported_at };
                 cuts.push(Cut { place, rows: cut });
                 next_index += 1;

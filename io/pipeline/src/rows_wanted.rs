@@ -30,10 +30,7 @@ impl RowIds {
     pub fn bounds(&self) -> IdRange {
         match self {
             Self::Range(range) => *range,
-            Self::List(ids) => {
-                let ends = ids.first().zip(ids.last());
-                ends.and_then(|(first, last)| IdRange::new(*first, *last)).unwrap_or(IdRange::ALL)
-            }
+            Self::List(ids) => IdRange::of(ids).unwrap_or(IdRange::ALL),
         }
     }
 

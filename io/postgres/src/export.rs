@@ -392,8 +392,11 @@ pub(super) fn array_literal(ids: &[i64]) -> String {
 }
 
 fn listed_part(chunk: &[i64]) -> Option<PlannedPart> {
-    let ids = IdRange::new(*chunk.first()?, *chunk.last()?)?;
-    Some(PlannedPart { ids, rows: chunk.len() as u64, listed: Some(chunk.to_vec()) })
+    Some(PlannedPart {
+        ids: IdRange::of(chunk)?,
+        rows: chunk.len() as u64,
+        listed: Some(chunk.to_vec()),
+    })
 }
 
 fn numbered(row: &PgRow) -> Result<(i64, u64, bool), sqlx::Error> {

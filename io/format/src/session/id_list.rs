@@ -83,8 +83,7 @@ impl IdList {
     /// The range from the first id to the last.
     #[must_use]
     pub fn range(&self) -> IdRange {
-        let ends = self.ids.first().zip(self.ids.last());
-        ends.and_then(|(first, last)| IdRange::new(*first, *last)).unwrap_or(IdRange::ALL)
+        IdRange::of(&self.ids).unwrap_or(IdRange::ALL)
     }
 
     /// What a session says about this list.

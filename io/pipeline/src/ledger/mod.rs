@@ -196,8 +196,7 @@ impl Ledger {
     }
 
     fn try_admit(&self, rows: &Rows<'_>, tags: &[ContentTag]) -> Result<Vec<bool>, LedgerDefect> {
-        let ends = rows.ids.first().zip(rows.ids.last());
-        let Some(ids) = ends.and_then(|(first, last)| IdRange::new(*first, *last)) else {
+        let Some(ids) = IdRange::of(rows.ids) else {
             return if rows.is_empty() { Ok(Vec::new()) } else { Err(LedgerDefect::Rows) };
         };
         if rows.first_id_out_of_order().is_some() || tags.len() != rows.len() {
