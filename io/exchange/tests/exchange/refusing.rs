@@ -193,6 +193,28 @@ async fn a_package_of_another_session_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_inbox_with_a_damaged_session_file_is_refused_and_left_as_it_is() {
+    let world = World::new();
+    let receiver = world.receiver().await;
+    upload_to(&world.package(0), &world.target(0, receiver.address)).await.unwrap();
+    let files = receiver.files();
+    receiver.stop().await;
+    let path = world.path("inbox/session");
+    let whole = fs::read_to_string(&path).unwrap();
+    for damaged in
+        ["", "\n", &whole[1..], &format!("{}{whole}", &whole[..1]), &whole.to_uppercase()]
+    {
+        fs::write(&path, damaged).unwrap();
+        let error = world.open_inbox(Limits::default()).unwrap_err();
+        assert!(matches!(error, InboxError::UnknownSession { .. }), "{damaged:?}: {error:?}");
+        assert!(error.is_refusal());
+        assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
+    }
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(world.receiver().await.files(), files);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_without_its_parts_does_not_close() {
     let world = World::new();
     let receiver = world.receiver().await;
