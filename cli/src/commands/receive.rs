@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::{Arg, Args};
 use reshare_exchange::progress::Progress;
 use reshare_exchange::{
-    ClosedPackage, Endpoint, HealthEndpoint, Inbox, Limits, Monitor, Shutdown, Stage, TlsIdentity,
+    ClosedPackage, Endpoint, EndpointParts, HealthEndpoint, Inbox, Limits, Monitor, Shutdown,
+    Stage, TlsIdentity,
 };
 use reshare_format::session::SessionTrust;
 use reshare_pipeline::error::PipelineError;
@@ -197,9 +198,14 @@ impl Receiving<'_> {
         }
         let inbox = self.open_inbox(limits).await?;
         progress.begin("receive", 0);
-        let (listen, held, watched) = (self.args.listen, Arc::clone(&inbox), Arc::clone(monitor));
-        let endpoint = Endpoint::bind(listen, &context.session, self.tls, held, watched, limits);
-        let endpoint = endpoint.await?;
+        let parts = EndpointParts {
+            session: &context.session,
+            identity: self.tls,
+            inbox: Arc::clone(&inbox),
+            monitor: Arc::clone(monitor),
+            limits,
+        };
+        let endpoint = Endpoint::bind(self.args.listen, parts).await?;
         let address = endpoint.address().map_err(Failure::failed)?;
         eprintln!("receiving on {address}, health on {health}");
         let working = async {

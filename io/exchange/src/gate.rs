@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::admission::{Admission, Place};
-use super::http::{Ended, linger, serve};
+use super::http::{Ended, Serving, linger, serve};
 use super::identity::PartyNames;
 use super::limits::Limits;
 use super::log::Shown;
@@ -57,18 +57,18 @@ impl Gate {
         let name = Arc::clone(&peer.name);
         let http_2 = stream.get_ref().1.alpn_protocol() == Some(HTTP_2);
         let connections = self.connections.iter().find(|(party, _)| *party == peer.party);
+        let (peer, limits) = (Some(peer), self.limits);
+        let serving = |router: &Router| {
+            let router = router.clone();
+            serve(stream, Serving { http_2, router, peer, limits, shutdown })
+        };
         let ended = match connections.map(|(_, connections)| connections.try_acquire()) {
             Some(Ok(_connection)) => {
                 drop(place);
-                let router = self.router.clone();
-                serve(stream, http_2, router, Some(peer), self.limits, &shutdown).await
+                serving(&self.router).await
             }
-            _ => {
-                // It keeps its place, so that it can still be evicted.
-                let router = self.turned_away.clone();
-                let serving = serve(stream, http_2, router, Some(peer), self.limits, &shutdown);
-                place.unless_evicted(serving).await.unwrap_or(Ok(()))
-            }
+            // It keeps its place, so that it can still be evicted.
+            _ => place.unless_evicted(serving(&self.turned_away)).await.unwrap_or(Ok(())),
         };
         match ended {
             Ok(()) => {}

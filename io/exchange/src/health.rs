@@ -13,7 +13,7 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use super::http::serve;
+use super::http::{Serving, serve};
 use super::limits::Limits;
 use super::monitor::{Monitor, Stage};
 use super::server::{ServerError, accept, bind};
@@ -64,9 +64,10 @@ impl HealthEndpoint {
             let admit = |_| Arc::clone(&places).acquire_owned();
             accept(&listener, &ends, admit, |stream, _, place| {
                 let (router, shutdown) = (router.clone(), shutdown.clone());
+                let serving = Serving { http_2: false, router, peer: None, limits, shutdown };
                 async move {
                     // A client that does not speak HTTP gets no answer: this listener is local.
-                    let _ = serve(stream, false, router, None, limits, &shutdown).await;
+                    let _ = serve(stream, serving).await;
                     drop(place);
                 }
             })

@@ -27,36 +27,34 @@ pub(super) enum Ended {
     NotHttp,
 }
 
+/// How one connection is served.
+pub(super) struct Serving {
+    /// Whether both ends agreed on HTTP/2.
+    pub(super) http_2: bool,
+    pub(super) router: Router,
+    /// Who asks; nobody in particular where there are no certificates.
+    pub(super) peer: Option<Peer>,
+    pub(super) limits: Limits,
+    pub(super) shutdown: Shutdown,
+}
+
 /// Serves a connection with so many requests at a time as the limits say, and lets the other
 /// end read the last answer.
-pub(super) async fn serve<IO>(
-    mut stream: IO,
-    http_2: bool,
-    router: Router,
-    peer: Option<Peer>,
-    limits: Limits,
-    shutdown: &Shutdown,
-) -> Result<(), Ended>
+pub(super) async fn serve<IO>(mut stream: IO, serving: Serving) -> Result<(), Ended>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let ended = requests(&mut stream, http_2, router, peer, limits, shutdown).await;
+    let ended = requests(&mut stream, serving).await;
     linger(stream).await;
     ended
 }
 
 /// Answers requests until the connection is at its end.
-async fn requests<IO>(
-    stream: IO,
-    http_2: bool,
-    router: Router,
-    peer: Option<Peer>,
-    limits: Limits,
-    shutdown: &Shutdown,
-) -> Result<(), Ended>
+async fn requests<IO>(stream: IO, serving: Serving) -> Result<(), Ended>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
+    let Serving { http_2, router, peer, limits, shutdown } = serving;
     let traffic = Arc::<Traffic>::default();
     let service = service(router, peer, Arc::clone(&traffic));
     let io = TokioIo::new(Counted { stream, traffic: Arc::clone(&traffic) });

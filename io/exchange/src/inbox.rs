@@ -15,7 +15,7 @@ use reshare_format::session::{Session, SessionMismatch, SessionTrust, parse_fing
 use super::inbox_error::InboxError;
 use super::limits::Limits;
 use super::slot::Slot;
-use super::stored;
+use super::stored::{self, Figures};
 use crate::progress::Progress;
 
 /// An inbox of one session, held by this process alone.
@@ -91,7 +91,8 @@ impl Inbox {
         let examine = |sender: PartyId| {
             let expected = PackageExpectations::of(session, sender, Some(trust))?;
             let package = Self::package_path(directory, sender);
-            let (closed, parts, bytes) = stored::examine(&package, &expected)?;
+            let found = stored::examine(&package, &expected)?;
+            let (closed, Figures { parts, bytes, .. }) = (found.is_closed(), found);
             Ok::<_, InboxError>(InboxFigures { sender, closed, parts, bytes })
         };
         let [lower, higher] = session.senders().map(|sender| sender.party);
@@ -147,7 +148,7 @@ impl Inbox {
             async move {
                 // The slot holds the sender of this channel: it cannot end first.
                 let _ = slot.closed().wait_for(|closed| *closed).await;
-                let (parts, bytes, rows) = slot.figures();
+                let Figures { parts, bytes, rows } = slot.figures();
                 report(ClosedPackage { sender, parts, bytes, rows: rows.unwrap_or_default() });
             }
         };

@@ -79,7 +79,7 @@ pub use inbox::{ClosedPackage, Inbox, InboxFigures};
 pub use inbox_error::InboxError;
 pub use limits::Limits;
 pub use monitor::{Monitor, Stage};
-pub use server::{Endpoint, ServerError, try_listen};
+pub use server::{Endpoint, EndpointParts, ServerError, try_listen};
 pub use shutdown::Shutdown;
 pub use upload::{UploadOptions, UploadReport, upload};
 

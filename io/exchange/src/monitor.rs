@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::inbox::Inbox;
 use super::log::RefusalLog;
+use super::stored::Figures;
 use crate::progress::Progress;
 
 /// How far the receiver is.
@@ -143,14 +144,14 @@ impl Metrics {
 
 fn write_inbox(text: &mut Families, inbox: &Inbox) {
     let figures = inbox.slots().each_ref().map(|(party, slot)| (party, slot.figures()));
-    let each = |value: fn((u64, u64, Option<u64>)) -> u64| {
-        figures.each_ref().map(|(party, now)| (format!("{{sender=\"{party}\"}}"), value(*now)))
+    let each = |value: fn(&Figures) -> u64| {
+        figures.each_ref().map(|(party, now)| (format!("{{sender=\"{party}\"}}"), value(now)))
     };
-    text.gauge("reshare_parts", "Parts in the inbox.", each(|now| now.0));
-    text.gauge("reshare_bytes", "Bytes of the parts in the inbox.", each(|now| now.1));
-    let rows = each(|now| now.2.unwrap_or(0));
+    text.gauge("reshare_parts", "Parts in the inbox.", each(|now| now.parts));
+    text.gauge("reshare_bytes", "Bytes of the parts in the inbox.", each(|now| now.bytes));
+    let rows = each(|now| now.rows.unwrap_or(0));
     text.gauge("reshare_rows", "Rows of the package, once it is closed.", rows);
-    let closed = each(|now| u64::from(now.2.is_some()));
+    let closed = each(|now| u64::from(now.is_closed()));
     text.gauge("reshare_package_closed", "Whether the manifest has arrived.", closed);
 }
 

@@ -72,12 +72,13 @@ impl Delivery {
 /// All routes; every refusal is counted, logged and answered.
 pub(super) fn router(delivery: Arc<Delivery>) -> Router {
     let parties = "/v1/sessions/{session}/parties/{party}";
+    let whole = |whole| put(put_whole).layer(Extension(whole));
     Router::new()
         .route(parties, get(list))
         .route(&format!("{parties}/parts/{{name}}"), put(put_part))
-        .route(&format!("{parties}/{SIGNATURE_NAME}"), put(put_signature))
-        .route(&format!("{parties}/{CHAIN_NAME}"), put(put_chain))
-        .route(&format!("{parties}/manifest"), put(put_manifest))
+        .route(&format!("{parties}/{SIGNATURE_NAME}"), whole(Whole::Signature))
+        .route(&format!("{parties}/{CHAIN_NAME}"), whole(Whole::Chain))
+        .route(&format!("{parties}/manifest"), whole(Whole::Manifest))
         .fallback(async |State(delivery): Shared, request: Request| {
             delivery.refuse(Refusal::NoRoute, request).await
         })
@@ -201,39 +202,38 @@ impl Whole {
     }
 }
 
-type PackagePath = Result<Path<(String, String)>, PathRejection>;
-
-async fn put_signature(
+/// Takes what is read whole: one handler for the three routes, which say what it is.
+async fn put_whole(
     State(delivery): Shared,
     Extension(peer): Extension<Peer>,
-    path: PackagePath,
+    Extension(whole): Extension<Whole>,
+    path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refused> {
-    let keep = |slot: Arc<Slot>, bytes: Vec<u8>| slot.keep_proof(Proof::Signature, &bytes);
-    delivery.put_whole(peer, path, headers, body, Whole::Signature, keep).await
-}
-
-async fn put_chain(
-    State(delivery): Shared,
-    Extension(peer): Extension<Peer>,
-    path: PackagePath,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<StatusCode, Refused> {
-    let keep = |slot: Arc<Slot>, bytes: Vec<u8>| slot.keep_proof(Proof::Chain, &bytes);
-    delivery.put_whole(peer, path, headers, body, Whole::Chain, keep).await
-}
-
-async fn put_manifest(
-    State(delivery): Shared,
-    Extension(peer): Extension<Peer>,
-    path: PackagePath,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<StatusCode, Refused> {
-    let close = |slot: Arc<Slot>, bytes: Vec<u8>| slot.close(bytes);
-    delivery.put_whole(peer, path, headers, body, Whole::Manifest, close).await
+    let mut body = delivery.body(&headers, body);
+    let accept = async |body: &mut BodyReader| {
+        let Path((session, party)) = path.map_err(|_| Refusal::NoRoute)?;
+        let slot = Arc::clone(delivery.slot(&peer, &session, &party)?);
+        let announced = check_headers(&headers, whole.max_bytes())?;
+        // Held until the manifest is parsed and written.
+        let _turn = match whole {
+            Whole::Manifest => Some(delivery.manifest_turn(peer.party)?),
+            Whole::Signature | Whole::Chain => None,
+        };
+        let bytes = body.collect().await?;
+        let mut hasher = BodyHasher::new(announced);
+        hasher.update(&bytes);
+        hasher.finish().ok_or(Refusal::OtherDigest)?;
+        let take = move || match whole {
+            Whole::Signature => slot.keep_proof(Proof::Signature, &bytes),
+            Whole::Chain => slot.keep_proof(Proof::Chain, &bytes),
+            Whole::Manifest => slot.close(bytes),
+        };
+        blocking(take).await
+    };
+    let accepted = accept(&mut body).await;
+    finish(accepted, &headers, &mut body).await
 }
 
 impl Delivery {
@@ -253,36 +253,6 @@ impl Delivery {
                 "request refused: {text}"
             );
         });
-    }
-
-    /// Reads a body whole, compares it with its digest, and gives it to `take`.
-    async fn put_whole(
-        &self,
-        peer: Peer,
-        path: PackagePath,
-        headers: HeaderMap,
-        body: Body,
-        whole: Whole,
-        take: impl FnOnce(Arc<Slot>, Vec<u8>) -> Result<Accepted, Refusal> + Send + 'static,
-    ) -> Result<StatusCode, Refused> {
-        let mut body = self.body(&headers, body);
-        let accept = async |body: &mut BodyReader| {
-            let Path((session, party)) = path.map_err(|_| Refusal::NoRoute)?;
-            let slot = Arc::clone(self.slot(&peer, &session, &party)?);
-            let announced = check_headers(&headers, whole.max_bytes())?;
-            // Held until the manifest is parsed and written.
-            let _turn = match whole {
-                Whole::Manifest => Some(self.manifest_turn(peer.party)?),
-                Whole::Signature | Whole::Chain => None,
-            };
-            let bytes = body.collect().await?;
-            let mut hasher = BodyHasher::new(announced);
-            hasher.update(&bytes);
-            hasher.finish().ok_or(Refusal::OtherDigest)?;
-            blocking(move || take(slot, bytes)).await
-        };
-        let accepted = accept(&mut body).await;
-        finish(accepted, &headers, &mut body).await
     }
 
     /// The right to send a manifest, which one request of a sender has at a time.
@@ -363,7 +333,7 @@ async fn accept_part(
     body: &mut BodyReader,
 ) -> Result<Accepted, Refusal> {
     let bytes = body.announced();
-    let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+    let (tx, rx) = mpsc::channel(PIECES_AHEAD);
     let room = blocking({
         let slot = Arc::clone(slot);
         move || match slot.has(name, announced)? {
@@ -372,20 +342,20 @@ async fn accept_part(
         }
     });
     let Some(room) = room.await? else { return Ok(Accepted::Same) };
-    let writing = tokio::task::spawn_blocking(move || write_part(room, announced, pieces));
+    let writing = tokio::task::spawn_blocking(move || write_part(room, announced, rx));
     let received = async {
         while let Some(piece) = body.next().await? {
-            if sender.send(Some(piece)).await.is_err() {
+            if tx.send(Some(piece)).await.is_err() {
                 // The disk refuses: the writer says why.
                 return Ok(());
             }
         }
         // Without this end mark the writer takes a body that broke off for what it is.
-        let _ = sender.send(None).await;
+        let _ = tx.send(None).await;
         Ok(())
     };
     let received: Result<(), Refusal> = received.await;
-    drop(sender);
+    drop(tx);
     let written = writing.await.unwrap_or(Err(Refusal::Lost));
     received.and(written)
 }
@@ -396,11 +366,11 @@ const PIECES_AHEAD: usize = 4;
 fn write_part(
     mut room: Room,
     announced: ReprDigest,
-    mut pieces: mpsc::Receiver<Option<axum::body::Bytes>>,
+    mut rx: mpsc::Receiver<Option<axum::body::Bytes>>,
 ) -> Result<Accepted, Refusal> {
     let mut hasher = BodyHasher::new(announced);
     loop {
-        match pieces.blocking_recv() {
+        match rx.blocking_recv() {
             Some(Some(piece)) => {
                 hasher.update(&piece);
                 room.write(&piece).map_err(Refusal::disk)?;

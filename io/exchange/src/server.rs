@@ -30,6 +30,21 @@ pub struct Endpoint {
     gate: Arc<Gate>,
 }
 
+/// What a server is made of.
+#[derive(Debug)]
+pub struct EndpointParts<'a> {
+    /// The session.
+    pub session: &'a Session,
+    /// The receiver's certificate and key.
+    pub identity: &'a TlsIdentity,
+    /// Where deliveries go.
+    pub inbox: Arc<Inbox>,
+    /// What shows the server's state.
+    pub monitor: Arc<Monitor>,
+    /// What bounds it.
+    pub limits: Limits,
+}
+
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -53,14 +68,8 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`ServerError`] when the address is taken or the certificate is not the receiver's.
-    pub async fn bind(
-        listen: SocketAddr,
-        session: &Session,
-        identity: &TlsIdentity,
-        inbox: Arc<Inbox>,
-        monitor: Arc<Monitor>,
-        limits: Limits,
-    ) -> Result<Self, ServerError> {
+    pub async fn bind(listen: SocketAddr, parts: EndpointParts<'_>) -> Result<Self, ServerError> {
+        let EndpointParts { session, identity, inbox, monitor, limits } = parts;
         let config = Arc::new(server_config(identity)?);
         let listener = bind(listen).await?;
         monitor.opened(&inbox);

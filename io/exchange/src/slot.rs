@@ -21,7 +21,7 @@ use super::journal::Journal;
 use super::limits::Limits;
 use super::listing;
 use super::refusal::Refusal;
-use super::stored::{self, Found, Stored, StoredParts};
+use super::stored::{self, Figures, Found, Stored, StoredParts};
 use crate::progress::Progress;
 
 /// A sender's package directory and what is known of it.
@@ -134,11 +134,11 @@ impl Slot {
         self.closed.subscribe()
     }
 
-    /// The parts that are there: how many, how many bytes, and rows once it is closed.
-    pub(super) fn figures(&self) -> (u64, u64, Option<u64>) {
+    /// How much of the package is there.
+    pub(super) fn figures(&self) -> Figures {
         let state = self.lock();
         let rows = state.manifest.map(|closed| closed.totals.rows);
-        (state.parts.len() as u64, state.parts.bytes(), rows)
+        Figures { parts: state.parts.len() as u64, bytes: state.parts.bytes(), rows }
     }
 
     /// What is there, for the sender: JSON, made once as long as nothing changes.

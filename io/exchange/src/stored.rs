@@ -8,6 +8,7 @@ use std::path::Path;
 use reshare_files::durable;
 use reshare_format::package::{
     CHAIN_NAME, MANIFEST_NAME, Manifest, Package, PackageExpectations, PartName, SIGNATURE_NAME,
+    Totals,
 };
 
 use super::inbox_error::InboxError;
@@ -87,6 +88,22 @@ impl StoredParts {
     }
 }
 
+/// How much of a package is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Figures {
+    pub(super) parts: u64,
+    /// Bytes of the parts.
+    pub(super) bytes: u64,
+    /// By the manifest; `None` while the package is open.
+    pub(super) rows: Option<u64>,
+}
+
+impl Figures {
+    pub(super) fn is_closed(&self) -> bool {
+        self.rows.is_some()
+    }
+}
+
 /// What a package's directory holds.
 pub(super) enum Found {
     /// Parts, and perhaps a signature.
@@ -140,18 +157,18 @@ fn check_no_link(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// What [`find`] would find: whether the package is closed, its parts and their bytes. Changes
-/// nothing and reads no part.
+/// How much [`find`] would find. Changes nothing and reads no part.
 pub(super) fn examine(
     directory: &Path,
     session: &PackageExpectations,
-) -> Result<(bool, u64, u64), InboxError> {
+) -> Result<Figures, InboxError> {
     let failed = |source| InboxError::Io { path: directory.to_owned(), source };
     check_no_link(directory).map_err(failed)?;
     match directory.join(MANIFEST_NAME).symlink_metadata() {
         Ok(_) => {
-            let (Found::Closed { parts, .. } | Found::Open { parts }) = closed(directory, session)?;
-            return Ok((true, parts.len() as u64, parts.bytes()));
+            let totals = open_closed(directory, session)?.manifest().totals();
+            let Totals { parts, sealed_bytes: bytes, rows } = totals;
+            return Ok(Figures { parts, bytes, rows: Some(rows) });
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
@@ -165,20 +182,23 @@ pub(super) fn examine(
             Ok(())
         })?;
     }
-    Ok((false, parts, bytes))
+    Ok(Figures { parts, bytes, rows: None })
 }
 
 /// What a closed package holds: its manifest says it.
 fn closed(directory: &Path, session: &PackageExpectations) -> Result<Found, InboxError> {
-    let failed =
-        |source| InboxError::Package { path: directory.to_owned(), source: Box::new(source) };
-    let package = Package::open(directory, session.clone()).map_err(failed)?;
-    let manifest = package.manifest().clone();
+    let manifest = open_closed(directory, session)?.manifest().clone();
     let mut parts = StoredParts::default();
     for part in manifest.parts() {
         parts.insert(part.name, Stored { bytes: part.sealed_bytes, blake3: part.sealed_digest });
     }
     Ok(Found::Closed { parts, manifest: Box::new(manifest) })
+}
+
+fn open_closed(directory: &Path, session: &PackageExpectations) -> Result<Package, InboxError> {
+    let failed =
+        |source| InboxError::Package { path: directory.to_owned(), source: Box::new(source) };
+    Package::open(directory, session.clone()).map_err(failed)
 }
 
 /// The parts of a package that is still open; only those that no record fits are read.

@@ -66,22 +66,22 @@ const PIECES_AHEAD: usize = 2;
 const PIECE_BYTES: usize = 256 << 10;
 
 fn read(path: Arc<PathBuf>) -> mpsc::Receiver<io::Result<Bytes>> {
-    let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
+    let (tx, rx) = mpsc::channel(PIECES_AHEAD);
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = send_pieces(&path, &sender) {
+        if let Err(error) = send_pieces(&path, &tx) {
             // Nobody reads any more: the request was answered before its end.
-            let _ = sender.blocking_send(Err(error));
+            let _ = tx.blocking_send(Err(error));
         }
     });
-    pieces
+    rx
 }
 
-fn send_pieces(path: &std::path::Path, sender: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+fn send_pieces(path: &std::path::Path, tx: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
     let mut file = reshare_files::input_file::open_input(path)?;
     loop {
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         io::Read::read_to_end(&mut io::Read::take(&mut file, PIECE_BYTES as u64), &mut piece)?;
-        if piece.is_empty() || sender.blocking_send(Ok(piece.into())).is_err() {
+        if piece.is_empty() || tx.blocking_send(Ok(piece.into())).is_err() {
             return Ok(());
         }
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
 use reshare_exchange::{
-    ClientOptions, DeliveryTarget, Endpoint, Inbox, Limits, Monitor, Shutdown, UploadOptions,
-    upload,
+    ClientOptions, DeliveryTarget, Endpoint, EndpointParts, Inbox, Limits, Monitor, Shutdown,
+    UploadOptions, upload,
 };
 use reshare_format::package::{Package, PackageExpectations};
 
@@ -28,8 +28,8 @@ pub(super) async fn deliver(demo: &Demo, stages: &mut Stages) -> Result<(), Fail
     let identity = parties.tls(demo.receiver())?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let monitor = Monitor::new(progress);
-    let endpoint = Endpoint::bind(listen, session, &identity, inbox, monitor, limits);
-    let endpoint = endpoint.await.map_err(Failure::failed)?;
+    let parts = EndpointParts { session, identity: &identity, inbox, monitor, limits };
+    let endpoint = Endpoint::bind(listen, parts).await.map_err(Failure::failed)?;
     let address = endpoint.address().map_err(Failure::failed)?;
     let shutdown = Shutdown::default();
     let serving = endpoint.serve(shutdown.clone());

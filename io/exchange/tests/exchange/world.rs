@@ -12,8 +12,9 @@ use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::{AgreeValuesMut, RowBatch};
 use reshare_exchange::progress::Progress;
 use reshare_exchange::{
-    ClientError, ClientOptions, DeliveryTarget, Endpoint, HealthEndpoint, Inbox, InboxError,
-    Limits, Monitor, Shutdown, TlsFiles, TlsIdentity, UploadOptions, UploadReport, upload,
+    ClientError, ClientOptions, DeliveryTarget, Endpoint, EndpointParts, HealthEndpoint, Inbox,
+    InboxError, Limits, Monitor, Shutdown, TlsFiles, TlsIdentity, UploadOptions, UploadReport,
+    upload,
 };
 use reshare_files::ids::IdRange;
 use reshare_format::keys::AgreementKey;
@@ -137,11 +138,14 @@ impl World {
         let health = HealthEndpoint::bind(([127, 0, 0, 1], 0).into(), monitor.clone(), limits);
         let health = health.await.unwrap();
         let inbox = Arc::new(self.open_inbox(limits).unwrap());
-        let identity = self.tls(&self.receiver);
-        let held = Arc::clone(&inbox);
-        let endpoint =
-            Endpoint::bind(address, &self.session, &identity, held, monitor.clone(), limits);
-        let endpoint = endpoint.await.unwrap();
+        let parts = EndpointParts {
+            session: &self.session,
+            identity: &self.tls(&self.receiver),
+            inbox: Arc::clone(&inbox),
+            monitor: monitor.clone(),
+            limits,
+        };
+        let endpoint = Endpoint::bind(address, parts).await.unwrap();
         let (address, health_address) = (endpoint.address().unwrap(), health.address().unwrap());
         let shutdown = Shutdown::default();
         let serving = (endpoint.serve(shutdown.clone()), health.serve(shutdown.clone()));
