@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use reshare_files::file_error::{FileError, OnFile};
 use reshare_files::input_file::open_input;
 use reshare_format::package::{MANIFEST_NAME, ManifestContent, Totals, read_manifest};
 use reshare_format::share_file::{self, ShareFileDefect, ShareFileHeader};
@@ -69,23 +70,22 @@ const AGE_MAGIC: &[u8] = b"age-encryption.org/v1\n";
 
 fn is_age_file(path: &Path) -> Result<bool, Failure> {
     let mut begin = Vec::new();
-    let file = open_input(path).map_err(|error| cannot_read(path, &error))?;
+    let file = open_input(path).on("read", path).map_err(cannot_read)?;
     let mut file = file.take(AGE_MAGIC.len() as u64);
-    file.read_to_end(&mut begin).map_err(|error| cannot_read(path, &error))?;
+    file.read_to_end(&mut begin).on("read", path).map_err(cannot_read)?;
     Ok(begin == AGE_MAGIC)
 }
 
 fn sealed(path: &Path) -> Result<Value, Failure> {
-    let metadata = path.metadata().map_err(|error| cannot_read(path, &error))?;
+    let metadata = path.metadata().on("read", path).map_err(cannot_read)?;
     Ok(json!({
         "what": "sealed file (age), such as a part of a package: only its recipient can open it",
         "bytes": metadata.len(),
     }))
 }
 
-fn cannot_read(path: &Path, error: &std::io::Error) -> Failure {
-    let failure = Failure::failed(format!("cannot read {}: {error}", path.display()));
-    failure.hint("check the path, and that this user may read the file")
+fn cannot_read(error: FileError) -> Failure {
+    Failure::failed(error).hint("check the path, and that this user may read the file")
 }
 
 fn share_file(path: &Path) -> Result<Value, Failure> {

@@ -229,7 +229,7 @@ fn failure(error: PurgeError) -> Failure {
             "end `reshare receive` first; nothing was removed"
         }
         PurgeError::NothingThere { .. } => "it was removed before, or it is mistyped",
-        PurgeError::Io { .. } => "what is gone is gone; run it again to continue",
+        PurgeError::File(_) => "what is gone is gone; run it again to continue",
         _ => "nothing was removed",
     };
     let failure = match &error {

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 pub(crate) fn certificate_hint(error: &CertificateError) -> &'static str {
     match error {
         CertificateError::File { source, .. } => certificate_hint(source),
-        CertificateError::Read { .. } | CertificateError::KeyPem { .. } => {
+        CertificateError::Unreadable(_) | CertificateError::KeyPem { .. } => {
             "see `reshare pki issue`: a PEM chain, and its key of mode 0600"
         }
         CertificateError::KeyFile(_) => {

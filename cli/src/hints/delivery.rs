@@ -91,7 +91,7 @@ fn inbox_hint(error: &InboxError) -> Option<&'static str> {
             "move this directory out of the inbox, start again, and have its sender deliver it \
              again; the other sender's package stays"
         }
-        InboxError::Io { .. } => {
+        InboxError::File(_) => {
             "check --inbox, that this user may write there, and the disk; then start again: what \
              was delivered stays"
         }

@@ -22,6 +22,7 @@ mod tests {
     use reshare_engine::merge::MergeError;
     use reshare_engine::party::PartyId;
     use reshare_exchange::{ClientError, InboxError};
+    use reshare_files::file_error::FileError;
     use reshare_format::package::PackageError;
     use reshare_format::share_file::{ShareFileDefect, ShareFileError};
     use reshare_pipeline::error::PipelineError;
@@ -48,7 +49,7 @@ mod tests {
     #[test]
     fn every_defect_of_what_is_given_has_a_next_step() {
         let denied = || unreadable(io::ErrorKind::PermissionDenied);
-        let io = |action| PackageError::Io { action, path: path(), source: denied() };
+        let io = |action| FileError::new(action, path(), denied());
         let sender = PartyId::new(0).expect("a party");
         let table: [(Failure, &str); 17] = [
             (
@@ -58,11 +59,11 @@ mod tests {
             (PipelineError::from(MergeError::NotBlinded).into(), "reshare --version"),
             (PipelineError::SameSender { sender }.into(), "the other sender's"),
             (PipelineError::NotListed { id: 7 }.into(), "--ids-from"),
-            (PipelineError::from(io("list")).into(), "check the path"),
+            (PipelineError::from(PackageError::from(io("list"))).into(), "check the path"),
             (PipelineError::from(PackageError::NotADirectory { path: path() }).into(), "directory"),
-            (InboxError::Io { path: path(), source: denied() }.into(), "check --inbox"),
+            (InboxError::from(io("use the inbox at")).into(), "check --inbox"),
             (
-                InboxError::Package { path: path(), source: Box::new(io("open")) }.into(),
+                InboxError::Package { path: path(), source: Box::new(io("open").into()) }.into(),
                 "have its sender deliver it again",
             ),
             (refused("too-many-parts"), "--max-parts"),

@@ -21,7 +21,7 @@ pub(super) fn package_hint(error: &PackageError) -> Option<&'static str> {
         }
         PackageError::MissingPart { .. } => "not everything was copied: copy the package again",
         PackageError::PartSize { .. } => CHANGED_PART,
-        PackageError::Io { .. } | PackageError::NotADirectory { .. } => {
+        PackageError::File(_) | PackageError::NotADirectory { .. } => {
             "check the path of the package's directory, that this user may read and write there, \
              and the disk; or name another directory"
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reshare_files::durable;
+use reshare_files::file_error::OnFile;
 use reshare_files::leftovers::Leftovers;
 use serde::Serialize;
 
@@ -58,8 +59,7 @@ pub(crate) fn write(
     leftovers: &Leftovers,
 ) -> Result<(), Failure> {
     let write = |path: &Path, bytes: &[u8]| {
-        durable::write_whole(path, bytes)
-            .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+        durable::write_whole(path, bytes).on("write", path).map_err(Failure::failed)
     };
     if let Some(path) = &to.report {
         let mut json = serde_json::to_vec_pretty(report).map_err(Failure::failed)?;

@@ -37,7 +37,7 @@ impl Context {
         check_flags(&session, args)?;
         let load = |path| {
             IdList::load_for(path, &session).map_err(|error| match &error {
-                IdListError::Read { .. } => Failure::failed(error),
+                IdListError::Unreadable(_) => Failure::failed(error),
                 _ => Failure::refused(error),
             })
         };

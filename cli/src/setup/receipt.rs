@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use reshare_engine::party::PartyId;
 use reshare_files::durable;
+use reshare_files::file_error::OnFile;
 use reshare_format::keys::certificate::PartyCertificate;
 use reshare_format::receipt::{Compared, Receipt, ReceiptError, UnverifiedReceipt, check_signer};
 use reshare_format::session::{Session, SessionTrust};
@@ -61,9 +62,7 @@ impl ReceiptSigner {
         let signed =
             UnverifiedReceipt::sign(session, &self.trust, &self.certificate, compared, now);
         let bytes = signed.and_then(|receipt| receipt.to_bytes()).map_err(Failure::refused)?;
-        durable::write_whole(path, &bytes).map_err(|error| {
-            Failure::failed(format!("cannot write {}: {error}", path.display()))
-        })?;
+        durable::write_whole(path, &bytes).on("write", path).map_err(Failure::failed)?;
         Ok(path)
     }
 }
@@ -86,7 +85,7 @@ pub(crate) fn check(path: &Path, removal: &Removal<'_>) -> Result<Receipt, Failu
     let receipt = receipt.map_err(|error| {
         let hint = receipt_hint(&error);
         let failure = match &error {
-            ReceiptError::Read { .. } => Failure::failed(error),
+            ReceiptError::Unreadable(_) => Failure::failed(error),
             _ => Failure::refused(error),
         };
         failure.hint(hint)
@@ -122,7 +121,7 @@ fn trust_of(session: &Session, authority: &AuthorityArgs) -> Result<SessionTrust
 fn receipt_hint(error: &ReceiptError) -> &'static str {
     match error {
         ReceiptError::File { source, .. } => receipt_hint(source),
-        ReceiptError::Read { .. } => "check --receipt; nothing was removed",
+        ReceiptError::Unreadable(_) => "check --receipt; nothing was removed",
         ReceiptError::OtherSession { .. } => {
             "give the receipt of this session, or the session file of that receipt; nothing was \
              removed"

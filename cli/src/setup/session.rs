@@ -11,7 +11,7 @@ use crate::failure::Failure;
 /// Reads a session file.
 pub(crate) fn load_session(path: &Path) -> Result<Session, Failure> {
     Session::load(path).map_err(|error| match error {
-        SessionError::Read { .. } => Failure::failed(error).hint("check --session"),
+        SessionError::Unreadable(_) => Failure::failed(error).hint("check --session"),
         error => Failure::refused(error),
     })
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use reshare_engine::party::PartyId;
 use reshare_files::durable;
+use reshare_files::file_error::OnFile;
 use reshare_files::input_file::NotRegular;
 use reshare_format::package::PackageExpectations;
 use reshare_format::session::{Session, SessionMismatch, SessionTrust, parse_fingerprint};
 
-use super::inbox_error::InboxError;
+use super::inbox_error::{InboxError, USE};
 use super::limits::Limits;
 use super::slot::Slot;
 use super::stored::{self, Figures};
@@ -55,8 +56,7 @@ impl Inbox {
         limits: Limits,
         progress: &Progress,
     ) -> Result<Self, InboxError> {
-        durable::create_directory(directory)
-            .map_err(|source| InboxError::Io { path: directory.to_owned(), source })?;
+        durable::create_directory(directory).on(USE, directory)?;
         let lock = lock(directory, session)?;
         let open = |party| {
             let expected = PackageExpectations::of(session, party, Some(trust))?;
@@ -78,13 +78,12 @@ impl Inbox {
         session: &Session,
         trust: &SessionTrust,
     ) -> Result<Option<[InboxFigures; 2]>, InboxError> {
-        let failed = |source| InboxError::Io { path: directory.to_owned(), source };
-        if !directory.try_exists().map_err(failed)? {
+        if !directory.try_exists().on(USE, directory)? {
             return Ok(None);
         }
         // A file in the place of the directory is an error here, as it is to who opens it.
-        std::fs::read_dir(directory).map_err(failed)?;
-        let _lock = match directory.join(SESSION_FILE).try_exists().map_err(failed)? {
+        std::fs::read_dir(directory).on(USE, directory)?;
+        let _lock = match directory.join(SESSION_FILE).try_exists().on(USE, directory)? {
             true => Some(lock_existing(directory, session)?),
             false => None,
         };
@@ -107,9 +106,7 @@ impl Inbox {
     pub fn is_of(directory: &Path, session: &Session) -> Result<bool, InboxError> {
         match open_session_file(directory) {
             Ok(file) => check_session(directory, &file, session).map(|()| true),
-            Err(InboxError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Ok(false)
-            }
+            Err(InboxError::File(error)) if error.is_missing() => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -187,14 +184,13 @@ impl std::fmt::Debug for Inbox {
 /// Locks the inbox and compares the session it was made for.
 fn lock(directory: &Path, session: &Session) -> Result<File, InboxError> {
     let path = directory.join(SESSION_FILE);
-    let failed = |source| InboxError::Io { path: path.clone(), source };
     let expected = session.fingerprint().to_string();
-    if !path.try_exists().map_err(failed)? {
-        let mut file = durable::DurableFile::create(&path).map_err(failed)?;
-        io::Write::write_all(&mut file, format!("{expected}\n").as_bytes()).map_err(failed)?;
+    if !path.try_exists().on(USE, &path)? {
+        let mut file = durable::DurableFile::create(&path).on(USE, &path)?;
+        io::Write::write_all(&mut file, format!("{expected}\n").as_bytes()).on(USE, &path)?;
         match file.commit_new() {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => other.map_err(failed)?,
+            other => other.on(USE, &path)?,
         }
     }
     lock_existing(directory, session)
@@ -203,8 +199,7 @@ fn lock(directory: &Path, session: &Session) -> Result<File, InboxError> {
 /// The same, of an inbox that was used before.
 fn lock_existing(directory: &Path, session: &Session) -> Result<File, InboxError> {
     let file = open_session_file(directory)?;
-    let failed = |source| InboxError::Io { path: directory.join(SESSION_FILE), source };
-    if !try_lock(&file).map_err(failed)? {
+    if !try_lock(&file).on(USE, &directory.join(SESSION_FILE))? {
         return Err(InboxError::InUse { path: directory.to_owned() });
     }
     check_session(directory, &file, session)?;
@@ -214,27 +209,25 @@ fn lock_existing(directory: &Path, session: &Session) -> Result<File, InboxError
 fn open_session_file(directory: &Path) -> Result<File, InboxError> {
     let path = directory.join(SESSION_FILE);
     let opened = durable::open_regular(&path).and_then(|file| file.ok_or(NotRegular.into()));
-    opened.map_err(|source| InboxError::Io { path, source })
+    Ok(opened.on(USE, &path)?)
 }
 
 /// Compares the session that an inbox was made for.
 fn check_session(directory: &Path, file: &File, session: &Session) -> Result<(), InboxError> {
-    let failed = |source| InboxError::Io { path: directory.join(SESSION_FILE), source };
-    let expected = session.fingerprint();
+    let (path, expected) = (directory.join(SESSION_FILE), session.fingerprint());
     let mut text = String::new();
     io::Read::read_to_string(&mut io::Read::take(file, MAX_SESSION_BYTES), &mut text)
-        .map_err(failed)?;
+        .on(USE, &path)?;
     let text = text.trim_end();
     if text == expected.to_string() {
         return Ok(());
     }
-    let path = directory.to_owned();
     match parse_fingerprint(text) {
         Ok(got) if got != expected => {
-            let mismatch = SessionMismatch { expected, got };
+            let (path, mismatch) = (directory.to_owned(), SessionMismatch { expected, got });
             Err(InboxError::OtherSession { path, mismatch })
         }
-        _ => Err(InboxError::UnknownSession { path: path.join(SESSION_FILE) }),
+        _ => Err(InboxError::UnknownSession { path }),
     }
 }
 

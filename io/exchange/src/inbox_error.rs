@@ -1,10 +1,13 @@
 //! What can be wrong with an inbox.
 
-use std::io;
 use std::path::PathBuf;
 
+use reshare_files::file_error::FileError;
 use reshare_format::package::{NoAuthority, PackageError};
 use reshare_format::session::SessionMismatch;
+
+/// What cannot be done with a file of an inbox.
+pub(super) const USE: &str = "use the inbox at";
 
 /// Why an inbox cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -13,15 +16,9 @@ pub enum InboxError {
     /// The session's authority is missing.
     #[error(transparent)]
     NoAuthority(#[from] NoAuthority),
-    /// The disk refuses.
-    #[error("cannot use the inbox at {}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the file system says.
-        #[source]
-        source: io::Error,
-    },
+    /// The file system refuses.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Something lies in a package that is no part.
     #[error("{} is no part: an inbox holds what was delivered and nothing else", path.display())]
     Extra {
@@ -72,7 +69,7 @@ impl InboxError {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::Stopped | Self::InUse { .. } => false,
+            Self::File(_) | Self::Stopped | Self::InUse { .. } => false,
             Self::Package { source, .. } => source.is_refusal(),
             _ => true,
         }

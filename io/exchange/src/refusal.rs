@@ -86,7 +86,7 @@ impl Refusal {
     pub(super) fn signature(error: PackageError) -> Self {
         match error {
             PackageError::Signature { source, .. } => Self::Signature(source),
-            PackageError::Io { source, .. } => Self::disk(source),
+            PackageError::File(error) => Self::disk(error.source),
             other => Self::Disk(io::Error::other(other)),
         }
     }

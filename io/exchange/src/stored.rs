@@ -6,12 +6,13 @@ use std::io;
 use std::path::Path;
 
 use reshare_files::durable;
+use reshare_files::file_error::{FileError, OnFile};
 use reshare_format::package::{
     CHAIN_NAME, MANIFEST_NAME, Manifest, Package, PackageExpectations, PartName, SIGNATURE_NAME,
     Totals,
 };
 
-use super::inbox_error::InboxError;
+use super::inbox_error::{InboxError, USE};
 use super::journal::{FileIdentity, Journal, Record, Records};
 use crate::progress::Progress;
 
@@ -128,20 +129,18 @@ pub(super) fn find(
     session: &PackageExpectations,
     progress: &Progress,
 ) -> Result<Found, InboxError> {
-    let failed = |source| InboxError::Io { path: directory.to_owned(), source };
-    check_no_link(directory).map_err(failed)?;
-    durable::create_directory(directory).map_err(failed)?;
-    durable::remove_leftovers(directory).map_err(failed)?;
-    durable::sync_directory(directory).map_err(failed)?;
+    check_no_link(directory).on(USE, directory)?;
+    durable::create_directory(directory).on(USE, directory)?;
+    durable::remove_leftovers(directory).on(USE, directory)?;
+    durable::sync_directory(directory).on(USE, directory)?;
     match directory.join(MANIFEST_NAME).symlink_metadata() {
         Ok(_) => closed(directory, session),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let unreadable = |source| InboxError::Io { path: journal.to_owned(), source };
-            let records = Journal::read(journal, session.fingerprint).map_err(unreadable)?;
+            let records = Journal::read(journal, session.fingerprint).on(USE, journal)?;
             let parts = open(directory, &records, progress)?;
             Ok(Found::Open { parts })
         }
-        Err(error) => Err(failed(error)),
+        Err(error) => Err(FileError::new(USE, directory, error).into()),
     }
 }
 
@@ -162,8 +161,7 @@ pub(super) fn examine(
     directory: &Path,
     session: &PackageExpectations,
 ) -> Result<Figures, InboxError> {
-    let failed = |source| InboxError::Io { path: directory.to_owned(), source };
-    check_no_link(directory).map_err(failed)?;
+    check_no_link(directory).on(USE, directory)?;
     match directory.join(MANIFEST_NAME).symlink_metadata() {
         Ok(_) => {
             let totals = open_closed(directory, session)?.manifest().totals();
@@ -171,14 +169,13 @@ pub(super) fn examine(
             return Ok(Figures { parts, bytes, rows: Some(rows) });
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(FileError::new(USE, directory, error).into()),
     }
     let (mut parts, mut bytes) = (0, 0);
-    if directory.try_exists().map_err(failed)? {
+    if directory.try_exists().on(USE, directory)? {
         each_part(directory, Unfinished::Pass, |_, path, file| {
-            let unreadable = |source| InboxError::Io { path: path.to_owned(), source };
             parts += 1;
-            bytes += file.metadata().map_err(unreadable)?.len();
+            bytes += file.metadata().on(USE, path)?.len();
             Ok(())
         })?;
     }
@@ -212,14 +209,13 @@ fn open(
         if progress.stopped() {
             return Err(InboxError::Stopped);
         }
-        let unreadable = |source| InboxError::Io { path: path.to_owned(), source };
-        let metadata = file.metadata().map_err(unreadable)?;
+        let metadata = file.metadata().on(USE, path)?;
         let part = match records.get(&name) {
             Some(record) if record.file == FileIdentity::of(&metadata) => {
                 Stored { bytes: metadata.len(), blake3: record.blake3 }
             }
             _ => {
-                let part = digest(file).map_err(unreadable)?;
+                let part = digest(file).on(USE, path)?;
                 progress.add(0, part.bytes);
                 part
             }
@@ -244,15 +240,13 @@ fn each_part(
     unfinished: Unfinished,
     mut each: impl FnMut(PartName, &Path, File) -> Result<(), InboxError>,
 ) -> Result<(), InboxError> {
-    let failed = |source| InboxError::Io { path: directory.to_owned(), source };
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
+    for entry in fs::read_dir(directory).on(USE, directory)? {
+        let path = entry.on(USE, directory)?.path();
         if unfinished == Unfinished::Pass && path.file_name().is_some_and(durable::is_temporary) {
             continue;
         }
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let unreadable = |source| InboxError::Io { path: path.clone(), source };
-        let file = durable::open_regular(&path).map_err(unreadable)?;
+        let file = durable::open_regular(&path).on(USE, &path)?;
         if file.is_some() && [SIGNATURE_NAME, CHAIN_NAME].contains(&name) {
             continue;
         }

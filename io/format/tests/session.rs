@@ -167,7 +167,7 @@ fn other_numbers_of_senders_than_two_are_refused() {
 fn files_that_are_no_small_text_are_refused() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("session.toml");
-    assert!(matches!(Session::load(&path), Err(SessionError::Read { .. })));
+    assert!(matches!(Session::load(&path), Err(SessionError::Unreadable(_))));
     std::fs::write(&path, [0xff]).expect("written");
     assert!(matches!(Session::load(&path), Err(SessionError::NoText)));
     let limit = Session::MAX_FILE_BYTES as usize;

@@ -9,8 +9,9 @@ use reshare_engine::party::PartyId;
 use reshare_engine::rows::Rows;
 use reshare_exchange::progress::Progress;
 use reshare_files::durable;
+use reshare_files::file_error::OnFile;
 use reshare_files::ids::IdRange;
-use reshare_format::package::{ManifestContent, PackageError, PackageWriter, PartName, SealedPart};
+use reshare_format::package::{ManifestContent, PackageWriter, PartName, SealedPart};
 use reshare_format::session::{Session, SessionTrust};
 
 use super::error::PipelineError;
@@ -111,7 +112,7 @@ pub fn examine_package(
     directory: &Path,
 ) -> Result<Option<(usize, u64)>, PipelineError> {
     let expectations = super::packages::expectations(session, sender, trust)?;
-    if !directory.try_exists().map_err(|error| cannot_lock(directory, error))? {
+    if !directory.try_exists().on(LOCK, directory)? {
         return Ok(None);
     }
     let _in_use = lock_existing(directory)?;
@@ -120,20 +121,17 @@ pub fn examine_package(
     Ok(Some((parts.len(), parts.iter().map(|(_, bytes)| bytes).sum())))
 }
 
+const LOCK: &str = "lock";
+
 /// Locks the directory of a package: two runs would replace each other's parts, and the
 /// manifest of one would list what the other has written.
 fn lock(directory: &Path) -> Result<File, PipelineError> {
-    durable::create_directory(directory).map_err(|error| cannot_lock(directory, error))?;
+    durable::create_directory(directory).on(LOCK, directory)?;
     lock_existing(directory)
 }
 
-fn cannot_lock(directory: &Path, source: std::io::Error) -> PackageError {
-    PackageError::Io { action: "lock", path: directory.to_owned(), source }
-}
-
 fn lock_existing(directory: &Path) -> Result<File, PipelineError> {
-    let failed = |error| cannot_lock(directory, error);
-    let file = File::open(directory).map_err(failed)?;
+    let file = File::open(directory).on(LOCK, directory)?;
     match durable::lock_soon(&file) {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

@@ -6,6 +6,7 @@ use reshare_engine::blind::BlindError;
 use reshare_engine::merge::MergeError;
 use reshare_engine::party::PartyId;
 use reshare_exchange::ClientError;
+use reshare_files::file_error::FileError;
 use reshare_format::package::{PackageError, PartError};
 use reshare_format::share_file::ShareFileError;
 use reshare_postgres::compare::CompareError;
@@ -28,6 +29,9 @@ pub enum PipelineError {
     /// The tables cannot be compared.
     #[error("the comparison failed")]
     Compare(#[from] CompareError),
+    /// A file or directory cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A share file is not what it must be.
     #[error(transparent)]
     ShareFile(#[from] ShareFileError),
@@ -125,9 +129,6 @@ pub enum PipelineError {
         /// The most that fit.
         limit: usize,
     },
-    /// The system does not tell when a file was written.
-    #[error("cannot tell when the share file was written")]
-    FileTime(#[source] std::io::Error),
     /// The run was asked to stop.
     #[error("stopped on request; what was finished is kept")]
     Stopped,
@@ -164,10 +165,10 @@ impl PipelineError {
             | Self::NoCredentials
             | Self::OtherIdentity
             | Self::Conflict { .. } => true,
-            Self::InUse { .. }
+            Self::File(_)
+            | Self::InUse { .. }
             | Self::PartRows { .. }
             | Self::TooManyParts { .. }
-            | Self::FileTime(_)
             | Self::Stopped
             | Self::Thread(_)
             | Self::WorkerLost => false,
@@ -192,11 +193,7 @@ mod tests {
 
     #[test]
     fn an_error_of_a_package_is_the_same_refusal_wherever_it_is_passed_on() {
-        let disk = || PackageError::Io {
-            action: "read",
-            path: "part".into(),
-            source: std::io::Error::from_raw_os_error(5),
-        };
+        let disk = || FileError::new("read", "part", std::io::Error::from_raw_os_error(5)).into();
         assert_eq!(refusals(disk), [false; 4]);
         assert_eq!(refusals(|| PackageError::ExtraFile { path: "x".into() }), [true; 4]);
     }

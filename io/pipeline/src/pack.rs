@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use reshare_exchange::progress::Progress;
+use reshare_files::file_error::OnFile;
 use reshare_files::ids::IdRange;
 use reshare_format::package::Timestamp;
 use reshare_format::session::Session;
@@ -127,7 +128,7 @@ impl Cutting<'_> {
 /// When the file was finished: its rows are at least as old.
 fn written_at(file: &ShareFile) -> Result<Timestamp, PipelineError> {
     let modified = std::fs::metadata(file.path()).and_then(|metadata| metadata.modified());
-    let modified = modified.map_err(PipelineError::FileTime)?;
+    let modified = modified.on("find out the age of the share file", file.path())?;
     Ok(Timestamp::from(time::OffsetDateTime::from(modified)))
 }
 

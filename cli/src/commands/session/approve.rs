@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use reshare_engine::party::PartyId;
 use reshare_files::durable;
+use reshare_files::file_error::OnFile;
 use reshare_format::session::{Approval, ApprovalError, Session, SessionTrust};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -114,9 +115,7 @@ impl ApproveArgs {
         let party = approval.party();
         let path = self.out.clone().unwrap_or_else(|| Approval::file_name(party).into());
         let bytes = approval.to_bytes().map_err(Failure::failed)?;
-        durable::write_whole(&path, &bytes).map_err(|error| {
-            Failure::failed(format!("cannot write {}: {error}", path.display()))
-        })?;
+        durable::write_whole(&path, &bytes).on("write", &path).map_err(Failure::failed)?;
         Ok(path)
     }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use reshare_files::durable::{self, DurableFile};
+use reshare_files::file_error::{FileError, OnFile};
 use reshare_files::input_file::{is_not_regular, open_input};
 use zeroize::Zeroizing;
 
@@ -28,12 +29,11 @@ const OTHERS_MODE_BITS: u32 = 0o077;
 /// larger than 16 KiB, or no text.
 pub fn read_private(path: &Path) -> Result<Zeroizing<String>, PrivateFileError> {
     let path_of = || path.to_owned();
-    let read_error = |source| PrivateFileError::Read { path: path_of(), source };
     let file = open_private(path)?;
     // The whole buffer at once: growing it would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_PRIVATE_FILE_BYTES as usize + 1));
     let mut limited = file.take(MAX_PRIVATE_FILE_BYTES + 1);
-    limited.read_to_end(&mut bytes).map_err(read_error)?;
+    limited.read_to_end(&mut bytes).on("read", path)?;
     if bytes.len() as u64 > MAX_PRIVATE_FILE_BYTES {
         return Err(PrivateFileError::TooLarge { path: path_of() });
     }
@@ -45,12 +45,11 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, PrivateFileError> 
 /// Opens a file and checks that it is regular and its owner's alone.
 fn open_private(path: &Path) -> Result<File, PrivateFileError> {
     let path_of = || path.to_owned();
-    let read_error = |source| PrivateFileError::Read { path: path_of(), source };
     let file = open_input(path).map_err(|error| match is_not_regular(&error) {
         true => PrivateFileError::NotRegular { path: path_of() },
-        false => read_error(error),
+        false => FileError::new("read", path, error).into(),
     })?;
-    let mode = file.metadata().map_err(read_error)?.mode() & 0o7777;
+    let mode = file.metadata().on("read", path)?.mode() & 0o7777;
     if mode & OTHERS_MODE_BITS != 0 {
         return Err(PrivateFileError::Permissions { path: path_of(), mode });
     }
@@ -61,7 +60,7 @@ fn open_private(path: &Path) -> Result<File, PrivateFileError> {
 ///
 /// # Errors
 /// [`PrivateFileError::Exists`] when anything has that name already, which is left as it is;
-/// [`PrivateFileError::Write`] when the file cannot be made, and then there is none.
+/// [`PrivateFileError::Unusable`] when the file cannot be made, and then there is none.
 pub fn write_private(path: &Path, text: &str) -> Result<(), PrivateFileError> {
     let write = || {
         // A run that was killed may have left a key under a temporary name.
@@ -72,7 +71,7 @@ pub fn write_private(path: &Path, text: &str) -> Result<(), PrivateFileError> {
     };
     write().map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => PrivateFileError::Exists { path: path.to_owned() },
-        _ => PrivateFileError::Write { path: path.to_owned(), source },
+        _ => FileError::new("write", path, source).into(),
     })
 }
 
@@ -80,14 +79,9 @@ pub fn write_private(path: &Path, text: &str) -> Result<(), PrivateFileError> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrivateFileError {
-    /// It cannot be opened or read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// It cannot be read or written.
+    #[error(transparent)]
+    Unusable(#[from] FileError),
     /// It is a directory, a pipe or a device.
     #[error("{} is not a regular file", path.display())]
     NotRegular {
@@ -122,14 +116,6 @@ pub enum PrivateFileError {
     Exists {
         /// The file.
         path: PathBuf,
-    },
-    /// It cannot be written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
     },
 }
 
@@ -184,7 +170,7 @@ mod tests {
     fn what_is_no_small_regular_text_file_is_refused() {
         let dir = scratch();
         let missing = read_private(&dir.path().join("missing"));
-        assert!(matches!(missing, Err(PrivateFileError::Read { .. })));
+        assert!(matches!(missing, Err(PrivateFileError::Unusable(_))));
         let directory = read_private(dir.path());
         assert!(matches!(directory, Err(PrivateFileError::NotRegular { .. })));
         let pipe = dir.path().join("pipe");

@@ -9,6 +9,7 @@ use rcgen::{
     SignatureAlgorithm,
 };
 use reshare_files::durable;
+use reshare_files::file_error::{FileError, OnFile};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
@@ -201,8 +202,7 @@ impl Pair {
 
     /// Writes what is not there yet, the key first: a certificate has one.
     fn write(&self, key: &KeyPair, certificate: &str) -> Result<(), PkiError> {
-        durable::create_directory(&self.directory)
-            .map_err(|source| PkiError::Directory { path: self.directory.clone(), source })?;
+        durable::create_directory(&self.directory).on("create", &self.directory)?;
         if self.key.symlink_metadata().is_err() {
             write_private(&self.key, &Zeroizing::new(key.serialize_pem()))?;
         }
@@ -216,13 +216,8 @@ impl Pair {
 #[non_exhaustive]
 pub enum PkiError {
     /// The directory cannot be made.
-    #[error("cannot create {}", path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Directory(#[from] FileError),
     /// A file is at fault.
     #[error(transparent)]
     File(#[from] PrivateFileError),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use age::x25519::Identity;
 use reshare_engine::row_batch::RowBatch;
 use reshare_files::durable::{is_temporary, open_regular};
+use reshare_files::file_error::{FileError, OnFile};
 
 use super::{
     CHAIN_NAME, MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestSignature,
@@ -99,7 +100,7 @@ impl Package {
 /// # Errors
 /// [`PackageError`] when there is none or it is refused.
 pub fn read_manifest(directory: &Path) -> Result<UnverifiedManifest, PackageError> {
-    let metadata = fs::metadata(directory).map_err(|error| io_error("open", directory, error))?;
+    let metadata = fs::metadata(directory).on("open", directory)?;
     if !metadata.is_dir() {
         return Err(PackageError::NotADirectory { path: directory.to_owned() });
     }
@@ -110,11 +111,11 @@ pub fn read_manifest(directory: &Path) -> Result<UnverifiedManifest, PackageErro
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(PackageError::NotClosed { path: directory.to_owned() });
         }
-        Err(error) => return Err(io_error("read", &path, error)),
+        Err(error) => return Err(FileError::new("read", &path, error).into()),
     };
     let mut bytes = Vec::new();
     let mut limited = file.take(MAX_MANIFEST_BYTES + 1);
-    limited.read_to_end(&mut bytes).map_err(|error| io_error("read", &path, error))?;
+    limited.read_to_end(&mut bytes).on("read", &path)?;
     let read = UnverifiedManifest::read(bytes);
     read.map_err(|source: ManifestError| PackageError::Manifest { path, source })
 }
@@ -130,9 +131,8 @@ pub(super) fn check_closed_list(
 ) -> Result<(), PackageError> {
     let mut missing: HashMap<PartName, u64> =
         parts.iter().map(|part| (part.name, part.sealed_bytes)).collect();
-    let read = |error| io_error("list", directory, error);
-    for entry in fs::read_dir(directory).map_err(read)? {
-        let entry = entry.map_err(read)?;
+    for entry in fs::read_dir(directory).on("list", directory)? {
+        let entry = entry.on("list", directory)?;
         let (name, path) = (entry.file_name(), entry.path());
         if is_temporary(&name) {
             return Err(PackageError::UnfinishedFile { path });
@@ -142,8 +142,7 @@ pub(super) fn check_closed_list(
             None if name == MANIFEST_NAME || is_signed && is_of_signature(&name) => None,
             None => return Err(PackageError::ExtraFile { path }),
         };
-        let metadata =
-            fs::symlink_metadata(&path).map_err(|error| io_error("examine", &path, error))?;
+        let metadata = fs::symlink_metadata(&path).on("examine", &path)?;
         if !metadata.is_file() {
             return Err(PackageError::NotRegular { path });
         }
@@ -165,8 +164,4 @@ pub(super) fn is_of_signature(name: &OsStr) -> bool {
 
 pub(super) fn part_name(name: &OsStr) -> Option<PartName> {
     name.to_str()?.parse().ok()
-}
-
-pub(super) fn io_error(action: &'static str, path: &Path, source: io::Error) -> PackageError {
-    PackageError::Io { action, path: path.to_owned(), source }
 }

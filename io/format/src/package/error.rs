@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use reshare_engine::party::{PartyId, PartyOutOfRange};
+use reshare_files::file_error::FileError;
 use reshare_files::ids::IdRange;
 use reshare_files::timestamp::Timestamp;
 
@@ -290,16 +291,8 @@ pub enum ManifestError {
 #[non_exhaustive]
 pub enum PackageError {
     /// The file system refuses.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the file system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A package is a directory.
     #[error("{} is not a directory", path.display())]
     NotADirectory {
@@ -381,7 +374,7 @@ impl PackageError {
     pub fn is_refusal(&self) -> bool {
         match self {
             // Not complete yet: it may be the next time.
-            Self::Io { .. } | Self::NotClosed { .. } => false,
+            Self::File(_) | Self::NotClosed { .. } => false,
             Self::Part(part) => part.defect.is_refusal(),
             _ => true,
         }
@@ -394,12 +387,8 @@ mod tests {
 
     #[test]
     fn a_disk_that_fails_is_no_refusal_and_what_it_holds_is() {
-        let disk = || PackageError::Io {
-            action: "read",
-            path: "part".into(),
-            source: io::Error::from_raw_os_error(5),
-        };
-        assert!(!disk().is_refusal());
+        let disk = FileError::new("read", "part", io::Error::from_raw_os_error(5));
+        assert!(!PackageError::from(disk).is_refusal());
         let part = |kind: io::ErrorKind| {
             let (path, name) = ("part".into(), PartName::new(7));
             let defect = Box::new(PartDefect::Read(kind.into()));

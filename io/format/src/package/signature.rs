@@ -6,9 +6,9 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use reshare_files::durable::open_regular;
+use reshare_files::file_error::{FileError, OnFile};
 use time::{Duration, OffsetDateTime};
 
-use super::directory::io_error;
 use super::{ManifestContent, ManifestError, PackageError, PackageExpectations, Timestamp};
 use crate::keys::certificate::{
     CertificateChain, CertificateError, PartyCertificate, SignatureContext,
@@ -114,10 +114,10 @@ fn read(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, PackageError> {
         Ok(Some(file)) => file,
         Ok(None) => return Err(PackageError::NotRegular { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io_error("read", path, error)),
+        Err(error) => return Err(FileError::new("read", path, error).into()),
     };
     let mut bytes = Vec::new();
     let mut limited = file.take(max_bytes + 1);
-    limited.read_to_end(&mut bytes).map_err(|error| io_error("read", path, error))?;
+    limited.read_to_end(&mut bytes).on("read", path)?;
     Ok(Some(bytes))
 }

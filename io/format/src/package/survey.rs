@@ -6,8 +6,9 @@ use std::io;
 use std::path::Path;
 
 use reshare_files::durable::is_temporary;
+use reshare_files::file_error::{FileError, OnFile};
 
-use super::directory::{io_error, is_of_signature, part_name};
+use super::directory::{is_of_signature, part_name};
 use super::{MANIFEST_NAME, ManifestContent, PackageError, PartName, Totals, read_manifest};
 
 /// What lies in a package's directory.
@@ -46,24 +47,21 @@ pub fn survey(directory: &Path) -> Result<Option<PackageSurvey>, PackageError> {
     let manifest = match read_manifest(directory) {
         Ok(manifest) => Some(manifest),
         Err(PackageError::NotClosed { .. }) => None,
-        Err(PackageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(None);
-        }
+        Err(PackageError::File(error)) if error.is_missing() => return Ok(None),
         Err(error) => return Err(error),
     };
     let listed: Option<HashMap<PartName, u64>> = manifest.as_ref().map(|manifest| {
         manifest.claims().parts.iter().map(|part| (part.name, part.sealed_bytes)).collect()
     });
     let mut found = PackageSurvey::default();
-    let failed = |error| io_error("list", directory, error);
-    for entry in fs::read_dir(directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
+    for entry in fs::read_dir(directory).on("list", directory)? {
+        let entry = entry.on("list", directory)?;
         let name = entry.file_name();
         let metadata = match entry.path().symlink_metadata() {
             Ok(metadata) => metadata,
             // It had its temporary name when the directory was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(io_error("examine", &entry.path(), error)),
+            Err(error) => return Err(FileError::new("examine", entry.path(), error).into()),
         };
         let is_expected = |part: &PartName| match &listed {
             Some(listed) => listed.get(part) == Some(&metadata.len()),

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use age::x25519::Recipient;
 use reshare_engine::rows::Rows;
 use reshare_files::durable::{self, DurableFile};
+use reshare_files::file_error::{FileError, OnFile};
 use reshare_files::ids::IdRange;
 
-use super::directory::{check_closed_list, io_error, is_of_signature, part_name};
+use super::directory::{check_closed_list, is_of_signature, part_name};
 use super::{
     CHAIN_NAME, Compression, MANIFEST_NAME, Manifest, ManifestContent, PackageError,
     PackageExpectations, PartError, PartName, SIGNATURE_NAME, SealedPart, Sealing, SignedManifest,
@@ -41,11 +42,9 @@ impl PackageWriter {
         recipient: Recipient,
     ) -> Result<Self, PackageError> {
         let directory = directory.into();
-        let failed = |error| io_error("create", &directory, error);
-        durable::create_directory(&directory).map_err(failed)?;
+        durable::create_directory(&directory).on("create", &directory)?;
         let (writer, _) = Self::examine(directory, session, recipient)?;
-        durable::remove_leftovers(&writer.directory)
-            .map_err(|error| io_error("clean up", &writer.directory, error))?;
+        durable::remove_leftovers(&writer.directory).on("clean up", &writer.directory)?;
         Ok(writer)
     }
 
@@ -96,10 +95,9 @@ impl PackageWriter {
     /// # Errors
     /// [`PackageError::ExtraFile`] when something lies there that is no part.
     pub fn parts(&self) -> Result<Vec<(PartName, u64)>, PackageError> {
-        let read = |error| io_error("list", &self.directory, error);
         let mut parts = Vec::new();
-        for entry in fs::read_dir(&self.directory).map_err(read)? {
-            let entry = entry.map_err(read)?;
+        for entry in fs::read_dir(&self.directory).on("list", &self.directory)? {
+            let entry = entry.on("list", &self.directory)?;
             let name = entry.file_name();
             let left_signature = self.session.trust.is_some() && is_of_signature(&name);
             if durable::is_temporary(&name) || left_signature {
@@ -109,8 +107,7 @@ impl PackageWriter {
             let Some(part) = part_name(&name) else {
                 return Err(PackageError::ExtraFile { path });
             };
-            let metadata =
-                fs::symlink_metadata(&path).map_err(|error| io_error("examine", &path, error))?;
+            let metadata = fs::symlink_metadata(&path).on("examine", &path)?;
             if !metadata.is_file() {
                 return Err(PackageError::NotRegular { path });
             }
@@ -130,11 +127,10 @@ impl PackageWriter {
             Ok(Some(file)) => file,
             Ok(None) => return Err(PackageError::NotRegular { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(io_error("read", &path, error)),
+            Err(error) => return Err(FileError::new("read", &path, error).into()),
         };
         let mut hasher = blake3::Hasher::new();
-        let sealed_bytes =
-            io::copy(&mut file, &mut hasher).map_err(|error| io_error("read", &path, error))?;
+        let sealed_bytes = io::copy(&mut file, &mut hasher).on("read", &path)?;
         Ok(Some(SealedPart { name, sealed_bytes, sealed_digest: hasher.finalize() }))
     }
 
@@ -184,7 +180,7 @@ impl PackageWriter {
     pub fn remove_part(&self, name: PartName) -> Result<(), PackageError> {
         self.check_open()?;
         let path = self.directory.join(name.to_string());
-        durable::remove_file(&path).map_err(|error| io_error("remove", &path, error))
+        Ok(durable::remove_file(&path).on("remove", &path)?)
     }
 
     /// Closes the package: signs the manifest, checks it against session and directory, and
@@ -213,20 +209,20 @@ impl PackageWriter {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(PackageError::AlreadyClosed { path: self.directory })
             }
-            Err(error) => Err(io_error("write", &path, error)),
+            Err(error) => Err(FileError::new("write", &path, error).into()),
         }
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), PackageError> {
         let path = self.directory.join(name);
-        durable::write_whole(&path, bytes).map_err(|error| io_error("write", &path, error))
+        Ok(durable::write_whole(&path, bytes).on("write", &path)?)
     }
 
     fn check_open(&self) -> Result<(), PackageError> {
         match fs::symlink_metadata(self.directory.join(MANIFEST_NAME)) {
             Ok(_) => Err(PackageError::AlreadyClosed { path: self.directory.clone() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(io_error("examine", &self.directory, error)),
+            Err(error) => Err(FileError::new("examine", &self.directory, error).into()),
         }
     }
 }

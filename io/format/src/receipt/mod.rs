@@ -7,6 +7,7 @@ use std::path::Path;
 
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
+use reshare_files::file_error::OnFile;
 use reshare_files::input_file::read_input;
 use reshare_files::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -123,8 +124,7 @@ impl UnverifiedReceipt {
     /// # Errors
     /// [`ReceiptError`] when it cannot be read or is not of the documented form.
     pub fn load(path: &Path) -> Result<Self, ReceiptError> {
-        let error = |source| ReceiptError::Read { path: path.to_owned(), source };
-        let bytes = read_input(path, Self::MAX_FILE_BYTES).map_err(error)?;
+        let bytes = read_input(path, Self::MAX_FILE_BYTES).on("read", path)?;
         let read = Self::parse(&bytes);
         read.map_err(|source| ReceiptError::File { path: path.to_owned(), source: source.into() })
     }

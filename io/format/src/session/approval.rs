@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
+use reshare_files::file_error::OnFile;
 use reshare_files::input_file::read_input;
 use reshare_files::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -101,8 +102,7 @@ impl Approval {
     /// # Errors
     /// [`ApprovalError`] when it cannot be read or is not of the documented form.
     pub fn load(path: &Path) -> Result<Self, ApprovalError> {
-        let error = |source| ApprovalError::Read { path: path.to_owned(), source };
-        let bytes = read_input(path, Self::MAX_FILE_BYTES).map_err(error)?;
+        let bytes = read_input(path, Self::MAX_FILE_BYTES).on("read", path)?;
         let read = Self::parse(&bytes);
         read.map_err(|source| ApprovalError::File { path: path.to_owned(), source: source.into() })
     }

@@ -1,9 +1,9 @@
 //! What can be wrong with an approval of a session.
 
-use std::io;
 use std::path::PathBuf;
 
 use reshare_engine::party::{PartyId, PartyOutOfRange};
+use reshare_files::file_error::FileError;
 use reshare_files::timestamp::Timestamp;
 
 use super::{FingerprintError, SessionMismatch};
@@ -14,13 +14,8 @@ use crate::keys::certificate::CertificateError;
 #[non_exhaustive]
 pub enum ApprovalError {
     /// A file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] FileError),
     /// A file is refused.
     #[error("approval {}", path.display())]
     File {

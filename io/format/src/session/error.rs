@@ -1,10 +1,8 @@
 //! Why a session file is refused.
 
-use std::io;
-use std::path::PathBuf;
-
 use reshare_engine::layout::LayoutError;
 use reshare_engine::party::{PartyId, PartyOutOfRange};
+use reshare_files::file_error::FileError;
 use reshare_files::timestamp::Timestamp;
 use time::OffsetDateTime;
 
@@ -17,13 +15,8 @@ use crate::keys::{PublicKeyError, RecipientError};
 #[non_exhaustive]
 pub enum SessionError {
     /// The file cannot be read.
-    #[error("cannot read the session file {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] FileError),
     /// The text is far larger than any session.
     #[error("the session file is larger than {limit} bytes")]
     TooLarge {

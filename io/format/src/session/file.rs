@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
+use reshare_files::file_error::OnFile;
 use reshare_files::input_file::read_input;
 use serde::Deserialize;
 use time::{Date, Month, OffsetDateTime, Time};
@@ -21,8 +22,7 @@ impl Session {
     /// # Errors
     /// A [`SessionError`] that names the file, or the key in it and what is wrong there.
     pub fn load(path: &Path) -> Result<Self, SessionError> {
-        let error = |source| SessionError::Read { path: path.to_owned(), source };
-        let bytes = read_input(path, Self::MAX_FILE_BYTES).map_err(error)?;
+        let bytes = read_input(path, Self::MAX_FILE_BYTES).on("read the session file", path)?;
         if bytes.len() as u64 > Self::MAX_FILE_BYTES {
             return Err(SessionError::TooLarge { limit: Self::MAX_FILE_BYTES });
         }

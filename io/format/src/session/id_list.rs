@@ -1,12 +1,15 @@
 //! The list of ids beside a session file, for a session about scattered rows.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use reshare_files::file_error::{FileError, OnFile};
 use reshare_files::ids::IdRange;
 use reshare_files::input_file::open_input;
 
 use super::{Session, SessionIds};
+
+const READ: &str = "read the list of ids";
 
 /// The longest line that can be an id, with its line end: `-9223372036854775808\r\n`.
 const MAX_LINE_BYTES: u64 = 22;
@@ -24,14 +27,13 @@ impl IdList {
     /// # Errors
     /// An [`IdListError`] that names the file, and the line where one is at fault.
     pub fn load(path: &Path) -> Result<Self, IdListError> {
-        let error = |source| IdListError::Read { path: path.to_owned(), source };
-        let mut reader = BufReader::new(open_input(path).map_err(error)?);
+        let mut reader = BufReader::new(open_input(path).on(READ, path)?);
         let (mut ids, mut line_bytes) = (Vec::new(), Vec::new());
         let mut digest = blake3::Hasher::new();
         for line in 1_u64.. {
             line_bytes.clear();
             let mut limited = reader.by_ref().take(MAX_LINE_BYTES);
-            if limited.read_until(b'\n', &mut line_bytes).map_err(error)? == 0 {
+            if limited.read_until(b'\n', &mut line_bytes).on(READ, path)? == 0 {
                 break;
             }
             let id = parse_line(&line_bytes);
@@ -110,13 +112,8 @@ fn parse_line(line: &[u8]) -> Option<i64> {
 #[non_exhaustive]
 pub enum IdListError {
     /// The file cannot be read.
-    #[error("cannot read the list of ids {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] FileError),
     /// A line that is no id.
     #[error("{}, line {line}: expected one decimal id of 64 bits and nothing else", path.display())]
     Line {
@@ -214,7 +211,7 @@ mod tests {
         let large = scratch.refuse("1\n9223372036854775808\n");
         assert!(matches!(large, IdListError::Line { line: 2, .. }));
         let missing = IdList::load(&scratch.0.path().join("missing"));
-        assert!(matches!(missing, Err(IdListError::Read { .. })));
+        assert!(matches!(missing, Err(IdListError::Unreadable(_))));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Why something is not removed.
 
-use std::io;
 use std::path::PathBuf;
 
 use reshare_engine::party::PartyId;
 use reshare_exchange::InboxError;
+use reshare_files::file_error::FileError;
 use reshare_format::package::PackageError;
 use reshare_format::session::SessionMismatch;
 use reshare_format::share_file::ShareFileError;
@@ -13,15 +13,9 @@ use reshare_format::share_file::ShareFileError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PurgeError {
-    /// The disk refuses.
-    #[error("cannot look at or remove {}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the file system says.
-        #[source]
-        source: io::Error,
-    },
+    /// The file system refuses.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// All of it is gone, or was never there.
     #[error("{} is not there{}", path.display(), others(*named))]
     NothingThere {
@@ -92,7 +86,7 @@ impl PurgeError {
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Io { .. } | Self::NothingThere { .. } => false,
+            Self::File(_) | Self::NothingThere { .. } => false,
             // Nobody knows whether an unfinished package is wanted.
             Self::Package(error) => {
                 error.is_refusal() || matches!(error, PackageError::NotClosed { .. })

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use reshare_engine::party::PartyId;
 use reshare_exchange::Inbox;
 use reshare_files::durable;
+use reshare_files::file_error::{FileError, OnFile};
 use reshare_format::package::{CHAIN_NAME, MANIFEST_NAME, SIGNATURE_NAME, read_manifest};
 use reshare_format::session::{Session, SessionMismatch};
 use reshare_format::share_file::{self, Kind};
@@ -199,17 +200,17 @@ impl Purge {
     /// Removes everything, durable on return.
     ///
     /// # Errors
-    /// [`PurgeError::Io`]: some of it may be gone; another call continues.
+    /// [`PurgeError::File`]: some of it may be gone; another call continues.
     pub fn remove(self) -> Result<Vec<Thing>, PurgeError> {
         for step in &self.steps {
             match step {
-                Step::File(path) => durable::remove_file(path).map_err(io_error(path))?,
+                Step::File(path) => durable::remove_file(path).on("remove", path)?,
                 Step::Directory { path, first, last } => {
                     for names in [first, last].into_iter().filter(|names| !names.is_empty()) {
                         let names = names.iter().cloned();
-                        durable::remove_files(path, names).map_err(io_error(path))?;
+                        durable::remove_files(path, names).on("empty", path)?;
                     }
-                    durable::remove_directory(path).map_err(io_error(path))?;
+                    durable::remove_directory(path).on("remove", path)?;
                 }
             }
         }
@@ -224,7 +225,7 @@ impl Purge {
                 self.missing.push(path.to_owned());
                 Ok(true)
             }
-            Err(error) => Err(io_error(path)(error)),
+            Err(error) => Err(FileError::new("examine", path, error).into()),
         }
     }
 
@@ -304,7 +305,7 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 fn examine(path: &Path) -> Result<Metadata, PurgeError> {
-    path.symlink_metadata().map_err(io_error(path))
+    Ok(path.symlink_metadata().on("examine", path)?)
 }
 
 fn check_directory(path: &Path) -> Result<(), PurgeError> {
@@ -324,13 +325,8 @@ fn check_session(
 }
 
 fn list(directory: &Path) -> Result<Vec<PathBuf>, PurgeError> {
-    let failed = io_error(directory);
     let entries = fs::read_dir(directory).and_then(|entries| {
         entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()
     });
-    entries.map_err(failed)
-}
-
-fn io_error(path: &Path) -> impl Fn(io::Error) -> PurgeError {
-    move |source| PurgeError::Io { path: path.to_owned(), source }
+    Ok(entries.on("list", directory)?)
 }

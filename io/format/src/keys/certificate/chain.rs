@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use reshare_files::file_error::OnFile;
 use reshare_files::input_file::read_input;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -119,8 +120,7 @@ impl fmt::Debug for CertificateChain {
 
 /// Reads a file that is not longer than a chain.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    let error = |source| CertificateError::Read { path: path.to_owned(), source };
-    read_input(path, CertificateChain::MAX_PEM_BYTES).map_err(error)
+    Ok(read_input(path, CertificateChain::MAX_PEM_BYTES).on("read", path)?)
 }
 
 /// All certificates of a PEM text.

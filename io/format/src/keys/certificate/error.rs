@@ -1,8 +1,8 @@
 //! What can be wrong with a certificate, its key or a signature.
 
-use std::io;
 use std::path::PathBuf;
 
+use reshare_files::file_error::FileError;
 use reshare_files::timestamp::Timestamp;
 use time::OffsetDateTime;
 
@@ -14,13 +14,8 @@ use crate::keys::{PemError, PrivateFileError};
 #[non_exhaustive]
 pub enum CertificateError {
     /// A file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] FileError),
     /// A file is refused.
     #[error("{}", path.display())]
     File {
