@@ -1,7 +1,8 @@
 //! Why a command failed: its exit code, the chain of causes, and what to do next.
 
 use std::error::Error;
-use std::io;
+
+use reshare_files::fault::Refusable;
 
 use crate::exit::Exit;
 use crate::text::printable;
@@ -86,27 +87,20 @@ impl Failure {
             .rerun(rerun)
     }
 
-    /// Of a file that `flag` names: a failure where it cannot be read, a refusal where it is not
-    /// what it must be.
-    pub(crate) fn of_file(error: impl Into<Box<dyn Error + Send + Sync>>, flag: &str) -> Self {
-        let failure = Self::refused(error);
-        if !failure.is_unreadable() {
-            return failure;
-        }
-        let hint = format!("check {flag}, and that this user may read the file");
-        Self { exit: Exit::Failed, ..failure }.hint(hint)
+    /// Of an error that is a refusal or a failure.
+    pub(crate) fn of(error: impl Refusable + Send + Sync) -> Self {
+        if error.is_refusal() { Self::refused(error) } else { Self::failed(error) }
     }
 
-    /// Whether the file system is the cause.
-    fn is_unreadable(&self) -> bool {
-        let mut cause: Option<&(dyn Error + 'static)> = Some(self.error.as_ref());
-        while let Some(error) = cause {
-            if error.is::<io::Error>() {
-                return true;
+    /// Of a file that `flag` names.
+    pub(crate) fn of_file(error: impl Refusable + Send + Sync, flag: &str) -> Self {
+        let failure = Self::of(error);
+        match failure.exit {
+            Exit::Failed => {
+                failure.hint(format!("check {flag}, and that this user may read the file"))
             }
-            cause = error.source();
+            _ => failure,
         }
-        false
     }
 
     /// Adds what to do next, unless something closer to the cause has said it.

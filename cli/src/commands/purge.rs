@@ -234,8 +234,7 @@ fn failure(error: PurgeError) -> Failure {
     };
     let failure = match &error {
         PurgeError::Twice { .. } => Failure::usage(error),
-        _ if error.is_refusal() => Failure::refused(error),
-        _ => Failure::failed(error),
+        _ => Failure::of(error),
     };
     failure.hint(hint)
 }

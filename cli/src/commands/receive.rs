@@ -11,6 +11,7 @@ use reshare_exchange::{
     ClosedPackage, Endpoint, EndpointParts, HealthEndpoint, Inbox, Limits, Monitor, Shutdown,
     Stage, TlsIdentity,
 };
+use reshare_files::fault::Refusable;
 use reshare_format::session::SessionTrust;
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::packages::Packages;

@@ -72,10 +72,7 @@ impl SeedArgs {
             progress.begin("seed", plan.rows as u64);
             let row_bytes = (plan.layout.row_share_bytes() * targets.len()) as u64;
             let seeded = seed(&targets, &plan, move |rows| progress.add(rows, rows * row_bytes));
-            seeded.await.map_err(|error| match error.is_refusal() {
-                true => Failure::refused(error),
-                false => Failure::failed(error),
-            })
+            seeded.await.map_err(Failure::of)
         })?;
         let bytes = (plan.rows * plan.layout.row_share_bytes() * targets.len()) as u64;
         let report = json!({ "rows": plan.rows, "databases": targets.len(), "share_bytes": bytes });

@@ -8,8 +8,7 @@ use crate::failure::Failure;
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let hint = client_hint(&error);
-        let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
-        failure.hint_if(hint)
+        Self::of(error).hint_if(hint)
     }
 }
 
@@ -25,8 +24,7 @@ impl From<ServerError> for Failure {
 impl From<InboxError> for Failure {
     fn from(error: InboxError) -> Self {
         let hint = inbox_hint(&error);
-        let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
-        failure.hint_if(hint)
+        Self::of(error).hint_if(hint)
     }
 }
 

@@ -8,8 +8,7 @@ use crate::failure::Failure;
 impl From<KmsError> for Failure {
     fn from(error: KmsError) -> Self {
         let hint = kms_hint(&error);
-        let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
-        failure.hint_if(hint)
+        Self::of(error).hint_if(hint)
     }
 }
 

@@ -7,8 +7,7 @@ use crate::failure::Failure;
 impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
         let hint = ledger_hint(&error);
-        let failure = if error.is_refusal() { Self::refused(error) } else { Self::failed(error) };
-        failure.hint(hint)
+        Self::of(error).hint(hint)
     }
 }
 

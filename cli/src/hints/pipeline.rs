@@ -23,8 +23,7 @@ impl From<PipelineError> for Failure {
             PipelineError::PartRows { .. } | PipelineError::TooManyParts { .. } => {
                 Self::usage(error)
             }
-            _ if error.is_refusal() => Self::refused(error),
-            _ => Self::failed(error),
+            _ => Self::of(error),
         };
         failure.hint_if(hint)
     }

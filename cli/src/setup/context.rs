@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reshare_engine::party::PartyId;
 use reshare_files::timestamp::Timestamp;
 use reshare_format::keys::{Identity, load_identity};
-use reshare_format::session::{IdList, IdListError, Session};
+use reshare_format::session::{IdList, Session};
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::packages::Packages;
 use reshare_pipeline::rows_wanted::RowIds;
@@ -35,12 +35,7 @@ impl Context {
     pub(crate) fn open(args: &SessionArgs) -> Result<Self, Failure> {
         let session = load_session(&args.session)?;
         check_flags(&session, args)?;
-        let load = |path| {
-            IdList::load_for(path, &session).map_err(|error| match &error {
-                IdListError::Unreadable(_) => Failure::failed(error),
-                _ => Failure::refused(error),
-            })
-        };
+        let load = |path| IdList::load_for(path, &session).map_err(Failure::of);
         let ids_list = args.ids_from.as_deref().map(load).transpose()?;
         Ok(Self { session, ids_list })
     }

@@ -84,11 +84,7 @@ pub(crate) fn check(path: &Path, removal: &Removal<'_>) -> Result<Receipt, Failu
     let receipt = Receipt::load(path, session, &trust, OffsetDateTime::now_utc());
     let receipt = receipt.map_err(|error| {
         let hint = receipt_hint(&error);
-        let failure = match &error {
-            ReceiptError::Unreadable(_) => Failure::failed(error),
-            _ => Failure::refused(error),
-        };
-        failure.hint(hint)
+        Failure::of(error).hint(hint)
     })?;
     let sender = purge.check_received(&receipt, claimed).map_err(not_received)?;
     if let Some(sender) = sender.filter(|_| !purge.has_package()) {

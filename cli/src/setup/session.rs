@@ -11,8 +11,8 @@ use crate::failure::Failure;
 /// Reads a session file.
 pub(crate) fn load_session(path: &Path) -> Result<Session, Failure> {
     Session::load(path).map_err(|error| match error {
-        SessionError::Unreadable(_) => Failure::failed(error).hint("check --session"),
-        error => Failure::refused(error),
+        SessionError::Unreadable(_) => Failure::of(error).hint("check --session"),
+        error => Failure::of(error),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use reshare_files::fault::Refusable;
 use reshare_format::package::PackageError;
 
 use super::identity::IdentityError;
@@ -91,10 +92,10 @@ impl ClientError {
         let Self::GaveUp { source, .. } = self else { return false };
         matches!(**source, AttemptError::Later { status: INSUFFICIENT_STORAGE, .. })
     }
+}
 
-    /// Whether trying again with the same input does not help.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
+impl Refusable for ClientError {
+    fn is_refusal(&self) -> bool {
         match self {
             Self::GaveUp { .. } | Self::Read(_) | Self::Stopped | Self::WorkerLost => false,
             Self::Package(error) => error.is_refusal(),

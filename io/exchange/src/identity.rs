@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
+use reshare_files::fault::Refusable;
 use reshare_format::keys::certificate::{
     self, CertificateError, CertificateName, PartyCertificate, Purpose, TrustAnchor, matches_name,
     names_in,
@@ -113,6 +114,8 @@ pub enum IdentityError {
     #[error("the certificates cannot be used for TLS")]
     Tls(#[source] rustls::Error),
 }
+
+impl Refusable for IdentityError {}
 
 /// The certificate names of a session that has them.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
 use reshare_format::package::{NoAuthority, PackageError};
 use reshare_format::session::SessionMismatch;
@@ -64,12 +65,11 @@ pub enum InboxError {
     },
 }
 
-impl InboxError {
-    /// Whether another run with the same input meets the same.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
+impl Refusable for InboxError {
+    fn is_refusal(&self) -> bool {
         match self {
-            Self::File(_) | Self::Stopped | Self::InUse { .. } => false,
+            Self::File(error) => error.is_refusal(),
+            Self::Stopped | Self::InUse { .. } => false,
             Self::Package { source, .. } => source.is_refusal(),
             _ => true,
         }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::error::{ConnectorError, ProvideErrorMetadata, SdkError};
+use reshare_files::fault::Refusable;
 use reshare_format::keys::{KmsKeyId, PublicKeyError};
 
 /// The longest text of an answer that an error repeats, in characters.
@@ -182,21 +183,9 @@ pub enum KmsError {
     },
 }
 
-impl KmsError {
-    /// Whether running again with the same key and rights does not help.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
+impl Refusable for KmsError {
+    fn is_refusal(&self) -> bool {
         match self {
-            Self::AccessDenied { .. }
-            | Self::NotFound { .. }
-            | Self::Disabled { .. }
-            | Self::State { .. }
-            | Self::Usage { .. }
-            | Self::Curve { .. }
-            | Self::PublicKey { .. }
-            | Self::OwnKey
-            | Self::Refused { .. }
-            | Self::Answer { .. } => true,
             Self::NoRegion
             | Self::NoCredentials(_)
             | Self::CredentialsFailed(_)
@@ -207,9 +196,12 @@ impl KmsError {
             | Self::Unavailable { .. }
             | Self::Request { .. } => false,
             Self::Created { source, .. } => source.is_refusal(),
+            _ => true,
         }
     }
+}
 
+impl KmsError {
     /// Keeps the facts of a failed request and drops the answer, which may hold a secret.
     pub(super) fn of<E>(error: SdkError<E>, action: KmsAction, key: Option<&KmsKeyId>) -> Self
     where

@@ -2,6 +2,7 @@
 
 use reshare_engine::key_schedule::SharedSecret;
 use reshare_engine::party::PartyId;
+use reshare_files::fault::Refusable;
 use reshare_format::keys::{
     AgreementKey, AgreementKeyError, AgreementKeySource, AgreementPublicKey, KmsKeyId,
 };
@@ -85,4 +86,14 @@ pub enum SenderKeyError {
         /// The other sender.
         other: PartyId,
     },
+}
+
+impl Refusable for SenderKeyError {
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::File(error) => error.is_refusal(),
+            Self::Kms(error) => error.is_refusal(),
+            Self::NotTheOther { .. } => true,
+        }
+    }
 }

@@ -6,6 +6,7 @@ use reshare_engine::blind::BlindError;
 use reshare_engine::merge::MergeError;
 use reshare_engine::party::PartyId;
 use reshare_exchange::ClientError;
+use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
 use reshare_format::package::{PackageError, PartError};
 use reshare_format::share_file::ShareFileError;
@@ -140,38 +141,25 @@ pub enum PipelineError {
     WorkerLost,
 }
 
-impl PipelineError {
-    /// Whether the input or its keys are at fault: running again with the same does not help.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
+impl Refusable for PipelineError {
+    fn is_refusal(&self) -> bool {
         match self {
             Self::Export(error) => error.is_refusal(),
             Self::Load(error) => error.is_refusal(),
-            Self::Compare(CompareError::Export(error)) => error.is_refusal(),
-            Self::Compare(error) => !matches!(error, CompareError::Interrupted),
-            Self::ShareFile(error) => error.defect.is_refusal(),
+            Self::Compare(error) => error.is_refusal(),
+            Self::File(error) => error.is_refusal(),
+            Self::ShareFile(error) => error.is_refusal(),
             Self::Package(error) => error.is_refusal(),
-            Self::Part(error) => error.defect.is_refusal(),
+            Self::Part(error) => error.is_refusal(),
             Self::Ledger(error) => error.is_refusal(),
             Self::Delivery(error) => error.is_refusal(),
-            Self::Blind(_)
-            | Self::Merge(_)
-            | Self::NotASender { .. }
-            | Self::NoIdList
-            | Self::NotListed { .. }
-            | Self::SameSender { .. }
-            | Self::KeyCheck { .. }
-            | Self::NoAuthority
-            | Self::NoCredentials
-            | Self::OtherIdentity
-            | Self::Conflict { .. } => true,
-            Self::File(_)
-            | Self::InUse { .. }
+            Self::InUse { .. }
             | Self::PartRows { .. }
             | Self::TooManyParts { .. }
             | Self::Stopped
             | Self::Thread(_)
             | Self::WorkerLost => false,
+            _ => true,
         }
     }
 }

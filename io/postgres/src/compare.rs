@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::BoxFuture;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::Rows;
+use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use tokio::task::JoinSet;
 
@@ -384,6 +385,16 @@ pub enum CompareError {
     /// A worker ended without a result.
     #[error("the comparison was interrupted")]
     Interrupted,
+}
+
+impl Refusable for CompareError {
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Export(error) => error.is_refusal(),
+            Self::Interrupted => false,
+            _ => true,
+        }
+    }
 }
 
 #[cfg(test)]

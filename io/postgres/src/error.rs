@@ -2,6 +2,8 @@
 
 use std::{fmt, io};
 
+use reshare_files::fault::Refusable;
+
 /// A failure at the database, reduced to what may be shown.
 ///
 /// # Secrecy
@@ -41,12 +43,11 @@ impl DatabaseError {
     pub fn is_disk_full(&self) -> bool {
         self.code() == Some(DISK_FULL)
     }
+}
 
-    /// Whether the data are at fault: then trying again does not help.
-    ///
-    /// Classes 22 (data), 23 (constraint) and P0 (raised by a trigger).
-    #[must_use]
-    pub fn is_about_data(&self) -> bool {
+/// A refusal is about the data: classes 22 (data), 23 (constraint) and P0 (raised by a trigger).
+impl Refusable for DatabaseError {
+    fn is_refusal(&self) -> bool {
         self.code()
             .is_some_and(|code| ["22", "23", "P0"].iter().any(|class| code.starts_with(class)))
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 use reshare_engine::row_batch::RowBatch;
+use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Row};
@@ -449,19 +450,19 @@ pub enum ExportError {
     },
 }
 
-impl ExportError {
-    /// Whether the data are the cause, so that a retry does not help.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
+impl Refusable for ExportError {
+    fn is_refusal(&self) -> bool {
         match self {
             Self::Connect(_) => false,
             Self::Schema(error) => error.is_refusal(),
             Self::Decode(error) => !matches!(error, DecodeError::Truncated { .. }),
-            Self::Database { source, .. } => source.is_about_data(),
+            Self::Database { source, .. } => source.is_refusal(),
             Self::RowCount { .. } => true,
         }
     }
+}
 
+impl ExportError {
     fn database(table: &TableName, error: sqlx::Error) -> Self {
         Self::Database { table: table.clone(), source: DatabaseError::from(error) }
     }

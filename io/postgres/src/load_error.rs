@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reshare_engine::rows::AgreeValue;
+use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use reshare_files::timestamp::Timestamp;
 use time::OffsetDateTime;
@@ -220,18 +221,18 @@ pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// The most ids an error lists.
 pub const LISTED_IDS: usize = 10;
 
-impl LoadError {
-    /// Whether the data are at fault: then trying again does not help.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
+impl Refusable for LoadError {
+    fn is_refusal(&self) -> bool {
         match self {
             Self::Connect(_) | Self::Busy { .. } | Self::TurnLost { .. } => false,
             Self::Schema(error) => error.is_refusal(),
-            Self::Database { source, .. } => source.is_about_data(),
+            Self::Database { source, .. } => source.is_refusal(),
             _ => true,
         }
     }
+}
 
+impl LoadError {
     /// Names the table and, where the server says so, the constraint.
     #[must_use]
     pub fn database(table: &TableName, error: sqlx::Error) -> Self {

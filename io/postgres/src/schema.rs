@@ -2,6 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use reshare_engine::layout::AgreeKind;
+use reshare_files::fault::Refusable;
 use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
@@ -273,10 +274,11 @@ pub enum SchemaError {
     ),
 }
 
-impl SchemaError {
-    /// Whether a retry fails until something is changed.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
-        !matches!(self, Self::Database(_))
+impl Refusable for SchemaError {
+    fn is_refusal(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_refusal(),
+            _ => true,
+        }
     }
 }

@@ -85,17 +85,13 @@ async fn seed_parties(
     let row_bytes = (targets.len() * plan.layout.row_share_bytes()) as u64;
     let progress = Arc::clone(&demo.progress);
     progress.begin("seed", plan.rows as u64);
-    let failed = |error: reshare_synthetic::seed::SeedError| match error.is_refusal() {
-        true => Failure::refused(error),
-        false => Failure::failed(error),
-    };
     stages
         .run("seed three parties", targets.len() as u64, async {
             let count = move |rows| progress.add(rows, rows * row_bytes);
-            seed(&targets, &plan, count).await.map_err(failed)
+            seed(&targets, &plan, count).await.map_err(Failure::of)
         })
         .await?;
     let receiver = demo.receiver();
-    prepare(&target(receiver, databases.target()), &plan).await.map_err(failed)?;
+    prepare(&target(receiver, databases.target()), &plan).await.map_err(Failure::of)?;
     Ok(())
 }

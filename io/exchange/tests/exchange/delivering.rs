@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use reshare_exchange::{ClientError, ClientOptions, Limits};
+use reshare_files::fault::Refusable;
 use reshare_format::package::{Package, PackageExpectations};
 
 use crate::cutting_proxy;

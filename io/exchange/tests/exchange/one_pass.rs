@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use reshare_exchange::progress::Progress;
 use reshare_exchange::{ClientError, ClientOptions, Limits};
+use reshare_files::fault::Refusable;
 use reshare_format::package::read_manifest;
 use reshare_pipeline::error::PipelineError;
 use tokio::io::AsyncReadExt;

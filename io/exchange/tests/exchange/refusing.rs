@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use reshare_exchange::progress::Progress;
 use reshare_exchange::{ClientError, ClientOptions, DeliveryTarget, Inbox, InboxError, Limits};
+use reshare_files::fault::Refusable;
 use tokio::io::AsyncWriteExt;
 
 use crate::http::{Answer, curl, place, plain, sha256_of};

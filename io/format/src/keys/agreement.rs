@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use reshare_engine::key_schedule::SharedSecret;
+use reshare_files::fault::Refusable;
 use zeroize::Zeroizing;
 
 use super::pem::{self, PemError};
@@ -164,3 +165,5 @@ pub enum AgreementKeyError {
     #[error("the cryptographic library refused a key operation")]
     Library,
 }
+
+impl Refusable for AgreementKeyError {}

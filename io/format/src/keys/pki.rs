@@ -9,6 +9,7 @@ use rcgen::{
     SignatureAlgorithm,
 };
 use reshare_files::durable;
+use reshare_files::fault::Refusable;
 use reshare_files::file_error::{FileError, OnFile};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
@@ -231,3 +232,5 @@ pub enum PkiError {
     #[error("the certificate cannot be made")]
     Make(#[from] rcgen::Error),
 }
+
+impl Refusable for PkiError {}

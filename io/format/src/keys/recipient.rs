@@ -1,5 +1,6 @@
 //! The receiver's age identity (X25519), in the file format of the `age` tools.
 
+use reshare_files::fault::Refusable;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -172,6 +173,8 @@ pub enum IdentityError {
         path: PathBuf,
     },
 }
+
+impl Refusable for IdentityError {}
 
 /// Why a text is no age recipient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use reshare_engine::party::{PartyId, PartyOutOfRange};
+use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
 use reshare_files::ids::IdRange;
 use reshare_files::timestamp::Timestamp;
@@ -11,7 +12,7 @@ use reshare_files::timestamp::Timestamp;
 use super::PartName;
 use crate::keys::certificate::CertificateError;
 use crate::session::SessionMismatch;
-use crate::share_file::{ShareFileDefect, is_about_content};
+use crate::share_file::ShareFileDefect;
 
 /// A part that cannot be sealed or opened, and why.
 #[derive(Debug, thiserror::Error)]
@@ -91,14 +92,12 @@ pub enum PartDefect {
     Content(#[from] ShareFileDefect),
 }
 
-impl PartDefect {
-    /// Whether the part is at fault, and opening it again does not help.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
-        match self {
-            Self::Read(error) => is_about_content(error),
-            Self::Write(_) => false,
-            Self::Content(defect) => defect.is_refusal(),
+impl Refusable for PartError {
+    fn is_refusal(&self) -> bool {
+        match &*self.defect {
+            PartDefect::Read(error) => error.is_refusal(),
+            PartDefect::Write(_) => false,
+            PartDefect::Content(defect) => defect.is_refusal(),
             _ => true,
         }
     }
@@ -368,14 +367,13 @@ pub enum PackageError {
     Part(#[from] PartError),
 }
 
-impl PackageError {
-    /// Whether the package is at fault, and reading it again does not help.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
+impl Refusable for PackageError {
+    fn is_refusal(&self) -> bool {
         match self {
+            Self::File(error) => error.is_refusal(),
             // Not complete yet: it may be the next time.
-            Self::File(_) | Self::NotClosed { .. } => false,
-            Self::Part(part) => part.defect.is_refusal(),
+            Self::NotClosed { .. } => false,
+            Self::Part(error) => error.is_refusal(),
             _ => true,
         }
     }

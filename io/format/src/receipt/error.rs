@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use reshare_engine::party::{PartyId, PartyOutOfRange};
+use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
 use reshare_files::timestamp::Timestamp;
 
@@ -98,3 +99,5 @@ pub enum ReceiptError {
     #[error("the authority is that of another session")]
     OtherTrust,
 }
+
+impl Refusable for ReceiptError {}

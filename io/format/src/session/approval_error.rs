@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use reshare_engine::party::{PartyId, PartyOutOfRange};
+use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
 use reshare_files::timestamp::Timestamp;
 
@@ -105,6 +106,8 @@ pub enum ApprovalError {
     #[error("the authority is that of another session")]
     OtherTrust,
 }
+
+impl Refusable for ApprovalError {}
 
 fn listed(parties: &[PartyId]) -> String {
     let parties: Vec<String> = parties.iter().map(|party| format!("party {party}")).collect();

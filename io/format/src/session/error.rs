@@ -2,6 +2,7 @@
 
 use reshare_engine::layout::LayoutError;
 use reshare_engine::party::{PartyId, PartyOutOfRange};
+use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
 use reshare_files::timestamp::Timestamp;
 use time::OffsetDateTime;
@@ -199,3 +200,5 @@ pub enum SessionError {
     #[error("the system gives no random bytes")]
     Random,
 }
+
+impl Refusable for SessionError {}

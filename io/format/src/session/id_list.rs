@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use reshare_files::fault::Refusable;
 use reshare_files::file_error::{FileError, OnFile};
 use reshare_files::ids::IdRange;
 use reshare_files::input_file::open_input;
@@ -158,6 +159,8 @@ pub enum IdListError {
         expected: u64,
     },
 }
+
+impl Refusable for IdListError {}
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
+use reshare_files::fault::Refusable;
 use time::OffsetDateTime;
 
 use super::Session;
@@ -158,3 +159,5 @@ pub enum TrustError {
     #[error("the certificate authority is not accepted")]
     Authority(#[from] CertificateError),
 }
+
+impl Refusable for TrustError {}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use reshare_engine::layout::LayoutError;
 use reshare_engine::party::{PartyId, PartyOutOfRange};
+use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 
 use super::Kind;
@@ -317,20 +318,18 @@ pub enum ShareFileDefect {
     },
 }
 
-impl ShareFileDefect {
-    /// Whether the file is at fault, and reading it again does not help.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
+impl Refusable for ShareFileError {
+    fn is_refusal(&self) -> bool {
+        self.defect.is_refusal()
+    }
+}
+
+impl Refusable for ShareFileDefect {
+    fn is_refusal(&self) -> bool {
         match self {
-            Self::Read(error) => is_about_content(error),
+            Self::Read(error) => error.is_refusal(),
             Self::Write(_) => false,
             _ => true,
         }
     }
-}
-
-/// A disk may fail for a moment; what it holds does not get better by itself.
-pub(crate) fn is_about_content(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
 }

@@ -22,7 +22,6 @@ use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
 
-pub(crate) use error::is_about_content;
 pub use error::{ShareFileDefect, ShareFileError};
 pub use header::{HEADER_BYTES, ShareFileHeader};
 pub use reader::{ShareFile, inspect};

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use reshare_engine::key_schedule::SharedSecret;
+use reshare_files::fault::Refusable;
 use reshare_format::keys::AgreementKey;
 use reshare_kms::{KmsError, KmsKey, SenderKey, SenderKeyError};
 use reshare_pipeline::sender::{SenderKeys, SenderKeysError};

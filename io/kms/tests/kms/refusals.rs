@@ -5,6 +5,7 @@ use std::net::TcpListener;
 
 use aws_config::ConfigLoader;
 use aws_sdk_kms::config::retry::RetryConfig;
+use reshare_files::fault::Refusable;
 use reshare_fixtures::stub_kms::{StubAnswer, StubKms};
 use reshare_format::keys::{AgreementKey, AgreementPublicKey};
 use reshare_kms::{KmsAction, KmsError, KmsKey};

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use reshare_engine::party::PartyId;
+use reshare_files::fault::Refusable;
 use reshare_format::session::SessionMismatch;
 
 /// A ledger that cannot be used.
@@ -85,10 +86,8 @@ pub enum LedgerDefect {
     Io(#[from] io::Error),
 }
 
-impl LedgerError {
-    /// Whether running again does not help.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
+impl Refusable for LedgerError {
+    fn is_refusal(&self) -> bool {
         !matches!(
             self.defect,
             LedgerDefect::Io(_) | LedgerDefect::InUse { .. } | LedgerDefect::FailedBefore

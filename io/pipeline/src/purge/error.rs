@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use reshare_engine::party::PartyId;
 use reshare_exchange::InboxError;
+use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
 use reshare_format::package::PackageError;
 use reshare_format::session::SessionMismatch;
@@ -81,17 +82,16 @@ pub enum PurgeError {
     Inbox(#[from] InboxError),
 }
 
-impl PurgeError {
-    /// Whether another run with the same input meets the same.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
+impl Refusable for PurgeError {
+    fn is_refusal(&self) -> bool {
         match self {
-            Self::File(_) | Self::NothingThere { .. } => false,
-            // Nobody knows whether an unfinished package is wanted.
+            Self::File(error) => error.is_refusal(),
+            Self::NothingThere { .. } => false,
+            // It may be unfinished and still wanted.
             Self::Package(error) => {
                 error.is_refusal() || matches!(error, PackageError::NotClosed { .. })
             }
-            Self::ShareFile(error) => error.defect.is_refusal(),
+            Self::ShareFile(error) => error.is_refusal(),
             Self::Inbox(error) => error.is_refusal(),
             _ => true,
         }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use reshare_engine::fingerprint::Fingerprint;
+use reshare_files::fault::Refusable;
 use reshare_pipeline::ledger::{Ledger, LedgerDefect};
 
 use crate::support::{SESSION, State, admit, part, party};

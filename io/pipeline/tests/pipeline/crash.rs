@@ -10,6 +10,7 @@ use std::sync::Arc;
 use reshare_exchange::progress::Progress;
 use reshare_files::durable::faults::{Call, Fault, Faults, Plan};
 use reshare_files::durable::is_temporary;
+use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use reshare_format::package::read_manifest;
 use reshare_format::share_file::Kind;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use reshare_files::fault::Refusable;
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::load::{LoadReport, load};
 use reshare_pipeline::merge::merge;

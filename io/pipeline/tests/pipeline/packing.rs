@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use reshare_exchange::progress::Progress;
+use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use reshare_format::session::SessionIds;
 use reshare_format::share_file::Kind;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
+use reshare_files::fault::Refusable;
 use reshare_format::keys::AgreementKey;
 use reshare_format::package::{
     ManifestContent, Package, PackageExpectations, PackageWriter, PartName, read_manifest,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use reshare_format::package::{PartEntry, read_manifest};
 

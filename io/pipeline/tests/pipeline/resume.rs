@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use reshare_exchange::progress::Progress;
+use reshare_files::fault::Refusable;
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::export::export;
 use reshare_pipeline::load::load;

@@ -14,6 +14,7 @@ use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::{AgreeValue, Rows};
 use reshare_exchange::progress::Progress;
+use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use reshare_fixtures::synthetic::SyntheticRecords;

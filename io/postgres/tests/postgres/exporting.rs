@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use reshare_engine::row_batch::RowBatch;
+use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use reshare_postgres::copy::DecodeError;
 use reshare_postgres::export::{ExportError, Snapshot};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout};
+use reshare_files::fault::Refusable;
 use reshare_fixtures::iris_table::IrisTable;
 use reshare_postgres::schema::{SchemaError, has_rerand_epoch};
 use reshare_postgres::table::{AgreeType, IntegerWidth, Table, TableName, TableSpec};

@@ -7,6 +7,7 @@ use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout};
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
+use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use reshare_files::leftovers::Leftovers;
 use reshare_fixtures::iris_table::IrisTable;

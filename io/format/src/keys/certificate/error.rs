@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
 use reshare_files::timestamp::Timestamp;
 use time::OffsetDateTime;
@@ -148,6 +149,8 @@ pub enum CertificateError {
     #[error("the cryptographic library refused to sign")]
     Library,
 }
+
+impl Refusable for CertificateError {}
 
 impl CertificateError {
     pub(super) fn in_file(self, path: &std::path::Path) -> Self {
