@@ -2,6 +2,7 @@
 
 use reshare_engine::merge::MergeError;
 use reshare_format::package::{ManifestError, PackageError, PartDefect};
+use reshare_format::session::StatementError;
 
 /// What to do about a package that cannot be read or made.
 pub(super) fn package_hint(error: &PackageError) -> Option<&'static str> {
@@ -52,7 +53,9 @@ fn manifest_hint(error: &ManifestError) -> Option<&'static str> {
         ManifestError::Signature { .. } | ManifestError::NotSigned => {
             "nothing shows that the sender made this package: do not use it, ask the sender"
         }
-        ManifestError::SignedInFuture { .. } => "compare both machines' clocks",
+        ManifestError::Statement(StatementError::InFuture { .. }) => {
+            "compare both machines' clocks"
+        }
         _ => return None,
     })
 }

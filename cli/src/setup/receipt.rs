@@ -7,7 +7,7 @@ use reshare_files::durable;
 use reshare_files::file_error::OnFile;
 use reshare_format::keys::certificate::PartyCertificate;
 use reshare_format::receipt::{Compared, Receipt, ReceiptError, UnverifiedReceipt, check_signer};
-use reshare_format::session::{Session, SessionTrust};
+use reshare_format::session::{Session, SessionTrust, StatementError};
 use reshare_pipeline::ledger::Ledger;
 use reshare_pipeline::purge::{NotReceived, Purge, check_ledger};
 use time::OffsetDateTime;
@@ -36,7 +36,9 @@ impl ReceiptSigner {
         let now = OffsetDateTime::now_utc();
         check_signer(session, &trust, &certificate, now).map_err(|error| {
             let hint = match &error {
-                ReceiptError::Own(error) => certificate_hint(error),
+                ReceiptError::Statement(StatementError::Own { source, .. }) => {
+                    certificate_hint(source)
+                }
                 _ => "only the receiver has compared anything: give its certificate and key",
             };
             Failure::refused(error).hint(hint)
@@ -124,10 +126,11 @@ fn receipt_hint(error: &ReceiptError) -> &'static str {
         }
         ReceiptError::NotTheReceiver { .. }
         | ReceiptError::OtherSenders { .. }
-        | ReceiptError::Certificate { .. } => {
+        | ReceiptError::Statement(StatementError::Signature { .. }) => {
             "nothing shows that the receiver has signed this: ask it; nothing was removed"
         }
-        ReceiptError::InFuture { .. } | ReceiptError::BeforeSession { .. } => {
+        ReceiptError::Statement(StatementError::InFuture { .. })
+        | ReceiptError::BeforeSession { .. } => {
             "compare both machines' clocks; nothing was removed"
         }
         _ => {

@@ -6,7 +6,7 @@ use clap::Args;
 use reshare_engine::party::PartyId;
 use reshare_files::durable;
 use reshare_files::file_error::OnFile;
-use reshare_format::session::{Approval, ApprovalError, Session, SessionTrust};
+use reshare_format::session::{Approval, ApprovalError, Session, SessionTrust, StatementError};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -97,7 +97,9 @@ impl ApproveArgs {
         session.check_time(now.max(session.not_before())).map_err(Failure::refused)?;
         let approval = Approval::sign(session, trust, &certificate, now).map_err(|error| {
             let hint = match &error {
-                ApprovalError::Own(error) => Some(certificate_hint(error)),
+                ApprovalError::Statement(StatementError::Own { source, .. }) => {
+                    Some(certificate_hint(source))
+                }
                 _ => None,
             };
             Failure::refused(error).hint_if(hint)

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use reshare_engine::party::{PartyId, PartyOutOfRange};
+use reshare_engine::party::PartyId;
 use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
 use reshare_files::ids::IdRange;
@@ -11,7 +11,7 @@ use reshare_files::timestamp::Timestamp;
 
 use super::PartName;
 use crate::keys::certificate::CertificateError;
-use crate::session::SessionMismatch;
+use crate::session::{SessionMismatch, StatementError};
 use crate::share_file::ShareFileDefect;
 
 /// A part that cannot be sealed or opened, and why.
@@ -115,26 +115,15 @@ pub enum ManifestError {
         /// The limit.
         max: u64,
     },
-    /// No JSON of the documented form.
-    #[error("it is not of the documented form")]
-    Json(#[source] serde_json::Error),
-    /// Another format.
-    #[error("its format is {got:?}, this program knows {expected:?}")]
-    Format {
-        /// The format this program knows.
-        expected: &'static str,
-        /// The format found.
-        got: String,
-    },
+    /// As any statement.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
     /// The right meaning in other bytes than the canonical ones.
     #[error("it is not in canonical form, from byte {offset} on")]
     NotCanonical {
         /// The first byte that differs.
         offset: usize,
     },
-    /// A party that cannot exist.
-    #[error("it names a party that cannot exist")]
-    UnknownParty(#[source] PartyOutOfRange),
     /// A part whose name is not that of its index.
     #[error("part {index} is named {name}")]
     PartName {
@@ -264,14 +253,6 @@ pub enum ManifestError {
         /// Why.
         #[source]
         source: CertificateError,
-    },
-    /// A signature from the future.
-    #[error("it was signed at {signed_at}, which has not come yet: here it is {now}")]
-    SignedInFuture {
-        /// By the manifest.
-        signed_at: Timestamp,
-        /// By this machine's clock.
-        now: Timestamp,
     },
     /// A signature made before or after the session's life.
     #[error("it was signed at {signed_at}, the session lives from {not_before} to {not_after}")]

@@ -6,6 +6,7 @@ use super::signature::check_signature;
 use super::{
     ManifestContent, ManifestError, ManifestSignature, PackageExpectations, PartEntry, Totals,
 };
+use crate::session::{StatementError, check_format};
 
 /// The manifest's file name.
 pub const MANIFEST_NAME: &str = "manifest.json";
@@ -34,7 +35,7 @@ impl ManifestContent {
             totals,
             signed_at: self.signed_at,
         };
-        document.to_bytes()
+        Ok(document.to_bytes()?)
     }
 }
 
@@ -56,11 +57,8 @@ impl UnverifiedManifest {
         if size > max {
             return Err(ManifestError::TooLarge { bytes: size, max });
         }
-        let document: Document = serde_json::from_slice(&bytes).map_err(ManifestError::Json)?;
-        if document.format != MANIFEST_FORMAT {
-            let (expected, got) = (MANIFEST_FORMAT, document.format);
-            return Err(ManifestError::Format { expected, got });
-        }
+        let document: Document = serde_json::from_slice(&bytes).map_err(StatementError::Json)?;
+        check_format(MANIFEST_FORMAT, &document.format)?;
         let canonical = document.to_bytes()?;
         if canonical != bytes {
             let differs = canonical.iter().zip(&bytes).position(|(a, b)| a != b);

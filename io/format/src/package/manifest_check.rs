@@ -7,11 +7,11 @@ use reshare_files::ids::IdRange;
 
 use super::manifest_content::{Document, DocumentPart};
 use super::{ManifestContent, ManifestError, PackageExpectations, PartEntry, Totals};
-use crate::session::SessionMismatch;
+use crate::session::{SessionMismatch, StatementError};
 
 /// Takes a document apart and checks that it does not contradict itself.
 pub(super) fn into_content(document: Document) -> Result<ManifestContent, ManifestError> {
-    let party = |index| PartyId::try_from(index).map_err(ManifestError::UnknownParty);
+    let party = |index| PartyId::try_from(index).map_err(StatementError::UnknownParty);
     let parts = document.parts.into_iter().map(into_entry).collect::<Result<Vec<_>, _>>()?;
     check_order(&parts)?;
     check_totals(&parts, Some(document.totals))?;

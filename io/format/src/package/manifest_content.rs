@@ -5,7 +5,8 @@ use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
 use serde::{Deserialize, Serialize};
 
-use super::{ManifestError, PartName, SealedPart, Timestamp, hex_bytes};
+use super::{PartName, SealedPart, Timestamp, hex_bytes};
+use crate::session::StatementError;
 
 /// One part, as the manifest lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,8 +108,8 @@ pub(super) struct DocumentPart {
 }
 
 impl Document {
-    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, ManifestError> {
-        let mut bytes = serde_json::to_vec(self).map_err(ManifestError::Json)?;
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, StatementError> {
+        let mut bytes = serde_json::to_vec(self).map_err(StatementError::Json)?;
         bytes.push(b'\n');
         Ok(bytes)
     }

@@ -7,12 +7,13 @@ use std::path::Path;
 
 use reshare_files::durable::open_regular;
 use reshare_files::file_error::{FileError, OnFile};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::{ManifestContent, ManifestError, PackageError, PackageExpectations, Timestamp};
 use crate::keys::certificate::{
     CertificateChain, CertificateError, PartyCertificate, SignatureContext,
 };
+use crate::session::check_not_in_future;
 
 /// The file name of the signature.
 pub const SIGNATURE_NAME: &str = "manifest.sig";
@@ -21,8 +22,6 @@ pub const CHAIN_NAME: &str = "manifest-chain.pem";
 
 /// The longest signature, an RSA key's of 8192 bits.
 pub const MAX_SIGNATURE_BYTES: u64 = 1024;
-/// How far the sender's clock may be ahead of the receiver's.
-const CLOCK_TOLERANCE: Duration = Duration::minutes(1);
 
 /// A signature over a manifest's bytes and the certificates that may bear it out; nothing of
 /// it is verified.
@@ -96,10 +95,7 @@ pub(super) fn check_signature(
     trust
         .verify_signature(&signature.chain, sender, at, message, &signature.signature)
         .map_err(|source| ManifestError::Signature { sender, source })?;
-    let now = OffsetDateTime::now_utc();
-    if at > now + CLOCK_TOLERANCE {
-        return Err(ManifestError::SignedInFuture { signed_at, now: Timestamp::from(now) });
-    }
+    check_not_in_future(signed_at, OffsetDateTime::now_utc())?;
     let (not_before, not_after) = trust.period();
     if at < not_before || at > not_after {
         let (not_before, not_after) = (Timestamp::from(not_before), Timestamp::from(not_after));

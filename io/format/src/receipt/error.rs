@@ -1,14 +1,13 @@
 //! What can be wrong with a receipt.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use reshare_engine::party::{PartyId, PartyOutOfRange};
+use reshare_engine::party::PartyId;
 use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
 use reshare_files::timestamp::Timestamp;
 
-use crate::keys::certificate::CertificateError;
-use crate::session::SessionMismatch;
+use crate::session::{SessionMismatch, StatementError};
 
 /// Why a receipt is not accepted, or cannot be signed.
 #[derive(Debug, thiserror::Error)]
@@ -25,29 +24,9 @@ pub enum ReceiptError {
         /// Why.
         source: Box<ReceiptError>,
     },
-    /// More bytes than any receipt has.
-    #[error("it has more than {max} bytes, which no receipt has")]
-    TooLarge {
-        /// The limit.
-        max: u64,
-    },
-    /// No JSON of the documented form.
-    #[error("it is not of the documented form")]
-    Json(#[source] serde_json::Error),
-    /// Another format.
-    #[error("its format is {got:?}, this program knows {expected:?}")]
-    Format {
-        /// The format this program knows.
-        expected: &'static str,
-        /// The format found.
-        got: String,
-    },
-    /// The right meaning in other bytes than the canonical ones.
-    #[error("it is not in canonical form")]
-    NotCanonical,
-    /// A party that cannot exist.
-    #[error("it names a party that cannot exist")]
-    UnknownParty(#[source] PartyOutOfRange),
+    /// As any statement.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
     /// A receipt of another session.
     #[error(transparent)]
     OtherSession(#[from] SessionMismatch),
@@ -68,22 +47,6 @@ pub enum ReceiptError {
         /// Those of the receipt.
         got: [PartyId; 2],
     },
-    /// Its certificate or signature is not the receiver's.
-    #[error("the signature of party {party}'s receipt is not accepted")]
-    Certificate {
-        /// Who claims to have signed.
-        party: PartyId,
-        /// Why.
-        source: CertificateError,
-    },
-    /// A receipt from the future.
-    #[error("it says verified at {verified_at}, which has not come yet: here it is {now}")]
-    InFuture {
-        /// By the receipt.
-        verified_at: Timestamp,
-        /// By this machine's clock.
-        now: Timestamp,
-    },
     /// A receipt from before the session.
     #[error("it says verified at {verified_at}, and the session began at {not_before}")]
     BeforeSession {
@@ -92,12 +55,12 @@ pub enum ReceiptError {
         /// The session's begin.
         not_before: Timestamp,
     },
-    /// One's own certificate cannot sign a receipt.
-    #[error("this certificate cannot sign a receipt")]
-    Own(#[source] CertificateError),
-    /// The authority was taken from another session.
-    #[error("the authority is that of another session")]
-    OtherTrust,
 }
 
 impl Refusable for ReceiptError {}
+
+impl ReceiptError {
+    pub(super) fn in_file(self, path: &Path) -> Self {
+        Self::File { path: path.to_owned(), source: Box::new(self) }
+    }
+}

@@ -11,22 +11,20 @@ use reshare_files::file_error::OnFile;
 use reshare_files::input_file::read_input;
 use reshare_files::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
-use crate::keys::certificate::{
-    CertificateChain, PartyCertificate, Purpose, SignatureContext, SignedDocument,
-};
+use crate::keys::certificate::{PartyCertificate, SignatureContext};
 use crate::package::hex_bytes;
-use crate::session::{Session, SessionMismatch, SessionTrust};
+use crate::session::{
+    MAX_STATEMENT_BYTES, Session, SessionMismatch, SessionTrust, Signed, Statement, StatementError,
+    check_trust, signer,
+};
 
 mod error;
 mod package;
 
 pub use error::ReceiptError;
 pub use package::{ReceivedPackage, content_of_parts};
-
-/// How far the receiver's clock may be ahead of this machine's.
-const CLOCK_TOLERANCE: Duration = Duration::minutes(1);
 
 /// What the receiver's comparison found: everything equal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +37,11 @@ pub struct Compared {
     pub left_over: u64,
 }
 
-/// A receipt as it lies in a file: signed by somebody, and not verified.
+/// A receipt as it is in a file: signed by somebody, and not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnverifiedReceipt {
-    statement: Statement,
+    signed: Signed<ReceiptStatement>,
     compared: Compared,
-    receiver: PartyId,
-    chain: CertificateChain,
-    signature: Vec<u8>,
 }
 
 /// Proof that the receiver of a session has compared what it loaded with both packages.
@@ -60,7 +55,7 @@ pub struct Receipt {
 /// What is signed, field by field in canonical order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Statement {
+struct ReceiptStatement {
     format: String,
     session_id: String,
     #[serde(with = "hex_bytes")]
@@ -84,12 +79,20 @@ struct PackageStatement {
     rows: u64,
 }
 
-impl UnverifiedReceipt {
-    /// The format, the first field of what is signed.
-    pub const FORMAT: &str = "reshare-receipt/1";
-    /// The largest file that is read.
-    pub const MAX_FILE_BYTES: u64 = 128 << 10;
+impl Statement for ReceiptStatement {
+    const FORMAT: &str = "reshare-receipt/1";
+    const CONTEXT: SignatureContext = SignatureContext::Receipt;
 
+    fn format(&self) -> &str {
+        &self.format
+    }
+
+    fn party(&self) -> u64 {
+        self.receiver
+    }
+}
+
+impl UnverifiedReceipt {
     /// Signs what a comparison found, as the receiver.
     ///
     /// # Errors
@@ -102,9 +105,9 @@ impl UnverifiedReceipt {
         now: OffsetDateTime,
     ) -> Result<Self, ReceiptError> {
         check_signer(session, trust, certificate, now)?;
-        let (chain, receiver) = (certificate.chain().clone(), session.receiver().party);
-        let statement = Statement {
-            format: Self::FORMAT.to_owned(),
+        let receiver = session.receiver().party;
+        let statement = ReceiptStatement {
+            format: ReceiptStatement::FORMAT.to_owned(),
             session_id: session.id().to_string(),
             fingerprint: session.fingerprint(),
             receiver: receiver.index().into(),
@@ -113,10 +116,7 @@ impl UnverifiedReceipt {
             left_over: compared.left_over,
             verified_at: Timestamp::from(now),
         };
-        let message = statement.to_bytes()?;
-        let signature = certificate.sign(SignatureContext::Receipt, &message);
-        let signature = signature.map_err(ReceiptError::Own)?;
-        Ok(Self { statement, compared, receiver, chain, signature })
+        Ok(Self { signed: Signed::sign(statement, receiver, certificate)?, compared })
     }
 
     /// Reads a file.
@@ -124,9 +124,8 @@ impl UnverifiedReceipt {
     /// # Errors
     /// [`ReceiptError`] when it cannot be read or is not of the documented form.
     pub fn load(path: &Path) -> Result<Self, ReceiptError> {
-        let bytes = read_input(path, Self::MAX_FILE_BYTES).on("read", path)?;
-        let read = Self::parse(&bytes);
-        read.map_err(|source| ReceiptError::File { path: path.to_owned(), source: source.into() })
+        let bytes = read_input(path, MAX_STATEMENT_BYTES).on("read", path)?;
+        Self::parse(&bytes).map_err(|error| error.in_file(path))
     }
 
     /// Reads the bytes of a file.
@@ -134,41 +133,20 @@ impl UnverifiedReceipt {
     /// # Errors
     /// [`ReceiptError`] when they are not of the documented form.
     pub fn parse(bytes: &[u8]) -> Result<Self, ReceiptError> {
-        if bytes.len() as u64 > Self::MAX_FILE_BYTES {
-            return Err(ReceiptError::TooLarge { max: Self::MAX_FILE_BYTES });
-        }
-        let document: SignedDocument<Statement> =
-            serde_json::from_slice(bytes).map_err(ReceiptError::Json)?;
-        let statement = &document.statement;
-        if statement.format != Self::FORMAT {
-            let got = statement.format.clone();
-            return Err(ReceiptError::Format { expected: Self::FORMAT, got });
-        }
-        let party = |index| PartyId::try_from(index).map_err(ReceiptError::UnknownParty);
-        let receiver = party(statement.receiver)?;
+        let signed = Signed::<ReceiptStatement>::parse(bytes)?;
+        let statement = &signed.statement;
         let [lower, higher] = &statement.packages;
-        let packages =
-            [lower.received(party(lower.sender)?), higher.received(party(higher.sender)?)];
+        let packages = [lower.received()?, higher.received()?];
         let (rows, left_over) = (statement.rows_compared, statement.left_over);
-        let compared = Compared { packages, rows, left_over };
-        let signature = document.signature().ok_or(ReceiptError::NotCanonical)?;
-        let chain = document.chain();
-        let chain =
-            chain.map_err(|source| ReceiptError::Certificate { party: receiver, source })?;
-        let receipt = Self { statement: document.statement, compared, receiver, chain, signature };
-        if receipt.to_bytes()? != bytes {
-            return Err(ReceiptError::NotCanonical);
-        }
-        Ok(receipt)
+        Ok(Self { compared: Compared { packages, rows, left_over }, signed })
     }
 
     /// The bytes of the file: compact JSON in canonical field order and a line feed.
     ///
     /// # Errors
-    /// [`ReceiptError::Json`], which does not happen with what this type holds.
+    /// [`StatementError::Json`], which does not happen with what this type holds.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ReceiptError> {
-        let document = SignedDocument::new(self.statement.clone(), &self.signature, &self.chain);
-        document.to_bytes().map_err(ReceiptError::Json)
+        Ok(self.signed.to_bytes()?)
     }
 
     /// Verifies that the receiver of this very session signed it.
@@ -184,12 +162,13 @@ impl UnverifiedReceipt {
         trust: &SessionTrust,
         now: OffsetDateTime,
     ) -> Result<Receipt, ReceiptError> {
-        check_same_session(session, trust)?;
-        let (expected, got) = (session.fingerprint(), self.statement.fingerprint);
-        if got != expected || self.statement.session_id != session.id().as_str() {
+        check_trust(session, trust)?;
+        let statement = &self.signed.statement;
+        let (expected, got) = (session.fingerprint(), statement.fingerprint);
+        if got != expected || statement.session_id != session.id().as_str() {
             return Err(SessionMismatch { expected, got }.into());
         }
-        let (party, expected) = (self.receiver, session.receiver().party);
+        let (party, expected) = (self.signed.party, session.receiver().party);
         if party != expected {
             return Err(ReceiptError::NotTheReceiver { expected, got: party });
         }
@@ -198,15 +177,8 @@ impl UnverifiedReceipt {
         if named != senders {
             return Err(ReceiptError::OtherSenders { expected: senders, got: named });
         }
-        let verified_at = self.statement.verified_at;
-        let (at, message) = (verified_at.moment(), self.statement.to_bytes()?);
-        let message = (SignatureContext::Receipt, message.as_slice());
-        trust
-            .verify_signature(&self.chain, party, at, message, &self.signature)
-            .map_err(|source| ReceiptError::Certificate { party, source })?;
-        if at > now + CLOCK_TOLERANCE {
-            return Err(ReceiptError::InFuture { verified_at, now: Timestamp::from(now) });
-        }
+        let (verified_at, at) = (statement.verified_at, statement.verified_at.moment());
+        self.signed.verify(trust, at, verified_at, now)?;
         if at < session.not_before() {
             let not_before = Timestamp::from(session.not_before());
             return Err(ReceiptError::BeforeSession { verified_at, not_before });
@@ -227,8 +199,7 @@ impl Receipt {
         now: OffsetDateTime,
     ) -> Result<Self, ReceiptError> {
         let verified = UnverifiedReceipt::load(path)?.verify(session, trust, now);
-        let error = |source| ReceiptError::File { path: path.to_owned(), source };
-        verified.map_err(|source| error(source.into()))
+        verified.map_err(|error| error.in_file(path))
     }
 
     /// What was compared and found equal.
@@ -259,7 +230,7 @@ impl Receipt {
 /// Checks that a certificate may sign a receipt of a session, before anything is compared.
 ///
 /// # Errors
-/// [`ReceiptError::Own`] when the certificate is no party's of this session, or may not sign
+/// [`StatementError::Own`] when the certificate is no party's of this session, or may not sign
 /// now; [`ReceiptError::NotTheReceiver`] when it is a sender's.
 pub fn check_signer(
     session: &Session,
@@ -267,29 +238,22 @@ pub fn check_signer(
     certificate: &PartyCertificate,
     now: OffsetDateTime,
 ) -> Result<(), ReceiptError> {
-    check_same_session(session, trust)?;
-    let got = trust.party_of(certificate.chain()).map_err(ReceiptError::Own)?;
+    let got = signer(session, trust, certificate, SignatureContext::Receipt, now)?;
     let expected = session.receiver().party;
-    if got != expected {
-        return Err(ReceiptError::NotTheReceiver { expected, got });
-    }
-    trust.verify(certificate.chain(), got, now, Purpose::Signature).map_err(ReceiptError::Own)
-}
-
-impl Statement {
-    fn to_bytes(&self) -> Result<Vec<u8>, ReceiptError> {
-        serde_json::to_vec(self).map_err(ReceiptError::Json)
+    match got == expected {
+        true => Ok(()),
+        false => Err(ReceiptError::NotTheReceiver { expected, got }),
     }
 }
 
 impl PackageStatement {
-    fn received(&self, sender: PartyId) -> ReceivedPackage {
-        ReceivedPackage {
-            sender,
+    fn received(&self) -> Result<ReceivedPackage, StatementError> {
+        Ok(ReceivedPackage {
+            sender: self.sender.try_into().map_err(StatementError::UnknownParty)?,
             manifest_digest: self.manifest_blake3,
             content_digest: self.content_blake3,
             rows: self.rows,
-        }
+        })
     }
 }
 
@@ -302,12 +266,4 @@ impl From<ReceivedPackage> for PackageStatement {
             rows: package.rows,
         }
     }
-}
-
-/// The authority and the names must be those of the session that the receipt is of.
-fn check_same_session(session: &Session, trust: &SessionTrust) -> Result<(), ReceiptError> {
-    if trust.fingerprint() == session.fingerprint() {
-        return Ok(());
-    }
-    Err(ReceiptError::OtherTrust)
 }

@@ -11,25 +11,20 @@ use reshare_files::file_error::OnFile;
 use reshare_files::input_file::read_input;
 use reshare_files::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::approval_error::ApprovalError;
-use super::{Session, SessionMismatch, SessionTrust, parse_fingerprint};
-use crate::keys::certificate::{
-    CertificateChain, PartyCertificate, Purpose, SignatureContext, SignedDocument,
+use super::{
+    MAX_STATEMENT_BYTES, Session, SessionMismatch, SessionTrust, Signed, Statement, check_trust,
+    parse_fingerprint, signer,
 };
+use crate::keys::certificate::{PartyCertificate, SignatureContext};
 
-/// How far another party's clock may be ahead of this machine's.
-const CLOCK_TOLERANCE: Duration = Duration::minutes(1);
-
-/// One party's approval as it lies in a file: signed by somebody, and not verified.
+/// One party's approval as it is in a file: signed by somebody, and not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approval {
-    statement: Statement,
+    signed: Signed<ApprovalStatement>,
     fingerprint: Fingerprint,
-    party: PartyId,
-    chain: CertificateChain,
-    signature: Vec<u8>,
 }
 
 /// Proof that the receiver and the other sender have approved a session.
@@ -42,7 +37,7 @@ pub struct Approvals {
 /// What is signed, field by field in canonical order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Statement {
+struct ApprovalStatement {
     format: String,
     session_id: String,
     fingerprint: String,
@@ -50,39 +45,41 @@ struct Statement {
     approved_at: Timestamp,
 }
 
-impl Approval {
-    /// The format, the first field of what is signed.
-    pub const FORMAT: &str = "reshare-approval/1";
-    /// The largest file that is read.
-    pub const MAX_FILE_BYTES: u64 = 128 << 10;
+impl Statement for ApprovalStatement {
+    const FORMAT: &str = "reshare-approval/1";
+    const CONTEXT: SignatureContext = SignatureContext::Approval;
 
+    fn format(&self) -> &str {
+        &self.format
+    }
+
+    fn party(&self) -> u64 {
+        self.party
+    }
+}
+
+impl Approval {
     /// Approves a session as the party that a certificate names.
     ///
     /// # Errors
-    /// [`ApprovalError::Own`] when the certificate is no party's of this session, or may not
-    /// sign now.
+    /// [`StatementError::Own`](super::StatementError::Own) when the certificate is no party's of
+    /// this session, or may not sign now.
     pub fn sign(
         session: &Session,
         trust: &SessionTrust,
         certificate: &PartyCertificate,
         now: OffsetDateTime,
     ) -> Result<Self, ApprovalError> {
-        check_same_session(session, trust)?;
-        let party = trust.party_of(certificate.chain()).map_err(ApprovalError::Own)?;
-        let chain = certificate.chain().clone();
-        trust.verify(&chain, party, now, Purpose::Signature).map_err(ApprovalError::Own)?;
+        let party = signer(session, trust, certificate, SignatureContext::Approval, now)?;
         let fingerprint = session.fingerprint();
-        let statement = Statement {
-            format: Self::FORMAT.to_owned(),
+        let statement = ApprovalStatement {
+            format: ApprovalStatement::FORMAT.to_owned(),
             session_id: session.id().to_string(),
             fingerprint: fingerprint.to_string(),
             party: party.index().into(),
             approved_at: Timestamp::from(now),
         };
-        let message = statement.to_bytes()?;
-        let signature = certificate.sign(SignatureContext::Approval, &message);
-        let signature = signature.map_err(ApprovalError::Own)?;
-        Ok(Self { statement, fingerprint, party, chain, signature })
+        Ok(Self { signed: Signed::sign(statement, party, certificate)?, fingerprint })
     }
 
     /// The usual name of a party's file.
@@ -94,7 +91,7 @@ impl Approval {
     /// Who claims to approve.
     #[must_use]
     pub fn party(&self) -> PartyId {
-        self.party
+        self.signed.party
     }
 
     /// Reads a file.
@@ -102,9 +99,8 @@ impl Approval {
     /// # Errors
     /// [`ApprovalError`] when it cannot be read or is not of the documented form.
     pub fn load(path: &Path) -> Result<Self, ApprovalError> {
-        let bytes = read_input(path, Self::MAX_FILE_BYTES).on("read", path)?;
-        let read = Self::parse(&bytes);
-        read.map_err(|source| ApprovalError::File { path: path.to_owned(), source: source.into() })
+        let bytes = read_input(path, MAX_STATEMENT_BYTES).on("read", path)?;
+        Self::parse(&bytes).map_err(|error| error.in_file(path))
     }
 
     /// Reads the bytes of a file.
@@ -112,35 +108,18 @@ impl Approval {
     /// # Errors
     /// [`ApprovalError`] when they are not of the documented form.
     pub fn parse(bytes: &[u8]) -> Result<Self, ApprovalError> {
-        if bytes.len() as u64 > Self::MAX_FILE_BYTES {
-            return Err(ApprovalError::TooLarge { max: Self::MAX_FILE_BYTES });
-        }
-        let document: SignedDocument<Statement> =
-            serde_json::from_slice(bytes).map_err(ApprovalError::Json)?;
-        let statement = &document.statement;
-        if statement.format != Self::FORMAT {
-            let got = statement.format.clone();
-            return Err(ApprovalError::Format { expected: Self::FORMAT, got });
-        }
-        let fingerprint = parse_fingerprint(&statement.fingerprint)?;
-        let party = PartyId::try_from(statement.party).map_err(ApprovalError::UnknownParty)?;
-        let signature = document.signature().ok_or(ApprovalError::NotCanonical)?;
-        let chain = document.chain();
-        let chain = chain.map_err(|source| ApprovalError::Certificate { party, source })?;
-        let approval = Self { statement: document.statement, fingerprint, party, chain, signature };
-        if approval.to_bytes()? != bytes {
-            return Err(ApprovalError::NotCanonical);
-        }
-        Ok(approval)
+        let signed = Signed::<ApprovalStatement>::parse(bytes)?;
+        let fingerprint = parse_fingerprint(&signed.statement.fingerprint)?;
+        Ok(Self { signed, fingerprint })
     }
 
     /// The bytes of the file: compact JSON in canonical field order and a line feed.
     ///
     /// # Errors
-    /// [`ApprovalError::Json`], which does not happen with what this type holds.
+    /// [`StatementError::Json`](super::StatementError::Json), which does not happen with what this
+    /// type holds.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ApprovalError> {
-        let document = SignedDocument::new(self.statement.clone(), &self.signature, &self.chain);
-        document.to_bytes().map_err(ApprovalError::Json)
+        Ok(self.signed.to_bytes()?)
     }
 
     /// Verifies that a party of the session approved this very session.
@@ -153,25 +132,17 @@ impl Approval {
         trust: &SessionTrust,
         now: OffsetDateTime,
     ) -> Result<(), ApprovalError> {
-        check_same_session(session, trust)?;
-        let (party, approved_at) = (self.party, self.statement.approved_at);
-        let (expected, got) = (session.fingerprint(), self.fingerprint);
-        if got != expected || self.statement.session_id != session.id().as_str() {
+        check_trust(session, trust)?;
+        let ApprovalStatement { session_id, approved_at, .. } = &self.signed.statement;
+        let (party, expected, got) = (self.party(), session.fingerprint(), self.fingerprint);
+        if got != expected || session_id != session.id().as_str() {
             let mismatch = SessionMismatch { expected, got };
             return Err(ApprovalError::OtherSession { party, mismatch });
         }
         if trust.name_of(party).is_none() {
             return Err(ApprovalError::NotAParty { party });
         }
-        let message = self.statement.to_bytes()?;
-        let message = (SignatureContext::Approval, message.as_slice());
-        trust
-            .verify_signature(&self.chain, party, now, message, &self.signature)
-            .map_err(|source| ApprovalError::Certificate { party, source })?;
-        if approved_at.moment() > now + CLOCK_TOLERANCE {
-            return Err(ApprovalError::InFuture { party, approved_at, now: Timestamp::from(now) });
-        }
-        Ok(())
+        Ok(self.signed.verify(trust, now, *approved_at, now)?)
     }
 }
 
@@ -189,13 +160,13 @@ impl Approvals {
         approvals: &[Approval],
         now: OffsetDateTime,
     ) -> Result<Self, ApprovalError> {
-        check_same_session(session, trust)?;
+        check_trust(session, trust)?;
         let other = session.other_sender(own).ok_or(ApprovalError::NotASender { party: own })?;
         for approval in approvals {
             approval.verify(session, trust, now)?;
         }
         let wanted = [other.party, session.receiver().party];
-        let given = |party: &PartyId| approvals.iter().any(|approval| approval.party == *party);
+        let given = |party: &PartyId| approvals.iter().any(|approval| approval.party() == *party);
         let missing: Vec<PartyId> = wanted.into_iter().filter(|party| !given(party)).collect();
         if !missing.is_empty() {
             return Err(ApprovalError::Missing { parties: missing });
@@ -217,10 +188,7 @@ impl Approvals {
         let mut approvals = Vec::with_capacity(files.len());
         for path in files {
             let approval = Approval::load(path)?;
-            approval.verify(session, trust, now).map_err(|source| ApprovalError::File {
-                path: path.clone(),
-                source: source.into(),
-            })?;
+            approval.verify(session, trust, now).map_err(|error| error.in_file(path))?;
             approvals.push(approval);
         }
         Self::verify(session, trust, own, &approvals, now)
@@ -237,18 +205,4 @@ impl Approvals {
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
-}
-
-impl Statement {
-    fn to_bytes(&self) -> Result<Vec<u8>, ApprovalError> {
-        serde_json::to_vec(self).map_err(ApprovalError::Json)
-    }
-}
-
-/// The authority and the names must be those of the session that is approved.
-fn check_same_session(session: &Session, trust: &SessionTrust) -> Result<(), ApprovalError> {
-    if trust.fingerprint() == session.fingerprint() {
-        return Ok(());
-    }
-    Err(ApprovalError::OtherTrust)
 }

@@ -15,6 +15,7 @@ mod mismatch;
 mod names;
 #[cfg(test)]
 mod samples;
+mod statement;
 mod trust;
 mod validate;
 
@@ -36,6 +37,10 @@ pub use fingerprint::{FingerprintError, parse_fingerprint};
 pub use id_list::{IdList, IdListError};
 pub use mismatch::SessionMismatch;
 pub use names::{Environment, SessionId};
+pub use statement::StatementError;
+pub(crate) use statement::{
+    MAX_STATEMENT_BYTES, Signed, Statement, check_format, check_not_in_future, check_trust, signer,
+};
 pub use trust::{SessionTrust, TrustError};
 
 /// One agreed resharing run: immutable, checked, with its fingerprint.

@@ -6,6 +6,7 @@ use reshare_format::package::{
     MAX_MANIFEST_BYTES, MAX_PARTS, Manifest, ManifestContent, ManifestError as M,
     PackageExpectations, PartEntry, PartName, UnverifiedManifest,
 };
+use reshare_format::session::StatementError as S;
 
 use crate::common::*;
 
@@ -127,13 +128,13 @@ fn a_manifest_of_another_session_sender_or_receiver_is_refused() {
     let receiver = refused(|content| content.receiver = party(0));
     assert!(matches!(receiver, M::OtherReceiver { .. }), "{receiver:?}");
     let nobody = refused_text("\"sender\":1", "\"sender\":15");
-    assert!(matches!(nobody, M::UnknownParty(_)), "{nobody:?}");
+    assert!(matches!(nobody, M::Statement(S::UnknownParty(_))), "{nobody:?}");
 }
 
 #[test]
 fn a_manifest_in_any_other_form_is_refused() {
     let format = refused_text("reshare-manifest/1", "reshare-manifest/2");
-    assert!(matches!(format, M::Format { .. }), "{format:?}");
+    assert!(matches!(format, M::Statement(S::Format { .. })), "{format:?}");
     for (from, to) in [
         ("{\"format\"", "{\"extra\":1,\"format\""),
         ("\"rows\":5", "\"rows\":5,\"rows\":5"),
@@ -148,7 +149,7 @@ fn a_manifest_in_any_other_form_is_refused() {
         ("}\n", "}\n{}"),
     ] {
         let json = refused_text(from, to);
-        assert!(matches!(json, M::Json(_)), "{from} {to}: {json:?}");
+        assert!(matches!(json, M::Statement(S::Json(_))), "{from} {to}: {json:?}");
     }
     for (from, to) in [
         ("{\"format\"", " {\"format\""),

@@ -2,7 +2,9 @@
 
 use reshare_format::keys::certificate::CertificateError;
 use reshare_format::keys::pki::KeyKind;
-use reshare_format::session::{Approval, ApprovalError as E, Approvals, Session, SessionTrust};
+use reshare_format::session::{
+    Approval, ApprovalError as E, Approvals, Session, SessionTrust, StatementError as S,
+};
 use reshare_pipeline::sender::{SenderCredentials, SenderKeys, SenderKeysError};
 use time::Duration;
 
@@ -48,7 +50,7 @@ fn an_approval_of_another_session_or_of_this_one_before_it_was_changed_is_refuse
     let refused = Approvals::verify(&changed, &trust, party(0), &approvals, now());
     assert!(matches!(refused, Err(E::OtherSession { .. })), "{refused:?}");
     let refused = Approvals::verify(&changed, &world.trust, party(0), &approvals, now());
-    assert!(matches!(refused, Err(E::OtherTrust)), "{refused:?}");
+    assert!(matches!(refused, Err(E::Statement(S::OtherTrust))), "{refused:?}");
     let another = world.another_session();
     let trust = SessionTrust::new(&another, world.authority.anchor().clone()).expect("fits");
     let refused = Approvals::verify(&another, &trust, party(0), &approvals, now());
@@ -64,17 +66,19 @@ fn an_approval_by_another_name_or_an_ended_certificate_is_refused() {
     let claimed = other.replace("\"party\":1", "\"party\":2");
     let claimed = Approval::parse(claimed.as_bytes()).unwrap();
     let refused = claimed.verify(&world.session, &world.trust, now()).unwrap_err();
-    let E::Certificate { party: of, source } = refused else { panic!("{refused:?}") };
+    let E::Statement(S::Signature { party: of, source, .. }) = refused else {
+        panic!("{refused:?}")
+    };
     assert_eq!(of, party(2));
     assert!(matches!(source, CertificateError::OtherName { .. }), "{source:?}");
     let late = receiver.verify(&world.session, &world.trust, now() + Duration::days(2));
-    let Err(E::Certificate { source, .. }) = late else { panic!("{late:?}") };
+    let Err(E::Statement(S::Signature { source, .. })) = late else { panic!("{late:?}") };
     assert!(matches!(source, CertificateError::Expired { .. }), "{source:?}");
     let early = receiver.verify(&world.session, &world.trust, now() - Duration::hours(1));
-    assert!(matches!(early, Err(E::InFuture { .. })), "{early:?}");
+    assert!(matches!(early, Err(E::Statement(S::InFuture { .. }))), "{early:?}");
     let stranger = world.issue("stranger.example", now(), Duration::days(1), KeyKind::Ed25519);
     let refused = Approval::sign(&world.session, &world.trust, &stranger, now());
-    let Err(E::Own(source)) = refused else { panic!("{refused:?}") };
+    let Err(E::Statement(S::Own { source, .. })) = refused else { panic!("{refused:?}") };
     assert!(matches!(source, CertificateError::NotOneParty { parties: 0, .. }), "{source:?}");
 }
 

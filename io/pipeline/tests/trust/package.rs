@@ -14,6 +14,7 @@ use reshare_format::package::{
     CHAIN_NAME, MANIFEST_NAME, ManifestContent, ManifestError as M, Package, PackageError as E,
     PackageExpectations, PackageWriter, PartEntry, SIGNATURE_NAME, Timestamp,
 };
+use reshare_format::session::StatementError as S;
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::packages::{Packages, expectations};
 use time::{Duration, OffsetDateTime};
@@ -172,7 +173,7 @@ fn a_signature_from_the_future_or_outside_the_session_is_refused() {
     let from = now() - Duration::days(5);
     let long = || world.issue(NAMES[0], from, Duration::days(9), KeyKind::Ed25519);
     let future = write(&world, "future", Some(long()), now() + Duration::hours(1));
-    assert!(matches!(manifest_error(future), M::SignedInFuture { .. }));
+    assert!(matches!(manifest_error(future), M::Statement(S::InFuture { .. })));
     let before = write(&world, "before", Some(long()), now() - Duration::days(4));
     assert!(matches!(manifest_error(before), M::SignedOutsideSession { .. }));
 }

@@ -7,7 +7,6 @@
 
 mod anchor;
 mod chain;
-mod document;
 mod error;
 mod extensions;
 mod name;
@@ -16,7 +15,6 @@ mod verify;
 
 pub use anchor::TrustAnchor;
 pub use chain::CertificateChain;
-pub(crate) use document::SignedDocument;
 pub use error::CertificateError;
 pub use extensions::{matches_name, names_in, not_after};
 pub use name::CertificateName;

@@ -1,5 +1,6 @@
 //! One certificate, one authority, one name, one moment, one purpose.
 
+use std::fmt;
 use std::time::Duration;
 
 use rustls::pki_types::{SignatureVerificationAlgorithm, UnixTime};
@@ -45,8 +46,27 @@ impl SignatureContext {
         }
     }
 
+    /// What signing it is called.
+    pub(crate) const fn deed(self) -> &'static str {
+        match self {
+            Self::Manifest => "sign a manifest",
+            Self::Approval => "approve the session",
+            Self::Receipt => "sign a receipt",
+        }
+    }
+
     pub(super) fn signed_bytes(self, message: &[u8]) -> Vec<u8> {
         [self.prefix(), message].concat()
+    }
+}
+
+impl fmt::Display for SignatureContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Manifest => "manifest",
+            Self::Approval => "approval",
+            Self::Receipt => "receipt",
+        })
     }
 }
 
