@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use reshare_engine::party::PartyId;
 use reshare_exchange::InboxError;
-use reshare_format::package::{PackageError, Timestamp};
+use reshare_format::package::{PackageDefect, PackageError, Timestamp};
 use reshare_format::receipt::Compared;
 use reshare_format::session::{Session, parse_fingerprint};
 use reshare_pipeline::error::PipelineError;
-use reshare_pipeline::purge::{Origin, Purge, PurgeError, Thing};
+use reshare_pipeline::purge::{Origin, Purge, PurgeDefect, PurgeError, Thing};
 use reshare_postgres::verified::load_state;
 use serde::Serialize;
 
@@ -211,29 +211,31 @@ impl PurgeReport {
 }
 
 fn failure(error: PurgeError) -> Failure {
+    use PurgeDefect as D;
     let hint = match &error {
-        PurgeError::Extra { .. } => "find out what it is, and move it away; nothing was removed",
-        PurgeError::NotADirectory { .. } | PurgeError::NotRegular { .. } => {
-            "name the thing itself, not a link to it; nothing was removed"
-        }
-        PurgeError::OtherNames { .. } => {
-            "find the other names (find -samefile); nothing was removed"
-        }
-        PurgeError::OtherSession { .. } => {
-            "give the session file that it was made with; nothing was removed"
-        }
-        PurgeError::Package(PackageError::NotClosed { .. }) => {
+        PurgeError::Defect { defect, .. } => match defect {
+            D::Extra => "find out what it is, and move it away; nothing was removed",
+            D::NotADirectory | D::NotRegular => {
+                "name the thing itself, not a link to it; nothing was removed"
+            }
+            D::OtherNames => "find the other names (find -samefile); nothing was removed",
+            D::OtherSession(_) => {
+                "give the session file that it was made with; nothing was removed"
+            }
+            D::NothingThere { .. } => "it was removed before, or it is mistyped",
+            _ => "nothing was removed",
+        },
+        PurgeError::Package(PackageError::Defect { defect: PackageDefect::NotClosed, .. }) => {
             "a package without a manifest may be unfinished: remove it by hand if it is not wanted"
         }
         PurgeError::Inbox(InboxError::InUse { .. }) => {
             "end `reshare receive` first; nothing was removed"
         }
-        PurgeError::NothingThere { .. } => "it was removed before, or it is mistyped",
         PurgeError::File(_) => "what is gone is gone; run it again to continue",
         _ => "nothing was removed",
     };
     let failure = match &error {
-        PurgeError::Twice { .. } => Failure::usage(error),
+        PurgeError::Defect { defect: D::Twice, .. } => Failure::usage(error),
         _ => Failure::of(error),
     };
     failure.hint(hint)

@@ -1,6 +1,6 @@
 //! What to do about a delivery, at the sender and at the receiver.
 
-use reshare_exchange::{ClientError, InboxError, ServerError};
+use reshare_exchange::{ClientError, InboxDefect, InboxError, ServerError};
 
 use super::certificate::identity_hint;
 use crate::failure::Failure;
@@ -81,10 +81,10 @@ fn inbox_hint(error: &InboxError) -> Option<&'static str> {
         InboxError::InUse { .. } => {
             "end the other `reshare receive` first, or give each its own --inbox"
         }
-        InboxError::OtherSession { .. } | InboxError::UnknownSession { .. } => {
-            "give a session an --inbox of its own"
+        InboxError::Defect { defect: InboxDefect::Extra, .. } => {
+            "move it out of the inbox, or name another --inbox"
         }
-        InboxError::Extra { .. } => "move it out of the inbox, or name another --inbox",
+        InboxError::Defect { .. } => "give a session an --inbox of its own",
         InboxError::Package { .. } => {
             "move this directory out of the inbox, start again, and have its sender deliver it \
              again; the other sender's package stays"

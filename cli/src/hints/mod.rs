@@ -23,7 +23,7 @@ mod tests {
     use reshare_engine::party::PartyId;
     use reshare_exchange::{ClientError, InboxError};
     use reshare_files::file_error::FileError;
-    use reshare_format::package::PackageError;
+    use reshare_format::package::{PackageDefect, PackageError};
     use reshare_format::share_file::{ShareFileDefect, ShareFileError};
     use reshare_pipeline::error::PipelineError;
 
@@ -60,7 +60,7 @@ mod tests {
             (PipelineError::SameSender { sender }.into(), "the other sender's"),
             (PipelineError::NotListed { id: 7 }.into(), "--ids-from"),
             (PipelineError::from(PackageError::from(io("list"))).into(), "check the path"),
-            (PipelineError::from(PackageError::NotADirectory { path: path() }).into(), "directory"),
+            (PipelineError::from(PackageDefect::NotADirectory.at(path())).into(), "directory"),
             (InboxError::from(io("use the inbox at")).into(), "check --inbox"),
             (
                 InboxError::Package { path: path(), source: Box::new(io("open").into()) }.into(),

@@ -1,35 +1,41 @@
 //! What to do about packages, their manifests and their parts.
 
 use reshare_engine::merge::MergeError;
-use reshare_format::package::{ManifestError, PackageError, PartDefect};
+use reshare_format::package::{ManifestError, PackageDefect, PackageError, PartDefect};
 use reshare_format::session::StatementError;
 
 /// What to do about a package that cannot be read or made.
 pub(super) fn package_hint(error: &PackageError) -> Option<&'static str> {
-    Some(match error {
-        PackageError::AlreadyClosed { .. } => {
+    match error {
+        PackageError::File(_) => Some(CHECK_PATH),
+        PackageError::Part(part) => part_hint(&part.defect),
+        PackageError::Manifest { source, .. } => manifest_hint(source),
+        PackageError::Defect { defect, .. } => defect_hint(defect),
+        _ => None,
+    }
+}
+
+fn defect_hint(defect: &PackageDefect) -> Option<&'static str> {
+    Some(match defect {
+        PackageDefect::AlreadyClosed => {
             "rows were sent again since it was closed: name another directory"
         }
-        PackageError::ExtraFile { .. } => {
+        PackageDefect::ExtraFile => {
             "move it away: a package's directory holds nothing but the package's own files"
         }
-        PackageError::NotClosed { .. } => {
+        PackageDefect::NotClosed => {
             "the sender has not finished, or not everything was copied: manifest.json comes last"
         }
-        PackageError::UnfinishedFile { .. } => "the copy was interrupted: copy the package again",
-        PackageError::Manifest { source, .. } => {
-            return manifest_hint(source);
-        }
-        PackageError::MissingPart { .. } => "not everything was copied: copy the package again",
-        PackageError::PartSize { .. } => CHANGED_PART,
-        PackageError::File(_) | PackageError::NotADirectory { .. } => {
-            "check the path of the package's directory, that this user may read and write there, \
-             and the disk; or name another directory"
-        }
-        PackageError::Part(part) => return part_hint(&part.defect),
+        PackageDefect::UnfinishedFile => "the copy was interrupted: copy the package again",
+        PackageDefect::MissingPart => "not everything was copied: copy the package again",
+        PackageDefect::PartSize { .. } => CHANGED_PART,
+        PackageDefect::NotADirectory => CHECK_PATH,
         _ => return None,
     })
 }
+
+const CHECK_PATH: &str = "check the path of the package's directory, that this user may read and write there, and the \
+     disk; or name another directory";
 
 const CHANGED_PART: &str =
     "it was changed since the package was made: copy it again, or have it made again";

@@ -13,7 +13,7 @@ use reshare_files::input_file::NotRegular;
 use reshare_format::package::PackageExpectations;
 use reshare_format::session::{Session, SessionMismatch, SessionTrust, parse_fingerprint};
 
-use super::inbox_error::{InboxError, USE};
+use super::inbox_error::{InboxDefect, InboxError, USE};
 use super::limits::Limits;
 use super::slot::Slot;
 use super::stored::{self, Figures};
@@ -102,7 +102,7 @@ impl Inbox {
     /// `false` where there is no such directory, or nothing has said yet whose it is.
     ///
     /// # Errors
-    /// [`InboxError::OtherSession`], and what the disk says.
+    /// [`InboxDefect::OtherSession`], and what the disk says.
     pub fn is_of(directory: &Path, session: &Session) -> Result<bool, InboxError> {
         match open_session_file(directory) {
             Ok(file) => check_session(directory, &file, session).map(|()| true),
@@ -224,10 +224,9 @@ fn check_session(directory: &Path, file: &File, session: &Session) -> Result<(),
     }
     match parse_fingerprint(text) {
         Ok(got) if got != expected => {
-            let (path, mismatch) = (directory.to_owned(), SessionMismatch { expected, got });
-            Err(InboxError::OtherSession { path, mismatch })
+            Err(InboxDefect::OtherSession(SessionMismatch { expected, got }).at(directory))
         }
-        _ => Err(InboxError::UnknownSession { path }),
+        _ => Err(InboxDefect::UnknownSession.at(path)),
     }
 }
 

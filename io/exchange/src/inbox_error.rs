@@ -20,12 +20,6 @@ pub enum InboxError {
     /// The file system refuses.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Something lies in a package that is no part.
-    #[error("{} is no part: an inbox holds what was delivered and nothing else", path.display())]
-    Extra {
-        /// What it is.
-        path: PathBuf,
-    },
     /// A closed package is not what its manifest says.
     #[error("the package {} in the inbox is damaged or cannot be read", path.display())]
     Package {
@@ -35,34 +29,44 @@ pub enum InboxError {
         #[source]
         source: Box<PackageError>,
     },
-    /// The inbox was made for another session.
-    #[error(
-        "{} is the inbox of session {}, this is {}",
-        path.display(),
-        mismatch.got,
-        mismatch.expected
-    )]
-    OtherSession {
-        /// The inbox.
+    /// The directory, or something in it, is not as in an inbox of this session.
+    #[error("{} {defect}", path.display())]
+    Defect {
+        /// The directory, or what is in it.
         path: PathBuf,
-        /// The two sessions.
-        mismatch: SessionMismatch,
+        /// What is wrong with it.
+        defect: InboxDefect,
     },
-    /// What says whose inbox it is holds no fingerprint.
-    #[error("{} holds no session's fingerprint: the inbox is of no known session", path.display())]
-    UnknownSession {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It was asked to stop before all was read.
-    #[error("stopped on request; what was delivered stays")]
-    Stopped,
     /// Another process uses it.
     #[error("another receiver uses {}", path.display())]
     InUse {
         /// The inbox.
         path: PathBuf,
     },
+    /// It was asked to stop before all was read.
+    #[error("stopped on request; what was delivered stays")]
+    Stopped,
+}
+
+/// One thing that is wrong with an inbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InboxDefect {
+    /// Something in a package that is no part.
+    #[error("is no part: an inbox holds what was delivered and nothing else")]
+    Extra,
+    /// The inbox was made for another session.
+    #[error("is the inbox of session {}, this is {}", .0.got, .0.expected)]
+    OtherSession(SessionMismatch),
+    /// What says whose inbox it is holds no fingerprint.
+    #[error("holds no session's fingerprint: the inbox is of no known session")]
+    UnknownSession,
+}
+
+impl InboxDefect {
+    pub(super) fn at(self, path: impl Into<PathBuf>) -> InboxError {
+        InboxError::Defect { path: path.into(), defect: self }
+    }
 }
 
 impl Refusable for InboxError {

@@ -76,7 +76,7 @@ pub use client_error::ClientError;
 pub use health::HealthEndpoint;
 pub use identity::{IdentityError, TlsFiles, TlsIdentity};
 pub use inbox::{ClosedPackage, Inbox, InboxFigures};
-pub use inbox_error::InboxError;
+pub use inbox_error::{InboxDefect, InboxError};
 pub use limits::Limits;
 pub use monitor::{Monitor, Stage};
 pub use server::{Endpoint, EndpointParts, ServerError, try_listen};

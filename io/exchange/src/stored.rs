@@ -12,7 +12,7 @@ use reshare_format::package::{
     Totals,
 };
 
-use super::inbox_error::{InboxError, USE};
+use super::inbox_error::{InboxDefect, InboxError, USE};
 use super::journal::{FileIdentity, Journal, Record, Records};
 use crate::progress::Progress;
 
@@ -251,7 +251,7 @@ fn each_part(
             continue;
         }
         let (Ok(name), Some(file)) = (name.parse(), file) else {
-            return Err(InboxError::Extra { path });
+            return Err(InboxDefect::Extra.at(path));
         };
         each(name, &path, file)?;
     }

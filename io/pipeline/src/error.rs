@@ -167,6 +167,7 @@ impl Refusable for PipelineError {
 #[cfg(test)]
 mod tests {
     use reshare_exchange::InboxError;
+    use reshare_format::package::PackageDefect;
 
     use super::*;
     use crate::purge::PurgeError;
@@ -183,6 +184,6 @@ mod tests {
     fn an_error_of_a_package_is_the_same_refusal_wherever_it_is_passed_on() {
         let disk = || FileError::new("read", "part", std::io::Error::from_raw_os_error(5)).into();
         assert_eq!(refusals(disk), [false; 4]);
-        assert_eq!(refusals(|| PackageError::ExtraFile { path: "x".into() }), [true; 4]);
+        assert_eq!(refusals(|| PackageDefect::ExtraFile.at("x")), [true; 4]);
     }
 }

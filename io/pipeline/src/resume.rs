@@ -4,7 +4,7 @@ use std::path::Path;
 
 use reshare_exchange::progress::Progress;
 use reshare_files::ids::IdRange;
-use reshare_format::package::{MANIFEST_NAME, Package, PackageError, PartEntry, PartName};
+use reshare_format::package::{MANIFEST_NAME, Package, PackageDefect, PartEntry, PartName};
 use reshare_format::session::Session;
 
 use super::error::PipelineError;
@@ -64,7 +64,7 @@ impl Resume {
 /// recorded; `None` when the package is still open.
 ///
 /// # Errors
-/// [`PackageError::AlreadyClosed`] when it is closed over another content.
+/// [`PackageDefect::AlreadyClosed`] when it is closed over another content.
 pub(crate) fn closed_before(
     session: &Session,
     sender: &LedgeredSender,
@@ -85,7 +85,7 @@ pub(crate) fn closed_before(
     let same = manifest.content().key_check == keys.key_check().0
         && there.map(|part| content_of(&part)).eq(manifest.parts().iter().map(content_of));
     if !same {
-        return Err(PackageError::AlreadyClosed { path: directory.to_owned() }.into());
+        return Err(PackageDefect::AlreadyClosed.at(directory).into());
     }
     let kept = manifest.parts().len() as u64;
     let report = PackReport::of(session, sender, &recorded, kept);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reshare_engine::party::PartyId;
 use reshare_exchange::{ClientError, ReceiverState, TlsIdentity};
-use reshare_format::package::PackageError;
+use reshare_format::package::{PackageDefect, PackageError};
 use reshare_format::session::{Session, SessionTrust};
 use reshare_pipeline::directory_package::examine_package;
 use reshare_pipeline::error::PipelineError;
@@ -108,7 +108,10 @@ impl Destination<'_> {
                 let said = format!("{shown} has {parts} parts, {there}: a run continues with it");
                 list.ok(WHAT, said);
             }
-            Err(PipelineError::Package(PackageError::AlreadyClosed { .. })) => list.warning(
+            Err(PipelineError::Package(PackageError::Defect {
+                defect: PackageDefect::AlreadyClosed,
+                ..
+            })) => list.warning(
                 WHAT,
                 format!("{shown} is a complete package already"),
                 "a run ends at once if it is the one that the ledger has recorded, and is refused \

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reshare_exchange::{Inbox, InboxError, InboxFigures};
+use reshare_exchange::{Inbox, InboxDefect, InboxError, InboxFigures};
 use reshare_format::session::{Session, SessionIds, SessionTrust};
 use reshare_pipeline::preflight::{Filesystem, Place};
 
@@ -46,11 +46,11 @@ fn said(figures: &InboxFigures) -> String {
 
 fn inbox_hint(error: &InboxError) -> &'static str {
     match error {
-        InboxError::OtherSession { .. } | InboxError::UnknownSession { .. } => {
-            "give every session an inbox of its own"
-        }
         InboxError::InUse { .. } => "a receiver runs already: end it first",
-        InboxError::Extra { .. } => "move it away: an inbox holds nothing else",
+        InboxError::Defect { defect: InboxDefect::Extra, .. } => {
+            "move it away: an inbox holds nothing else"
+        }
+        InboxError::Defect { .. } => "give every session an inbox of its own",
         InboxError::Package { .. } => "let the sender deliver it again, into another inbox",
         _ => "name a directory that this user can write, or that can be made",
     }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use reshare_files::durable::faults::{Call, Fault, Faults, Plan};
-use reshare_pipeline::purge::{Purge, PurgeError};
+use reshare_pipeline::purge::{Purge, PurgeDefect, PurgeError};
 
 use crate::world::World;
 
@@ -61,7 +61,13 @@ async fn a_removal_that_ends_at_any_call_goes_on_when_it_is_asked_for_again() {
         match again.check_any() {
             Ok(()) => assert_eq!(again.remove().unwrap().len(), left, "{nth}"),
             Err(error) => {
-                assert!(matches!(error, PurgeError::NothingThere { named: 3, .. }), "{error}");
+                assert!(
+                    matches!(
+                        error,
+                        PurgeError::Defect { defect: PurgeDefect::NothingThere { named: 3 }, .. }
+                    ),
+                    "{error}"
+                );
                 assert_eq!(left, 0, "{nth}");
             }
         }

@@ -4,7 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use reshare_exchange::progress::Progress;
-use reshare_exchange::{ClientError, ClientOptions, DeliveryTarget, Inbox, InboxError, Limits};
+use reshare_exchange::{
+    ClientError, ClientOptions, DeliveryTarget, Inbox, InboxDefect, InboxError, Limits,
+};
 use reshare_files::fault::Refusable;
 use tokio::io::AsyncWriteExt;
 
@@ -190,7 +192,10 @@ async fn a_package_of_another_session_is_refused() {
     let (limits, progress) = (Limits::default(), Progress::default());
     let error = Inbox::open(&world.path("inbox"), &old, &world.trust(&old), limits, &progress);
     let error = error.unwrap_err();
-    assert!(matches!(error, InboxError::OtherSession { .. }), "{error:?}");
+    assert!(
+        matches!(error, InboxError::Defect { defect: InboxDefect::OtherSession(_), .. }),
+        "{error:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,7 +212,10 @@ async fn an_inbox_with_a_damaged_session_file_is_refused_and_left_as_it_is() {
     {
         fs::write(&path, damaged).unwrap();
         let error = world.open_inbox(Limits::default()).unwrap_err();
-        assert!(matches!(error, InboxError::UnknownSession { .. }), "{damaged:?}: {error:?}");
+        assert!(
+            matches!(error, InboxError::Defect { defect: InboxDefect::UnknownSession, .. }),
+            "{damaged:?}: {error:?}"
+        );
         assert!(error.is_refusal());
         assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
     }

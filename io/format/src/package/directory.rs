@@ -13,8 +13,8 @@ use reshare_files::file_error::{FileError, OnFile};
 
 use super::{
     CHAIN_NAME, MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestSignature,
-    PackageError, PackageExpectations, PartEntry, PartError, PartName, SIGNATURE_NAME,
-    UnverifiedManifest, open_part, open_part_prefix,
+    PackageDefect, PackageError, PackageExpectations, PartEntry, PartError, PartName,
+    SIGNATURE_NAME, UnverifiedManifest, open_part, open_part_prefix,
 };
 use crate::share_file::RowPrefix;
 
@@ -102,14 +102,14 @@ impl Package {
 pub fn read_manifest(directory: &Path) -> Result<UnverifiedManifest, PackageError> {
     let metadata = fs::metadata(directory).on("open", directory)?;
     if !metadata.is_dir() {
-        return Err(PackageError::NotADirectory { path: directory.to_owned() });
+        return Err(PackageDefect::NotADirectory.at(directory));
     }
     let path = directory.join(MANIFEST_NAME);
     let file = match open_regular(&path) {
         Ok(Some(file)) => file,
-        Ok(None) => return Err(PackageError::NotRegular { path }),
+        Ok(None) => return Err(PackageDefect::NotRegular.at(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(PackageError::NotClosed { path: directory.to_owned() });
+            return Err(PackageDefect::NotClosed.at(directory));
         }
         Err(error) => return Err(FileError::new("read", &path, error).into()),
     };
@@ -135,24 +135,24 @@ pub(super) fn check_closed_list(
         let entry = entry.on("list", directory)?;
         let (name, path) = (entry.file_name(), entry.path());
         if is_temporary(&name) {
-            return Err(PackageError::UnfinishedFile { path });
+            return Err(PackageDefect::UnfinishedFile.at(path));
         }
         let expected = match part_name(&name).and_then(|part| missing.remove(&part)) {
             Some(bytes) => Some(bytes),
             None if name == MANIFEST_NAME || is_signed && is_of_signature(&name) => None,
-            None => return Err(PackageError::ExtraFile { path }),
+            None => return Err(PackageDefect::ExtraFile.at(path)),
         };
         let metadata = fs::symlink_metadata(&path).on("examine", &path)?;
         if !metadata.is_file() {
-            return Err(PackageError::NotRegular { path });
+            return Err(PackageDefect::NotRegular.at(path));
         }
         let got = metadata.len();
         if let Some(expected) = expected.filter(|bytes| *bytes != got) {
-            return Err(PackageError::PartSize { path, expected, got });
+            return Err(PackageDefect::PartSize { expected, got }.at(path));
         }
     }
     match missing.into_keys().min() {
-        Some(name) => Err(PackageError::MissingPart { path: directory.join(name.to_string()) }),
+        Some(name) => Err(PackageDefect::MissingPart.at(directory.join(name.to_string()))),
         None => Ok(()),
     }
 }

@@ -273,24 +273,9 @@ pub enum PackageError {
     /// The file system refuses.
     #[error(transparent)]
     File(#[from] FileError),
-    /// A package is a directory.
-    #[error("{} is not a directory", path.display())]
-    NotADirectory {
-        /// What was given.
-        path: PathBuf,
-    },
-    /// A package that its sender has not closed.
-    #[error("{} has no manifest: the package is not complete", path.display())]
-    NotClosed {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// A package that may no longer change.
-    #[error("{} has a manifest: the package is closed and cannot change", path.display())]
-    AlreadyClosed {
-        /// The directory.
-        path: PathBuf,
-    },
+    /// A part is refused or cannot be written.
+    #[error(transparent)]
+    Part(#[from] PartError),
     /// The manifest is refused.
     #[error("manifest {}", path.display())]
     Manifest {
@@ -309,43 +294,56 @@ pub enum PackageError {
         #[source]
         source: CertificateError,
     },
+    /// The directory, or something in it, is not as in a package.
+    #[error("{} {defect}", path.display())]
+    Defect {
+        /// The directory, or what is in it.
+        path: PathBuf,
+        /// What is wrong with it.
+        defect: PackageDefect,
+    },
+}
+
+/// One thing that is wrong with the directory of a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackageDefect {
+    /// A package is a directory.
+    #[error("is not a directory")]
+    NotADirectory,
+    /// A package that its sender has not closed.
+    #[error("has no manifest: the package is not complete")]
+    NotClosed,
+    /// A package that may no longer change.
+    #[error("has a manifest: the package is closed and cannot change")]
+    AlreadyClosed,
     /// Something that the manifest does not list, or no part where a package is being made.
-    #[error("{} is no part of the package", path.display())]
-    ExtraFile {
-        /// What lies there.
-        path: PathBuf,
-    },
+    #[error("is no part of the package")]
+    ExtraFile,
     /// A file that is still being written or was left behind by a crash.
-    #[error("{} is an unfinished file: somebody writes there, or a crash left it", path.display())]
-    UnfinishedFile {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("is an unfinished file: somebody writes there, or a crash left it")]
+    UnfinishedFile,
     /// A part that the manifest lists and that is not there.
-    #[error("{} is listed in the manifest and missing", path.display())]
-    MissingPart {
-        /// Where it should be.
-        path: PathBuf,
-    },
+    #[error("is listed in the manifest and missing")]
+    MissingPart,
     /// A directory, FIFO, device or symbolic link where a file belongs.
-    #[error("{} is not a regular file", path.display())]
-    NotRegular {
-        /// What lies there.
-        path: PathBuf,
-    },
+    #[error("is not a regular file")]
+    NotRegular,
     /// A part of another size than the manifest says.
-    #[error("{} has {got} bytes, the manifest says {expected}", path.display())]
+    #[error("has {got} bytes, the manifest says {expected}")]
     PartSize {
-        /// The part.
-        path: PathBuf,
         /// By the manifest.
         expected: u64,
         /// Found.
         got: u64,
     },
-    /// A part is refused or cannot be written.
-    #[error(transparent)]
-    Part(#[from] PartError),
+}
+
+impl PackageDefect {
+    /// Names the directory, or what is in it.
+    pub fn at(self, path: impl Into<PathBuf>) -> PackageError {
+        PackageError::Defect { path: path.into(), defect: self }
+    }
 }
 
 impl Refusable for PackageError {
@@ -353,7 +351,7 @@ impl Refusable for PackageError {
         match self {
             Self::File(error) => error.is_refusal(),
             // Not complete yet: it may be the next time.
-            Self::NotClosed { .. } => false,
+            Self::Defect { defect: PackageDefect::NotClosed, .. } => false,
             Self::Part(error) => error.is_refusal(),
             _ => true,
         }
@@ -375,6 +373,6 @@ mod tests {
         };
         assert!(!part(io::ErrorKind::Other).is_refusal());
         assert!(part(io::ErrorKind::UnexpectedEof).is_refusal());
-        assert!(PackageError::ExtraFile { path: "x".into() }.is_refusal());
+        assert!(PackageDefect::ExtraFile.at("x").is_refusal());
     }
 }

@@ -23,7 +23,7 @@ mod zstd_store;
 
 pub use compression::{Compression, CompressionError};
 pub use directory::{Package, read_manifest};
-pub use error::{ManifestError, PackageError, PartDefect, PartError};
+pub use error::{ManifestError, PackageDefect, PackageError, PartDefect, PartError};
 pub use expectations::{NoAuthority, PackageExpectations};
 pub use manifest::{
     MANIFEST_FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES, MAX_PARTS, Manifest, UnverifiedManifest,

@@ -9,7 +9,9 @@ use reshare_files::durable::open_regular;
 use reshare_files::file_error::{FileError, OnFile};
 use time::OffsetDateTime;
 
-use super::{ManifestContent, ManifestError, PackageError, PackageExpectations, Timestamp};
+use super::{
+    ManifestContent, ManifestError, PackageDefect, PackageError, PackageExpectations, Timestamp,
+};
 use crate::keys::certificate::{
     CertificateChain, CertificateError, PartyCertificate, SignatureContext,
 };
@@ -108,7 +110,7 @@ pub(super) fn check_signature(
 fn read(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, PackageError> {
     let file: File = match open_regular(path) {
         Ok(Some(file)) => file,
-        Ok(None) => return Err(PackageError::NotRegular { path: path.to_owned() }),
+        Ok(None) => return Err(PackageDefect::NotRegular.at(path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(FileError::new("read", path, error).into()),
     };

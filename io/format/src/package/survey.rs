@@ -9,7 +9,9 @@ use reshare_files::durable::is_temporary;
 use reshare_files::file_error::{FileError, OnFile};
 
 use super::directory::{is_of_signature, part_name};
-use super::{MANIFEST_NAME, ManifestContent, PackageError, PartName, Totals, read_manifest};
+use super::{
+    MANIFEST_NAME, ManifestContent, PackageDefect, PackageError, PartName, Totals, read_manifest,
+};
 
 /// What lies in a package's directory.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +48,7 @@ pub fn survey(directory: &Path) -> Result<Option<PackageSurvey>, PackageError> {
     // The manifest first: it comes last, so that every part it lists is there already.
     let manifest = match read_manifest(directory) {
         Ok(manifest) => Some(manifest),
-        Err(PackageError::NotClosed { .. }) => None,
+        Err(PackageError::Defect { defect: PackageDefect::NotClosed, .. }) => None,
         Err(PackageError::File(error)) if error.is_missing() => return Ok(None),
         Err(error) => return Err(error),
     };

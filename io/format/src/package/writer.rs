@@ -12,7 +12,7 @@ use reshare_files::ids::IdRange;
 
 use super::directory::{check_closed_list, is_of_signature, part_name};
 use super::{
-    CHAIN_NAME, Compression, MANIFEST_NAME, Manifest, ManifestContent, PackageError,
+    CHAIN_NAME, Compression, MANIFEST_NAME, Manifest, ManifestContent, PackageDefect, PackageError,
     PackageExpectations, PartError, PartName, SIGNATURE_NAME, SealedPart, Sealing, SignedManifest,
     seal_part_recorded,
 };
@@ -34,7 +34,7 @@ impl PackageWriter {
     /// left unfinished there.
     ///
     /// # Errors
-    /// [`PackageError::AlreadyClosed`] when there is a manifest, [`PackageError::ExtraFile`]
+    /// [`PackageDefect::AlreadyClosed`] when there is a manifest, [`PackageDefect::ExtraFile`]
     /// when something lies there that could not stay; what the file system says.
     pub fn create(
         directory: impl Into<PathBuf>,
@@ -93,7 +93,7 @@ impl PackageWriter {
     /// The names and sizes of the parts that are there, in order.
     ///
     /// # Errors
-    /// [`PackageError::ExtraFile`] when something lies there that is no part.
+    /// [`PackageDefect::ExtraFile`] when something lies there that is no part.
     pub fn parts(&self) -> Result<Vec<(PartName, u64)>, PackageError> {
         let mut parts = Vec::new();
         for entry in fs::read_dir(&self.directory).on("list", &self.directory)? {
@@ -105,11 +105,11 @@ impl PackageWriter {
             }
             let path = entry.path();
             let Some(part) = part_name(&name) else {
-                return Err(PackageError::ExtraFile { path });
+                return Err(PackageDefect::ExtraFile.at(path));
             };
             let metadata = fs::symlink_metadata(&path).on("examine", &path)?;
             if !metadata.is_file() {
-                return Err(PackageError::NotRegular { path });
+                return Err(PackageDefect::NotRegular.at(path));
             }
             parts.push((part, metadata.len()));
         }
@@ -125,7 +125,7 @@ impl PackageWriter {
         let path = self.directory.join(name.to_string());
         let mut file = match durable::open_regular(&path) {
             Ok(Some(file)) => file,
-            Ok(None) => return Err(PackageError::NotRegular { path }),
+            Ok(None) => return Err(PackageDefect::NotRegular.at(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(FileError::new("read", &path, error).into()),
         };
@@ -137,7 +137,7 @@ impl PackageWriter {
     /// Seals one part; callable from several threads for different parts.
     ///
     /// # Errors
-    /// [`PackageError::AlreadyClosed`] when there is a manifest; [`PackageError::Part`] when
+    /// [`PackageDefect::AlreadyClosed`] when there is a manifest; [`PackageError::Part`] when
     /// the rows are not of the session, the part is too large, or the disk refuses.
     pub fn seal(
         &self,
@@ -176,7 +176,7 @@ impl PackageWriter {
     /// Removes a part that no longer belongs to the package.
     ///
     /// # Errors
-    /// [`PackageError::AlreadyClosed`] when there is a manifest; what the file system says.
+    /// [`PackageDefect::AlreadyClosed`] when there is a manifest; what the file system says.
     pub fn remove_part(&self, name: PartName) -> Result<(), PackageError> {
         self.check_open()?;
         let path = self.directory.join(name.to_string());
@@ -207,7 +207,7 @@ impl PackageWriter {
         match write() {
             Ok(()) => Ok(manifest),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(PackageError::AlreadyClosed { path: self.directory })
+                Err(PackageDefect::AlreadyClosed.at(self.directory))
             }
             Err(error) => Err(FileError::new("write", &path, error).into()),
         }
@@ -220,7 +220,7 @@ impl PackageWriter {
 
     fn check_open(&self) -> Result<(), PackageError> {
         match fs::symlink_metadata(self.directory.join(MANIFEST_NAME)) {
-            Ok(_) => Err(PackageError::AlreadyClosed { path: self.directory.clone() }),
+            Ok(_) => Err(PackageDefect::AlreadyClosed.at(&self.directory)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(FileError::new("examine", &self.directory, error).into()),
         }

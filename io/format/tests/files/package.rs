@@ -8,8 +8,8 @@ use std::sync::Arc;
 use age::x25519::Identity;
 use reshare_engine::row_batch::RowBatch;
 use reshare_format::package::{
-    ManifestContent, ManifestError, Package, PackageError as E, PackageExpectations, PackageWriter,
-    PartDefect, PartEntry, PartName, Timestamp,
+    ManifestContent, ManifestError, Package, PackageDefect as D, PackageError as E,
+    PackageExpectations, PackageWriter, PartDefect, PartEntry, PartName, Timestamp,
 };
 use reshare_format::share_file::ShareFileDefect;
 
@@ -154,21 +154,25 @@ fn missing_extra_and_unfinished_files_are_refused() {
     let made = Made::new();
     let extra = made.path().join("part-000003.age");
     fs::write(&extra, b"x").unwrap();
-    assert!(matches!(made.open(), Err(E::ExtraFile { path }) if path == extra));
+    assert!(matches!(made.open(), Err(E::Defect { path, defect: D::ExtraFile }) if path == extra));
     fs::remove_file(&extra).unwrap();
     for name in ["readme.txt", "part-0.age", "manifest.json.bak", ".hidden"] {
         let extra = made.path().join(name);
         fs::write(&extra, b"x").unwrap();
-        assert!(matches!(made.open(), Err(E::ExtraFile { .. })), "{name}");
+        assert!(matches!(made.open(), Err(E::Defect { defect: D::ExtraFile, .. })), "{name}");
         fs::remove_file(&extra).unwrap();
     }
     let unfinished = made.path().join(".part-000001.age.tmp-Abcd1234");
     fs::write(&unfinished, b"x").unwrap();
-    assert!(matches!(made.open(), Err(E::UnfinishedFile { path }) if path == unfinished));
+    assert!(
+        matches!(made.open(), Err(E::Defect { path, defect: D::UnfinishedFile }) if path == unfinished)
+    );
     fs::remove_file(&unfinished).unwrap();
     made.open_all().unwrap();
     fs::remove_file(made.part(1)).unwrap();
-    assert!(matches!(made.open(), Err(E::MissingPart { path }) if path == made.part(1)));
+    assert!(
+        matches!(made.open(), Err(E::Defect { path, defect: D::MissingPart }) if path == made.part(1))
+    );
 }
 
 #[test]
@@ -177,7 +181,7 @@ fn truncated_extended_and_swapped_parts_are_refused() {
     let bytes = fs::read(made.part(2)).unwrap();
     for changed in [&bytes[..bytes.len() - 1], &[], &[&bytes[..], b"x"].concat()] {
         fs::write(made.part(2), changed).unwrap();
-        assert!(matches!(made.open(), Err(E::PartSize { .. })));
+        assert!(matches!(made.open(), Err(E::Defect { defect: D::PartSize { .. }, .. })));
     }
     fs::write(made.part(2), fs::read(made.part(1)).unwrap()).unwrap();
     fs::write(made.part(1), &bytes).unwrap();
@@ -209,25 +213,29 @@ fn links_directories_and_fifos_in_the_place_of_files_are_refused() {
     let aside = made.directory.path().join("aside");
     fs::rename(made.part(0), &aside).unwrap();
     symlink(&aside, made.part(0)).unwrap();
-    assert!(matches!(made.open(), Err(E::NotRegular { path }) if path == made.part(0)));
+    assert!(
+        matches!(made.open(), Err(E::Defect { path, defect: D::NotRegular }) if path == made.part(0))
+    );
     fs::remove_file(made.part(0)).unwrap();
     fs::create_dir(made.part(0)).unwrap();
-    assert!(matches!(made.open(), Err(E::NotRegular { .. })));
+    assert!(matches!(made.open(), Err(E::Defect { defect: D::NotRegular, .. })));
     fs::remove_dir(made.part(0)).unwrap();
     let fifo = std::process::Command::new("mkfifo").arg(made.part(0)).status().unwrap();
     assert!(fifo.success());
-    assert!(matches!(made.open(), Err(E::NotRegular { .. })));
+    assert!(matches!(made.open(), Err(E::Defect { defect: D::NotRegular, .. })));
     fs::remove_file(made.part(0)).unwrap();
     fs::rename(&aside, made.part(0)).unwrap();
     made.open_all().unwrap();
 
     let manifest = made.path().join("manifest.json");
     fs::rename(&manifest, &aside).unwrap();
-    assert!(matches!(made.open(), Err(E::NotClosed { .. })));
+    assert!(matches!(made.open(), Err(E::Defect { defect: D::NotClosed, .. })));
     symlink(&aside, &manifest).unwrap();
-    assert!(matches!(made.open(), Err(E::NotRegular { path }) if path == manifest));
+    assert!(
+        matches!(made.open(), Err(E::Defect { path, defect: D::NotRegular }) if path == manifest)
+    );
     let file = Package::open(&aside, made.session.clone());
-    assert!(matches!(file, Err(E::NotADirectory { .. })));
+    assert!(matches!(file, Err(E::Defect { defect: D::NotADirectory, .. })));
 }
 
 #[test]
@@ -247,7 +255,7 @@ fn a_part_swapped_for_a_link_after_the_package_was_opened_is_not_followed() {
 fn a_closed_package_changes_no_more() {
     let made = Made::new();
     let again = PackageWriter::create(made.path(), made.session.clone(), made.identity.to_public());
-    assert!(matches!(again, Err(E::AlreadyClosed { .. })));
+    assert!(matches!(again, Err(E::Defect { defect: D::AlreadyClosed, .. })));
 }
 
 fn writer(directory: &Path, identity: &Identity) -> PackageWriter {
@@ -265,10 +273,10 @@ fn of_two_that_close_a_package_one_wins_and_sealing_ends() {
     first.close(&content).unwrap();
     let bytes = fs::read(directory.path().join("manifest.json")).unwrap();
     let other = ManifestContent { key_check: [9; 16], ..content };
-    assert!(matches!(second.close(&other), Err(E::AlreadyClosed { .. })));
+    assert!(matches!(second.close(&other), Err(E::Defect { defect: D::AlreadyClosed, .. })));
     let batch = rows_of(&small_layout(), &[1], true);
     let sealed = third.seal(0, range(1, 1), &batch.rows());
-    assert!(matches!(sealed, Err(E::AlreadyClosed { .. })));
+    assert!(matches!(sealed, Err(E::Defect { defect: D::AlreadyClosed, .. })));
     assert_eq!(fs::read(directory.path().join("manifest.json")).unwrap(), bytes);
     assert_eq!(file_names(directory.path()), ["manifest.json"]);
 }
@@ -303,7 +311,7 @@ fn a_package_is_not_closed_around_the_wrong_parts() {
     let close = |content: &ManifestContent| writer(directory.path(), &identity).close(content);
 
     let none = close(&ManifestContent { parts: vec![], ..content.clone() });
-    assert!(matches!(none, Err(E::ExtraFile { .. })), "{none:?}");
+    assert!(matches!(none, Err(E::Defect { defect: D::ExtraFile, .. })), "{none:?}");
     let mut other = content.clone();
     other.sender = party(0);
     let sender = close(&other);
@@ -311,10 +319,10 @@ fn a_package_is_not_closed_around_the_wrong_parts() {
     assert!(told, "{sender:?}");
     let mut other = content.clone();
     other.parts[0].sealed_bytes += 1;
-    assert!(matches!(close(&other), Err(E::PartSize { .. })));
+    assert!(matches!(close(&other), Err(E::Defect { defect: D::PartSize { .. }, .. })));
     let late = writer(directory.path(), &identity);
     fs::rename(directory.path().join("part-000000.age"), directory.path().join("aside")).unwrap();
-    assert!(matches!(late.close(&content), Err(E::ExtraFile { .. })));
+    assert!(matches!(late.close(&content), Err(E::Defect { defect: D::ExtraFile, .. })));
     fs::rename(directory.path().join("aside"), directory.path().join("part-000000.age")).unwrap();
     close(&content).unwrap();
 }
@@ -326,5 +334,7 @@ fn no_package_is_begun_where_other_files_lie() {
     fs::create_dir(&lost_and_found).unwrap();
     let recipient = Identity::generate().to_public();
     let writer = PackageWriter::create(directory.path(), session(&small_layout()), recipient);
-    assert!(matches!(writer, Err(E::ExtraFile { path }) if path == lost_and_found));
+    assert!(
+        matches!(writer, Err(E::Defect { path, defect: D::ExtraFile }) if path == lost_and_found)
+    );
 }

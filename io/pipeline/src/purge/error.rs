@@ -6,7 +6,7 @@ use reshare_engine::party::PartyId;
 use reshare_exchange::InboxError;
 use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
-use reshare_format::package::PackageError;
+use reshare_format::package::{PackageDefect, PackageError};
 use reshare_format::session::SessionMismatch;
 use reshare_format::share_file::ShareFileError;
 
@@ -17,59 +17,13 @@ pub enum PurgeError {
     /// The file system refuses.
     #[error(transparent)]
     File(#[from] FileError),
-    /// All of it is gone, or was never there.
-    #[error("{} is not there{}", path.display(), others(*named))]
-    NothingThere {
-        /// The first thing that was named.
-        path: PathBuf,
-        /// How many were.
-        named: usize,
-    },
-    /// A link, a device or a directory.
-    #[error("{} is not a regular file: nothing is removed through it", path.display())]
-    NotRegular {
-        /// What was named.
-        path: PathBuf,
-    },
-    /// A link or a file.
-    #[error("{} is not a directory: nothing is removed through it", path.display())]
-    NotADirectory {
-        /// What was named.
-        path: PathBuf,
-    },
-    /// Hard links: to remove one name would leave the shares.
-    #[error("{} has other names (hard links): its shares would stay there", path.display())]
-    OtherNames {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Something that is not of the package or inbox.
-    #[error("{} is not listed: nothing is removed around what is not known", path.display())]
-    Extra {
-        /// What it is.
-        path: PathBuf,
-    },
-    /// Another session's.
-    #[error("{} is of session {}, this is {}", path.display(), mismatch.got, mismatch.expected)]
-    OtherSession {
+    /// Something that is named, or is in it, is not to be removed.
+    #[error("{} {defect}", path.display())]
+    Defect {
         /// The file or directory.
         path: PathBuf,
-        /// The two sessions.
-        mismatch: SessionMismatch,
-    },
-    /// A manifest that contradicts the session.
-    #[error("{} claims to be of party {party}, which is no sender", path.display())]
-    NoSender {
-        /// The package.
-        path: PathBuf,
-        /// Its claim.
-        party: PartyId,
-    },
-    /// Named twice, or within another thing that is named.
-    #[error("{} is named twice, by itself or with what it lies in", path.display())]
-    Twice {
-        /// The path.
-        path: PathBuf,
+        /// Why.
+        defect: PurgeDefect,
     },
     /// No package, or one that is not closed.
     #[error(transparent)]
@@ -82,15 +36,56 @@ pub enum PurgeError {
     Inbox(#[from] InboxError),
 }
 
+/// Why a file or directory is not removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PurgeDefect {
+    /// All of it is gone, or was never there.
+    #[error("is not there{}", others(*named))]
+    NothingThere {
+        /// How many things were named.
+        named: usize,
+    },
+    /// A link, a device or a directory.
+    #[error("is not a regular file: nothing is removed through it")]
+    NotRegular,
+    /// A link or a file.
+    #[error("is not a directory: nothing is removed through it")]
+    NotADirectory,
+    /// Hard links: to remove one name would leave the shares.
+    #[error("has other names (hard links): its shares would stay there")]
+    OtherNames,
+    /// Something that is not of the package or inbox.
+    #[error("is not listed: nothing is removed around what is not known")]
+    Extra,
+    /// Another session's.
+    #[error("is of session {}, this is {}", .0.got, .0.expected)]
+    OtherSession(SessionMismatch),
+    /// A manifest that contradicts the session.
+    #[error("claims to be of party {party}, which is no sender")]
+    NoSender {
+        /// Its claim.
+        party: PartyId,
+    },
+    /// Named twice, or within another thing that is named.
+    #[error("is named twice, by itself or with what it is in")]
+    Twice,
+}
+
+impl PurgeDefect {
+    pub(super) fn at(self, path: impl Into<PathBuf>) -> PurgeError {
+        PurgeError::Defect { path: path.into(), defect: self }
+    }
+}
+
 impl Refusable for PurgeError {
     fn is_refusal(&self) -> bool {
         match self {
             Self::File(error) => error.is_refusal(),
-            Self::NothingThere { .. } => false,
+            Self::Defect { defect: PurgeDefect::NothingThere { .. }, .. } => false,
             // It may be unfinished and still wanted.
-            Self::Package(error) => {
-                error.is_refusal() || matches!(error, PackageError::NotClosed { .. })
-            }
+            Self::Package(PackageError::Defect { defect: PackageDefect::NotClosed, .. }) => true,
+            Self::Package(error) => error.is_refusal(),
             Self::ShareFile(error) => error.is_refusal(),
             Self::Inbox(error) => error.is_refusal(),
             _ => true,

@@ -24,7 +24,7 @@ use serde::Serialize;
 mod error;
 mod received;
 
-pub use error::PurgeError;
+pub use error::{PurgeDefect, PurgeError};
 pub use received::{NotReceived, check_ledger};
 
 /// What is to be removed: checked, but not touched yet.
@@ -103,11 +103,11 @@ impl Purge {
     /// Checks that anything of what was named is there.
     ///
     /// # Errors
-    /// [`PurgeError::NothingThere`].
+    /// [`PurgeDefect::NothingThere`].
     pub fn check_any(&self) -> Result<(), PurgeError> {
         match self.missing.first() {
             Some(path) if self.things.is_empty() => {
-                Err(PurgeError::NothingThere { path: path.clone(), named: self.missing.len() })
+                Err(PurgeDefect::NothingThere { named: self.missing.len() }.at(path))
             }
             _ => Ok(()),
         }
@@ -124,12 +124,12 @@ impl Purge {
         }
         let metadata = examine(&path)?;
         if !metadata.is_file() {
-            return Err(PurgeError::NotRegular { path });
+            return Err(PurgeDefect::NotRegular.at(path));
         }
         let header = share_file::inspect(&path)?;
         check_session(session, &path, header.spec.fingerprint)?;
         if metadata.nlink() > 1 {
-            return Err(PurgeError::OtherNames { path });
+            return Err(PurgeDefect::OtherNames.at(path));
         }
         let spec = &header.spec;
         let origin = match spec.kind {
@@ -187,7 +187,7 @@ impl Purge {
             } else if own.iter().any(|name| path.join(name) == entry) && metadata.is_file() {
                 (files, bytes) = (files + 1, bytes + metadata.len());
             } else {
-                return Err(PurgeError::Extra { path: entry });
+                return Err(PurgeDefect::Extra.at(entry));
             }
         }
         self.steps.extend(steps);
@@ -250,7 +250,7 @@ impl Purge {
     ) -> Result<(), PurgeError> {
         let overlaps = |other: &Path| path.starts_with(other) || other.starts_with(&path);
         if self.things.iter().any(|thing| overlaps(&thing.path)) {
-            return Err(PurgeError::Twice { path });
+            return Err(PurgeDefect::Twice.at(path));
         }
         self.steps.push(step);
         self.things.push(Thing { path, what, files, bytes, origin });
@@ -274,7 +274,7 @@ fn package(session: &Session, path: &Path) -> Result<LookedAt, PurgeError> {
     let claims = manifest.claims();
     check_session(session, path, claims.fingerprint)?;
     if session.sender(claims.sender).is_none() {
-        return Err(PurgeError::NoSender { path: path.to_owned(), party: claims.sender });
+        return Err(PurgeDefect::NoSender { party: claims.sender }.at(path));
     }
     let listed: HashSet<String> = claims.parts.iter().map(|part| part.name.to_string()).collect();
     let of_manifest = [SIGNATURE_NAME, CHAIN_NAME, MANIFEST_NAME];
@@ -282,11 +282,11 @@ fn package(session: &Session, path: &Path) -> Result<LookedAt, PurgeError> {
     for path in list(path)? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         if !listed.contains(&name) && !of_manifest.contains(&name.as_str()) {
-            return Err(PurgeError::Extra { path });
+            return Err(PurgeDefect::Extra.at(path));
         }
         let metadata = examine(&path)?;
         if !metadata.is_file() {
-            return Err(PurgeError::NotRegular { path });
+            return Err(PurgeDefect::NotRegular.at(path));
         }
         (files, bytes) = (files + 1, bytes + metadata.len());
         if name != MANIFEST_NAME {
@@ -311,7 +311,7 @@ fn examine(path: &Path) -> Result<Metadata, PurgeError> {
 fn check_directory(path: &Path) -> Result<(), PurgeError> {
     match examine(path)?.is_dir() {
         true => Ok(()),
-        false => Err(PurgeError::NotADirectory { path: path.to_owned() }),
+        false => Err(PurgeDefect::NotADirectory.at(path)),
     }
 }
 
@@ -321,7 +321,7 @@ fn check_session(
     got: reshare_engine::fingerprint::Fingerprint,
 ) -> Result<(), PurgeError> {
     SessionMismatch::check(session.fingerprint(), got)
-        .map_err(|mismatch| PurgeError::OtherSession { path: path.to_owned(), mismatch })
+        .map_err(|mismatch| PurgeDefect::OtherSession(mismatch).at(path))
 }
 
 fn list(directory: &Path) -> Result<Vec<PathBuf>, PurgeError> {

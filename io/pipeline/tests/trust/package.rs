@@ -11,8 +11,8 @@ use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::{CertificateError, PartyCertificate};
 use reshare_format::keys::pki::KeyKind;
 use reshare_format::package::{
-    CHAIN_NAME, MANIFEST_NAME, ManifestContent, ManifestError as M, Package, PackageError as E,
-    PackageExpectations, PackageWriter, PartEntry, SIGNATURE_NAME, Timestamp,
+    CHAIN_NAME, MANIFEST_NAME, ManifestContent, ManifestError as M, Package, PackageDefect as D,
+    PackageError as E, PackageExpectations, PackageWriter, PartEntry, SIGNATURE_NAME, Timestamp,
 };
 use reshare_format::session::StatementError as S;
 use reshare_pipeline::error::PipelineError;
@@ -123,7 +123,7 @@ fn a_package_without_its_signature_is_refused_and_cannot_be_closed() {
     let mut without = expected(&world);
     without.trust = None;
     let extra = Package::open(&directory, without);
-    assert!(matches!(extra, Err(E::ExtraFile { .. })), "{extra:?}");
+    assert!(matches!(extra, Err(E::Defect { defect: D::ExtraFile, .. })), "{extra:?}");
     let directories = [directory.clone(), directory];
     let refused = Packages::open(&world.session, directories, world.identity.clone()).err();
     assert!(matches!(refused, Some(PipelineError::NoAuthority)), "{refused:?}");
