@@ -4,6 +4,8 @@
 //! manifest that is a closed list: nothing else may lie there but its signature. The bytes are defined in
 //! `docs/format.md`.
 
+mod age_header;
+mod age_payload;
 mod compression;
 mod directory;
 mod error;

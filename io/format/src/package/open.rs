@@ -1,14 +1,14 @@
 //! Opening: file -> age -> zstd -> checked rows.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::iter;
+use std::io::{self, Read};
 use std::path::Path;
 
 use age::x25519::Identity;
 use reshare_engine::row_batch::RowBatch;
 use reshare_files::durable::open_regular;
 
+use super::age_payload;
 use super::manifest_check::rows_fit;
 use super::zstd_store::WINDOW_LOG;
 use super::{PackageExpectations, PartDefect, PartEntry, PartError};
@@ -85,36 +85,15 @@ fn open_listed(
 
 /// Decrypts and decompresses `sealed` for `read`, in bounded memory.
 fn unseal<T>(
-    mut sealed: impl Read,
+    sealed: impl Read,
     identity: &Identity,
     read: impl FnOnce(&mut dyn Read) -> Result<T, ShareFileDefect>,
 ) -> Result<T, PartDefect> {
-    let mut head = Vec::with_capacity(AGE_HEADER_MAX_BYTES);
-    let limited = &mut (&mut sealed).take(AGE_HEADER_MAX_BYTES as u64);
-    limited.read_to_end(&mut head).map_err(PartDefect::Read)?;
-    if !head.windows(AGE_HEADER_END.len()).any(|window| window == AGE_HEADER_END) {
-        return Err(PartDefect::SealHeader { max: AGE_HEADER_MAX_BYTES });
-    }
-    let whole = BufReader::with_capacity(READ_BYTES, (&head[..]).chain(sealed));
-    let unsealed = age::Decryptor::new_buffered(whole)
-        .and_then(|age| age.decrypt(iter::once(identity as &dyn age::Identity)));
-    let age = unsealed.map_err(|error| match error {
-        age::DecryptError::NoMatchingKeys => PartDefect::OtherRecipient,
-        age::DecryptError::Io(error) => PartDefect::Read(error),
-        error => PartDefect::Unseal(error),
-    })?;
-    let buffered = BufReader::with_capacity(AGE_CHUNK_BYTES, age);
-    let mut zstd = zstd::Decoder::with_buffer(buffered).map_err(PartDefect::Read)?;
+    let age = age_payload::Reader::new(sealed, identity)?;
+    let mut zstd = zstd::Decoder::with_buffer(age).map_err(PartDefect::Read)?;
     zstd.window_log_max(WINDOW_LOG).map_err(PartDefect::Read)?;
     Ok(read(&mut zstd)?)
 }
-
-/// The end of an age header: the line with its MAC.
-const AGE_HEADER_END: &[u8] = b"\n--- ";
-/// A header for one recipient has 200 bytes, and a random stanza at most a few hundred.
-const AGE_HEADER_MAX_BYTES: usize = 16 << 10;
-const AGE_CHUNK_BYTES: usize = 64 << 10;
-const READ_BYTES: usize = 256 << 10;
 
 /// Digests what is read, and reads no more than one byte beyond the expected length.
 struct DigestReader {

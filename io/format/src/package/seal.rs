@@ -1,7 +1,6 @@
 //! Sealing: blinded rows -> zstd -> age, digested on the way to the file.
 
 use std::io::{self, Write};
-use std::iter;
 use std::path::Path;
 
 use age::x25519::Recipient;
@@ -9,6 +8,7 @@ use reshare_engine::layout::RowLayout;
 use reshare_engine::rows::Rows;
 use reshare_files::durable::DurableFile;
 
+use super::age_payload::{self, CHUNK_BYTES, TAG_BYTES};
 use super::compression::Compression;
 use super::zstd_store::{self, StoreWriter, WINDOW_LOG};
 use super::{PartDefect, PartError, PartName};
@@ -105,19 +105,16 @@ pub fn seal_part_to<W: Write>(
         return Err(ShareFileDefect::OtherKind { expected, got }.into());
     }
     let write = PartDefect::Write;
-    let digester = DigestWriter::new(out);
-    let encryptor = age::Encryptor::with_recipients(iter::once(recipient as &dyn age::Recipient))
-        .map_err(PartDefect::Seal)?;
-    let mut age = encryptor.wrap_output(digester).map_err(write)?;
+    let mut age = age_payload::Writer::new(DigestWriter::new(out), recipient)?;
     seal_prefix(&mut age, spec, rows, compression)?;
     let stored = share_file::stored_bytes(spec)?;
     let mut store = StoreWriter::new(&mut age, stored).map_err(write)?;
     share_file::write_shares(&mut store, spec, rows).map_err(write_defect)?;
     store.finish().map_err(write)?;
-    let (out, sealed_bytes, sealed_digest) =
-        age.finish().and_then(DigestWriter::finish).map_err(write)?;
+    let DigestWriter { out, hasher, written } = age.finish().map_err(write)?;
     let name = PartName::new(spec.part_index);
-    Ok((out, SealedPart { name, sealed_bytes, sealed_digest }))
+    let sealed_digest = hasher.finalize();
+    Ok((out, SealedPart { name, sealed_bytes: written, sealed_digest }))
 }
 
 /// Seals what comes before the share columns, as one frame.
@@ -157,8 +154,8 @@ pub fn sealed_bytes_at_most(layout: &RowLayout, rows: u64) -> Option<u64> {
     let prefix = plan.prefix_bytes + plan.prefix_bytes / 128 + ZSTD_FRAME_OVERHEAD;
     let store = stored.checked_add(zstd_store::overhead(stored, 2 * plan.shares.len() as u64))?;
     let plain = prefix.checked_add(store)?;
-    let chunks = plain / AGE_CHUNK_BYTES + 1;
-    plain.checked_add(chunks * AGE_TAG_BYTES)?.checked_add(AGE_HEADER_BYTES)
+    let chunks = plain / CHUNK_BYTES as u64 + 1;
+    plain.checked_add(chunks * TAG_BYTES as u64)?.checked_add(AGE_HEADER_BYTES)
 }
 
 /// The most rows whose part surely fits into `max_part_bytes`; 0 when not even one does.
@@ -177,55 +174,30 @@ pub fn rows_per_part_at_most(layout: &RowLayout, max_part_bytes: u64) -> u64 {
 
 /// Frame header and block headers of a frame that did not shrink, generously.
 const ZSTD_FRAME_OVERHEAD: u64 = 64;
-const AGE_CHUNK_BYTES: u64 = 64 << 10;
-const AGE_TAG_BYTES: u64 = 16;
 /// Header and nonce of a file with one recipient and a random stanza beside it, generously.
 const AGE_HEADER_BYTES: u64 = 2048;
-/// The size of one write.
-const WRITE_BYTES: usize = 256 << 10;
-
-/// Collects what is written into large pieces and digests them on their way.
+/// Digests what is written, each byte once.
 struct DigestWriter<W> {
     out: W,
-    buffer: Vec<u8>,
     hasher: blake3::Hasher,
     written: u64,
 }
 
-impl<W: Write> DigestWriter<W> {
+impl<W> DigestWriter<W> {
     fn new(out: W) -> Self {
-        let buffer = Vec::with_capacity(WRITE_BYTES);
-        Self { out, buffer, hasher: blake3::Hasher::new(), written: 0 }
-    }
-
-    fn finish(mut self) -> io::Result<(W, u64, blake3::Hash)> {
-        self.write_buffer()?;
-        self.out.flush()?;
-        Ok((self.out, self.written, self.hasher.finalize()))
-    }
-
-    fn write_buffer(&mut self) -> io::Result<()> {
-        self.out.write_all(&self.buffer)?;
-        self.hasher.update(&self.buffer);
-        self.written += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
+        Self { out, hasher: blake3::Hasher::new(), written: 0 }
     }
 }
 
 impl<W: Write> Write for DigestWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = WRITE_BYTES - self.buffer.len();
-        let taken = &bytes[..bytes.len().min(room)];
-        self.buffer.extend_from_slice(taken);
-        if self.buffer.len() == WRITE_BYTES {
-            self.write_buffer()?;
-        }
-        Ok(taken.len())
+        self.out.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.written += bytes.len() as u64;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.write_buffer()?;
         self.out.flush()
     }
 }
