@@ -1,18 +1,22 @@
-//! Sealing and opening parts, next to age, one BLAKE3 and the same file alone.
+//! Sealing and opening parts, next to the crate `age`, one BLAKE3 and the same file alone.
 //!
-//! Each thread has a part of its own, as in the program.
+//! Each thread has a part of its own, as in the program. In memory, next to the crate's own writer
+//! and reader without digest, file or frames.
 
+use std::hint::black_box;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
 use age::x25519::Identity;
 use criterion::{Criterion, criterion_group, criterion_main};
-use reshare_benches::plain_part::{plain_open, plain_seal, shares_digest};
+use reshare_benches::plain_part::{age_open, age_seal, plain_open, plain_seal, shares_digest};
 use reshare_benches::stage::{ROWS_PER_PART, blinded, directory, on_each, rows_or_few, spec};
 use reshare_benches::{FINGERPRINT, party, pool, short_group, thread_counts};
 use reshare_engine::row_batch::RowBatch;
 use reshare_format::package::{
-    PackageExpectations, PartEntry, PartName, SealedPart, Timestamp, open_part, seal_part,
+    Compression, PackageExpectations, PartEntry, PartName, SealedPart, Timestamp, open_part,
+    seal_part, seal_part_to,
 };
 use reshare_format::share_file::Kind;
 
@@ -23,6 +27,9 @@ fn parts(criterion: &mut Criterion) {
         // Rows of their own for each thread: no cache holds them all.
         let rows: Vec<_> = (0..threads).map(|_| blinded(rows_or_few(ROWS_PER_PART))).collect();
         let bench = Bench { directory: directory(), identity: Identity::generate(), rows };
+        if threads == 1 {
+            bench.in_memory(criterion);
+        }
         let entries = bench.seal(criterion, threads);
         bench.open(criterion, threads, &entries);
     }
@@ -41,6 +48,32 @@ impl Bench {
 
     fn path(&self, place: usize) -> PathBuf {
         self.directory.path().join(PartName::new(place as u64).to_string())
+    }
+
+    /// Measures sealing into memory on one thread, and the crate `age` alone in both directions.
+    fn in_memory(&self, criterion: &mut Criterion) {
+        let (rows, recipient) = (&self.rows[0], self.identity.to_public());
+        let mut group = short_group(criterion, "part", self.part_bytes());
+        group.bench_function("age/write-to-sink/1-threads", |bencher| {
+            bencher.iter(|| age_seal(io::sink(), black_box(&rows.rows()), &recipient));
+        });
+        let sealed = age_seal(Vec::new(), &rows.rows(), &recipient).expect("seals");
+        group.bench_function("age/read-to-sink/1-threads", |bencher| {
+            bencher.iter(|| age_open(&sealed[..], &self.identity, &mut io::sink()).expect("opens"));
+        });
+        let mut opened = blake3::Hasher::new();
+        age_open(&sealed[..], &self.identity, &mut opened).expect("opens");
+        assert_eq!(opened.finalize(), shares_digest(&rows.rows()), "age seals something else");
+
+        let (spec, mut buffer) = (spec(Kind::Blinded, 0, rows), sealed);
+        let mut seal = || {
+            buffer.clear();
+            let rows = black_box(rows).rows();
+            seal_part_to(&mut buffer, &spec, &rows, &recipient, Compression::Auto).expect("seals").1
+        };
+        group.bench_function("seal-to-memory/1-threads", |bencher| bencher.iter(&mut seal));
+        let part = seal();
+        assert_eq!(part.sealed_digest, blake3::hash(&buffer), "another digest than its bytes");
     }
 
     /// Measures sealing, and leaves a sealed part for each thread.

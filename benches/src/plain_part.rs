@@ -1,8 +1,9 @@
-//! The limit of sealing and opening: age, one BLAKE3 and the same file, and nothing else.
+//! Sealing and opening by the crate `age`, with one BLAKE3 and the same file or without, and nothing
+//! else.
 
 use std::fs::File;
 use std::hint::black_box;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::iter;
 use std::path::Path;
 
@@ -21,20 +22,28 @@ const AGE_CHUNK_BYTES: usize = 64 << 10;
 /// What the file system says.
 pub fn plain_seal(path: &Path, rows: &Rows<'_>, recipient: &Recipient) -> io::Result<blake3::Hash> {
     let file = DurableFile::create(path)?;
-    let recipient = iter::once(recipient as &dyn age::Recipient);
-    let encryptor = age::Encryptor::with_recipients(recipient).map_err(io::Error::other)?;
     let pieces =
         Pieces { file, piece: Vec::with_capacity(PIECE_BYTES), hasher: Default::default() };
-    let mut age = encryptor.wrap_output(pieces)?;
+    let mut pieces = age_seal(pieces, rows, recipient)?;
+    pieces.flush()?;
+    pieces.file.commit()?;
+    Ok(pieces.hasher.finalize())
+}
+
+/// Seals the bytes of the share columns with the writer of the crate `age`.
+///
+/// # Errors
+/// What `out` says.
+pub fn age_seal<W: Write>(out: W, rows: &Rows<'_>, recipient: &Recipient) -> io::Result<W> {
+    let recipient = iter::once(recipient as &dyn age::Recipient);
+    let encryptor = age::Encryptor::with_recipients(recipient).map_err(io::Error::other)?;
+    let mut age = encryptor.wrap_output(out)?;
     for shares in &rows.shares {
         for chunk in bytemuck::cast_slice::<u16, u8>(shares).chunks(AGE_CHUNK_BYTES) {
             age.write_all(chunk)?;
         }
     }
-    let mut pieces = age.finish()?;
-    pieces.flush()?;
-    pieces.file.commit()?;
-    Ok(pieces.hasher.finalize())
+    age.finish()
 }
 
 /// Opens a file, writes what age decrypts to `out`, and returns the digest of the file.
@@ -48,13 +57,22 @@ pub fn plain_open(
 ) -> io::Result<blake3::Hash> {
     let file = DigestedFile { file: File::open(path)?, hasher: blake3::Hasher::new() };
     let mut file = BufReader::with_capacity(PIECE_BYTES, file);
-    let age = age::Decryptor::new_buffered(&mut file).map_err(io::Error::other)?;
+    age_open(&mut file, identity, out)?;
+    Ok(file.into_inner().hasher.finalize())
+}
+
+/// Opens `sealed` with the reader of the crate `age`, and writes what that decrypts to `out`.
+///
+/// # Errors
+/// What `sealed` and `out` say, and what age says about another file or identity.
+pub fn age_open(sealed: impl BufRead, identity: &Identity, out: &mut impl Write) -> io::Result<()> {
+    let age = age::Decryptor::new_buffered(sealed).map_err(io::Error::other)?;
     let identity = iter::once(identity as &dyn age::Identity);
     let mut age = age.decrypt(identity).map_err(io::Error::other)?;
     let mut chunk = vec![0; AGE_CHUNK_BYTES];
     loop {
         match age.read(&mut chunk)? {
-            0 => return Ok(file.into_inner().hasher.finalize()),
+            0 => return Ok(()),
             count => out.write_all(black_box(&chunk[..count]))?,
         }
     }

@@ -29,7 +29,7 @@ struct Args {
 
 /// A figure, what it is held against, and the ratio to be reached. `{kernel}` is the backend that
 /// the program would take here, `{all}` the number of cores.
-const GOALS: [(&str, &str, Option<f64>); 21] = [
+const GOALS: [(&str, &str, Option<f64>); 23] = [
     (
         "blind/aes256-ctr/{kernel}/memory/1-threads",
         "blind/limit/memcpy/memory/1-threads",
@@ -64,9 +64,11 @@ const GOALS: [(&str, &str, Option<f64>); 21] = [
         "merge/limit/plain-sum/memory/{all}-threads",
         Some(0.95),
     ),
+    ("part/seal-to-memory/1-threads", "part/age/write-to-sink/1-threads", Some(1.2)),
+    ("part/open/1-threads", "part/age/read-to-sink/1-threads", None),
     ("part/seal/1-threads", "part/limit/age-blake3-write/1-threads", None),
     ("part/seal/{all}-threads", "part/limit/age-blake3-write/{all}-threads", Some(0.85)),
-    ("part/open/1-threads", "part/limit/read-age-blake3/1-threads", None),
+    ("part/open/1-threads", "part/limit/read-age-blake3/1-threads", Some(1.2)),
     ("part/open/{all}-threads", "part/limit/read-age-blake3/{all}-threads", Some(0.85)),
     ("copy/decode", "copy/limit/memcpy-to-columns", None),
     ("copy/encode", "copy/limit/memcpy-to-rows", None),
