@@ -1,4 +1,4 @@
-//! The connection to KMS in one region, set up as the AWS environment says.
+//! The connection to KMS in one region, configured by the AWS environment.
 
 use std::time::Duration;
 
@@ -12,25 +12,25 @@ use aws_sdk_kms::config::timeout::TimeoutConfig;
 
 use super::error::KmsError;
 
-/// How long a connection may take to be there.
+/// The time limit for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one attempt may take. How many there are, `AWS_MAX_ATTEMPTS` says, or else 3.
+/// The time limit for one attempt. `AWS_MAX_ATTEMPTS` sets their number; the default is 3.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a request may take with all its attempts.
+/// The time limit for a request with all its attempts.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Makes a client for the region of a key, or for the region the environment names.
 ///
 /// # Errors
-/// [`KmsError::NoRegion`] when nobody names a region.
+/// [`KmsError::NoRegion`] when neither the key nor the environment names a region.
 pub(super) async fn connect(
     loader: ConfigLoader,
     key_region: Option<&str>,
 ) -> Result<Client, KmsError> {
     let key_region = key_region.map(|name| Region::new(name.to_owned()));
     let loader = match key_region.clone() {
-        // Credentials are asked for in the environment's region. Where it names none, the
-        // key's will do: no need to wait for an answer of the machine's metadata service.
+        // Credentials are requested in the environment's region. If it names none, the key's
+        // region is used instead of waiting for the machine's metadata service.
         Some(region) => loader.region(
             RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
                 .or_else(ProfileFileRegionProvider::new())

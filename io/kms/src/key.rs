@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::client::connect;
 use super::error::{KmsAction, KmsError};
 
-/// A P-256 agreement key in KMS, of which the public half is known.
+/// A P-256 agreement key in KMS whose public half has been read.
 #[derive(Clone)]
 pub struct KmsKey {
     client: Client,
@@ -24,15 +24,15 @@ pub struct KmsKey {
 }
 
 impl KmsKey {
-    /// Finds a key, and gets its public half (`GetPublicKey`).
+    /// Finds a key and reads its public half (`GetPublicKey`).
     ///
     /// # Errors
-    /// A [`KmsError`] when it cannot be asked for, or is no P-256 key for key agreement.
+    /// A [`KmsError`] when the request fails, or the key is not a P-256 key for key agreement.
     pub async fn open(id: &KmsKeyId) -> Result<Self, KmsError> {
         Self::open_with(environment(), id).await
     }
 
-    /// As [`KmsKey::open`], with other settings of AWS than those of the environment.
+    /// As [`KmsKey::open`], with these AWS settings instead of the environment's.
     ///
     /// # Errors
     /// As [`KmsKey::open`].
@@ -40,17 +40,17 @@ impl KmsKey {
         Self::find(connect(settings, id.region()).await?, id.clone()).await
     }
 
-    /// Makes a new key (`CreateKey`: usage KEY_AGREEMENT, ECC_NIST_P256) in the region that
-    /// the environment names.
+    /// Creates a key (`CreateKey`: usage KEY_AGREEMENT, ECC_NIST_P256) in the region that the
+    /// environment names.
     ///
     /// # Errors
-    /// A [`KmsError`]; [`KmsError::Created`] when there is a key already and only its public
-    /// half could not be read.
+    /// A [`KmsError`]; [`KmsError::Created`] when the key was created but its public half could
+    /// not be read.
     pub async fn create(description: Option<&str>) -> Result<Self, KmsError> {
         Self::create_with(environment(), description).await
     }
 
-    /// As [`KmsKey::create`], with other settings of AWS than those of the environment.
+    /// As [`KmsKey::create`], with these AWS settings instead of the environment's.
     ///
     /// # Errors
     /// As [`KmsKey::create`].
@@ -77,7 +77,7 @@ impl KmsKey {
         let answer = client.get_public_key().key_id(id.as_str()).send().await;
         let answer = answer.map_err(|error| KmsError::of(error, ACTION, Some(&id)))?;
         let public = checked_public_key(&answer, &id)?;
-        // An alias may name another key a moment later: what follows names the key itself.
+        // An alias may point to another key a moment later: from here on use the key's own name.
         let arn = answer.key_id.as_deref().and_then(|arn| arn.parse().ok());
         let arn = arn.ok_or(KmsError::Answer { action: ACTION, what: "no ARN" })?;
         Ok(Self { client, arn, public })
@@ -95,14 +95,14 @@ impl KmsKey {
         &self.public
     }
 
-    /// Lets KMS agree with the owner of another key on a secret (`DeriveSharedSecret`): the X
-    /// coordinate of their common point.
+    /// Derives the secret shared with the owner of another key, in KMS (`DeriveSharedSecret`): the
+    /// X coordinate of the common point.
     ///
     /// # Secrecy
-    /// The result is wiped when dropped. It came through TLS, whose buffers are not.
+    /// The result is wiped when dropped. The TLS buffers that it passed through are not.
     ///
     /// # Errors
-    /// A [`KmsError`], [`KmsError::OwnKey`] when the other key is this one.
+    /// A [`KmsError`]; [`KmsError::OwnKey`] when the other key is this one.
     pub async fn shared_secret(&self, peer: &AgreementPublicKey) -> Result<SharedSecret, KmsError> {
         if *peer == self.public {
             return Err(KmsError::OwnKey);
@@ -131,12 +131,12 @@ impl KmsKey {
     }
 }
 
-/// The settings that environment variables and AWS's own files hold.
+/// The settings in the environment variables and files of AWS.
 fn environment() -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::latest())
 }
 
-/// The public key of an answer that is about a P-256 key for key agreement.
+/// Checks that an answer is about a P-256 key for key agreement; returns its public key.
 fn checked_public_key(
     answer: &GetPublicKeyOutput,
     id: &KmsKeyId,

@@ -10,7 +10,7 @@ use reshare_format::session::Sender;
 
 use super::{KmsError, KmsKey};
 
-/// An agreement key that can be used: both kinds give the same secret.
+/// An agreement key that is ready for use. Both kinds give the same secret.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SenderKey {
@@ -43,7 +43,8 @@ impl SenderKey {
 
     /// Derives the secret shared with another sender.
     ///
-    /// `named` is the key that the operator takes for the other sender's, where it is known.
+    /// `named` is the other sender's key in KMS, if the operator named it: it is compared with the
+    /// session's.
     ///
     /// # Secrecy
     /// As [`AgreementKey::shared_secret`].

@@ -1,4 +1,4 @@
-//! KMS and files come to the same secret: checked against each other and against OpenSSL.
+//! Keys in KMS and in files give the same secret: checked against each other and against OpenSSL.
 
 use std::fs;
 use std::process::Command;

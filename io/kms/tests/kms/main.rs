@@ -1,4 +1,4 @@
-//! Agreement keys in KMS: against LocalStack, and against a stub for what LocalStack lets pass.
+//! Agreement keys in KMS: against LocalStack, and against a stub where LocalStack is too lenient.
 
 mod agreeing;
 mod refusals;

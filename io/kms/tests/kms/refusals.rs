@@ -1,4 +1,4 @@
-//! What KMS may answer instead, from a stub: LocalStack knows neither policies nor states.
+//! Refusals by KMS, from a stub: LocalStack knows neither policies nor key states.
 
 use std::error::Error;
 use std::net::TcpListener;
@@ -19,18 +19,18 @@ fn public_key() -> AgreementPublicKey {
     *AgreementKey::generate().expect("made").public_key()
 }
 
-/// Few attempts, so that errors that are tried again come soon.
+/// Limits the attempts, so that retried errors are returned soon.
 fn at(stub: &StubKms, attempts: u32) -> ConfigLoader {
     settings(&stub.endpoint_url()).retry_config(RetryConfig::standard().with_max_attempts(attempts))
 }
 
-/// What comes of looking for a key where every request is answered so.
+/// Opens a key from a stub that gives every request this answer.
 async fn open_refused(answer: StubAnswer) -> KmsError {
     let stub = StubKms::start(move |_| answer.clone()).expect("a stub");
     KmsKey::open_with(at(&stub, 1), &parse(ARN)).await.expect_err("must fail")
 }
 
-/// What comes of agreeing where the key is right and the second request is answered so.
+/// Derives a secret from a stub with a valid key that gives the second request this answer.
 async fn derive_refused(answer: StubAnswer) -> KmsError {
     let public = public_key();
     let stub = StubKms::start(move |action| match action {
@@ -102,11 +102,11 @@ async fn what_passes_is_no_refusal_and_is_tried_again_as_often_as_asked() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_nobody_serves_is_unreachable() {
+async fn an_endpoint_without_a_server_is_unreachable() {
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("a port");
     let settings = settings(&format!("http://{port}"))
         .retry_config(RetryConfig::standard().with_max_attempts(2));
-    let error = KmsKey::open_with(settings, &parse(ARN)).await.expect_err("nobody there");
+    let error = KmsKey::open_with(settings, &parse(ARN)).await.expect_err("no server");
     assert!(!error.is_refusal());
     assert!(matches!(error, KmsError::Unreachable { .. }), "{error:?}");
 }

@@ -1,4 +1,4 @@
-//! Two senders, their session, and ways to the throw-away KMS.
+//! Two senders, their session, and clients of the throw-away KMS.
 
 use std::sync::{Arc, LazyLock};
 
@@ -19,7 +19,7 @@ use time::macros::datetime;
 static KMS: LazyLock<ThrowAwayKms> =
     LazyLock::new(|| ThrowAwayKms::start().unwrap_or_else(|error| panic!("{error}")));
 
-/// The settings for an endpoint, whatever this machine's environment says.
+/// The settings for an endpoint, independent of this machine's environment.
 pub(crate) fn settings(endpoint_url: &str) -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::latest())
         .endpoint_url(endpoint_url)
@@ -32,7 +32,7 @@ pub(crate) fn localstack() -> ConfigLoader {
     settings(&KMS.endpoint_url())
 }
 
-/// A client of the throw-away KMS, for keys that the program never makes.
+/// A client of the throw-away KMS, for keys that the program never creates.
 pub(crate) async fn raw_client() -> Client {
     Client::new(&localstack().load().await)
 }
@@ -49,7 +49,7 @@ pub(crate) fn parse(id: &str) -> KmsKeyId {
     id.parse().expect("a name of a key")
 }
 
-/// Stands for a secret, which cannot be seen: 16 bytes derived from all of it.
+/// Represents a secret, which cannot be inspected: 16 bytes derived from all of it.
 pub(crate) fn key_check(secret: &SharedSecret) -> KeyCheck {
     KeySchedule::derive(secret, "any", &Fingerprint([0; 32])).key_check()
 }
