@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// A range of ids that holds at least one: both ends belong to it.
+/// A non-empty range of ids that includes both ends.
 ///
-/// Inclusive, so that a range can end at the highest `i64`.
+/// Inclusive, so a range can end at the highest `i64`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdRange {
     first: i64,
@@ -12,10 +12,10 @@ pub struct IdRange {
 }
 
 impl IdRange {
-    /// Every id there is.
+    /// Every possible id.
     pub const ALL: Self = Self { first: i64::MIN, last: i64::MAX };
 
-    /// Takes both ends; `None` when `last` is less than `first`.
+    /// Makes a range from both ends; `None` when `last` is less than `first`.
     #[must_use]
     pub const fn new(first: i64, last: i64) -> Option<Self> {
         if last < first { None } else { Some(Self { first, last }) }
@@ -57,7 +57,7 @@ impl IdRange {
         self.first <= other.last && other.first <= self.last
     }
 
-    /// The ids that both hold.
+    /// The ids that are in both.
     #[must_use]
     pub fn intersection(self, other: Self) -> Option<Self> {
         Self::new(self.first.max(other.first), self.last.min(other.last))
@@ -79,7 +79,7 @@ impl IdRange {
         let mut inside: Vec<Self> = inside.collect();
         inside.sort_unstable();
         let mut left = Vec::new();
-        // None: the highest id of all is taken.
+        // None: the highest possible id is taken.
         let mut start = Some(self.first);
         for taken in inside {
             let before = taken.first.checked_sub(1);

@@ -1,4 +1,4 @@
-//! Files that the user names: opened without ever waiting for what is no file.
+//! Files that the user names. Opening one never waits for a pipe or a terminal.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -10,14 +10,14 @@ use rustix::io::Errno;
 
 /// Opens a regular file for reading, also through a symbolic link.
 ///
-/// A FIFO without a writer does not hold the program up, and a terminal does not become its
-/// own: both are refused, as directories, sockets and devices are. What follows a link is for
-/// files that an operator names; what others put into a directory is opened with
-/// [`crate::durable::open_regular`].
+/// A FIFO without a writer does not block the program, and a terminal does not become its
+/// controlling terminal: both are refused, as are directories, sockets and devices. Links are
+/// followed only here, for files that an operator names; files that others put into a directory
+/// are opened with [`crate::durable::open_regular`].
 ///
 /// # Errors
-/// [`NotRegular`] within [`io::ErrorKind::InvalidInput`] for anything but a regular file; else
-/// what the file system says.
+/// [`NotRegular`] within [`io::ErrorKind::InvalidInput`] for anything but a regular file; any
+/// other error of the file system.
 pub fn open_input(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
@@ -30,17 +30,19 @@ pub fn open_input(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(NotRegular.into()) }
 }
 
-/// Reads a file that the user names, and not more than one byte beyond `most_bytes`.
+/// Reads a file that the user names, at most one byte more than `most_bytes`.
+///
+/// The extra byte shows the caller that the file is too long.
 ///
 /// # Errors
-/// As [`open_input`], and what the file system says while reading.
+/// As [`open_input`], and any error while reading.
 pub fn read_input(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_input(path)?.take(most_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Whether this is the error of what is no regular file.
+/// Whether the error is [`NotRegular`].
 #[must_use]
 pub fn is_not_regular(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<NotRegular>())

@@ -1,4 +1,4 @@
-//! Rows that a merge leaves over.
+//! Rows that a merge does not rebuild.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,13 +14,13 @@ pub struct Leftovers {
 }
 
 impl Leftovers {
-    /// How many rows.
+    /// The number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.only_lower_sender.len() + self.only_higher_sender.len() + self.disagreeing.len()
     }
 
-    /// All of the ids, in no order.
+    /// All ids, in no particular order.
     pub fn ids(&self) -> impl Iterator<Item = i64> + '_ {
         let [lower, higher] = [&self.only_lower_sender, &self.only_higher_sender];
         lower.iter().chain(higher).chain(&self.disagreeing).copied()

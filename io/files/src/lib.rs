@@ -1,4 +1,4 @@
-//! Files as reshare reads and writes them, and the small types that files and tables share.
+//! How reshare reads and writes files, and the small types that files and tables share.
 //!
 //! [`durable`] writes files that appear whole or not at all; [`input_file`] opens what a flag
 //! names; [`file_error`] says which file the

@@ -1,4 +1,4 @@
-//! Moments, as manifests and approvals write them.
+//! Timestamps, as manifests and approvals write them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use time::format_description::StaticFormatDescription;
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-/// A moment in whole seconds, written in one way only: `2026-01-31T23:59:59Z`.
+/// A moment in whole seconds. It has exactly one spelling: `2026-01-31T23:59:59Z`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(PrimitiveDateTime);
 
@@ -16,13 +16,13 @@ const FORMAT: StaticFormatDescription =
     format_description!("[year repr:full]-[month]-[day]T[hour]:[minute]:[second]Z");
 
 impl Timestamp {
-    /// The present second.
+    /// The current second.
     #[must_use]
     pub fn now() -> Self {
         Self::from(OffsetDateTime::now_utc())
     }
 
-    /// The moment, with its zone.
+    /// The moment in UTC.
     #[must_use]
     pub fn moment(self) -> OffsetDateTime {
         self.0.assume_utc()

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use super::faults::{Call, meet};
 
-/// Creates a directory of mode 0700 and what is missing above it, durable on return.
+/// Creates a directory of mode 0700 and its missing parents; all are durable on return.
 ///
-/// An existing directory is left as it is.
+/// An existing directory is left unchanged.
 ///
 /// # Errors
-/// What the file system says.
+/// Any error of the file system.
 pub fn create_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -31,17 +31,17 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
 /// Removes a file and makes that durable.
 ///
 /// # Errors
-/// What the file system says.
+/// Any error of the file system.
 pub fn remove_file(path: &Path) -> io::Result<()> {
     meet(Call::Remove, path)?;
     fs::remove_file(path)?;
     sync_directory(directory_of(path))
 }
 
-/// Removes files of one directory and makes that durable, all of them with one fsync.
+/// Removes files of one directory and makes that durable with a single fsync.
 ///
 /// # Errors
-/// What the file system says; some may be removed then.
+/// Any error of the file system; some files may already be removed.
 pub fn remove_files(directory: &Path, names: impl IntoIterator<Item = String>) -> io::Result<()> {
     for name in names {
         let path = directory.join(name);
@@ -57,7 +57,7 @@ pub fn remove_files(directory: &Path, names: impl IntoIterator<Item = String>) -
 /// Removes an empty directory and makes that durable.
 ///
 /// # Errors
-/// What the file system says, such as that it is not empty.
+/// Any error of the file system, for example that the directory is not empty.
 pub fn remove_directory(path: &Path) -> io::Result<()> {
     meet(Call::Remove, path)?;
     fs::remove_dir(path)?;
@@ -67,13 +67,13 @@ pub fn remove_directory(path: &Path) -> io::Result<()> {
 /// Makes the names of a directory durable.
 ///
 /// # Errors
-/// What the file system says: nobody knows then which of its names are on the disk.
+/// Any error of the file system. It is then unknown which of the names are on the disk.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     meet(Call::SyncDirectory, directory)?;
     File::open(directory)?.sync_all()
 }
 
-/// The directory a path lies in, `.` for a bare name.
+/// The directory of a path, `.` for a bare name.
 pub(super) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
@@ -82,10 +82,10 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// Bytes that this user may still write to the disk that a file or directory lies on.
+/// Bytes that this user may still write to the disk that holds a file or directory.
 ///
 /// # Errors
-/// What the file system says.
+/// Any error of the file system.
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(path)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))

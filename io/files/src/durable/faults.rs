@@ -1,7 +1,7 @@
-//! Faults of a disk, made on purpose: what a test plans here, the file calls of
-//! [`super`] meet.
+//! Disk faults for tests: a test plans them here, and the file calls of [`super`] fail or freeze
+//! accordingly.
 //!
-//! A plan is about one directory and all below it, so that tests of one process do not
+//! A plan covers one directory and everything below it, so tests of one process do not
 //! disturb each other. Without a plan a call costs one relaxed load.
 
 use std::io;
@@ -13,11 +13,11 @@ use std::time::Duration;
 /// A call to the file system that can be made to fail or freeze.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Call {
-    /// Makes a temporary file.
+    /// Creates a temporary file.
     Create,
-    /// Reserves room for a file.
+    /// Reserves disk space for a file.
     Allocate,
-    /// Writes bytes, or cuts them off.
+    /// Writes bytes or truncates a file.
     Write,
     /// Makes a file's bytes durable.
     Sync,
@@ -29,26 +29,26 @@ pub enum Call {
     SyncDirectory,
 }
 
-/// What a call meets.
+/// What happens to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The file system says this.
+    /// The call fails with this error.
     Error(io::ErrorKind),
-    /// The file system says nothing until the plan is dropped; then the call is made. A process
-    /// that is killed meanwhile leaves just what it had when the call began.
+    /// The call waits until the plan is dropped and then runs. A process that is killed in the
+    /// meantime leaves exactly what it had when the call began.
     Freeze,
 }
 
-/// Which calls below a directory meet a fault.
+/// Which calls below a directory fail or freeze.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Only these calls count; empty: all.
+    /// The calls that count; if empty, all of them.
     pub calls: Vec<Call>,
-    /// The first call that meets it, counted from 1; with 0 none does, and calls are counted.
+    /// The first call with the fault, counted from 1. With 0 no call has it; calls are only counted.
     pub nth: u64,
-    /// How many do from there on: `u64::MAX` is a disk that is gone for good.
+    /// How many calls have the fault from there on: `u64::MAX` is a disk that is gone for good.
     pub count: u64,
-    /// What they meet.
+    /// What happens to them.
     pub fault: Fault,
 }
 
@@ -65,7 +65,7 @@ struct State {
     changed: Condvar,
 }
 
-/// Calls that freeze.
+/// The state of calls that freeze.
 #[derive(Debug, Default)]
 struct Ice {
     has_frozen: bool,
@@ -82,7 +82,7 @@ impl State {
         self.changed.notify_all();
     }
 
-    /// Counts a call; its number and what it meets, if it meets anything.
+    /// Counts a call; returns its number and its fault, if it has one.
     fn fault_of(&self, call: Call, path: &Path) -> Option<(u64, Fault)> {
         let Plan { calls, nth, count, fault } = &self.plan;
         let counts = calls.is_empty() || calls.contains(&call);
@@ -99,7 +99,7 @@ static PLANS: RwLock<Vec<Arc<State>>> = RwLock::new(Vec::new());
 static IN_FORCE: AtomicUsize = AtomicUsize::new(0);
 
 impl Faults {
-    /// Puts a plan in force for a directory and all below it, in this process.
+    /// Applies a plan to a directory and everything below it, in this process.
     #[must_use]
     pub fn plan(directory: impl Into<PathBuf>, plan: Plan) -> Self {
         let directory = directory.into();
@@ -110,13 +110,13 @@ impl Faults {
         Self(state)
     }
 
-    /// How many calls of the plan's kinds there were.
+    /// How many calls counted so far.
     #[must_use]
     pub fn seen(&self) -> u64 {
         self.0.seen.load(Ordering::SeqCst)
     }
 
-    /// Waits until a call freezes, or so long; says whether one has.
+    /// Waits for a call to freeze, for `limit` at most; returns whether one has.
     #[must_use]
     pub fn freezes_within(&self, limit: Duration) -> bool {
         let waited = self.0.changed.wait_timeout_while(self.0.ice(), limit, |ice| !ice.has_frozen);
@@ -134,12 +134,12 @@ impl Drop for Faults {
     }
 }
 
-/// Fails or freezes where a plan says so.
+/// Fails or freezes if a plan says so.
 pub(super) fn meet(call: Call, path: &Path) -> io::Result<()> {
     if IN_FORCE.load(Ordering::Relaxed) == 0 {
         return Ok(());
     }
-    // A copy: a call that freezes must not keep plans from being dropped.
+    // A copy: a frozen call must not keep plans from being dropped.
     let plans = PLANS.read().unwrap_or_else(PoisonError::into_inner).clone();
     for state in plans {
         match state.fault_of(call, path) {

@@ -14,7 +14,7 @@ use super::directory::{directory_of, sync_directory};
 use super::faults::{Call, meet};
 use super::leftovers::{TEMPORARY_MARK, TEMPORARY_RANDOM_CHARS};
 
-/// A file being written under a temporary name in the directory it is meant for.
+/// A file being written under a temporary name in its final directory.
 ///
 /// Mode 0600. Removed when dropped before [`Self::commit`]. While it is open it holds a
 /// lock on itself, which is how [`super::remove_leftovers`] knows that it is in use.
@@ -26,10 +26,10 @@ pub struct DurableFile {
 }
 
 impl DurableFile {
-    /// Creates the temporary file beside `path`; whatever lies at `path` stays untouched.
+    /// Creates the temporary file next to `path`; an existing file at `path` is not touched.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Any error of the file system.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
@@ -44,8 +44,8 @@ impl DurableFile {
                 .permissions(Permissions::from_mode(FILE_MODE))
                 .tempfile_in(directory_of(&path))?
                 .into_parts();
-            // A clean-up may have come between creation and lock: then the name is gone.
-            // A file system without locks has no clean-up that respects them either.
+            // A clean-up between creation and lock removes the name: try again.
+            // On a file system without locks no clean-up can respect them either.
             let _ = file.try_lock();
             if file.metadata()?.nlink() > 0 {
                 return Ok(Self { file, temporary, path });
@@ -59,19 +59,19 @@ impl DurableFile {
         &self.path
     }
 
-    /// The open file, for reading back and mapping.
+    /// The open file, to read it back or map it.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Reserves `bytes` on the disk and makes the file that long, where the file system can.
+    /// Reserves `bytes` on the disk, if the file system can, and makes the file that long.
     ///
-    /// A full disk is then an error now and not in the middle of the work.
+    /// So a full disk is an error now and not in the middle of the work.
     ///
     /// # Errors
-    /// What the file system says, except that it knows no reservation: the file is then
-    /// sparse.
+    /// Any error of the file system. A file system that cannot reserve space is no error: the
+    /// file is then sparse.
     pub fn allocate(&self, bytes: u64) -> io::Result<()> {
         if bytes == 0 {
             return Ok(());
@@ -87,35 +87,36 @@ impl DurableFile {
     /// Writes at a position; callable from several threads.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Any error of the file system.
     pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         meet(Call::Write, &self.path)?;
         self.file.write_all_at(bytes, offset)
     }
 
-    /// Makes the file durable under its final name, in place of whatever lay there.
+    /// Makes the file durable under its final name and replaces an existing file.
     ///
     /// # Errors
-    /// What the file system says; before the rename nothing has changed at the final name.
+    /// Any error of the file system; until the rename nothing has changed at the final name.
     pub fn commit(self) -> io::Result<()> {
         self.sync()?.rename()
     }
 
-    /// Makes the content durable, still under the temporary name: what must be known before
-    /// the final name shows can be made durable in between.
+    /// Makes the content durable under the temporary name, so that a caller can record something
+    /// durably before the final name appears.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Any error of the file system.
     pub fn sync(self) -> io::Result<SyncedFile> {
         meet(Call::Sync, &self.path)?;
         self.file.sync_all()?;
         Ok(SyncedFile(self))
     }
 
-    /// Like [`Self::commit`], but only where no file has the final name yet.
+    /// Like [`Self::commit`], but never replaces an existing file.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] when one has; what the file system says.
+    /// [`io::ErrorKind::AlreadyExists`] when the final name is taken; any other error of the file
+    /// system.
     pub fn commit_new(self) -> io::Result<()> {
         meet(Call::Sync, &self.path)?;
         self.file.sync_all()?;
@@ -125,7 +126,7 @@ impl DurableFile {
         match rustix::fs::renameat_with(cwd, temporary, cwd, &self.path, RenameFlags::NOREPLACE) {
             Ok(()) => {}
             Err(Errno::INVAL | Errno::NOSYS) => {
-                // No atomic way here: a hard link refuses an existing name as well.
+                // No such rename on this file system: a hard link refuses an existing name too.
                 fs::hard_link(temporary, &self.path)?;
                 fs::remove_file(temporary)?;
             }
@@ -134,8 +135,8 @@ impl DurableFile {
         self.renamed()
     }
 
-    /// Disarms the clean-up of the temporary name, which no longer exists, and makes the
-    /// new name durable.
+    /// Disarms the clean-up of the temporary name, which no longer exists, and makes the final
+    /// name durable.
     fn renamed(self) -> io::Result<()> {
         let Self { temporary, path, .. } = self;
         temporary.keep()?;
@@ -159,10 +160,10 @@ impl Write for DurableFile {
 pub struct SyncedFile(DurableFile);
 
 impl SyncedFile {
-    /// Gives the file its final name, durably, in place of whatever lay there.
+    /// Gives the file its final name, durably, and replaces an existing file.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Any error of the file system.
     pub fn rename(self) -> io::Result<()> {
         meet(Call::Rename, &self.0.path)?;
         fs::rename(&self.0.temporary, &self.0.path)?;
@@ -170,10 +171,10 @@ impl SyncedFile {
     }
 }
 
-/// Writes a whole file, durable when this returns, in place of whatever lay there.
+/// Writes a whole file and replaces an existing one; durable on return.
 ///
 /// # Errors
-/// What the file system says; an earlier file of that name is then still there.
+/// Any error of the file system; an existing file of that name is then still there.
 pub fn write_whole(path: impl Into<PathBuf>, bytes: &[u8]) -> io::Result<()> {
     let mut file = DurableFile::create(path)?;
     file.write_all(bytes)?;
@@ -259,7 +260,7 @@ mod tests {
             let writing = scope.spawn(|| write_whole(&path, b"new"));
             assert!(faults.freezes_within(Duration::from_secs(120)));
             assert!(!path.exists() && !writing.is_finished());
-            // Just as a killed process leaves it.
+            // What a killed process leaves.
             let [left] = &names(directory.path())[..] else { panic!("one file") };
             assert_eq!(fs::read(directory.path().join(left)).unwrap(), b"new");
             assert!(is_temporary(left.as_ref()), "{left}");

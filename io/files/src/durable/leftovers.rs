@@ -1,4 +1,4 @@
-//! What a crash leaves of files that were being written.
+//! Unfinished files that a crash leaves behind.
 
 use std::ffi::OsStr;
 use std::fs::{self, TryLockError};
@@ -9,11 +9,11 @@ use std::path::Path;
 use super::directory::{directory_of, sync_directory};
 use super::open::open_regular;
 
-/// What is between the final name and the random letters of a temporary one.
+/// Separates the final name from the random letters in a temporary name.
 pub(super) const TEMPORARY_MARK: &str = ".tmp-";
 pub(super) const TEMPORARY_RANDOM_CHARS: usize = 8;
 
-/// Whether a file name is one that [`super::DurableFile`] gives to unfinished files.
+/// Whether a file name is a temporary name of [`super::DurableFile`].
 #[must_use]
 pub fn is_temporary(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
@@ -26,19 +26,21 @@ pub fn is_temporary(name: &OsStr) -> bool {
 
 /// Removes the unfinished files that a crash left in a directory; returns how many.
 ///
-/// Files that another process is still writing are left alone: they are locked.
+/// Files that another process is still writing are locked, and are kept.
 ///
 /// # Errors
-/// What the file system says.
+/// Any error of the file system.
 pub fn remove_leftovers(directory: &Path) -> io::Result<usize> {
     remove_unfinished(directory, is_temporary)
 }
 
-/// Removes the unfinished files that a crash left of one file, which is none of a package: such
-/// a directory may be anybody's, and the other files in it are not looked at.
+/// Removes the unfinished files that a crash left of one file.
+///
+/// Meant for files outside a package: their directory may hold files of other programs, which
+/// are not touched.
 ///
 /// # Errors
-/// What the file system says; a missing directory is none.
+/// Any error of the file system; a missing directory is not an error.
 pub fn remove_leftovers_of(path: &Path) -> io::Result<usize> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mut prefix = OsStr::new(".").to_owned();

@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use super::faults::{Call, meet};
 use super::open::{lock_soon, open_regular};
 
-/// A file that grows in place and belongs to one process at a time, until it is dropped.
+/// A file that grows in place. One process holds its lock until the value is dropped.
 #[derive(Debug)]
 pub struct DurableLog {
     file: File,
@@ -21,18 +21,18 @@ impl DurableLog {
     /// Opens an existing regular file, never through a symbolic link, and locks it.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] when another process has it,
-    /// [`io::ErrorKind::InvalidInput`] when it is no regular file; what the file system says,
-    /// also where it knows no locks.
+    /// [`io::ErrorKind::WouldBlock`] when another process holds the lock,
+    /// [`io::ErrorKind::InvalidInput`] when it is not a regular file; any other error of the file
+    /// system, also that it has no locks.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::open_locked(path, OpenOptions::new().read(true).write(true))
     }
 
-    /// Like [`Self::open`], to look at it alone: it can be locked, and nothing can be written.
+    /// Like [`Self::open`], but read-only: the file is locked and cannot be written.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_to_look(path: &Path) -> io::Result<Self> {
+    pub fn open_read_only(path: &Path) -> io::Result<Self> {
         Self::open_locked(path, OpenOptions::new().read(true))
     }
 
@@ -49,12 +49,12 @@ impl DurableLog {
         }
     }
 
-    /// Opens an existing regular file to read it, beside whoever has it and without a lock:
-    /// what is read may change, and nothing can be written.
+    /// Opens an existing regular file to read it without a lock, even while another process holds
+    /// it: its content may change, and it cannot be written.
     ///
     /// # Errors
     /// As [`Self::open`], but never [`io::ErrorKind::WouldBlock`].
-    pub fn open_beside(path: &Path) -> io::Result<Self> {
+    pub fn open_unlocked(path: &Path) -> io::Result<Self> {
         match open_regular(path)? {
             Some(file) => Ok(Self { file, path: path.to_owned() }),
             None => Err(io::ErrorKind::InvalidInput.into()),
@@ -64,16 +64,16 @@ impl DurableLog {
     /// The file's length and permission bits.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Any error of the file system.
     pub fn size_and_mode(&self) -> io::Result<(u64, u32)> {
         let metadata = self.file.metadata()?;
         Ok((metadata.len(), metadata.mode() & 0o7777))
     }
 
-    /// Reads exactly as many bytes as `bytes` has room for.
+    /// Fills `bytes` from a position.
     ///
     /// # Errors
-    /// What the file system says; [`io::ErrorKind::UnexpectedEof`] behind the end.
+    /// [`io::ErrorKind::UnexpectedEof`] past the end; any other error of the file system.
     pub fn read_exact_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(bytes, offset)
     }
@@ -81,16 +81,16 @@ impl DurableLog {
     /// Writes at a position; durable after [`Self::sync`].
     ///
     /// # Errors
-    /// What the file system says.
+    /// Any error of the file system.
     pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         meet(Call::Write, &self.path)?;
         self.file.write_all_at(bytes, offset)
     }
 
-    /// Cuts off what lies behind `bytes`.
+    /// Truncates the file to `bytes`.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Any error of the file system.
     pub fn truncate(&self, bytes: u64) -> io::Result<()> {
         meet(Call::Write, &self.path)?;
         self.file.set_len(bytes)
@@ -98,10 +98,10 @@ impl DurableLog {
 
     /// Makes everything that was written durable.
     ///
-    /// After an error nobody knows what of it is on the disk: the file must be closed.
+    /// After an error it is unknown which bytes are on the disk: the file must be closed.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Any error of the file system.
     pub fn sync(&self) -> io::Result<()> {
         meet(Call::Sync, &self.path)?;
         self.file.sync_data()
@@ -115,11 +115,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_that_is_looked_at_is_locked_and_takes_no_byte() {
+    fn a_read_only_log_is_locked_and_cannot_be_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         fs::write(&path, b"log").unwrap();
-        let log = DurableLog::open_to_look(&path).unwrap();
+        let log = DurableLog::open_read_only(&path).unwrap();
         assert_eq!(DurableLog::open(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(log.write_all_at(b"x", 0).is_err() && log.truncate(0).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"log");

@@ -1,8 +1,8 @@
 //! Files that appear whole or not at all.
 //!
-//! Every write, fsync, rename and directory fsync of what must survive a crash happens in
-//! this module: a final name never shows half a file, and what [`DurableFile::commit`] has
-//! returned for is on the disk, its name included.
+//! Every write, fsync, rename and directory fsync of data that must survive a crash happens in
+//! this module. A final name never shows half a file. When [`DurableFile::commit`] returns, the
+//! file and its name are on the disk.
 
 mod directory;
 #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! Files as others may have made them, and locks on them.
+//! Files that other users may have made, and locks.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// Opens a regular file for reading, never through a symbolic link and never waiting for a
-/// FIFO; `None` when what lies there is something else.
+/// Opens a regular file for reading; `None` when the path is anything else.
+///
+/// Never follows a symbolic link and never waits for a FIFO.
 ///
 /// # Errors
-/// What the file system says; a missing file is [`io::ErrorKind::NotFound`].
+/// Any error of the file system; a missing file is [`io::ErrorKind::NotFound`].
 pub fn open_regular(path: &Path) -> io::Result<Option<File>> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -25,23 +26,23 @@ pub fn open_regular(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// How long a lock is waited for, and how often it is tried.
-const LOCK_PATIENCE: Duration = Duration::from_millis(500);
-const LOCK_PERIOD: Duration = Duration::from_millis(10);
+/// How long to wait for a lock, and how often to try.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
+const LOCK_RETRY_PERIOD: Duration = Duration::from_millis(10);
 
-/// Locks a file for this process alone, waiting for a moment where it is locked.
+/// Locks a file exclusively and retries for a moment while it is locked.
 ///
-/// A child that another process has just forked holds that one's locks until it executes a
-/// program of its own: a lock that is gone in a moment is nobody's.
+/// A newly forked child holds its parent's locks until it executes another program, so a lock
+/// that disappears at once does not mean that the file is in use.
 ///
 /// # Errors
-/// [`TryLockError::WouldBlock`] when it stays locked; what the file system says.
+/// [`TryLockError::WouldBlock`] when it stays locked; any other error of the file system.
 pub fn lock_soon(file: &File) -> Result<(), TryLockError> {
     let start = Instant::now();
     loop {
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => {
-                std::thread::sleep(LOCK_PERIOD);
+            Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_TIMEOUT => {
+                std::thread::sleep(LOCK_RETRY_PERIOD);
             }
             result => return result,
         }

@@ -55,7 +55,7 @@ fn read(
     fingerprint: &Fingerprint,
     sender: PartyId,
 ) -> Result<LedgerFigures, LedgerDefect> {
-    let file = check_mode(DurableLog::open_beside(path).map_err(not_opened)?)?;
+    let file = check_mode(DurableLog::open_unlocked(path).map_err(not_opened)?)?;
     let (mut index, mut rows_blinded) = (Index::default(), 0);
     Log::check(file, fingerprint, sender, |entry| {
         if entry.head.kind == KIND_TAGS {

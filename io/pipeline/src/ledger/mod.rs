@@ -127,7 +127,7 @@ impl Ledger {
     ) -> Result<Vec<PartRecord>, LedgerError> {
         let path = Self::path_in(state, fingerprint, sender);
         let mut index = Index::default();
-        let checked = locked(&path, DurableLog::open_to_look).and_then(|file| {
+        let checked = locked(&path, DurableLog::open_read_only).and_then(|file| {
             Log::check(file, fingerprint, sender, |entry| index.add(entry)).map(drop)
         });
         checked.map_err(|defect| LedgerError { path, defect })?;
