@@ -1,15 +1,15 @@
-//! What travels between parties and what stays on their disks: sessions, keys, packages.
+//! The files that travel between parties or stay on their disks: sessions, keys, packages.
 //!
 //! # Reading order
 //! * [`keys`]: agreement keys, age identities, certificates and what they sign.
 //! * [`session`]: what the three parties agreed on, its fingerprint, approvals.
 //! * [`share_file`]: rows in columns, mapped into memory.
 //! * [`package`]: a share file that is compressed and sealed is a part; a manifest closes a package.
-//! * [`receipt`]: the receiver's signed word that its load is what was delivered.
+//! * [`receipt`]: the receiver's signed statement that it loaded what was delivered.
 //!
 //! The bytes of all of them are defined in `docs/format.md`. Nothing that comes from another party is
-//! used before it is verified: an [`package::UnverifiedManifest`] only becomes a
-//! [`package::Manifest`] by its check.
+//! used before it is verified: only a check turns a [`package::UnverifiedManifest`] into a
+//! [`package::Manifest`].
 //!
 //! # What is absent
 //! No database, no network, no async runtime and no KMS: a program that checks a package needs this

@@ -49,7 +49,7 @@ fn refuse(path: &Path) -> AgreementKeyError {
     AgreementKey::load(path).expect_err("must be refused")
 }
 
-/// Stands for a secret, which cannot be seen: 16 bytes derived from all of it.
+/// Represents a secret, which cannot be inspected: 16 bytes derived from all of it.
 fn key_check(secret: &SharedSecret) -> KeyCheck {
     KeySchedule::derive(secret, "any", &Fingerprint([0; 32])).key_check()
 }
@@ -217,16 +217,16 @@ fn a_key_is_named_by_file_or_kms_or_by_a_bare_path() {
 }
 
 #[test]
-fn age_keygen_tells_the_same_recipient() {
+fn age_keygen_prints_the_same_recipient() {
     let dir = scratch();
     let path = dir.path().join("identity.txt");
     let recipient = generate_identity(&path, OffsetDateTime::UNIX_EPOCH).expect("made");
-    let told = run("age-keygen", &["-y", text(&path)]);
-    assert_eq!(told, format!("{recipient}\n").into_bytes());
+    let printed = run("age-keygen", &["-y", text(&path)]);
+    assert_eq!(printed, format!("{recipient}\n").into_bytes());
 
     let theirs = dir.path().join("theirs.txt");
     run("age-keygen", &["-o", text(&theirs)]);
-    let told = String::from_utf8(run("age-keygen", &["-y", text(&theirs)])).expect("text");
+    let printed = String::from_utf8(run("age-keygen", &["-y", text(&theirs)])).expect("text");
     let identity = load_identity(&theirs).expect("a stock identity file works");
-    assert_eq!(format!("{}\n", identity.to_public()), told);
+    assert_eq!(format!("{}\n", identity.to_public()), printed);
 }

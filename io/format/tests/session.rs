@@ -1,4 +1,4 @@
-//! Session files: read back, refused, and told apart by their fingerprint.
+//! Session files: read back, refused, and distinguished by their fingerprints.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -184,7 +184,7 @@ fn files_that_are_no_small_text_are_refused() {
     assert!(matches!(refuse(&deep), SessionError::Syntax { .. }));
 }
 
-/// A few keys made once: the laws do not depend on which.
+/// A few keys, generated once: the properties do not depend on them.
 static KEYS: LazyLock<Vec<AgreementPublicKey>> = LazyLock::new(|| {
     (0..4).map(|_| *AgreementKey::generate().expect("made").public_key()).collect()
 });
@@ -210,7 +210,7 @@ fn ids() -> impl Strategy<Value = SessionIds> {
     ]
 }
 
-/// Any text that may name a column, quotes and backslashes and all.
+/// Any text that may name a column, including quotes and backslashes.
 fn sql_name() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z_]{1,20}", "\\PC{1,15}"]
 }
@@ -302,7 +302,7 @@ proptest! {
         prop_assert!(rows <= most, "{} of {} rows", rows, most);
         let bytes = sealed_bytes_at_most(layout, rows).expect("fits");
         let blocks = 2 + 2 * layout.agree().len() + layout.shares().len();
-        // A row of few bytes pays whole bytes for what sealing adds.
+        // For a row of few bytes the overhead of sealing is rounded up to whole bytes.
         let spare = max / 10 + 4096 * (blocks as u64 + 2) + 2 * layout.row_share_bytes() as u64;
         prop_assert!(bytes <= max && bytes + spare > max, "{} of {} bytes", bytes, max);
     }

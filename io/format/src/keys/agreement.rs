@@ -19,7 +19,7 @@ const LABEL: &str = "PRIVATE KEY";
 /// Bytes of a shared secret: the X coordinate of a point on P-256.
 const SECRET_BYTES: usize = 32;
 
-/// A P-256 private key that agrees with another sender's public key on a secret.
+/// A P-256 private key. With another sender's public key it gives a shared secret.
 ///
 /// # Secrecy
 /// The key itself stays inside the cryptographic library; `Debug` prints the public half.
@@ -29,7 +29,7 @@ pub struct AgreementKey {
 }
 
 impl AgreementKey {
-    /// Makes a new key.
+    /// Generates a key.
     ///
     /// # Errors
     /// [`AgreementKeyError::Library`] when the system gives no random bytes.
@@ -38,7 +38,7 @@ impl AgreementKey {
         Self::from_private(private.map_err(|_| AgreementKeyError::Library)?)
     }
 
-    /// Makes a new key and writes it to a new file, mode 0600.
+    /// Generates a key and writes it to a new file, mode 0600.
     ///
     /// # Errors
     /// An [`AgreementKeyError`] when the file exists already or cannot be written.
@@ -48,11 +48,11 @@ impl AgreementKey {
         Ok(key)
     }
 
-    /// Reads a key from an unencrypted PKCS#8 PEM file that is its owner's alone.
+    /// Reads a key from an unencrypted PKCS#8 PEM file that only its owner can read.
     ///
     /// # Errors
-    /// An [`AgreementKeyError`] for a file open to others, other text than one such block,
-    /// or a key that is not on P-256.
+    /// An [`AgreementKeyError`] when the file is open to others or holds anything but one such
+    /// block, or when the key is not on P-256.
     pub fn load(path: &Path) -> Result<Self, AgreementKeyError> {
         let text = permissions::read_private(path)?;
         let at = || path.to_owned();
@@ -86,11 +86,11 @@ impl AgreementKey {
         &self.public
     }
 
-    /// Agrees with the owner of another key on a secret: the X coordinate of their common
+    /// Derives the secret shared with the owner of another key: the X coordinate of the common
     /// point.
     ///
     /// # Secrecy
-    /// The result is input for a key derivation and nothing else; it is wiped when dropped.
+    /// The result is only input for a key derivation; it is wiped when dropped.
     ///
     /// # Errors
     /// [`AgreementKeyError::OwnKey`] when the other key is this one.

@@ -1,4 +1,4 @@
-//! Where a sender's agreement key is: text on a command line.
+//! The location of a sender's agreement key, as written on a command line.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::kms_key_id::{KmsKeyId, KmsKeyIdError};
 
-/// Where a sender's private agreement key is: `file:PATH`, a bare path, or `kms:ARN`.
+/// The location of a sender's private agreement key: `file:PATH`, a bare path, or `kms:ARN`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgreementKeySource {
     /// A PKCS#8 PEM file.
@@ -22,7 +22,7 @@ impl FromStr for AgreementKeySource {
         let path = match text.split_once(':') {
             Some(("file", path)) => path,
             Some(("kms", id)) => return Ok(Self::Kms(id.parse()?)),
-            // A scheme is letters alone; a path with a colon can always be said with `file:`.
+            // A scheme is letters only; a path with a colon can always be written with `file:`.
             Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
                 return Err(SourceError::Scheme { scheme: scheme.to_owned() });
             }

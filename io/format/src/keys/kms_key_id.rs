@@ -1,15 +1,14 @@
-//! How a key in KMS is named.
+//! Names of keys in KMS.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The longest name that KMS takes, in bytes.
+/// The longest name that KMS accepts, in bytes.
 const MAX_BYTES: usize = 2048;
 
-/// Names a key the way AWS does: ARN of a key or an alias, key id, or `alias/NAME`.
+/// Names a key as AWS does: ARN of a key or an alias, key id, or `alias/NAME`.
 ///
-/// Not a secret. A name without ARN is of the region and account that the AWS environment
-/// says.
+/// Not a secret. Without an ARN, region and account come from the AWS environment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KmsKeyId {
     text: String,
@@ -17,13 +16,13 @@ pub struct KmsKeyId {
 }
 
 impl KmsKeyId {
-    /// The name, as it was given.
+    /// The name as given.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The region that an ARN names: a key is used in its own region and nowhere else.
+    /// The region in an ARN: a key can only be used in its own region.
     #[must_use]
     pub fn region(&self) -> Option<&str> {
         self.region.as_deref()
@@ -72,7 +71,7 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// Key ids are UUIDs, with `mrk-` before those of several regions.
+/// Key ids are UUIDs; those of multi-region keys begin with `mrk-`.
 fn is_key(text: &str) -> bool {
     is_word(text) && text.len() >= 32
 }
@@ -83,7 +82,7 @@ fn is_alias(text: &str) -> bool {
     name.is_some_and(|name| !name.is_empty() && name.bytes().all(plain))
 }
 
-/// A name as an error may show it: short, and without what a terminal would obey.
+/// A name for an error message: shortened, and without control characters.
 fn shown(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(120).collect()
 }

@@ -1,7 +1,7 @@
-//! Agreement keys of the senders, age identity of the receiver, certificates of all.
+//! The senders' agreement keys, the receiver's age identity, the certificates of all parties.
 //!
-//! A private key is in AWS KMS, or in a file of its own that only its owner can read; it never
-//! enters a session, an error or a log.
+//! A private key is in AWS KMS, or in a file of its own that only its owner can read. It never
+//! appears in a session, an error or a log.
 
 pub mod certificate;
 pub mod pki;

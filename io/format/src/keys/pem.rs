@@ -1,4 +1,4 @@
-//! PEM text around DER bytes, read and written without leaving copies of a key behind.
+//! PEM text around DER bytes, read and written without leaving copies of a key in memory.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,13 +13,13 @@ const DASHES: &str = "-----";
 
 /// Decodes the one block of a PEM text that must have the given label.
 ///
-/// Text outside the block is refused, white space is not: a key file holds one key.
+/// Text outside the block is refused, since a key file holds one key; white space is allowed.
 ///
 /// # Secrecy
-/// The bytes and what is needed on the way are wiped when dropped.
+/// The bytes and all intermediate buffers are wiped when dropped.
 ///
 /// # Errors
-/// A [`PemError`] that never holds any of the text but a label.
+/// A [`PemError`]. It never holds any of the text except a label.
 pub(super) fn decode(text: &str, label: &'static str) -> Result<Zeroizing<Vec<u8>>, PemError> {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().ok_or(PemError::NoBlock { label })?;
@@ -88,7 +88,7 @@ pub(super) fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     text
 }
 
-/// A label as it may be shown: what is too long or unusual may be anything.
+/// A label that is safe to show: long or unusual text could be anything.
 fn printable(label: &str) -> String {
     let usual = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
     if label.len() <= 40 && label.chars().all(usual) { label.to_owned() } else { "?".to_owned() }

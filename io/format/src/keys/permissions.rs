@@ -1,4 +1,4 @@
-//! Private files: regular, readable by their owner alone, small.
+//! Private files: regular, small, and readable by their owner only.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,24 +13,23 @@ use zeroize::Zeroizing;
 /// The largest private file in bytes: a key takes a few hundred.
 const MAX_PRIVATE_FILE_BYTES: u64 = 16 * 1024;
 
-/// The permission bits that only the owner of a private file may have set.
+/// The permission bits that must not be set on a private file.
 const OTHERS_MODE_BITS: u32 = 0o077;
 
-/// Reads a private text file, after checking that nobody but its owner can.
+/// Reads a private text file, after checking that only its owner can.
 ///
-/// The checks look at the opened file, not at its name, so that it cannot be swapped in
-/// between.
+/// The checks are made on the opened file, not on its name, so it cannot be swapped in between.
 ///
 /// # Secrecy
 /// The text is read into one buffer that is wiped when dropped.
 ///
 /// # Errors
-/// A [`PrivateFileError`] for a file that is not there, not regular, open to group or others,
-/// larger than 16 KiB, or no text.
+/// A [`PrivateFileError`] when the file is missing, not regular, open to group or others, larger
+/// than 16 KiB, or not text.
 pub fn read_private(path: &Path) -> Result<Zeroizing<String>, PrivateFileError> {
     let path_of = || path.to_owned();
     let file = open_private(path)?;
-    // The whole buffer at once: growing it would leave copies behind.
+    // Allocate the whole buffer at once: growing it would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_PRIVATE_FILE_BYTES as usize + 1));
     let mut limited = file.take(MAX_PRIVATE_FILE_BYTES + 1);
     limited.read_to_end(&mut bytes).on("read", path)?;
@@ -42,7 +41,7 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, PrivateFileError> 
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// Opens a file and checks that it is regular and its owner's alone.
+/// Opens a file and checks that it is regular and closed to group and others.
 fn open_private(path: &Path) -> Result<File, PrivateFileError> {
     let path_of = || path.to_owned();
     let file = open_input(path).map_err(|error| match is_not_regular(&error) {
@@ -56,14 +55,14 @@ fn open_private(path: &Path) -> Result<File, PrivateFileError> {
     Ok(file)
 }
 
-/// Writes a new private file, mode 0600, that is on the disk when this returns.
+/// Writes a new private file, mode 0600; durable on return.
 ///
 /// # Errors
 /// [`PrivateFileError::Exists`] when anything has that name already, which is left as it is;
 /// [`PrivateFileError::Unusable`] when the file cannot be made, and then there is none.
 pub fn write_private(path: &Path, text: &str) -> Result<(), PrivateFileError> {
     let write = || {
-        // A run that was killed may have left a key under a temporary name.
+        // A killed run may have left a key under a temporary name.
         durable::remove_leftovers_of(path)?;
         let mut file = DurableFile::create(path)?;
         file.write_all(text.as_bytes())?;

@@ -1,4 +1,4 @@
-//! A certificate authority of one's own, for parties that have none.
+//! A certificate authority for parties that have none of their own.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,10 +27,10 @@ pub const CERTIFICATE_NAME: &str = "certificate.pem";
 /// A party's private key in its directory.
 pub const CERTIFICATE_KEY_NAME: &str = "certificate.key";
 
-/// How long before it is made a certificate begins: other machines' clocks may be behind.
+/// A certificate is valid from this long before it is made: clocks of other machines may be slow.
 const BACKDATING: Duration = Duration::minutes(5);
 
-/// What a new key is.
+/// The kind of a new key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum KeyKind {
@@ -46,20 +46,20 @@ pub enum KeyKind {
 /// An authority that issues certificates for parties.
 ///
 /// # Secrecy
-/// Holds the authority's private key: `Debug` prints its certificate's digest only.
+/// Holds the authority's private key; `Debug` prints only the digest of its certificate.
 pub struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     anchor: TrustAnchor,
 }
 
 impl CertificateAuthority {
-    /// Makes an authority and writes certificate and key, mode 0600, into a directory.
+    /// Creates an authority and writes certificate and key, mode 0600, into a directory.
     ///
-    /// A key that lies there without a certificate, as a run that was killed leaves it, is taken.
+    /// An existing key without a certificate, which a killed run leaves, is used.
     ///
     /// # Errors
-    /// [`PkiError`] when there is a certificate or a key of another kind already, or they cannot
-    /// be written.
+    /// [`PkiError`] when the directory already has a certificate or a key of another kind, or when
+    /// the files cannot be written.
     pub fn create(
         directory: &Path,
         common_name: &str,
@@ -81,7 +81,7 @@ impl CertificateAuthority {
     /// Opens the authority in a directory.
     ///
     /// # Errors
-    /// [`PkiError`] when certificate or key are missing, open to others or do not fit.
+    /// [`PkiError`] when certificate or key is missing, open to others or does not match the other.
     pub fn load(directory: &Path) -> Result<Self, PkiError> {
         let path = directory.join(CA_CERTIFICATE_NAME);
         let anchor = TrustAnchor::load(&path, None)?;
@@ -91,21 +91,21 @@ impl CertificateAuthority {
         Ok(Self { issuer, anchor })
     }
 
-    /// The authority's certificate: what sessions hold the digest of.
+    /// The authority's certificate. Sessions hold its digest.
     #[must_use]
     pub fn anchor(&self) -> &TrustAnchor {
         &self.anchor
     }
 
-    /// Makes a key and a certificate for a party by its name in the session, and writes both,
+    /// Creates a key and a certificate for the name of a party in the session, and writes both,
     /// mode 0600, into a directory.
     ///
-    /// The certificate may sign and be shown on either side of a TLS connection. A key that lies
-    /// there without a certificate is taken.
+    /// The certificate is valid for signatures and for both ends of a TLS connection. An existing
+    /// key without a certificate is used.
     ///
     /// # Errors
-    /// [`PkiError`] when there is a certificate or a key of another kind already, or they cannot
-    /// be written.
+    /// [`PkiError`] when the directory already has a certificate or a key of another kind, or when
+    /// the files cannot be written.
     pub fn issue(
         &self,
         directory: &Path,
@@ -114,7 +114,7 @@ impl CertificateAuthority {
         lifetime: Duration,
         now: OffsetDateTime,
     ) -> Result<IssuedCertificate, PkiError> {
-        // A common name has at most 64 characters; nothing looks at it.
+        // A common name has at most 64 characters. Nothing reads it.
         let common_name: String = name.as_str().chars().take(64).collect();
         let mut params = params(&common_name, lifetime, now)?;
         params.subject_alt_names = vec![match name {
@@ -129,7 +129,7 @@ impl CertificateAuthority {
         let pair = Pair::in_directory(directory, CERTIFICATE_KEY_NAME, CERTIFICATE_NAME);
         let key = pair.key(kind)?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        // An authority whose key is not that of its certificate issues nothing.
+        // An authority whose key does not match its certificate issues nothing.
         let chain = CertificateChain::new([certificate.der().clone()])?;
         verify(&chain, &self.anchor, name, now, Purpose::Signature)?;
         pair.write(&key, &certificate.pem())?;
@@ -143,7 +143,7 @@ impl fmt::Debug for CertificateAuthority {
     }
 }
 
-/// Where a new certificate and its key lie.
+/// The paths of a new certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuedCertificate {
     /// The certificate, PEM.
@@ -175,7 +175,7 @@ fn params(
     Ok(params)
 }
 
-/// Where a key and its certificate go.
+/// The paths of a key and its certificate.
 struct Pair {
     directory: PathBuf,
     key: PathBuf,
@@ -188,7 +188,7 @@ impl Pair {
         Self { directory: directory.to_owned(), key, certificate }
     }
 
-    /// The key that lies there without a certificate, or a new one.
+    /// An existing key without a certificate, or a new key.
     fn key(&self, kind: KeyKind) -> Result<KeyPair, PkiError> {
         let exists = |path: &Path| PrivateFileError::Exists { path: path.to_owned() };
         if self.certificate.symlink_metadata().is_ok() {
@@ -201,7 +201,7 @@ impl Pair {
         if key.is_compatible(kind.algorithm()) { Ok(key) } else { Err(exists(&self.key).into()) }
     }
 
-    /// Writes what is not there yet, the key first: a certificate has one.
+    /// Writes the files that are missing, the key first: a certificate must never be without one.
     fn write(&self, key: &KeyPair, certificate: &str) -> Result<(), PkiError> {
         durable::create_directory(&self.directory).on("create", &self.directory)?;
         if self.key.symlink_metadata().is_err() {

@@ -10,7 +10,7 @@ use super::pem::{self, PemError};
 /// A valid point on P-256 as its SubjectPublicKeyInfo (RFC 5480), in the one encoding that
 /// a named curve and an uncompressed point have.
 ///
-/// One encoding a key, so that equal keys are equal bytes, in a fingerprint too.
+/// A key has one encoding, so equal keys are equal bytes, also in a fingerprint.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AgreementPublicKey {
     der: [u8; AgreementPublicKey::DER_BYTES],
@@ -19,7 +19,7 @@ pub struct AgreementPublicKey {
 /// The label of a public key's PEM block.
 const LABEL: &str = "PUBLIC KEY";
 
-/// What precedes the point: id-ecPublicKey, prime256v1, a bit string of 65 bytes.
+/// The bytes before the point: id-ecPublicKey, prime256v1, a bit string of 65 bytes.
 ///
 /// Source: RFC 5480 sections 2.1.1 and 2.2.
 const DER_PREFIX: [u8; 26] = [
@@ -39,7 +39,7 @@ impl AgreementPublicKey {
     /// Reads a PEM block `PUBLIC KEY`.
     ///
     /// # Errors
-    /// A [`PublicKeyError`] for other text or another key than a point on P-256.
+    /// A [`PublicKeyError`] when the text is not one such block or the key not a point on P-256.
     pub fn from_pem(text: &str) -> Result<Self, PublicKeyError> {
         Self::from_der(&pem::decode(text, LABEL)?)
     }
@@ -47,8 +47,8 @@ impl AgreementPublicKey {
     /// Reads a SubjectPublicKeyInfo.
     ///
     /// # Errors
-    /// A [`PublicKeyError`] for another curve, a point that is not on the curve, or another
-    /// encoding than the one this type has.
+    /// A [`PublicKeyError`] when the curve is another, the point is not on the curve, or the
+    /// encoding is not the one of this type.
     pub fn from_der(der: &[u8]) -> Result<Self, PublicKeyError> {
         if let Some(curve) = other_curve(der) {
             return Err(PublicKeyError::Curve { curve });
@@ -62,7 +62,7 @@ impl AgreementPublicKey {
         Ok(Self { der })
     }
 
-    /// Takes the point of a key that the library made itself.
+    /// Takes the point of a key that the library generated.
     pub(super) fn from_point(point: &[u8]) -> Option<Self> {
         let point: [u8; POINT_BYTES] = point.try_into().ok()?;
         let mut der = [0; Self::DER_BYTES];
@@ -77,8 +77,8 @@ impl AgreementPublicKey {
         &self.der
     }
 
-    /// SHA-256 of [`Self::as_der`]: what people compare, and what
-    /// `openssl pkey -pubin -outform DER | sha256sum` prints.
+    /// SHA-256 of [`Self::as_der`], for people to compare. Also printed by
+    /// `openssl pkey -pubin -outform DER | sha256sum`.
     #[must_use]
     pub fn sha256(&self) -> [u8; 32] {
         let mut sha256 = [0; 32];
@@ -101,7 +101,7 @@ fn other_curve(der: &[u8]) -> Option<&'static str> {
         (&agreement::X25519, "X25519"),
     ];
     let parses = |algorithm| ParsedPublicKey::try_from(UnparsedPublicKey::new(algorithm, der));
-    // Bare points are no SubjectPublicKeyInfo: only that form names a curve.
+    // A bare point is not a SubjectPublicKeyInfo: only that form names a curve.
     let is = |key: ParsedPublicKey| key.format() == agreement::ParsedPublicKeyFormat::X509;
     curves.into_iter().find(|(algorithm, _)| parses(*algorithm).is_ok_and(is)).map(|found| found.1)
 }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::permissions::{self, PrivateFileError};
 
-/// What a line with a native X25519 identity begins with.
+/// The prefix of a line with a native X25519 identity.
 const IDENTITY_PREFIX: &str = "AGE-SECRET-KEY-1";
 
 /// Bytes of an X25519 public key.
@@ -23,9 +23,9 @@ const POINT_BYTES: usize = 32;
 const BECH32_CHARSET: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 const CHECKSUM_CHARS: usize = 6;
 
-/// Makes a new identity and writes it to a new file, mode 0600, as `age-keygen` does.
+/// Generates an identity and writes it to a new file, mode 0600, as `age-keygen` does.
 ///
-/// `created` only shows in the file's comment.
+/// `created` appears only in a comment of the file.
 ///
 /// # Errors
 /// An [`IdentityError`] when the file exists already or cannot be written.
@@ -37,7 +37,7 @@ pub fn generate_identity(path: &Path, created: OffsetDateTime) -> Result<Recipie
     let secret = identity.to_string();
     let comments = format!("# created: {created}\n# public key: {recipient}\n");
     let secret = secret.expose_secret();
-    // Room for all at once: growing it would leave copies of the secret behind.
+    // Allocate the whole buffer at once: growing it would leave copies of the secret behind.
     let mut text = Zeroizing::new(String::with_capacity(comments.len() + secret.len() + 1));
     for part in [comments.as_str(), secret, "\n"] {
         text.push_str(part);
@@ -46,14 +46,14 @@ pub fn generate_identity(path: &Path, created: OffsetDateTime) -> Result<Recipie
     Ok(recipient)
 }
 
-/// Reads the identity of a file that is its owner's alone.
+/// Reads the identity from a file that only its owner can read.
 ///
-/// Comments and empty lines may surround it; it must be the only one, so that it is known
+/// The file may also hold comments and empty lines, but only one identity, so that it is clear
 /// which key opens a package.
 ///
 /// # Errors
-/// An [`IdentityError`] for a file open to others, without an identity, with two of them, or
-/// with a line that is none.
+/// An [`IdentityError`] when the file is open to others, holds no identity or several, or has
+/// any other line.
 pub fn load_identity(path: &Path) -> Result<Identity, IdentityError> {
     let text = permissions::read_private(path)?;
     let mut found = None;
@@ -76,16 +76,16 @@ pub fn load_identity(path: &Path) -> Result<Identity, IdentityError> {
     found.ok_or_else(|| IdentityError::Missing { path: path.to_owned() })
 }
 
-/// Whether a file that begins so is itself sealed by age.
+/// Whether a file with this beginning is itself encrypted by age.
 fn is_encrypted(line: &str) -> bool {
     line.starts_with("age-encryption.org/") || line.starts_with("-----BEGIN AGE ENCRYPTED FILE")
 }
 
-/// Reads a recipient: `age1` and lower-case Bech32, the one way `age` writes it.
+/// Reads a recipient: `age1` and lower-case Bech32, exactly as `age` writes it.
 ///
 /// # Errors
-/// A [`RecipientError`] for other text, or for a key of small order: everybody could open
-/// what is sealed for that one.
+/// A [`RecipientError`] for other text, or for a key of small order: anyone could open what is
+/// sealed for such a key.
 pub fn parse_recipient(text: &str) -> Result<Recipient, RecipientError> {
     if text.starts_with("AGE-SECRET-KEY-") {
         return Err(RecipientError::Secret);
@@ -102,9 +102,9 @@ pub fn parse_recipient(text: &str) -> Result<Recipient, RecipientError> {
     Ok(recipient)
 }
 
-/// The 32 bytes of a recipient whose checksum has been verified already.
+/// The 32 bytes of a recipient whose checksum has already been verified.
 ///
-/// The age library keeps them to itself.
+/// The age library does not expose them.
 ///
 /// # Source
 /// BIP 173: five bits a character after the last `1`, six characters of checksum.
@@ -126,9 +126,9 @@ fn recipient_point(text: &str) -> Option<[u8; POINT_BYTES]> {
     (len == POINT_BYTES).then_some(point)
 }
 
-/// Whether any key's shared secret with this one is zero, and so no secret at all.
+/// Whether every key's shared secret with this one is zero, and so not a secret.
 ///
-/// The age library takes such a recipient and stops the program when it seals for it.
+/// The age library accepts such a recipient, and then panics when it seals for it.
 fn has_small_order(point: &[u8; POINT_BYTES]) -> bool {
     let peer = UnparsedPublicKey::new(&agreement::X25519, point);
     let any_key = agreement::PrivateKey::generate(&agreement::X25519);

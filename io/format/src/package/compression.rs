@@ -1,11 +1,11 @@
-//! How the beginning of a part is compressed; its shares never are.
+//! How the beginning of a part is compressed. Its shares never are.
 
 use std::str::FromStr;
 
-/// What becomes of ids, agree columns and row checks in a part.
+/// How ids, agree columns and row checks are compressed in a part.
 ///
 /// The share columns are blinded and therefore pseudo-random: no compressor makes them smaller,
-/// and they are stored whatever is asked for. Every way gives zstd frames that any zstd reads.
+/// so they are always stored. Every setting gives zstd frames that any zstd reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compression {
     /// Compressed as quickly as zstd can.
@@ -18,7 +18,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The highest level: those above want more memory from whoever reads.
+    /// The highest level: higher ones need more memory in the reader.
     pub const MAX_LEVEL: u8 = 19;
 
     /// The level of zstd; `None` to store.

@@ -1,4 +1,4 @@
-//! A closed package: a directory and nothing in it but what its manifest lists.
+//! A closed package: a directory that holds exactly what its manifest lists.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -18,9 +18,9 @@ use super::{
 };
 use crate::share_file::RowPrefix;
 
-/// A package whose manifest fits the session and whose files are those of the manifest.
+/// A package whose manifest fits the session and whose files are exactly those it lists.
 ///
-/// The bytes of a part are checked when it is opened.
+/// The bytes of a part are checked when the part is opened.
 #[derive(Debug)]
 pub struct Package {
     directory: PathBuf,
@@ -32,8 +32,8 @@ impl Package {
     /// Reads and verifies the manifest and its signature, then compares the directory with it.
     ///
     /// # Errors
-    /// [`PackageError`] for a refused manifest, and for anything missing, extra, of another
-    /// size or no regular file.
+    /// [`PackageError`] when the manifest is refused, or when a file is missing, extra, of another
+    /// size or not regular.
     pub fn open(
         directory: impl Into<PathBuf>,
         session: PackageExpectations,
@@ -95,10 +95,10 @@ impl Package {
     }
 }
 
-/// Reads the manifest of a package of any session: to show it, or to verify it.
+/// Reads the manifest of a package of any session, to show or to verify it.
 ///
 /// # Errors
-/// [`PackageError`] when there is none or it is refused.
+/// [`PackageError`] when there is no manifest or it is refused.
 pub fn read_manifest(directory: &Path) -> Result<UnverifiedManifest, PackageError> {
     let metadata = fs::metadata(directory).on("open", directory)?;
     if !metadata.is_dir() {
@@ -120,10 +120,10 @@ pub fn read_manifest(directory: &Path) -> Result<UnverifiedManifest, PackageErro
     read.map_err(|source: ManifestError| PackageError::Manifest { path, source })
 }
 
-/// Compares what lies in a directory with the parts that may and must lie there.
+/// Checks that a directory holds exactly these parts.
 ///
-/// The manifest itself may be there and need not: it is written last. So may its signature,
-/// where packages are signed.
+/// The manifest may be there or not: it is written last. So may its signature, if packages are
+/// signed.
 pub(super) fn check_closed_list(
     directory: &Path,
     parts: &[PartEntry],
@@ -157,7 +157,7 @@ pub(super) fn check_closed_list(
     }
 }
 
-/// Whether a file belongs to the manifest's signature.
+/// Whether a file is part of the manifest's signature.
 pub(super) fn is_of_signature(name: &OsStr) -> bool {
     name == SIGNATURE_NAME || name == CHAIN_NAME
 }

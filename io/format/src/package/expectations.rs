@@ -1,4 +1,4 @@
-//! What a session says of a package.
+//! What a session requires of a package.
 
 use std::sync::Arc;
 
@@ -28,17 +28,17 @@ pub struct PackageExpectations {
     pub ids: IdRange,
     /// The largest sealed part.
     pub max_part_bytes: u64,
-    /// What verifies the manifest's signature; nothing where the session uses no certificates,
-    /// and then there is no signature.
+    /// Verifies the manifest's signature; `None` when the session uses no certificates: then there
+    /// is no signature.
     pub trust: Option<SessionTrust>,
 }
 
 impl PackageExpectations {
-    /// What a session says of one sender's package.
+    /// What a session requires of one sender's package.
     ///
     /// # Errors
-    /// [`NoAuthority`] when the session uses certificates and there is no authority to verify
-    /// them, or one of another session.
+    /// [`NoAuthority`] when the session uses certificates and the authority to verify them is
+    /// missing or belongs to another session.
     pub fn of(
         session: &Session,
         sender: PartyId,
@@ -63,13 +63,13 @@ impl PackageExpectations {
         })
     }
 
-    /// What the header of one part must say.
+    /// What the header of a listed part must say.
     #[must_use]
     pub fn part_spec(&self, entry: &PartEntry) -> ShareFileSpec {
         self.spec(entry.name.index(), entry.ids, entry.rows)
     }
 
-    /// What the header of a part that is made must say.
+    /// What the header of a part being made must say.
     #[must_use]
     pub fn spec(&self, part_index: u64, ids: IdRange, rows: u64) -> ShareFileSpec {
         ShareFileSpec {

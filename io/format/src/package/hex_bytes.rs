@@ -1,9 +1,9 @@
-//! Bytes that manifests and receipts write as lower-case hexadecimal digits.
+//! Bytes as manifests and receipts write them: in lower-case hexadecimal digits.
 
 use reshare_engine::fingerprint::Fingerprint;
 use serde::{Deserialize, Deserializer, Serializer, de};
 
-/// What is written as `2 * N` digits.
+/// A value that is written as `2 * N` digits.
 pub(crate) trait HexBytes<const N: usize>: Sized {
     fn to_bytes(&self) -> [u8; N];
     fn from_bytes(bytes: [u8; N]) -> Self;
@@ -46,7 +46,7 @@ pub(crate) fn serialize<const N: usize, T: HexBytes<N>, S: Serializer>(
     serializer.serialize_str(&hex::encode(value.to_bytes()))
 }
 
-/// Takes exactly the digits that [`serialize`] writes: no upper case, no other length.
+/// Accepts exactly the digits that [`serialize`] writes: no upper case, no other length.
 pub(crate) fn deserialize<'de, const N: usize, T: HexBytes<N>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {

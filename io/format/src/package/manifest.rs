@@ -10,11 +10,11 @@ use crate::session::{StatementError, check_format};
 
 /// The manifest's file name.
 pub const MANIFEST_NAME: &str = "manifest.json";
-/// The manifest's format, its first field.
+/// The manifest's format, in its first field.
 pub const MANIFEST_FORMAT: &str = "reshare-manifest/1";
-/// The largest manifest that is read: of [`MAX_PARTS`] parts and some.
+/// The largest manifest that is read: enough for [`MAX_PARTS`] parts.
 pub const MAX_MANIFEST_BYTES: u64 = 128 << 20;
-/// Parts whose manifest surely is not larger: an entry has 500 bytes at the most.
+/// The most parts whose manifest is sure to fit: an entry has at most 500 bytes.
 pub const MAX_PARTS: usize = 250_000;
 
 impl ManifestContent {
@@ -39,7 +39,7 @@ impl ManifestContent {
     }
 }
 
-/// A manifest that is sound in itself and proves nothing yet.
+/// A manifest that does not contradict itself, and proves nothing yet.
 #[derive(Debug, Clone)]
 pub struct UnverifiedManifest {
     bytes: Vec<u8>,
@@ -69,13 +69,13 @@ impl UnverifiedManifest {
         Ok(Self { bytes, content: into_content(document)?, totals })
     }
 
-    /// What the manifest claims: to show it, and for nothing else.
+    /// What the manifest claims. Only for display.
     #[must_use]
     pub fn claims(&self) -> &ManifestContent {
         &self.content
     }
 
-    /// The totals that it claims.
+    /// The totals that the manifest claims.
     #[must_use]
     pub fn claimed_totals(&self) -> Totals {
         self.totals
@@ -87,7 +87,7 @@ impl UnverifiedManifest {
         blake3::hash(&self.bytes)
     }
 
-    /// Checks the manifest against the session, and its signature where the session uses
+    /// Checks the manifest against the session, and its signature if the session uses
     /// certificates.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl UnverifiedManifest {
     }
 }
 
-/// A manifest that fits its session, signed by its sender where the session uses certificates.
+/// A manifest that fits its session, signed by its sender if the session uses certificates.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     bytes: Vec<u8>,
@@ -113,7 +113,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// What it says.
+    /// Its content.
     #[must_use]
     pub fn content(&self) -> &ManifestContent {
         &self.content
@@ -131,7 +131,7 @@ impl Manifest {
         self.totals
     }
 
-    /// The file's exact bytes: what a signature is over.
+    /// The exact bytes of the file, which a signature covers.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -1,4 +1,4 @@
-//! What a manifest must hold: in itself, and against its session.
+//! Checks of a manifest: in itself, and against its session.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use super::manifest_content::{Document, DocumentPart};
 use super::{ManifestContent, ManifestError, PackageExpectations, PartEntry, Totals};
 use crate::session::{SessionMismatch, StatementError};
 
-/// Takes a document apart and checks that it does not contradict itself.
+/// Reads the content of a document and checks that it does not contradict itself.
 pub(super) fn into_content(document: Document) -> Result<ManifestContent, ManifestError> {
     let party = |index| PartyId::try_from(index).map_err(StatementError::UnknownParty);
     let parts = document.parts.into_iter().map(into_entry).collect::<Result<Vec<_>, _>>()?;
@@ -26,7 +26,7 @@ pub(super) fn into_content(document: Document) -> Result<ManifestContent, Manife
     })
 }
 
-/// Adds the parts up and compares with the totals, where there are any.
+/// Adds up the parts and compares the sums with the totals, if there are any.
 pub(super) fn check_totals(
     parts: &[PartEntry],
     claimed: Option<Totals>,
@@ -86,8 +86,8 @@ fn check_part(part: &PartEntry, session: &PackageExpectations) -> Result<(), Man
     Ok(())
 }
 
-/// Whether a part of so many bytes can hold so many rows: blinded shares do not shrink, so
-/// the size of the file bounds every allocation.
+/// Whether a part of this size can hold this many rows. Blinded shares do not shrink, so the size
+/// of the file bounds every allocation.
 pub(super) fn rows_fit(rows: u64, bytes: u64, session: &PackageExpectations) -> bool {
     let needed = rows.checked_mul(session.layout.row_share_bytes() as u64);
     needed.is_some_and(|needed| needed <= bytes)
@@ -116,7 +116,7 @@ fn into_entry(part: DocumentPart) -> Result<PartEntry, ManifestError> {
     })
 }
 
-/// Checks that no part is there twice and that their ids ascend without an overlap.
+/// Checks that no part is listed twice and that their ids ascend without overlap.
 fn check_order(parts: &[PartEntry]) -> Result<(), ManifestError> {
     let mut names = HashSet::with_capacity(parts.len());
     if let Some(part) = parts.iter().find(|part| !names.insert(part.name)) {

@@ -1,4 +1,4 @@
-//! What a manifest says, and the JSON document that says it.
+//! The content of a manifest, and its JSON document.
 
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
@@ -11,9 +11,9 @@ use crate::session::StatementError;
 /// One part, as the manifest lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartEntry {
-    /// Its file name, which says its index.
+    /// Its file name, which holds its index.
     pub name: PartName,
-    /// The range that its ids lie in.
+    /// The range of its ids.
     pub ids: IdRange,
     /// Its rows.
     pub rows: u64,
@@ -28,7 +28,7 @@ pub struct PartEntry {
 }
 
 impl PartEntry {
-    /// Makes the entry of a part that was just sealed.
+    /// Makes the entry of a newly sealed part.
     #[must_use]
     pub fn new(
         part: &SealedPart,
@@ -42,7 +42,7 @@ impl PartEntry {
     }
 }
 
-/// What a manifest says; its totals follow from the parts.
+/// The content of a manifest. Its totals follow from the parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestContent {
     /// The session's id.
@@ -53,7 +53,7 @@ pub struct ManifestContent {
     pub sender: PartyId,
     /// Who can open it.
     pub receiver: PartyId,
-    /// Proves that both senders derived the same keys, without telling them.
+    /// Proves that both senders derived the same keys, without revealing them.
     pub key_check: [u8; 16],
     /// The parts, by ascending ids.
     pub parts: Vec<PartEntry>,

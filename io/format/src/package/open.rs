@@ -15,13 +15,13 @@ use super::{PackageExpectations, PartDefect, PartEntry, PartError};
 use crate::share_file::{self, RowPrefix, ShareFileDefect};
 
 /// Opens a part into a batch, and checks all of it: size and digest of the file, seal,
-/// header, and every column but the shares, whose bits may all be anything.
+/// header, and every column except the shares, for which any bits are valid.
 ///
-/// The digest is computed while the file is read once. On any error the batch is empty.
+/// The file is read once, and its digest is computed on the way. On any error the batch is empty.
 ///
 /// # Errors
-/// [`PartError`]; [`PartDefect::SealedDigest`] comes before whatever else a changed byte
-/// has broken.
+/// [`PartError`]. For a changed byte it is [`PartDefect::SealedDigest`], even if the change breaks
+/// other things too.
 pub fn open_part(
     path: &Path,
     entry: &PartEntry,
@@ -44,10 +44,10 @@ pub fn open_part(
     opened.map_err(|defect| part_error(path, entry, defect))
 }
 
-/// Opens the beginning of a part: ids, agree columns and row checks, and reads no further.
+/// Opens the beginning of a part: ids, agree columns and row checks. Reads no further.
 ///
-/// The seal authenticates what is returned; the digest of the whole file and the share
-/// columns stay unchecked until [`open_part`].
+/// The seal authenticates what is returned. The digest of the whole file and the share columns are
+/// only checked by [`open_part`].
 ///
 /// # Errors
 /// [`PartError`].
@@ -65,7 +65,7 @@ pub fn open_part_prefix(
     open().map_err(|defect| part_error(path, entry, defect))
 }
 
-/// Opens the file of an entry if it is a regular file of the listed size.
+/// Opens the file of an entry, which must be a regular file of the listed size.
 fn open_listed(
     path: &Path,
     entry: &PartEntry,
@@ -108,7 +108,7 @@ impl DigestReader {
         Self { file, hasher: blake3::Hasher::new(), read: 0 }
     }
 
-    /// Reads what is left and compares size and digest with the entry.
+    /// Reads the rest and compares size and digest with the entry.
     fn finish(mut self, entry: &PartEntry) -> Result<(), PartDefect> {
         io::copy(&mut self, &mut io::sink()).map_err(PartDefect::Read)?;
         if self.read != entry.sealed_bytes {

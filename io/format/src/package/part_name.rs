@@ -7,15 +7,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A part's file name, `part-000000.age`: its index in at least six decimal digits.
 ///
-/// Each index has exactly one name, so no two names mean the same part and no name reaches
-/// anything but a part.
+/// Each index has exactly one name, so two names never mean the same part, and a name never
+/// leads to anything but a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartName {
     index: u64,
 }
 
 impl PartName {
-    /// The name of the part of an index.
+    /// The name of the part with an index.
     #[must_use]
     pub const fn new(index: u64) -> Self {
         Self { index }

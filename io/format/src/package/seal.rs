@@ -1,4 +1,4 @@
-//! Sealing: blinded rows -> zstd -> age, digested on the way to the file.
+//! Sealing: blinded rows -> zstd -> age, digested while the file is written.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -26,25 +26,25 @@ pub struct SealedPart {
     pub sealed_digest: blake3::Hash,
 }
 
-/// For whom parts are sealed, and how.
+/// Who can open sealed parts, and how they are made.
 #[derive(Debug, Clone, Copy)]
 pub struct Sealing<'a> {
     /// Who can open them.
     pub recipient: &'a Recipient,
-    /// The largest part, sealed.
+    /// The size of the largest sealed part.
     pub max_part_bytes: u64,
-    /// What becomes of the columns that can shrink.
+    /// How the columns that can shrink are compressed.
     pub compression: Compression,
 }
 
-/// Seals blinded rows to one recipient, as a file of `directory` that is durable on return.
+/// Seals blinded rows for one recipient, as a file in `directory` that is durable on return.
 ///
-/// An earlier file of that part is replaced whole: age is randomised, so its bytes differ
-/// even where the content is the same.
+/// An earlier file of that part is replaced as a whole. Its bytes differ even for the same content,
+/// since age is randomised.
 ///
 /// # Errors
 /// [`PartError`] when the rows are not those of `spec`, `spec` is not blinded, the part is
-/// larger than `max_part_bytes`, or the disk refuses.
+/// larger than `max_part_bytes`, or writing fails.
 pub fn seal_part(
     directory: &Path,
     spec: &ShareFileSpec,
@@ -56,11 +56,11 @@ pub fn seal_part(
     seal_part_recorded(directory, spec, rows, sealing, |_| Ok(()))
 }
 
-/// Like [`seal_part`], and has the part recorded when it is durable under a temporary name
-/// and before it has its own.
+/// Like [`seal_part`], and calls `record` when the part is durable under a temporary name but does
+/// not have its final name yet.
 ///
 /// # Errors
-/// As [`seal_part`], and what `record` returns: then no file of the part's name has appeared.
+/// As [`seal_part`], and any error of `record`. The final name does not appear then.
 pub fn seal_part_recorded<E: From<PartError>>(
     directory: &Path,
     spec: &ShareFileSpec,
@@ -88,11 +88,10 @@ pub fn seal_part_recorded<E: From<PartError>>(
     Ok(part)
 }
 
-/// Seals blinded rows to one recipient, into any writer, in pieces of 256 KiB.
+/// Seals blinded rows for one recipient, into any writer, in pieces of 256 KiB.
 ///
 /// # Errors
-/// [`PartDefect`] when the rows are not those of `spec`, `spec` is not blinded, or the
-/// writer refuses.
+/// [`PartDefect`] when the rows are not those of `spec`, `spec` is not blinded, or writing fails.
 pub fn seal_part_to<W: Write>(
     out: W,
     spec: &ShareFileSpec,
@@ -138,7 +137,7 @@ fn seal_prefix(
     Ok(())
 }
 
-/// Tells a disk that refuses from rows that are at fault.
+/// Separates failed writes from defects of the rows.
 fn write_defect(defect: ShareFileDefect) -> PartDefect {
     match defect {
         ShareFileDefect::Write(error) => PartDefect::Write(error),
@@ -146,7 +145,7 @@ fn write_defect(defect: ShareFileDefect) -> PartDefect {
     }
 }
 
-/// The most bytes that a part of so many rows can have; `None` when no file has so many.
+/// The most bytes of a part with this many rows; `None` when no file can hold them.
 #[must_use]
 pub fn sealed_bytes_at_most(layout: &RowLayout, rows: u64) -> Option<u64> {
     let plan = BlockPlan::new(Kind::Blinded, layout, rows)?;
@@ -158,7 +157,7 @@ pub fn sealed_bytes_at_most(layout: &RowLayout, rows: u64) -> Option<u64> {
     plain.checked_add(chunks * TAG_BYTES as u64)?.checked_add(AGE_HEADER_BYTES)
 }
 
-/// The most rows whose part surely fits into `max_part_bytes`; 0 when not even one does.
+/// The most rows whose part is sure to fit into `max_part_bytes`; 0 when not even one row does.
 #[must_use]
 pub fn rows_per_part_at_most(layout: &RowLayout, max_part_bytes: u64) -> u64 {
     let (mut fits, mut beyond) = (0, max_part_bytes / layout.row_share_bytes() as u64 + 1);
@@ -172,7 +171,7 @@ pub fn rows_per_part_at_most(layout: &RowLayout, max_part_bytes: u64) -> u64 {
     fits
 }
 
-/// Frame header and block headers of a frame that did not shrink, generously.
+/// An upper bound for the frame header and block headers of a frame that did not shrink.
 const ZSTD_FRAME_OVERHEAD: u64 = 64;
 /// Header and nonce of a file with one recipient and a random stanza beside it, generously.
 const AGE_HEADER_BYTES: u64 = 2048;

@@ -22,11 +22,10 @@ pub const SIGNATURE_NAME: &str = "manifest.sig";
 /// The file name of the signer's certificate chain.
 pub const CHAIN_NAME: &str = "manifest-chain.pem";
 
-/// The longest signature, an RSA key's of 8192 bits.
+/// The longest signature: that of an RSA key of 8192 bits.
 pub const MAX_SIGNATURE_BYTES: u64 = 1024;
 
-/// A signature over a manifest's bytes and the certificates that may bear it out; nothing of
-/// it is verified.
+/// A signature over a manifest's bytes and the signer's certificates. Nothing in it is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManifestSignature {
     signature: Vec<u8>,
@@ -46,7 +45,7 @@ impl ManifestSignature {
     /// Takes the bytes of the two files.
     ///
     /// # Errors
-    /// [`CertificateError`] when the chain is none in canonical form.
+    /// [`CertificateError`] when the chain is not in canonical form.
     pub fn parse(signature: Vec<u8>, chain_pem: &[u8]) -> Result<Self, CertificateError> {
         Ok(Self { signature, chain: CertificateChain::from_canonical_pem(chain_pem)? })
     }
@@ -54,7 +53,7 @@ impl ManifestSignature {
     /// Reads the two files of a package; `None` when one of them is missing.
     ///
     /// # Errors
-    /// [`PackageError`] when one is no regular file, too long, or no chain.
+    /// [`PackageError`] when a file is not regular or too long, or the chain is not one.
     pub fn load(directory: &Path) -> Result<Option<Self>, PackageError> {
         let signature = read(&directory.join(SIGNATURE_NAME), MAX_SIGNATURE_BYTES)?;
         let path = directory.join(CHAIN_NAME);
@@ -77,8 +76,8 @@ impl ManifestSignature {
     }
 }
 
-/// Checks a manifest's signature at the moment that the manifest names: the certificate may
-/// have ended while the package travelled.
+/// Checks a manifest's signature at the time that the manifest gives: the certificate may
+/// have expired while the package travelled.
 pub(super) fn check_signature(
     bytes: &[u8],
     content: &ManifestContent,
@@ -106,7 +105,7 @@ pub(super) fn check_signature(
     Ok(())
 }
 
-/// Reads a file, and no more than one byte beyond the longest that can be right.
+/// Reads a file, at most one byte more than its greatest valid length.
 fn read(path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, PackageError> {
     let file: File = match open_regular(path) {
         Ok(Some(file)) => file,

@@ -1,4 +1,4 @@
-//! What closes a package: its manifest, and the signature where the session uses certificates.
+//! What closes a package: its manifest, and the signature if the session uses certificates.
 
 use std::path::Path;
 
@@ -10,17 +10,17 @@ use crate::keys::certificate::PartyCertificate;
 
 /// A manifest that the receiver will accept, with its signature.
 pub struct SignedManifest {
-    /// As the receiver will have verified it.
+    /// The manifest, verified as the receiver will verify it.
     pub manifest: Manifest,
-    /// Where the session uses certificates.
+    /// `Some` if the session uses certificates.
     pub signature: Option<ManifestSignature>,
 }
 
 impl SignedManifest {
-    /// Signs a manifest and verifies it as its receiver does; `package` is named in errors.
+    /// Signs a manifest and verifies it as its receiver does; errors name `package`.
     ///
     /// # Errors
-    /// [`PackageError`] when it does not fit the session, or cannot be signed.
+    /// [`PackageError`] when the manifest does not fit the session or cannot be signed.
     pub fn make(
         content: &ManifestContent,
         session: &PackageExpectations,

@@ -1,4 +1,4 @@
-//! How much of a package lies in a directory, closed or not: for figures, and for nothing else.
+//! How much of a package a directory holds, closed or not. Only for figures.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,39 +13,39 @@ use super::{
     MANIFEST_NAME, ManifestContent, PackageDefect, PackageError, PartName, Totals, read_manifest,
 };
 
-/// What lies in a package's directory.
+/// The content of a package's directory.
 #[derive(Debug, Clone, Default)]
 pub struct PackageSurvey {
-    /// Regular files with the names of parts; of a closed package those that are listed.
+    /// Regular files with names of parts; in a closed package only the listed ones.
     pub parts: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Unfinished files: being written now, or left behind by a crash.
+    /// Unfinished files: being written, or left by a crash.
     pub unfinished: u64,
     /// Anything else.
     pub extra: u64,
-    /// The manifest and what it is held against; `None` while the package is open.
+    /// The manifest's claims; `None` while the package is open.
     pub closed: Option<Closed>,
 }
 
-/// What the manifest of a package claims. It is not verified: any signature stays unread.
+/// What the manifest of a package claims. It is not verified, and a signature is not read.
 #[derive(Debug, Clone)]
 pub struct Closed {
-    /// Its claims.
+    /// The content.
     pub claims: ManifestContent,
-    /// Its sums.
+    /// The sums.
     pub totals: Totals,
-    /// Listed parts that are not there, or have another size.
+    /// Listed parts that are missing or have another size.
     pub missing: u64,
 }
 
-/// Looks at a package's directory without opening a part or changing anything, also while
-/// another process fills it; `None` where there is no such directory.
+/// Examines a package's directory without opening a part or changing anything; `None` when there
+/// is no such directory. Another process may be filling it.
 ///
 /// # Errors
-/// [`PackageError`] for a manifest that cannot be read, and for a directory that cannot.
+/// [`PackageError`] when the manifest or the directory cannot be read.
 pub fn survey(directory: &Path) -> Result<Option<PackageSurvey>, PackageError> {
-    // The manifest first: it comes last, so that every part it lists is there already.
+    // Read the manifest first: it is written last, so all parts that it lists are there by now.
     let manifest = match read_manifest(directory) {
         Ok(manifest) => Some(manifest),
         Err(PackageError::Defect { defect: PackageDefect::NotClosed, .. }) => None,
@@ -61,7 +61,7 @@ pub fn survey(directory: &Path) -> Result<Option<PackageSurvey>, PackageError> {
         let name = entry.file_name();
         let metadata = match entry.path().symlink_metadata() {
             Ok(metadata) => metadata,
-            // It had its temporary name when the directory was listed.
+            // A temporary file that has its final name by now.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(FileError::new("examine", entry.path(), error).into()),
         };

@@ -1,4 +1,4 @@
-//! A package being made: parts from several threads, then the manifest.
+//! Makes a package: parts from several threads, then the manifest.
 
 use std::fs;
 use std::io::{self, Write};
@@ -30,8 +30,8 @@ pub struct PackageWriter {
 }
 
 impl PackageWriter {
-    /// Creates the directory, or goes on in one that is not closed, and removes what a crash
-    /// left unfinished there.
+    /// Creates the directory, or continues in one that is not closed and removes the unfinished
+    /// files of a crash.
     ///
     /// # Errors
     /// [`PackageDefect::AlreadyClosed`] when there is a manifest, [`PackageDefect::ExtraFile`]
@@ -48,8 +48,8 @@ impl PackageWriter {
         Ok(writer)
     }
 
-    /// Looks whether a package can be made in a directory that is there, as [`Self::create`]
-    /// does, and which parts it has; changes nothing.
+    /// Checks whether a package can be made in an existing directory, as [`Self::create`] does, and
+    /// returns its parts; changes nothing.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -66,19 +66,19 @@ impl PackageWriter {
             compression: Compression::Auto,
         };
         writer.check_open()?;
-        // Now, and not when the package is to be closed and all the work is done.
+        // Check now, and not when the package is closed and all the work is done.
         let parts = writer.parts()?;
         Ok((writer, parts))
     }
 
-    /// Signs the manifest with a certificate: a package of a session with certificates cannot
-    /// be closed otherwise.
+    /// Sets the certificate that signs the manifest. A package of a session with certificates
+    /// cannot be closed without one.
     #[must_use]
     pub fn signed_by(self, certificate: PartyCertificate) -> Self {
         Self { certificate: Some(certificate), ..self }
     }
 
-    /// Compresses what can shrink in another way than [`Compression::Auto`].
+    /// Sets the compression of the columns that can shrink; the default is [`Compression::Auto`].
     #[must_use]
     pub fn compressed(self, compression: Compression) -> Self {
         Self { compression, ..self }
@@ -90,7 +90,7 @@ impl PackageWriter {
         &self.directory
     }
 
-    /// The names and sizes of the parts that are there, in order.
+    /// The names and sizes of the existing parts, in order.
     ///
     /// # Errors
     /// [`PackageDefect::ExtraFile`] when something lies there that is no part.
@@ -117,10 +117,10 @@ impl PackageWriter {
         Ok(parts)
     }
 
-    /// Reads a part that is there, to compare its digest; `None` when it is not.
+    /// Reads an existing part, to compare its digest; `None` when there is none.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Any error of the file system.
     pub fn read_part(&self, name: PartName) -> Result<Option<SealedPart>, PackageError> {
         let path = self.directory.join(name.to_string());
         let mut file = match durable::open_regular(&path) {
@@ -148,11 +148,11 @@ impl PackageWriter {
         self.seal_recorded(part_index, ids, rows, |_| Ok::<(), PackageError>(()))
     }
 
-    /// Like [`Self::seal`], and has the part recorded before it appears: see
+    /// Like [`Self::seal`], and calls `record` before the part appears: see
     /// [`seal_part_recorded`].
     ///
     /// # Errors
-    /// As [`Self::seal`], and what `record` returns.
+    /// As [`Self::seal`], and any error of `record`.
     pub fn seal_recorded<E: From<PackageError>>(
         &self,
         part_index: u64,
@@ -184,7 +184,7 @@ impl PackageWriter {
     }
 
     /// Closes the package: signs the manifest, checks it against session and directory, and
-    /// writes chain, signature and manifest, in this order. From then on nothing of the package may change.
+    /// writes chain, signature and manifest, in this order. After that the package must not change.
     ///
     /// # Errors
     /// [`PackageError`] when the manifest does not fit; the package then stays open.
@@ -227,7 +227,7 @@ impl PackageWriter {
     }
 }
 
-/// What ended a seal: the part itself, or who records it.
+/// Why sealing failed: the part itself, or the caller's record of it.
 enum SealStop<E> {
     Part(PartError),
     Record(E),

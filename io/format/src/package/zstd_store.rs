@@ -1,12 +1,11 @@
 //! zstd frames that only store: blinded shares are pseudo-random and do not shrink.
 //!
 //! A frame of raw blocks (RFC 8878, sections 3.1.1.1 and 3.1.1.2) costs three bytes in 128
-//! KiB and no search for matches. Every zstd decoder reads it.
+//! KiB, and no search for matches. Every zstd decoder reads it.
 
 use std::io::{self, Write};
 
-/// The largest block, and the window that every part is written for: what a decoder needs
-/// to keep in memory.
+/// The largest block, and the window of every part, which a decoder must keep in memory.
 pub(super) const WINDOW_LOG: u32 = 17;
 const BLOCK_BYTES: usize = 1 << WINDOW_LOG;
 
@@ -36,7 +35,7 @@ impl<'a, W: Write> StoreWriter<'a, W> {
         Ok(Self { out, remaining: content_bytes })
     }
 
-    /// Ends the frame with an empty last block.
+    /// Ends the frame with an empty block.
     pub(super) fn finish(self) -> io::Result<()> {
         if self.remaining != 0 {
             return Err(io::ErrorKind::InvalidInput.into());

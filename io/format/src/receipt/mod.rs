@@ -1,7 +1,7 @@
-//! Receipts: the receiver's signed word that what it has loaded is what was delivered.
+//! Receipts: the receiver's signed statement that it loaded what was delivered.
 //!
-//! A sender cannot look into the receiver's database. With a receipt it may remove what it has
-//! of a session, on nobody's mere word.
+//! A sender cannot look into the receiver's database. A receipt is proof on which it may remove what
+//! it has of a session.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub use package::{ReceivedPackage, content_of_parts};
 pub struct Compared {
     /// Both packages, the lower sender's first.
     pub packages: [ReceivedPackage; 2],
-    /// Rows that were rebuilt once more and are in the table, bit for bit.
+    /// Rows that were rebuilt once more and are in the table, equal bit for bit.
     pub rows: u64,
     /// Rows that could not be rebuilt from these packages.
     pub left_over: u64,
@@ -52,7 +52,7 @@ pub struct Receipt {
     verified_at: Timestamp,
 }
 
-/// What is signed, field by field in canonical order.
+/// The signed statement, field by field in canonical order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReceiptStatement {
@@ -151,11 +151,11 @@ impl UnverifiedReceipt {
 
     /// Verifies that the receiver of this very session signed it.
     ///
-    /// The signature is judged at the moment that it names: a certificate may end before its
-    /// receipt is used. A load may be compared when the session's life is over.
+    /// The signature is verified at the time that the receipt gives: a certificate may expire
+    /// before its receipt is used. A load may be compared after the session has expired.
     ///
     /// # Errors
-    /// A [`ReceiptError`] that says what does not fit.
+    /// A [`ReceiptError`] that names what does not fit.
     pub fn verify(
         self,
         session: &Session,
@@ -202,25 +202,25 @@ impl Receipt {
         verified.map_err(|error| error.in_file(path))
     }
 
-    /// What was compared and found equal.
+    /// The comparison that found everything equal.
     #[must_use]
     pub fn compared(&self) -> &Compared {
         &self.compared
     }
 
-    /// What it says of one sender's package.
+    /// The entry for one sender's package.
     #[must_use]
     pub fn package_of(&self, sender: PartyId) -> Option<&ReceivedPackage> {
         self.compared.packages.iter().find(|package| package.sender == sender)
     }
 
-    /// Who signed.
+    /// The signer.
     #[must_use]
     pub fn receiver(&self) -> PartyId {
         self.receiver
     }
 
-    /// When the comparison had ended.
+    /// When the comparison ended.
     #[must_use]
     pub fn verified_at(&self) -> Timestamp {
         self.verified_at

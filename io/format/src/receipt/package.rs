@@ -1,24 +1,24 @@
-//! Which package a receipt is about.
+//! The package that a receipt is about.
 
 use reshare_engine::party::PartyId;
 
 use crate::package::{Manifest, PartEntry};
 
-/// One sender's package, as the receiver opened and compared it.
+/// One sender's package, as opened and compared by the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceivedPackage {
     /// Who made it.
     pub sender: PartyId,
     /// BLAKE3 of its manifest, byte for byte.
     pub manifest_digest: blake3::Hash,
-    /// See [`content_of_parts`]: what the sender's ledger can be held against.
+    /// See [`content_of_parts`]. The sender's ledger can be compared with it.
     pub content_digest: blake3::Hash,
     /// Its rows.
     pub rows: u64,
 }
 
 impl ReceivedPackage {
-    /// What there is to say of a package.
+    /// The facts of a package.
     #[must_use]
     pub fn of(manifest: &Manifest) -> Self {
         Self {
@@ -30,7 +30,7 @@ impl ReceivedPackage {
     }
 }
 
-/// Digests what parts hold, whichever files they were sealed into.
+/// Digests the content of parts, independent of the files that they were sealed into.
 ///
 /// Formula: BLAKE3 over, per part in id order: first id, last id (i64 LE), rows (u64 LE), the
 /// digest of its rows' content.

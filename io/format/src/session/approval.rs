@@ -1,6 +1,6 @@
-//! Approvals of a session: who has looked at it and signs for its fingerprint.
+//! Approvals of a session: a party has checked it and signs its fingerprint.
 //!
-//! A session file that an attacker or the other sender made would give a share away. So a
+//! A session file that an attacker or the other sender made could give a share away. So a
 //! sender blinds nothing before it holds approvals by the receiver and the other sender.
 
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub struct Approvals {
     fingerprint: Fingerprint,
 }
 
-/// What is signed, field by field in canonical order.
+/// The signed statement, field by field in canonical order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ApprovalStatement {
@@ -82,7 +82,7 @@ impl Approval {
         Ok(Self { signed: Signed::sign(statement, party, certificate)?, fingerprint })
     }
 
-    /// The usual name of a party's file.
+    /// The usual file name of a party's approval.
     #[must_use]
     pub fn file_name(party: PartyId) -> String {
         format!("approval-{party}.json")
@@ -125,7 +125,7 @@ impl Approval {
     /// Verifies that a party of the session approved this very session.
     ///
     /// # Errors
-    /// An [`ApprovalError`] that says what does not fit.
+    /// An [`ApprovalError`] that names what does not fit.
     pub fn verify(
         &self,
         session: &Session,
@@ -147,8 +147,8 @@ impl Approval {
 }
 
 impl Approvals {
-    /// Verifies approvals as a sender must, before it blinds anything: all that are given, and
-    /// among them the receiver's and the other sender's.
+    /// Verifies approvals as a sender must before it blinds anything: all that are given, which
+    /// must include the receiver's and the other sender's.
     ///
     /// # Errors
     /// An [`ApprovalError`] that names the approval at fault, or the parties whose approval
@@ -174,7 +174,7 @@ impl Approvals {
         Ok(Self { own, fingerprint: session.fingerprint() })
     }
 
-    /// As [`Self::verify`], with approvals in files.
+    /// As [`Self::verify`], with approvals from files.
     ///
     /// # Errors
     /// As [`Self::verify`], and [`ApprovalError::File`] with the file's name.

@@ -1,19 +1,19 @@
-//! Flags that repeat a fact of the session: compared, never obeyed.
+//! Flags that repeat a fact of the session. They are compared with it and never override it.
 
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
 
 use super::{Session, SessionIds};
 
-/// A flag that says something else than the session.
+/// A flag that contradicts the session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is {given}, but the session says {session}")]
 pub struct Mismatch {
-    /// What both speak of.
+    /// The fact that both state.
     pub what: &'static str,
-    /// What the flag says.
+    /// The value of the flag.
     pub given: String,
-    /// What the session says.
+    /// The value in the session.
     pub session: String,
 }
 
@@ -32,7 +32,7 @@ impl Mismatch {
 }
 
 /// # Errors
-/// Every check: a [`Mismatch`] when the flag says something else than the session.
+/// Each check returns a [`Mismatch`] when the flag contradicts the session.
 impl Session {
     /// Compares the fingerprint that operators agreed on.
     pub fn check_fingerprint(&self, given: Fingerprint) -> Result<(), Mismatch> {

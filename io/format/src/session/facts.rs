@@ -1,4 +1,4 @@
-//! What a session says, before it is checked as a whole.
+//! The facts of a session, before they are checked as a whole.
 
 use std::sync::Arc;
 
@@ -12,16 +12,16 @@ use super::names::{Environment, SessionId};
 use crate::keys::AgreementPublicKey;
 use crate::keys::certificate::CertificateName;
 
-/// The facts of a session to be made: all but its nonce.
+/// The facts of a new session: everything but its nonce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSession {
     /// The session's name.
     pub session_id: SessionId,
-    /// The deployment whose databases it is about.
+    /// The deployment whose databases it concerns.
     pub environment: Environment,
-    /// The first second of its life, UTC, whole seconds.
+    /// The first second in which it is valid, UTC, whole seconds.
     pub not_before: OffsetDateTime,
-    /// The last second of its life, UTC, whole seconds, later than `not_before`.
+    /// The last second in which it is valid, UTC, whole seconds, later than `not_before`.
     pub not_after: OffsetDateTime,
     /// The ids to be reshared.
     pub ids: SessionIds,
@@ -37,9 +37,9 @@ pub struct NewSession {
     pub senders: [Sender; 2],
     /// The party whose shares are rebuilt.
     pub receiver: Receiver,
-    /// SHA-256 of the certificate authority (DER): with certificate names, or neither.
+    /// SHA-256 of the certificate authority (DER): present exactly if certificate names are.
     pub ca_sha256: Option<[u8; 32]>,
-    /// Where the receiver listens; outside the fingerprint.
+    /// Where the receiver listens; not covered by the fingerprint.
     pub server_url: Option<String>,
 }
 
@@ -48,7 +48,7 @@ pub struct NewSession {
 pub struct Sender {
     /// Which party it is.
     pub party: PartyId,
-    /// The name in its certificate, where certificates are used.
+    /// The name in its certificate, if certificates are used.
     pub certificate_name: Option<CertificateName>,
     /// The public half of its agreement key.
     pub agreement_key: AgreementPublicKey,
@@ -59,7 +59,7 @@ pub struct Sender {
 pub struct Receiver {
     /// Which party it is.
     pub party: PartyId,
-    /// The name in its certificate, where certificates are used.
+    /// The name in its certificate, if certificates are used.
     pub certificate_name: Option<CertificateName>,
     /// The key that every part is sealed for.
     pub recipient: Recipient,
@@ -68,29 +68,29 @@ pub struct Receiver {
 /// The ids of the rows to be reshared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionIds {
-    /// Every id in a range that the senders' tables have.
+    /// Every id in a range that is in the senders' tables.
     Range(IdRange),
-    /// The ids of a list beside the session file, see [`super::IdList`].
+    /// The ids of a list in a separate file, see [`super::IdList`].
     List {
         /// BLAKE3 of the ids, each as i64 little-endian.
         digest: [u8; 32],
-        /// How many there are.
+        /// The number of ids.
         count: u64,
     },
 }
 
 impl SessionIds {
-    /// Takes a range as operators say it: the first id, and the first one after it.
+    /// Takes a range as operators write it: the first id, and the first one after the range.
     ///
-    /// Without an end the range is open, and holds the last id there is. `None` when the
-    /// range is empty.
+    /// Without an end the range is open and includes the highest possible id. `None` when the range
+    /// is empty.
     #[must_use]
     pub fn from_start_end(start: i64, end: Option<i64>) -> Option<Self> {
         let last = end.map_or(Some(i64::MAX), |end| end.checked_sub(1))?;
         IdRange::new(start, last).map(Self::Range)
     }
 
-    /// A range that holds every id: of a list, all there are, until its file is read.
+    /// A range that holds every id. For a list this is every possible id, until its file is read.
     #[must_use]
     pub fn range(&self) -> IdRange {
         match self {

@@ -46,7 +46,7 @@ impl Session {
         Self::with_nonce(table.into_facts()?, nonce)
     }
 
-    /// Writes the session file: what [`Session::parse`] reads back as the same session.
+    /// Writes the session file. [`Session::parse`] reads it back as the same session.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let mut lines = vec![
@@ -135,7 +135,7 @@ fn write_certificate_name(lines: &mut Vec<String>, name: Option<&CertificateName
     }
 }
 
-/// A TOML string of any text.
+/// Any text as a TOML string.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
@@ -145,7 +145,7 @@ fn datetime(time: OffsetDateTime) -> String {
     format!("{}T{hour:02}:{minute:02}:{second:02}Z", time.date())
 }
 
-/// The session file as it stands, unchecked.
+/// The session file as written, unchecked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SessionTable {
@@ -332,7 +332,7 @@ fn layout(agree: Vec<AgreeTable>, share: Vec<ShareTable>) -> Result<Arc<RowLayou
     Ok(Arc::new(RowLayout::new(agree.collect(), shares.collect())?))
 }
 
-/// Reads lower-case hexadecimal of exactly so many bytes: one text for one value.
+/// Reads exactly `N` bytes in lower-case hexadecimal: each value has one spelling.
 fn hex_bytes<const N: usize>(key: &'static str, text: &str) -> Result<[u8; N], SessionError> {
     let mut bytes = [0; N];
     let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
@@ -342,7 +342,7 @@ fn hex_bytes<const N: usize>(key: &'static str, text: &str) -> Result<[u8; N], S
     }
 }
 
-/// Reads a date, a time to the second and `Z`; what lies beyond is refused elsewhere.
+/// Reads a date, a time in whole seconds and `Z`; impossible values are refused elsewhere.
 fn utc_second(key: &'static str, value: Datetime) -> Result<OffsetDateTime, SessionError> {
     let read = || {
         let (date, time) = (value.date?, value.time?);

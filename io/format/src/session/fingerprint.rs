@@ -9,10 +9,10 @@ use reshare_engine::layout::{AgreeKind, RowLayout};
 
 use super::{NewSession, Receiver, Sender, Session, SessionIds};
 
-/// What every encoding begins with: the program, the version of the encoding, its purpose.
+/// The prefix of every encoding: the program, the version of the encoding, its purpose.
 const DOMAIN: &[u8] = b"reshare/v1/session\0";
 
-/// Hashes the facts and the nonce. The senders are in order already.
+/// Hashes the facts and the nonce. The senders are already in order.
 pub(super) fn of(facts: &NewSession, nonce: &[u8; Session::NONCE_BYTES]) -> Fingerprint {
     let mut encoding = Encoding(blake3::Hasher::new());
     encoding.0.update(DOMAIN);
@@ -36,7 +36,7 @@ pub(super) fn of(facts: &NewSession, nonce: &[u8; Session::NONCE_BYTES]) -> Fing
     Fingerprint(*encoding.0.finalize().as_bytes())
 }
 
-/// The encoding, hashed as it is made.
+/// The encoding, hashed while it is made.
 struct Encoding(blake3::Hasher);
 
 impl Encoding {
@@ -56,7 +56,7 @@ impl Encoding {
         self.field(name, &value.to_le_bytes());
     }
 
-    /// A byte 0 for a value that is absent, or a byte 1 and the value.
+    /// A byte 0 for an absent value, or a byte 1 and the value.
     fn optional(&mut self, name: &str, value: Option<&[u8]>) {
         let mut flagged = vec![u8::from(value.is_some())];
         flagged.extend_from_slice(value.unwrap_or_default());
@@ -114,7 +114,7 @@ pub(super) fn kind_name(kind: AgreeKind) -> &'static str {
     }
 }
 
-/// Reads a fingerprint as an operator types what was read aloud.
+/// Reads a fingerprint as an operator types it when it is read aloud.
 ///
 /// Upper and lower case are the same; spaces, colons and hyphens between digits are
 /// skipped.
@@ -167,7 +167,7 @@ mod tests {
 
     type Change = fn(&mut NewSession);
 
-    /// Every single fact changed, and pairs of facts that a careless encoding would confuse.
+    /// Changes every single fact, and pairs of facts that a careless encoding would confuse.
     const CHANGES: [Change; 40] = [
         |_| {},
         |facts| facts.session_id = "session-2026-08-21T00:00:00z".parse().expect("an id"),

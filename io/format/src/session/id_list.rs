@@ -1,4 +1,4 @@
-//! The list of ids beside a session file, for a session about scattered rows.
+//! The list of ids that accompanies a session file, for a session about scattered rows.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ const READ: &str = "read the list of ids";
 /// The longest line that can be an id, with its line end: `-9223372036854775808\r\n`.
 const MAX_LINE_BYTES: u64 = 22;
 
-/// Ids from a file with one decimal id a line, strictly ascending: at least one.
+/// Ids from a file with one decimal id a line, strictly ascending. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdList {
     ids: Vec<i64>,
@@ -26,7 +26,7 @@ impl IdList {
     /// Reads a list.
     ///
     /// # Errors
-    /// An [`IdListError`] that names the file, and the line where one is at fault.
+    /// An [`IdListError`] that names the file, and the line if one is at fault.
     pub fn load(path: &Path) -> Result<Self, IdListError> {
         let mut reader = BufReader::new(open_input(path).on(READ, path)?);
         let (mut ids, mut line_bytes) = (Vec::new(), Vec::new());
@@ -51,7 +51,7 @@ impl IdList {
         Ok(Self { ids, digest: *digest.finalize().as_bytes() })
     }
 
-    /// Reads a list that must be the one a session names.
+    /// Reads a list, which must be the one that a session names.
     ///
     /// # Errors
     /// As [`IdList::load`], and [`IdListError::NoList`] or [`IdListError::Other`] when the
@@ -75,7 +75,7 @@ impl IdList {
         &self.ids
     }
 
-    /// The ids that lie in a range, strictly ascending.
+    /// The ids in a range, strictly ascending.
     #[must_use]
     pub fn within(&self, range: IdRange) -> &[i64] {
         let start = self.ids.partition_point(|id| *id < range.first());
@@ -96,13 +96,13 @@ impl IdList {
     }
 }
 
-/// Reads digits after an optional minus, and a line end of either sort.
+/// Reads digits after an optional minus, and a line end of either kind.
 fn parse_line(line: &[u8]) -> Option<i64> {
     let whole = line.ends_with(b"\n") || (line.len() as u64) < MAX_LINE_BYTES;
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let digits = line.strip_prefix(b"-").unwrap_or(line);
-    // The standard library takes a plus and leading zeros too: a list has one spelling.
+    // The standard library also accepts a plus and leading zeros, but a list has one spelling.
     let usual = digits.first().is_some_and(|first| (b'1'..=b'9').contains(first)) || line == b"0";
     let text = std::str::from_utf8(line).ok().filter(|_| whole && usual)?;
     text.parse().ok()

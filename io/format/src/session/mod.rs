@@ -1,7 +1,7 @@
 //! The session file, its meaning and its fingerprint.
 //!
-//! A [`Session`] is what all three parties have agreed on; there is no way to hold one that
-//! has not been checked. The bytes of the fingerprint are documented in `docs/format.md`.
+//! A [`Session`] is what all three parties have agreed on. A value of this type has always been
+//! checked. The bytes of the fingerprint are documented in `docs/format.md`.
 
 mod approval;
 mod approval_error;
@@ -43,7 +43,7 @@ pub(crate) use statement::{
 };
 pub use trust::{SessionTrust, TrustError};
 
-/// One agreed resharing run: immutable, checked, with its fingerprint.
+/// One agreed resharing: immutable, checked, with its fingerprint.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Session {
     facts: NewSession,
@@ -52,7 +52,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// The protocol version that this program speaks, the only one it accepts.
+    /// The protocol version of this program, and the only one that it accepts.
     pub const VERSION: u64 = 1;
     /// The length of the nonce.
     pub const NONCE_BYTES: usize = 32;
@@ -63,10 +63,10 @@ impl Session {
     /// The largest session file that is read, in bytes.
     pub const MAX_FILE_BYTES: u64 = 256 << 10;
 
-    /// Makes a session with a nonce of its own, so that no two are ever the same.
+    /// Creates a session with a random nonce, so that no two sessions are the same.
     ///
     /// # Errors
-    /// A [`SessionError`] that names what is wrong, or that there are no random bytes.
+    /// A [`SessionError`] that names what is wrong, or reports that random bytes are not available.
     pub fn create(facts: NewSession) -> Result<Self, SessionError> {
         let mut nonce = [0; Self::NONCE_BYTES];
         rand::fill(&mut nonce).map_err(|_| SessionError::Random)?;
@@ -84,7 +84,7 @@ impl Session {
         Ok(Self { facts, nonce, fingerprint })
     }
 
-    /// The fingerprint of everything in the session but the transport.
+    /// The fingerprint of everything in the session except the transport.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
@@ -96,25 +96,25 @@ impl Session {
         &self.facts.session_id
     }
 
-    /// The random bytes that make it unlike any other.
+    /// The random bytes that make it unique.
     #[must_use]
     pub fn nonce(&self) -> &[u8; Self::NONCE_BYTES] {
         &self.nonce
     }
 
-    /// The deployment whose databases it is about.
+    /// The deployment whose databases it concerns.
     #[must_use]
     pub fn environment(&self) -> &Environment {
         &self.facts.environment
     }
 
-    /// The first second of its life.
+    /// The first second in which it is valid.
     #[must_use]
     pub fn not_before(&self) -> OffsetDateTime {
         self.facts.not_before
     }
 
-    /// The last second of its life.
+    /// The last second in which it is valid.
     #[must_use]
     pub fn not_after(&self) -> OffsetDateTime {
         self.facts.not_after
@@ -152,7 +152,7 @@ impl Session {
 
     /// The most rows of one part, at least one.
     ///
-    /// As many as surely fit [`Session::max_part_bytes`], whatever they hold.
+    /// As many as are sure to fit into [`Session::max_part_bytes`], independent of their content.
     #[must_use]
     pub fn part_rows_limit(&self) -> usize {
         validate::rows_that_fit(&self.facts.layout, self.facts.max_part_bytes)
@@ -190,13 +190,13 @@ impl Session {
         }
     }
 
-    /// The SHA-256 of the certificate authority that all three trust, if certificates are used.
+    /// The SHA-256 of the certificate authority that all parties trust, if certificates are used.
     #[must_use]
     pub fn ca_sha256(&self) -> Option<&[u8; 32]> {
         self.facts.ca_sha256.as_ref()
     }
 
-    /// Where the receiver listens. Not a fact all agree on: outside the fingerprint.
+    /// Where the receiver listens. Not an agreed fact, so not covered by the fingerprint.
     #[must_use]
     pub fn server_url(&self) -> Option<&str> {
         self.facts.server_url.as_deref()
@@ -208,13 +208,13 @@ impl Session {
         format!("SMPC_{}_{party}", self.facts.environment)
     }
 
-    /// Checks that the session is alive at a moment; both ends belong to its life.
+    /// Checks that the session is valid at a moment; both ends are included.
     ///
     /// # Errors
     /// [`SessionError::NotYetValid`] or [`SessionError::Expired`].
     pub fn check_time(&self, now: OffsetDateTime) -> Result<(), SessionError> {
         let (not_before, not_after) = (self.facts.not_before, self.facts.not_after);
-        // Its last second is over when the next one begins.
+        // The last second ends when the next one begins.
         let now = now.replace_nanosecond(0).unwrap_or(now);
         if now < not_before {
             return Err(SessionError::NotYetValid { not_before, now });

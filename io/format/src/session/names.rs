@@ -1,4 +1,4 @@
-//! Names in a session: each checked once, then a type of its own.
+//! Names in a session, each with a type of its own that is checked once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,8 +7,7 @@ use crate::keys::NameError;
 
 /// The name of a session: a letter or digit, then letters, digits, `.`, `_`, `:` and `-`.
 ///
-/// It also names directories and stands in URLs: it is never `..` and never looks like a
-/// flag.
+/// It is also used in directory names and URLs: it is never `..` and never looks like a flag.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SessionId(String);
 
@@ -28,7 +27,7 @@ impl SessionId {
 }
 
 impl Environment {
-    /// The longest name in bytes: with it, a schema's name still fits PostgreSQL's 63.
+    /// The longest name in bytes: a schema's name that contains it still fits PostgreSQL's 63.
     pub const MAX_BYTES: usize = 55;
 
     /// The name.

@@ -1,4 +1,4 @@
-//! A session to change in tests.
+//! A session that tests change.
 
 use std::sync::{Arc, OnceLock};
 

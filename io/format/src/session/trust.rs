@@ -1,4 +1,4 @@
-//! A session's parties by their certificates.
+//! Identifies the parties of a session by their certificates.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::keys::certificate::{
     self, CertificateChain, CertificateError, Purpose, SignatureContext, TrustAnchor, names_in,
 };
 
-/// The authority of a session, and the name by which it knows each party.
+/// The authority of a session, and the certificate name of each party.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionTrust {
     anchor: TrustAnchor,
@@ -52,7 +52,7 @@ impl SessionTrust {
     /// Reads the authority's certificate, which must be the session's.
     ///
     /// # Errors
-    /// As [`Self::new`], and when the file is at fault.
+    /// As [`Self::new`], and when the file cannot be read or holds no certificate of an authority.
     pub fn load(session: &Session, ca_file: &Path) -> Result<Self, TrustError> {
         let sha256 = session.ca_sha256().ok_or(TrustError::NoCertificates)?;
         Self::new(session, TrustAnchor::load(ca_file, Some(sha256))?)
@@ -70,7 +70,7 @@ impl SessionTrust {
         self.fingerprint
     }
 
-    /// The session's life, both ends included.
+    /// When the session is valid, both ends included.
     #[must_use]
     pub fn period(&self) -> (OffsetDateTime, OffsetDateTime) {
         (self.not_before, self.not_after)
@@ -82,11 +82,11 @@ impl SessionTrust {
         self.names.iter().find(|(named, _)| *named == party).map(|(_, name)| name)
     }
 
-    /// The one party whose name a certificate holds. Proves nothing by itself: see
+    /// The one party whose name is in a certificate. This alone proves nothing: see
     /// [`Self::verify`].
     ///
     /// # Errors
-    /// [`CertificateError::NotOneParty`] when it holds the names of none or of several.
+    /// [`CertificateError::NotOneParty`] when it holds the name of no party or of several.
     pub fn party_of(&self, chain: &CertificateChain) -> Result<PartyId, CertificateError> {
         let matches = |name| certificate::matches_name(chain.leaf(), name).is_ok();
         let mut parties = self.names.iter().filter(|(_, name)| matches(name));
@@ -99,11 +99,10 @@ impl SessionTrust {
         }
     }
 
-    /// Verifies that a certificate is a party's and no other party's, for a purpose, at a
-    /// moment.
+    /// Verifies that a certificate belongs to exactly this party, for a purpose at a moment.
     ///
     /// # Errors
-    /// A [`CertificateError`] that says what fails.
+    /// A [`CertificateError`] that names the check that failed.
     pub fn verify(
         &self,
         chain: &CertificateChain,
@@ -119,7 +118,7 @@ impl SessionTrust {
     /// Verifies a party's signature and its certificate.
     ///
     /// # Errors
-    /// A [`CertificateError`] that says what fails.
+    /// A [`CertificateError`] that names the check that failed.
     pub fn verify_signature(
         &self,
         chain: &CertificateChain,

@@ -1,4 +1,4 @@
-//! The rules that a session's facts must keep together.
+//! The rules that the facts of a session must satisfy together.
 
 use reshare_engine::layout::{AgreeKind, RowLayout};
 use time::{OffsetDateTime, UtcOffset};
@@ -8,7 +8,7 @@ use super::{NewSession, Session, SessionError, SessionIds};
 /// Bytes of a share file's header, and the alignment of each of its blocks.
 const BLOCK_BYTES: u64 = 4096;
 
-/// Checks every fact against the others. The senders are in order already.
+/// Checks every fact against the others. The senders are already in order.
 pub(super) fn check(facts: &NewSession) -> Result<(), SessionError> {
     check_period(facts)?;
     if let SessionIds::List { count: 0, .. } = facts.ids {
@@ -28,16 +28,16 @@ pub(super) fn check(facts: &NewSession) -> Result<(), SessionError> {
     }
 }
 
-/// The most rows whose part surely has at most `max_bytes` once it is sealed.
+/// The most rows whose sealed part is sure to have at most `max_bytes`.
 pub(super) fn rows_that_fit(layout: &RowLayout, max_bytes: u64) -> usize {
     let rows = max_bytes.saturating_sub(part_bytes(layout, 0)) / row_bytes(layout);
     usize::try_from(rows).unwrap_or(usize::MAX)
 }
 
-/// The most bytes that a sealed part of `rows` rows takes.
+/// The most bytes of a sealed part with `rows` rows.
 ///
-/// A header and, per block, less than [`BLOCK_BYTES`] up to the next one; then a page for
-/// what compression and sealing add to any part.
+/// A header and, per block, less than [`BLOCK_BYTES`] of padding; then a page for what compression
+/// and sealing add to any part.
 fn part_bytes(layout: &RowLayout, rows: u64) -> u64 {
     let blocks = 2 + 2 * layout.agree().len() + layout.shares().len();
     BLOCK_BYTES * (2 + blocks as u64) + rows.saturating_mul(row_bytes(layout))
@@ -133,7 +133,7 @@ fn check_columns(facts: &NewSession) -> Result<(), SessionError> {
     Ok(())
 }
 
-/// Whether a text can be an address to upload to; what it leads to shows when it is used.
+/// Whether a text can be the address of a receiver. Whether a receiver is there shows later.
 fn is_https_url(url: &str) -> bool {
     let rest = url.strip_prefix("https://");
     let host = rest.map(|rest| rest.split('/').next().unwrap_or(rest));

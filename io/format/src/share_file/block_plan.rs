@@ -1,4 +1,4 @@
-//! Where each column of a share file lies: it follows from kind, layout and rows alone.
+//! The position of each column in a share file. It follows from kind, layout and rows alone.
 
 use std::ops::Range;
 
@@ -55,14 +55,14 @@ pub struct BlockPlan {
     pub row_checks: Option<Block>,
     /// The share columns.
     pub shares: Vec<Block>,
-    /// Where the share columns begin: what lies before is the prefix.
+    /// Where the share columns begin. All bytes before are the prefix.
     pub prefix_bytes: u64,
     /// The length of the file.
     pub file_bytes: u64,
 }
 
 impl BlockPlan {
-    /// Lays the blocks out; `None` when the file would be longer than `i64::MAX` bytes.
+    /// Lays out the blocks; `None` when the file would be longer than `i64::MAX` bytes.
     #[must_use]
     pub fn new(kind: Kind, layout: &RowLayout, rows: u64) -> Option<Self> {
         let mut end = HEADER_BYTES as u64;

@@ -1,4 +1,4 @@
-//! Checks of the content of columns, shared by the map and the stream.
+//! Checks of the content of columns, for mapped files and streams.
 
 use reshare_engine::layout::RowLayout;
 use reshare_engine::rows::{AgreeSlice, AgreeValues, Rows};
@@ -6,7 +6,7 @@ use reshare_files::ids::IdRange;
 
 use super::{ShareFileDefect, ShareFileSpec};
 
-/// Checks that ids ascend without repetition and lie in the range.
+/// Checks that ids are strictly ascending and in the range.
 pub(super) fn check_ids(ids: &[i64], range: IdRange) -> Result<(), ShareFileDefect> {
     check_ids_from(0, None, ids, range)
 }
@@ -36,7 +36,7 @@ pub(super) fn check_ids_from(
     Ok(())
 }
 
-/// Checks that every NULL mark is 0 or 1 and that nothing hides under one.
+/// Checks that every NULL mark is 0 or 1 and that the value of a NULL is zero.
 pub(super) fn check_agree(column: &str, slice: &AgreeSlice<'_>) -> Result<(), ShareFileDefect> {
     for (row, &mark) in slice.nulls.iter().enumerate() {
         let empty = || match slice.values {
@@ -59,7 +59,7 @@ pub(super) fn check_agree(column: &str, slice: &AgreeSlice<'_>) -> Result<(), Sh
     Ok(())
 }
 
-/// Checks that padding which lies at `offset` is zero.
+/// Checks that the padding at `offset` is zero.
 pub(super) fn check_padding(bytes: &[u8], offset: u64) -> Result<(), ShareFileDefect> {
     match (offset..).zip(bytes).find(|(_, byte)| **byte != 0) {
         Some((offset, _)) => Err(ShareFileDefect::Padding { offset }),

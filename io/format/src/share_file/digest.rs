@@ -6,14 +6,14 @@ use std::io;
 use super::HEADER_BYTES;
 use super::map::map_range;
 
-/// Mapped at a time: what is mapped whole counts as memory of the process, and a file may be
-/// larger than all of it.
+/// The bytes that are mapped at a time: a map counts as memory of the process, and a file may be
+/// larger than all memory.
 const WINDOW_BYTES: u64 = 64 << 20;
 
 /// BLAKE3 of all bytes after the header of a file of `file_bytes`, on all threads.
 ///
 /// # Errors
-/// What the operating system says.
+/// Any error of the operating system.
 pub(super) fn digest_of(file: &File, file_bytes: u64) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     let mut offset = HEADER_BYTES as u64;

@@ -28,7 +28,7 @@ const KIND_INTEGER: u8 = 1;
 const KIND_UUID: u8 = 2;
 const KIND_U16: u8 = 1;
 
-/// The header as it lies in the file, little-endian.
+/// The header as stored in the file, little-endian.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct RawHeader {
@@ -56,7 +56,7 @@ pub(super) struct RawHeader {
     reserved_end: [u8; 768],
 }
 
-/// One place of the column table.
+/// One entry of the column table.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct RawColumn {
@@ -108,7 +108,7 @@ const _: () = {
 /// A checked header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareFileHeader {
-    /// What the file holds.
+    /// The content of the file.
     pub spec: ShareFileSpec,
     /// The program that wrote it, for people.
     pub producer: String,
@@ -116,12 +116,12 @@ pub struct ShareFileHeader {
     pub digest: blake3::Hash,
     /// Length of the whole file.
     pub file_bytes: u64,
-    /// Where the columns lie.
+    /// The positions of the columns.
     pub(super) plan: BlockPlan,
 }
 
 impl ShareFileHeader {
-    /// Makes the header of a file that is about to be written; the digest is zero.
+    /// Makes the header of a new file. The digest is zero.
     pub(super) fn new(spec: ShareFileSpec) -> Result<Self, ShareFileDefect> {
         let plan = plan(&spec)?;
         let digest = blake3::Hash::from_bytes([0; 32]);
@@ -156,7 +156,7 @@ impl ShareFileHeader {
         bytemuck::cast(raw)
     }
 
-    /// Checks everything that a header alone can show, before anything of it is used.
+    /// Checks everything that can be checked in a header alone, before anything in it is used.
     pub(super) fn decode(bytes: &[u8; HEADER_BYTES]) -> Result<Self, ShareFileDefect> {
         let raw: RawHeader = bytemuck::pod_read_unaligned(bytes);
         check_frame(&raw)?;
@@ -189,7 +189,7 @@ impl ShareFileHeader {
         Ok(Self { spec, producer, digest, file_bytes, plan })
     }
 
-    /// Checks that the file is the one that is wanted.
+    /// Checks that the file is the expected one.
     pub(super) fn check(&self, expected: &Expected) -> Result<(), ShareFileDefect> {
         let spec = &self.spec;
         SessionMismatch::check(expected.fingerprint, spec.fingerprint)?;
@@ -206,7 +206,7 @@ impl ShareFileHeader {
         Ok(())
     }
 
-    /// Checks that the header says exactly what is known of a part.
+    /// Checks that the header says exactly what is known about a part.
     pub(super) fn check_exactly(&self, expected: &ShareFileSpec) -> Result<(), ShareFileDefect> {
         let spec = &self.spec;
         self.check(&Expected {
@@ -229,7 +229,7 @@ impl ShareFileHeader {
     }
 }
 
-/// Lays out the blocks of a file, refusing what no file can hold.
+/// Lays out the blocks of a file; refuses what no file can hold.
 fn plan(spec: &ShareFileSpec) -> Result<BlockPlan, ShareFileDefect> {
     let ShareFileSpec { rows, ids, .. } = *spec;
     let plan = BlockPlan::new(spec.kind, &spec.layout, rows)
@@ -241,7 +241,7 @@ fn plan(spec: &ShareFileSpec) -> Result<BlockPlan, ShareFileDefect> {
     Ok(plan)
 }
 
-/// What is wrong with a file that ends within its header: it is truncated, or something else.
+/// The defect of a file that ends within its header: it is truncated, or not a share file.
 pub(super) fn too_short(begin: &[u8]) -> ShareFileDefect {
     let there = begin.len().min(MAGIC.len());
     if begin[..there] == MAGIC[..there] {
@@ -255,7 +255,7 @@ pub(super) fn too_short(begin: &[u8]) -> ShareFileDefect {
     ShareFileDefect::Magic { got }
 }
 
-/// Checks what does not depend on the meaning of the other fields.
+/// Checks that do not depend on the meaning of other fields.
 fn check_frame(raw: &RawHeader) -> Result<(), ShareFileDefect> {
     if raw.magic != MAGIC {
         return Err(ShareFileDefect::Magic { got: raw.magic });
@@ -349,7 +349,7 @@ fn decode_layout(raw: &RawHeader) -> Result<RowLayout, ShareFileDefect> {
     RowLayout::new(agree, shares).map_err(ShareFileDefect::BadLayout)
 }
 
-/// Compares every position in the header with the one that follows from the plan.
+/// Compares every position in the header with the plan.
 fn check_positions(
     raw: &RawHeader,
     spec: &ShareFileSpec,
@@ -386,7 +386,7 @@ fn position(field: &str, expected: u64, got: u64) -> Result<(), ShareFileDefect>
     Err(ShareFileDefect::Position { field: field.to_owned(), expected, got })
 }
 
-/// Reads text that is padded with NUL to the end; `None` when it is not.
+/// Reads text that is padded with NUL to the end; `None` when the padding is not all NUL.
 fn padded_text(bytes: &[u8]) -> Option<String> {
     let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let (text, padding) = bytes.split_at(len);
@@ -417,7 +417,7 @@ mod tests {
         }
     }
 
-    /// Changes a header and gives it a fitting checksum again.
+    /// Changes a header and makes its checksum valid again.
     fn changed(change: impl FnOnce(&mut RawHeader)) -> ShareFileDefect {
         let bytes = ShareFileHeader::new(spec(100)).unwrap().encode();
         let mut raw: RawHeader = bytemuck::pod_read_unaligned(&bytes);

@@ -29,7 +29,7 @@ pub use stream::{AgreeData, AgreeDataValues, RowPrefix};
 pub(crate) use stream::{read_prefix, read_rows, stored_bytes, write_prefix, write_shares};
 pub use writer::ShareFileWriter;
 
-/// What the shares of a file are.
+/// The kind of shares in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Kind {
@@ -42,7 +42,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether files of this kind have a row check a row.
+    /// Whether files of this kind have row checks.
     #[must_use]
     pub const fn has_row_checks(self) -> bool {
         matches!(self, Self::Blinded)
@@ -59,18 +59,18 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Everything that decides what a share file's header says and where its columns lie.
+/// Everything that determines a share file's header and the positions of its columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareFileSpec {
-    /// What the shares are.
+    /// The kind of shares.
     pub kind: Kind,
     /// The session's fingerprint.
     pub fingerprint: Fingerprint,
     /// Whose shares they are: the sender's for plain and blinded, the receiver's for rebuilt.
     pub party: PartyId,
-    /// The part's index; 0 for a file that is no part.
+    /// The part's index; 0 for a file that is not a part.
     pub part_index: u64,
-    /// The range that all ids lie in; not every id of it need be there.
+    /// The range of the ids; it may include ids that the file does not have.
     pub ids: IdRange,
     /// The number of rows.
     pub rows: u64,
@@ -78,15 +78,15 @@ pub struct ShareFileSpec {
     pub layout: Arc<RowLayout>,
 }
 
-/// What a share file must be to be opened.
+/// What is required of a share file when it is opened.
 #[derive(Debug, Clone)]
 pub struct Expected {
     /// The session's fingerprint.
     pub fingerprint: Fingerprint,
     /// The kind.
     pub kind: Kind,
-    /// Whose shares, where that matters.
+    /// Whose shares, if that matters.
     pub party: Option<PartyId>,
-    /// The columns, where the session says them.
+    /// The columns, if the session is known.
     pub layout: Option<Arc<RowLayout>>,
 }

@@ -1,4 +1,4 @@
-//! Share files, mapped.
+//! Mapped share files.
 
 use std::fs::{File, Metadata};
 use std::io::Read;
@@ -27,13 +27,13 @@ pub struct ShareFile {
 }
 
 impl ShareFile {
-    /// Maps a file and checks all of it but the digest: who may write it, header, length, ids,
+    /// Maps a file and checks all of it but the digest: who may write to it, header, length, ids,
     /// NULL marks and padding.
     ///
-    /// A mapped file that is shortened ends the process with SIGBUS, so only a file that nobody
-    /// but this user and root may write is mapped.
+    /// Truncating a mapped file ends the process with SIGBUS, so a file is only mapped if no user
+    /// except this one and root may write to it.
     ///
-    /// Ids and agree columns are read once for that, share columns are not.
+    /// The checks read ids and agree columns once, and share columns not at all.
     ///
     /// # Errors
     /// [`ShareFileError`] with the first thing that is wrong.
@@ -118,14 +118,14 @@ impl ShareFile {
         columns.into_iter().try_for_each(|(column, slice)| check_agree(&column.name, slice))
     }
 
-    /// The entries of a block. Blocks begin at multiples of 4 KiB of a map that begins at a
-    /// page, so every type of up to that alignment may be read in place.
+    /// The entries of a block. Blocks begin at multiples of 4 KiB in a map that begins at a page,
+    /// so any type with an alignment of up to 4 KiB can be read in place.
     fn entries<T: Pod>(&self, block: &Block) -> &[T] {
         let range = block.range();
         bytemuck::cast_slice(self.bytes(range.start, range.end))
     }
 
-    /// Bytes of the map: `check_length` has compared its length with the plan's.
+    /// Bytes of the map. `check_length` has compared its length with the plan.
     fn bytes(&self, start: u64, end: u64) -> &[u8] {
         &self.map[start as usize..end as usize]
     }
@@ -171,11 +171,11 @@ fn open_header(path: &Path) -> Result<(File, ShareFileHeader), ShareFileDefect> 
     Ok((file, header))
 }
 
-/// The permission bits that let others than the owner write.
+/// The permission bits that let users other than the owner write.
 const OTHERS_WRITE_BITS: u32 = 0o022;
 const ROOT: u32 = 0;
 
-/// Checks that nobody but `user` and root may shorten or change the opened file.
+/// Checks that only `user` and root may change or truncate the opened file.
 fn check_writers(metadata: &Metadata, user: u32) -> Result<(), ShareFileDefect> {
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
     if owner != user && owner != ROOT {
@@ -222,7 +222,7 @@ mod tests {
         }
         chmod(0o600);
         let others = check_writers(&metadata(), owner + 1);
-        // What root owns is as safe as root.
+        // A file that root owns is as safe as root.
         assert_eq!(matches!(others, Err(ShareFileDefect::Owner { .. })), owner != ROOT);
     }
 }

@@ -1,4 +1,4 @@
-//! Share files as a stream: what a part holds, compressed and sealed.
+//! Share files as a stream, which a part holds compressed and sealed.
 //!
 //! The bytes are those of a share file, with a digest of zero: the seal authenticates them.
 
@@ -12,7 +12,7 @@ use super::block_plan::{BLOCK_ALIGN, Block, BlockPlan};
 use super::check::{check_agree, check_ids, check_padding, check_shape};
 use super::{HEADER_BYTES, ShareFileDefect, ShareFileHeader, ShareFileSpec};
 
-/// What lies before the share columns of a part: enough to join two packages.
+/// The columns before the shares of a part: enough to join two packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowPrefix {
     /// The ids, ascending.
@@ -42,7 +42,7 @@ pub enum AgreeDataValues {
 }
 
 impl AgreeData {
-    /// The column, borrowed.
+    /// Borrows the column.
     #[must_use]
     pub fn as_slice(&self) -> AgreeSlice<'_> {
         AgreeSlice {
@@ -72,7 +72,7 @@ impl RowPrefix {
     }
 }
 
-/// The bytes of the share columns with their padding: what [`write_shares`] will write.
+/// The size of the share columns with their padding: what [`write_shares`] will write.
 pub(crate) fn stored_bytes(spec: &ShareFileSpec) -> Result<u64, ShareFileDefect> {
     let header = ShareFileHeader::new(spec.clone())?;
     Ok(header.plan.file_bytes - header.plan.prefix_bytes)
@@ -107,8 +107,8 @@ pub(crate) fn write_prefix(
     }
 }
 
-/// Writes the share columns: the rest of the file after [`write_prefix`], whose checks of
-/// the rows it relies on.
+/// Writes the share columns: the rest of the file after [`write_prefix`], which has checked the
+/// rows.
 pub(crate) fn write_shares(
     out: &mut impl Write,
     spec: &ShareFileSpec,
@@ -123,8 +123,8 @@ pub(crate) fn write_shares(
 
 /// Reads a whole stream into a batch. On any error the batch is empty.
 ///
-/// `spec` is what the manifest and the session say: the header must say the same before
-/// anything is sized by it.
+/// `spec` is what the manifest and the session say. The header must say the same before any
+/// size in it is used.
 pub(crate) fn read_rows(
     input: &mut dyn Read,
     spec: &ShareFileSpec,
@@ -258,7 +258,7 @@ fn read_block(
     check_padding(padding, range.start)
 }
 
-/// Fills a buffer as far as the input reaches; returns how far.
+/// Fills a buffer as far as the input goes; returns the number of bytes.
 fn read_up_to(input: &mut dyn Read, buffer: &mut [u8]) -> Result<usize, ShareFileDefect> {
     let mut filled = 0;
     while filled < buffer.len() {

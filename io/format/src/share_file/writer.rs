@@ -1,4 +1,4 @@
-//! Share files, written column by column by several threads at once.
+//! Writes share files column by column, from several threads at once.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,9 +14,9 @@ use super::digest::digest_of;
 use super::map::map_range;
 use super::{ShareFileDefect, ShareFileError, ShareFileHeader, ShareFileSpec};
 
-/// A share file being written: it has its name only once it is complete and durable.
+/// A share file being written. It gets its name when it is complete and durable.
 ///
-/// The number of rows is known in advance, so every row has its place and threads write
+/// The number of rows is known in advance, so every row has a fixed place, and threads can write
 /// disjoint ranges of rows in any order.
 #[derive(Debug)]
 pub struct ShareFileWriter {
@@ -27,16 +27,16 @@ pub struct ShareFileWriter {
 }
 
 impl ShareFileWriter {
-    /// Reserves the disk space of the whole file under a temporary name beside `path`.
+    /// Reserves the disk space of the whole file under a temporary name next to `path`.
     ///
     /// # Errors
-    /// [`ShareFileError`] when the rows fit no file or the disk refuses.
+    /// [`ShareFileError`] when no file can hold the rows, or when the file cannot be created.
     pub fn create(path: impl Into<PathBuf>, spec: ShareFileSpec) -> Result<Self, ShareFileError> {
         let path = path.into();
         let create = || {
             let header = ShareFileHeader::new(spec)?;
-            // Of a run that was killed: shares that nobody would ever look for. What is not
-            // ours to remove is no reason not to write.
+            // A killed run leaves shares that no one would ever look for. A failure to remove
+            // them does not prevent writing.
             if let Err(error) = durable::remove_leftovers_of(&path) {
                 tracing::warn!(path = %path.display(), %error, "leftovers of a run cannot be removed");
             }
@@ -49,11 +49,11 @@ impl ShareFileWriter {
 
     /// Writes rows to the positions from `first_row` on; callable from several threads.
     ///
-    /// Each column is one positioned write: hand over many rows at once.
+    /// Each column is one positioned write, so pass many rows at once.
     ///
     /// # Errors
-    /// [`ShareFileError`] when the rows have other columns, lie outside the file, were
-    /// written before, do not ascend, or the disk refuses.
+    /// [`ShareFileError`] when the rows have other columns, are outside the file, were
+    /// written before or do not ascend, or when writing fails.
     pub fn write_rows(&self, first_row: u64, rows: &Rows<'_>) -> Result<(), ShareFileError> {
         let write = || {
             check_shape(rows, &self.header.spec)?;
@@ -72,7 +72,7 @@ impl ShareFileWriter {
     ///
     /// # Errors
     /// [`ShareFileError`] when a row was never written, ids do not ascend from one range to
-    /// the next, or the disk refuses. Nothing has appeared under the final name then.
+    /// the next, or writing fails. The final name does not appear then.
     pub fn finish(self) -> Result<blake3::Hash, ShareFileError> {
         let path = self.file.path().to_owned();
         self.complete().map_err(|defect| ShareFileError { path, defect })
@@ -88,7 +88,7 @@ impl ShareFileWriter {
         Ok(self.header.digest)
     }
 
-    /// Checks that the ids ascend from one range of rows to the next, too.
+    /// Checks that the ids also ascend from one range of rows to the next.
     fn check_ids(&self) -> Result<(), ShareFileDefect> {
         let Range { start, end } = self.header.plan.ids.range();
         if start == end {
@@ -98,7 +98,7 @@ impl ShareFileWriter {
         check_ids_from(0, None, bytemuck::cast_slice(&map), self.header.spec.ids)
     }
 
-    /// Takes a range of rows for one caller alone; returns its end.
+    /// Claims a range of rows for one caller; returns its end.
     fn claim(&self, first: u64, count: u64) -> Result<u64, ShareFileDefect> {
         let rows = self.header.spec.rows;
         let end = first.saturating_add(count);
@@ -158,7 +158,7 @@ impl ShareFileWriter {
         self.file.write_all_at(bytes, offset).map_err(ShareFileDefect::Write)
     }
 
-    /// The map of claims is whole at any time, even if a thread panicked while it held it.
+    /// Locks the claims. They are consistent at any time, even if a thread panicked with the lock.
     fn lock_claimed(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, u64>> {
         self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
     }

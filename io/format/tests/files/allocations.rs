@@ -1,4 +1,4 @@
-//! An allocator that remembers the largest request of each thread.
+//! An allocator that records the largest request of each thread.
 #![expect(unsafe_code, reason = "a global allocator is unsafe to implement")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -21,12 +21,12 @@ pub(crate) fn largest_during(work: impl FnOnce()) -> usize {
 }
 
 fn note(bytes: usize) {
-    // The cell is gone while a thread ends; nothing is measured then.
+    // The cell no longer exists while a thread ends; nothing is measured then.
     let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(bytes)));
 }
 
-// SAFETY: every request goes to the system's allocator unchanged; the cell that is written
-// beside it is thread-local, has no destructor and allocates nothing.
+// SAFETY: every request is passed to the system's allocator unchanged. The cell that is also
+// written is thread-local, has no destructor and does not allocate.
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());

@@ -1,4 +1,4 @@
-//! Rows, sessions and files to be damaged.
+//! Rows, sessions and files that tests damage.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -24,7 +24,7 @@ pub(crate) fn range(first: i64, last: i64) -> IdRange {
     IdRange::new(first, last).unwrap()
 }
 
-/// Columns of either sort, by their lengths and kinds.
+/// Columns of both kinds, by their lengths and kinds of values.
 pub(crate) fn layout(agree: &[AgreeKind], shares: &[usize]) -> Arc<RowLayout> {
     let agree = agree.iter().enumerate();
     let agree = agree.map(|(n, &kind)| AgreeColumn { name: format!("agree_{n}"), kind });
@@ -37,7 +37,7 @@ pub(crate) fn small_layout() -> Arc<RowLayout> {
     layout(&[AgreeKind::Integer, AgreeKind::Uuid], &[8, 4])
 }
 
-/// Rows of pseudo-random content that depends on their ids, with a NULL now and then.
+/// Rows with pseudo-random content that depends on their ids, and some NULLs.
 pub(crate) fn rows_of(layout: &Arc<RowLayout>, ids: &[i64], with_row_checks: bool) -> RowBatch {
     let mut batch = RowBatch::with_capacity(Arc::clone(layout), ids.len());
     let RowsMut { ids: id_column, agree, row_checks, shares, .. } =
@@ -91,30 +91,30 @@ pub(crate) fn session(layout: &Arc<RowLayout>) -> PackageExpectations {
     }
 }
 
-/// Writes a share file in one go.
+/// Writes a whole share file.
 pub(crate) fn write_share_file(path: &Path, spec: &ShareFileSpec, rows: &Rows<'_>) -> blake3::Hash {
     let writer = ShareFileWriter::create(path, spec.clone()).unwrap();
     writer.write_rows(0, rows).unwrap();
     writer.finish().unwrap()
 }
 
-/// Gives a header, changed by hand, a fitting checksum: docs/format.md, "Header".
+/// Makes the checksum of a changed header valid: docs/format.md, "Header".
 pub(crate) fn fix_checksum(file: &mut [u8]) {
     file[192..224].fill(0);
     let checksum = blake3::hash(&file[..4096]);
     file[192..224].copy_from_slice(checksum.as_bytes());
 }
 
-/// Gives a file, changed by hand, a fitting digest and checksum.
+/// Makes digest and checksum of a changed file valid.
 pub(crate) fn fix_digest(file: &mut [u8]) {
     let digest = blake3::hash(&file[4096..]);
     file[160..192].copy_from_slice(digest.as_bytes());
     fix_checksum(file);
 }
 
-/// Flips one bit of a byte in place, another one at each position; twice is not at all.
+/// Flips one bit of a byte in place; the position decides which bit. A second call undoes it.
 ///
-/// Writing the whole file anew would make some file systems flush it every time.
+/// Rewriting the whole file would make some file systems flush it every time.
 pub(crate) fn flip(path: &Path, position: usize) {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];

@@ -1,4 +1,4 @@
-//! Share files, parts and packages: round trips, and every way in which they can be wrong.
+//! Share files, parts and packages: round trips, and every defect they can have.
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps in vain")]
 
 mod allocations;

@@ -1,4 +1,4 @@
-//! The manifest: its one form, and what it must not say.
+//! The manifest: its canonical form, and what it must not say.
 
 use proptest::prelude::*;
 use reshare_engine::fingerprint::Fingerprint;

@@ -1,4 +1,4 @@
-//! The line of docs/format.md that maps a column with NumPy, run.
+//! Runs the line of docs/format.md that maps a column with NumPy.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,7 +19,7 @@ fn python() -> PathBuf {
     python
 }
 
-/// The one line of the documentation that calls `numpy.memmap`.
+/// The only line of the documentation that calls `numpy.memmap`.
 fn documented_line() -> &'static str {
     let mut lines = FORMAT.lines().filter(|line| line.contains("= numpy.memmap("));
     let line = lines.next().expect("docs/format.md shows a line with numpy.memmap");

@@ -1,4 +1,4 @@
-//! A package: a directory and its closed list.
+//! A package: a directory and its manifest.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
@@ -115,7 +115,7 @@ fn a_bit_flipped_in_any_part_of_a_package_is_refused() {
     made.open_all().unwrap();
 }
 
-/// What only a signature can protect: nothing else of a package depends on these.
+/// Fields that only a signature protects: nothing else in a package depends on them.
 fn without_signed_facts(content: &ManifestContent) -> ManifestContent {
     let mut content = content.clone();
     content.key_check = [0; 16];
@@ -294,8 +294,8 @@ fn an_interrupted_package_goes_on_where_it_was() {
     assert_eq!(again.read_part(part.name).unwrap(), Some(part));
     assert_eq!(again.read_part(PartName::new(5)).unwrap(), None);
     assert_eq!(file_names(directory.path()), ["part-000004.age"]);
-    let anew = again.seal(4, range(1, 3), &batch.rows()).unwrap();
-    assert_ne!(anew.sealed_digest, part.sealed_digest, "age is randomised");
+    let resealed = again.seal(4, range(1, 3), &batch.rows()).unwrap();
+    assert_ne!(resealed.sealed_digest, part.sealed_digest, "age is randomised");
     again.remove_part(part.name).unwrap();
     assert_eq!(again.parts().unwrap(), []);
 }
@@ -315,8 +315,9 @@ fn a_package_is_not_closed_around_the_wrong_parts() {
     let mut other = content.clone();
     other.sender = party(0);
     let sender = close(&other);
-    let told = matches!(sender, Err(E::Manifest { source: ManifestError::OtherSender { .. }, .. }));
-    assert!(told, "{sender:?}");
+    let is_refused =
+        matches!(sender, Err(E::Manifest { source: ManifestError::OtherSender { .. }, .. }));
+    assert!(is_refused, "{sender:?}");
     let mut other = content.clone();
     other.parts[0].sealed_bytes += 1;
     assert!(matches!(close(&other), Err(E::Defect { defect: D::PartSize { .. }, .. })));
@@ -328,7 +329,7 @@ fn a_package_is_not_closed_around_the_wrong_parts() {
 }
 
 #[test]
-fn no_package_is_begun_where_other_files_lie() {
+fn a_package_is_not_begun_in_a_directory_with_other_files() {
     let directory = tempfile::tempdir().unwrap();
     let lost_and_found = directory.path().join("lost+found");
     fs::create_dir(&lost_and_found).unwrap();

@@ -1,4 +1,4 @@
-//! One part: sealed, opened, and everything that a hostile sender can put into one.
+//! One part: sealing, opening, and everything that a hostile sender can put into it.
 
 use std::fs;
 use std::io::Write;
@@ -44,7 +44,7 @@ impl Bench {
         spec(Kind::Blinded, &self.session.layout, range(10, 19 + rows as i64), rows)
     }
 
-    /// Writes bytes as the part and lists them truthfully, as a hostile sender would.
+    /// Writes bytes as the part with a matching manifest entry, as a hostile sender would.
     fn listed(&self, bytes: &[u8], rows: u64) -> PartEntry {
         fs::write(self.path(), bytes).unwrap();
         PartEntry {
@@ -80,7 +80,7 @@ impl Bench {
         bytes
     }
 
-    /// Changes the plain stream, fits its checksum, and seals it as any program would.
+    /// Changes the plain stream, makes its checksum valid and seals it with the stock libraries.
     fn refused(&self, change: impl FnOnce(&mut Vec<u8>)) -> P {
         let mut plain = self.plain();
         change(&mut plain);
@@ -430,7 +430,7 @@ fn hostile_parts_make_no_allocation_that_their_size_does_not_justify() {
             open_part_prefix(&path, &entry, identity, session).unwrap_err();
             open_part(&path, &entry, identity, session, &mut batch).unwrap_err();
         });
-        // The buffers for reading and decompressing have fixed sizes below this one.
+        // The buffers for reading and decompressing have fixed sizes below this.
         assert!((1..=1 << 19).contains(&largest), "{rows} rows: {largest} bytes");
     };
     for rows in [6, 1 << 16, 1 << 32, 1 << 50, u64::MAX] {
@@ -441,8 +441,8 @@ fn hostile_parts_make_no_allocation_that_their_size_does_not_justify() {
     }
 }
 
-/// Makes the header claim so many rows of the small layout, sound in every other way where
-/// any file can have so many.
+/// Makes the header claim this many rows of the small layout. All else is valid, if any file can
+/// have that many.
 fn lying_header(mut plain: Vec<u8>, rows: u64) -> Vec<u8> {
     let mut put = |offset: usize, value: u64| {
         plain[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
@@ -466,7 +466,7 @@ fn lying_header(mut plain: Vec<u8>, rows: u64) -> Vec<u8> {
     plain
 }
 
-/// A frame without content, and one that decoders pass over: RFC 8878, sections 3.1.1, 3.1.2.
+/// A frame without content, and one that decoders skip: RFC 8878, sections 3.1.1, 3.1.2.
 fn empty_frame() -> Vec<u8> {
     zstd::bulk::compress(&[], 1).unwrap()
 }
@@ -495,7 +495,7 @@ fn frames_that_hold_nothing_cost_nothing_but_their_own_bytes() {
 fn a_frame_that_claims_more_than_there_is_is_refused() {
     let bench = Bench::new(&small_layout());
     let rows = zstd::bulk::compress(&bench.plain(), 1).unwrap();
-    // One segment of a TiB: its window would be as large.
+    // One segment of 1 TiB, whose window would be as large.
     let segment = [&[0x28, 0xB5, 0x2F, 0xFD, 0b1110_0000][..], &(1_u64 << 40).to_le_bytes()];
     let endless = skippable_frame(u32::MAX, b"and no more");
     for stream in [

@@ -176,7 +176,7 @@ fn rows_that_fit_no_file_are_refused_before_anything_is_created() {
     assert_eq!(file_names(directory.path()), [""; 0]);
 }
 
-/// A file of five blinded rows of two small columns, to be damaged.
+/// A file of five blinded rows with two small columns, which tests damage.
 struct Victim {
     directory: tempfile::TempDir,
     bytes: Vec<u8>,
@@ -207,7 +207,7 @@ impl Victim {
         open().map_err(|error| error.defect)
     }
 
-    /// Changes the bytes and fits the header to them again.
+    /// Changes the bytes and makes the header match them again.
     fn refused(&self, change: impl FnOnce(&mut Vec<u8>)) -> D {
         let mut bytes = self.bytes.clone();
         change(&mut bytes);
@@ -290,13 +290,13 @@ fn a_header_with_lying_row_counts_is_refused_whatever_its_checksum_says() {
         let defect = victim.refused(|bytes| {
             bytes[88..96].copy_from_slice(&rows.to_le_bytes());
         });
-        let told = matches!(
+        let is_refused = matches!(
             defect,
             D::Position { .. } | D::MoreRowsThanIds { .. } | D::TooManyRows { .. }
         );
-        assert!(told, "{rows}: {defect:?}");
+        assert!(is_refused, "{rows}: {defect:?}");
     }
-    let no_file = victim.open(b"PK\x03\x04, or whatever else people hand over").unwrap_err();
+    let no_file = victim.open(b"PK\x03\x04, or any other file").unwrap_err();
     assert!(matches!(no_file, D::Magic { .. }), "{no_file:?}");
     let begun = victim.open(b"reshare\0\x01").unwrap_err();
     assert!(matches!(begun, D::Truncated { expected: 4096, got: 9 }), "{begun:?}");

@@ -11,7 +11,7 @@ use super::CertificateError;
 use super::chain::{read_file, read_pem};
 use super::extensions::{check_time, is_authority, parse};
 
-/// The certificate of an authority, which everything else is verified against.
+/// The certificate of an authority. All other certificates are verified against it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TrustAnchor {
     certificate: CertificateDer<'static>,
@@ -22,8 +22,8 @@ impl TrustAnchor {
     /// Reads the one certificate of a PEM file; its SHA-256 must be the expected one, if any.
     ///
     /// # Errors
-    /// [`CertificateError::OtherAuthority`] for another certificate; any other when the file
-    /// holds no certificate of an authority.
+    /// [`CertificateError::OtherAuthority`] for another certificate; another [`CertificateError`]
+    /// when the file holds no certificate of an authority.
     pub fn load(ca_file: &Path, expected: Option<&[u8; 32]>) -> Result<Self, CertificateError> {
         let text = read_file(ca_file)?;
         let anchor = Self::from_pem(&text).map_err(|error| error.in_file(ca_file))?;
@@ -36,7 +36,7 @@ impl TrustAnchor {
     /// Reads the one certificate of a PEM text.
     ///
     /// # Errors
-    /// [`CertificateError`] when it holds none, several, or none of an authority.
+    /// [`CertificateError`] unless it holds exactly one certificate, of an authority.
     pub fn from_pem(text: &[u8]) -> Result<Self, CertificateError> {
         let certificates = read_pem(text)?;
         let count = certificates.len();
@@ -68,7 +68,7 @@ impl TrustAnchor {
         Err(CertificateError::OtherAuthority { expected, got })
     }
 
-    /// The SHA-256 of the certificate in DER: what a session holds.
+    /// The SHA-256 of the certificate in DER, as a session holds it.
     #[must_use]
     pub fn sha256(&self) -> &[u8; 32] {
         &self.sha256

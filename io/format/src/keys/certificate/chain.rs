@@ -1,4 +1,4 @@
-//! A certificate and those that lead from it to an authority.
+//! A certificate and the intermediate certificates between it and an authority.
 
 use std::fmt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::keys::pem;
 
 const LABEL: &str = "CERTIFICATE";
 
-/// A party's certificate first, then those of intermediate authorities, without the root.
+/// A party's certificate, then those of intermediate authorities, without the root.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CertificateChain {
     certificates: Vec<CertificateDer<'static>>,
@@ -26,12 +26,12 @@ impl CertificateChain {
     /// The longest PEM text that is read.
     pub const MAX_PEM_BYTES: u64 = 64 << 10;
 
-    /// Takes a chain as a TLS peer shows it.
+    /// Takes a chain as a TLS peer sends it.
     ///
-    /// A root after the first certificate is left out: a verifier has its own.
+    /// A root after the first certificate is dropped: a verifier has its own.
     ///
     /// # Errors
-    /// [`CertificateError`] when there is none, too many, or bytes that are no certificate.
+    /// [`CertificateError`] when there are none or too many, or when bytes are not a certificate.
     pub fn new(
         certificates: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> Result<Self, CertificateError> {
@@ -52,7 +52,7 @@ impl CertificateChain {
         Ok(Self { certificates: kept })
     }
 
-    /// Reads a PEM text with one block or more; text between blocks does not matter.
+    /// Reads a PEM text with one block or more; text between blocks is ignored.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -60,7 +60,7 @@ impl CertificateChain {
         Self::new(read_pem(text)?)
     }
 
-    /// Reads the PEM text that [`Self::to_pem`] writes, and no other.
+    /// Reads exactly the PEM text that [`Self::to_pem`] writes.
     ///
     /// # Errors
     /// As [`Self::new`], and [`CertificateError::NotCanonical`].
@@ -81,7 +81,8 @@ impl CertificateChain {
         Self::from_pem(&text).map_err(|error| error.in_file(path))
     }
 
-    /// One PEM block a certificate, lines of 64 characters that end with a line feed.
+    /// Writes one PEM block for each certificate, in lines of 64 characters that end with a line
+    /// feed.
     #[must_use]
     pub fn to_pem(&self) -> String {
         let blocks = self.certificates.iter().map(|certificate| pem::encode(LABEL, certificate));
@@ -100,7 +101,7 @@ impl CertificateChain {
         &self.certificates[1..]
     }
 
-    /// All of them, the party's own first.
+    /// All certificates, the party's own first.
     #[must_use]
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.certificates
@@ -118,7 +119,7 @@ impl fmt::Debug for CertificateChain {
     }
 }
 
-/// Reads a file that is not longer than a chain.
+/// Reads a file that is no longer than the longest chain.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CertificateError> {
     Ok(read_input(path, CertificateChain::MAX_PEM_BYTES).on("read", path)?)
 }

@@ -1,4 +1,4 @@
-//! What a certificate says of itself: its names and what its key is for.
+//! The extensions of a certificate: its names and the purposes of its key.
 
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
@@ -8,7 +8,7 @@ use x509_parser::prelude::FromDer;
 use super::CertificateError;
 use super::name::CertificateName;
 
-/// The URI and DNS names among a certificate's alternative names, as they stand there.
+/// The URI and DNS names among a certificate's alternative names, as written there.
 ///
 /// # Errors
 /// [`CertificateError::Malformed`].
@@ -23,7 +23,7 @@ pub fn names_in(certificate: &[u8]) -> Result<Vec<String>, CertificateError> {
 }
 
 /// Checks that exactly one alternative name of a certificate is this name, byte for byte and
-/// of the same sort. Its subject (CN) is not looked at, and a wildcard matches nothing.
+/// of the same kind. The subject (CN) is ignored, and a wildcard matches nothing.
 ///
 /// # Errors
 /// [`CertificateError::OtherName`], or [`CertificateError::Malformed`].
@@ -51,7 +51,7 @@ pub(super) fn parse(certificate: &[u8]) -> Result<X509Certificate<'_>, Certifica
     }
 }
 
-/// The last moment of a certificate's life.
+/// The last moment at which a certificate is valid.
 ///
 /// # Errors
 /// [`CertificateError::Malformed`].
@@ -59,20 +59,20 @@ pub fn not_after(certificate: &[u8]) -> Result<OffsetDateTime, CertificateError>
     Ok(parse(certificate)?.validity().not_after.to_datetime())
 }
 
-/// Whether the key usage is there and names digitalSignature.
+/// Whether the key usage is present and includes digitalSignature.
 pub(super) fn may_sign(certificate: &[u8]) -> Result<bool, CertificateError> {
     let parsed = parse(certificate)?;
     let usage = parsed.key_usage().map_err(|_| CertificateError::Malformed)?;
     Ok(usage.is_some_and(|usage| usage.value.digital_signature()))
 }
 
-/// Whether the certificate may issue others.
+/// Whether the certificate may issue other certificates.
 pub(super) fn is_authority(parsed: &X509Certificate<'_>) -> Result<bool, CertificateError> {
     let constraints = parsed.basic_constraints().map_err(|_| CertificateError::Malformed)?;
     Ok(constraints.is_some_and(|constraints| constraints.value.ca))
 }
 
-/// Checks that a certificate is valid at a moment; both ends belong to its life.
+/// Checks that a certificate is valid at a moment; both ends of its validity are included.
 pub(super) fn check_time(
     parsed: &X509Certificate<'_>,
     at: OffsetDateTime,

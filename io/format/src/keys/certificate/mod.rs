@@ -1,4 +1,4 @@
-//! Certificates of the parties: the chain, its key, the authority that vouches for it, and
+//! Certificates of the parties: the chain, its key, the authority that issued it, and
 //! what is signed with it.
 //!
 //! A certificate is verified against one authority, one exact name, one moment and one

@@ -1,16 +1,16 @@
-//! The name by which a certificate says whose it is.
+//! The name in a certificate that identifies a party.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::keys::NameError;
 
-/// The one name in a party's certificate by which it is known: matched exactly.
+/// The one name in a certificate that identifies a party. It is matched exactly.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum CertificateName {
     /// A DNS name in lower case, without wildcard.
     Dns(String),
-    /// A URI, such as a SPIFFE id. Told from a DNS name by its colon.
+    /// A URI, such as a SPIFFE id. Its colon distinguishes it from a DNS name.
     Uri(String),
 }
 
@@ -20,7 +20,7 @@ impl CertificateName {
     /// The longest DNS name, in bytes.
     pub const MAX_DNS_BYTES: usize = 253;
 
-    /// The name, without its sort.
+    /// The name, without its kind.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {

@@ -1,4 +1,4 @@
-//! A party's own certificate and the private key that belongs to it.
+//! A party's own certificate and its private key.
 
 use std::fmt;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub struct PartyCertificate {
 
 impl PartyCertificate {
     /// Reads a chain in PEM, the party's own certificate first, and its private key in PEM
-    /// (PKCS#8, SEC1 or PKCS#1, unencrypted) from a file that is its owner's alone.
+    /// (PKCS#8, SEC1 or PKCS#1, unencrypted) from a file that only its owner can read.
     ///
     /// # Errors
     /// A [`CertificateError`] that names the file at fault.
@@ -45,14 +45,14 @@ impl PartyCertificate {
         &self.chain
     }
 
-    /// Chain and key, as rustls takes them.
+    /// Chain and key in rustls' types.
     #[must_use]
     pub fn certified_key(&self) -> Arc<CertifiedKey> {
         let certificates = self.chain.certificates().to_vec();
         Arc::new(CertifiedKey::new(certificates, Arc::clone(&self.key)))
     }
 
-    /// Signs a message of one sort, with the one algorithm of this sort of key.
+    /// Signs a message of one kind, with the one algorithm for this kind of key.
     ///
     /// # Errors
     /// [`CertificateError::Library`].
@@ -72,7 +72,7 @@ impl fmt::Debug for PartyCertificate {
     }
 }
 
-/// The one scheme for each sort of key: docs/format.md, "Signatures".
+/// The one scheme for each kind of key: docs/format.md, "Signatures".
 fn signer(key: &dyn SigningKey) -> Option<Box<dyn Signer>> {
     key.choose_scheme(&[
         SignatureScheme::ECDSA_NISTP256_SHA256,
@@ -89,7 +89,7 @@ const SEC1_BEGIN: &str = "-----BEGIN EC PRIVATE KEY-----";
 
 fn load_key(path: &Path) -> Result<Arc<dyn SigningKey>, CertificateError> {
     let text = read_private(path)?;
-    // OpenSSL may write a block with the curve before the key, which names it again.
+    // OpenSSL may write a block with the curve before the key. The key names the curve too.
     let at = match text.trim_start().starts_with("-----BEGIN EC PARAMETERS-----") {
         true => text.find(SEC1_BEGIN).unwrap_or(0),
         false => 0,

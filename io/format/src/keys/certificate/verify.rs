@@ -1,4 +1,4 @@
-//! One certificate, one authority, one name, one moment, one purpose.
+//! Verifies one certificate for one authority, one name, one moment and one purpose.
 
 use std::fmt;
 use std::time::Duration;
@@ -23,15 +23,15 @@ pub enum Purpose {
     TlsServer,
 }
 
-/// What a signature is about: signed bytes begin with it, so that no signature is ever one
-/// of another thing, nor of a TLS handshake.
+/// What a signature is for. Signed bytes begin with it, so a signature never counts for anything
+/// else, nor for a TLS handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureContext {
     /// The manifest of a package.
     Manifest,
     /// A party's approval of a session.
     Approval,
-    /// The receiver's word that what it loaded is what was delivered.
+    /// The receiver's statement that it loaded what was delivered.
     Receipt,
 }
 
@@ -129,7 +129,7 @@ pub fn verify_signature(
     let mut result = Err(webpki::Error::UnknownIssuer);
     for algorithm in SIGNATURE_ALGORITHMS {
         result = end_entity.verify_signature(algorithm, &signed, signature);
-        // The key decides on the algorithm: only one of the four can fit it.
+        // The key decides the algorithm: only one of the four can fit it.
         if !matches!(
             result,
             Err(webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_))
@@ -140,7 +140,7 @@ pub fn verify_signature(
     result.map_err(CertificateError::Signature)
 }
 
-/// The one algorithm for each sort of key: docs/format.md, "Signatures".
+/// The one algorithm for each kind of key: docs/format.md, "Signatures".
 const SIGNATURE_ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 4] = [
     algorithms::ECDSA_P256_SHA256,
     algorithms::ECDSA_P384_SHA384,
@@ -148,7 +148,7 @@ const SIGNATURE_ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 4] = [
     algorithms::RSA_PKCS1_2048_8192_SHA256,
 ];
 
-/// What authorities may sign certificates with.
+/// The algorithms with which authorities may sign certificates.
 static CHAIN_ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = webpki::ALL_VERIFICATION_ALGS;
 
 impl ExtendedKeyUsageValidator for Purpose {
@@ -161,7 +161,7 @@ impl ExtendedKeyUsageValidator for Purpose {
     }
 }
 
-/// A certificate that nothing verifies could be changed without anybody noticing.
+/// A certificate that nothing verifies could be changed unnoticed.
 fn check_all_needed(
     chain: &CertificateChain,
     path: &VerifiedPath<'_>,
@@ -188,7 +188,7 @@ fn chain_error(error: webpki::Error, at: OffsetDateTime) -> CertificateError {
     }
 }
 
-/// Moments before 1970 count as 1970, when no certificate of ours was valid.
+/// Moments before 1970 count as 1970, when none of our certificates was valid.
 fn unix_time(at: OffsetDateTime) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(at.unix_timestamp().max(0).unsigned_abs()))
 }
