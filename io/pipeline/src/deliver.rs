@@ -46,7 +46,7 @@ pub struct DeliveryReport {
 /// written is the ledger. Parts that the receiver has as the ledger recorded them are kept.
 ///
 /// # Errors
-/// A [`PipelineError`]; what was delivered stays, and another run goes on there.
+/// A [`PipelineError`]; what was delivered is kept, and the next run continues there.
 pub fn deliver<'a>(
     session: &'a Session,
     ids: &'a RowIds,

@@ -23,7 +23,7 @@ impl Destination {
     /// Separates the parts that are there, byte for byte as they were recorded, from the others.
     ///
     /// # Errors
-    /// What the file system says of the parts that are there.
+    /// Any error of the file system of the parts that are there.
     pub(crate) fn find(
         &self,
         recorded: Vec<PartRecord>,

@@ -34,7 +34,7 @@ pub struct LoadReport {
 /// Loads the rebuilt shares of one file, each range once.
 ///
 /// # Errors
-/// A [`PipelineError`]; what was committed before stays, and another run goes on there.
+/// A [`PipelineError`]; what was committed is kept, and the next run continues there.
 pub fn load<'a>(
     session: &'a Session,
     path: &'a Path,

@@ -26,7 +26,7 @@ use super::workers::Workers;
 /// Blinds and seals the plain shares of one file.
 ///
 /// # Errors
-/// A [`PipelineError`]; the package then stays open, and another run goes on with it.
+/// A [`PipelineError`]; the package then stays open, and the next run continues it.
 pub fn pack<'a>(
     session: &'a Session,
     sender: LedgeredSender,

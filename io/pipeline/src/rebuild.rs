@@ -42,7 +42,7 @@ pub struct RebuildReport {
 /// opened.
 ///
 /// # Errors
-/// A [`PipelineError`]; what was committed before stays, and another run goes on there.
+/// A [`PipelineError`]; what was committed is kept, and the next run continues there.
 pub fn rebuild<'a>(
     session: &'a Session,
     packages: Arc<Packages>,

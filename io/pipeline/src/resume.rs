@@ -28,7 +28,7 @@ impl Resume {
     /// left.
     ///
     /// # Errors
-    /// What the file system says of the parts that are there.
+    /// Any error of the file system of the parts that are there.
     pub(crate) fn begin(
         sealer: &Sealer,
         bounds: IdRange,

@@ -26,7 +26,7 @@ use super::workers::{Source, Workers};
 /// without it there is no package.
 ///
 /// # Errors
-/// A [`PipelineError`]; the package then stays open, and another run goes on with it.
+/// A [`PipelineError`]; the package then stays open, and the next run continues it.
 pub fn send<'a>(
     session: &'a Session,
     ids: &'a RowIds,

@@ -1,4 +1,4 @@
-//! Compares a table with another one, or with rows from elsewhere, in bounded memory.
+//! Compares a table with another table, or with rows from elsewhere, in bounded memory.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -17,7 +17,7 @@ use super::export::{ExportError, PartReader, Snapshot};
 use super::plan::ExportIds;
 use super::table::{TableName, TableSpec};
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// Rows that both sides have, equal in every column of the layout.
@@ -49,7 +49,7 @@ impl Comparison {
         self.differing == 0
     }
 
-    /// Adds what another comparison found over other ids.
+    /// Adds the result of a comparison of other ids.
     pub fn merge(&mut self, other: Self) {
         self.rows_equal += other.rows_equal;
         self.differing += other.differing;
@@ -71,7 +71,7 @@ impl Comparison {
 struct Wanted {
     /// Only these ascending ids, for a session about a list.
     listed: Option<Arc<[i64]>>,
-    /// Ids that were left over: the table may have any row or none, and they are not compared.
+    /// Ids that were not rebuilt: the table may have any row or none, and they are not compared.
     left_over: BTreeSet<i64>,
 }
 
@@ -139,7 +139,7 @@ impl TableCheck {
     /// Compares the next rows. Their ids ascend and follow those of earlier calls.
     ///
     /// # Errors
-    /// [`CompareError::MisplacedRow`], [`CompareError::OtherLayout`] and those of reading.
+    /// [`CompareError::MisplacedRow`], [`CompareError::OtherLayout`], and errors of reading.
     pub fn rows<'a>(&'a mut self, rows: &'a Rows<'a>) -> BoxFuture<'a, Result<(), CompareError>> {
         Box::pin(async move {
             let Some(last) = rows.ids.last() else { return Ok(()) };
@@ -168,7 +168,7 @@ impl TableCheck {
     /// Checks what the table has after the last row, and returns the result.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Errors of reading.
     pub fn finish(mut self) -> BoxFuture<'static, Result<Comparison, CompareError>> {
         Box::pin(async move {
             if let Some(rest) = self.next.and_then(|first| IdRange::new(first, self.within.last()))
@@ -184,12 +184,12 @@ impl TableCheck {
     }
 }
 
-/// Compares the rows of two tables that have these ids, over `jobs` connections a side.
+/// Compares the rows with these ids in two tables, over `jobs` connections a side.
 ///
 /// Memory: two batches of `rows_per_part` rows a job.
 ///
 /// # Errors
-/// [`CompareError::OtherLayout`] and those of reading.
+/// [`CompareError::OtherLayout`], and errors of reading.
 pub fn compare_tables<'a>(
     left: (&'a Database, &'a TableSpec),
     right: (&'a Database, &'a TableSpec),
@@ -328,7 +328,7 @@ fn compare_rows(left: &Rows<'_>, right: &Rows<'_>, wanted: &Wanted, found: &mut 
             (Some(&id), Some(&other)) if id == other => (id, [true, true]),
             (Some(&id), other) if other.is_none_or(|other| id < *other) => (id, [true, false]),
             (_, Some(&id)) => (id, [false, true]),
-            // Covered above: a row on the left alone.
+            // Covered above: a row that only the left side has.
             (Some(_), None) => return,
         };
         if wanted.has(id) {

@@ -1,4 +1,4 @@
-//! Connects to a database that a URL or the environment names.
+//! Connects to the database that a URL or the environment names.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use zeroize::Zeroizing;
 use super::error::DatabaseError;
 use super::pgpass::{Wanted, find_password};
 
-/// How long a connection may take unless the URL or `PGCONNECT_TIMEOUT` says otherwise.
+/// The time limit for a connection, unless the URL or `PGCONNECT_TIMEOUT` sets another.
 pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The name of the connections in `pg_stat_activity`.
 const APPLICATION_NAME: &str = "reshare";
 
-/// The parameters a URL may carry. An unknown one would be logged by the driver, value and
-/// all, and may be the tail of a password that was not percent-encoded: it is refused.
+/// The parameters that a URL may have. Any other is refused: the driver would log it with its value,
+/// which may be the end of a password that was not percent-encoded.
 const URL_PARAMETERS: &[&str] = &[
     "sslmode",
     "sslrootcert",
@@ -38,7 +38,7 @@ const URL_PARAMETERS: &[&str] = &[
 /// A database to connect to.
 ///
 /// # Secrecy
-/// Holds the password: `Debug` and `Display` show server, database and user only.
+/// Holds the password; `Debug` and `Display` show only server, database and user.
 #[derive(Clone)]
 pub struct Database {
     options: PgConnectOptions,
@@ -46,12 +46,12 @@ pub struct Database {
 }
 
 impl Database {
-    /// Takes a URL; without one `DATABASE_URL`; without that the libpq variables.
+    /// Takes a URL, or else `DATABASE_URL`, or else the libpq variables.
     ///
-    /// `postgres://user@host:port/database?sslmode=verify-full`; a unix socket is a
-    /// directory as `host` parameter or percent-encoded in the host's place. What a URL does
-    /// not say comes from `PGHOST`, `PGPORT`, `PGUSER`, `PGDATABASE`, `PGPASSWORD`,
-    /// `PGSSLMODE` and so on, a missing password from `PGPASSFILE` or `~/.pgpass`.
+    /// `postgres://user@host:port/database?sslmode=verify-full`; for a unix socket the `host`
+    /// parameter, or the percent-encoded host, is a directory. What the URL leaves out comes from
+    /// `PGHOST`, `PGPORT`, `PGUSER`, `PGDATABASE`, `PGPASSWORD`, `PGSSLMODE` and so on, a missing
+    /// password from `PGPASSFILE` or `~/.pgpass`.
     ///
     /// # Errors
     /// [`ConnectError::BadUrl`], which does not quote the URL.
@@ -78,7 +78,7 @@ impl Database {
         Ok(Self { options, connect_timeout })
     }
 
-    /// Connects, and lifts the time limits that the server may set for short queries.
+    /// Connects, and lifts time limits of the server that are meant for short queries.
     ///
     /// # Errors
     /// A [`ConnectError`] that names the server.
@@ -100,7 +100,7 @@ impl Database {
         })
     }
 
-    /// As [`Database::connect`], for statements that change nothing: the server refuses others.
+    /// As [`Database::connect`], but read-only: the server refuses statements that change anything.
     ///
     /// # Errors
     /// As [`Database::connect`].
@@ -125,10 +125,10 @@ impl Database {
     }
 }
 
-/// Only limits that are set are changed; which there are depends on the server's version. With
+/// Only limits that are set are changed, since the server's version decides which exist. With
 /// `row_security` off, a policy that would hide rows is an error and not a short export. Warnings
-/// and notices are turned off: those of a trigger may quote the row, and nothing reads them while
-/// rows are sent, so a server with many of them would block on us and we on it.
+/// and notices are turned off: a trigger's may quote the row, and nothing reads them while rows are
+/// sent, so many of them would make server and client block each other.
 const SESSION_SETTINGS: &str = "\
     SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings \
     WHERE setting <> '0' AND name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', \
@@ -155,7 +155,7 @@ impl fmt::Debug for Database {
     }
 }
 
-/// What a URL or the environment says.
+/// The settings of a URL or the environment.
 struct Parsed {
     options: PgConnectOptions,
     has_password: bool,
@@ -173,7 +173,7 @@ fn parse_url(url: &str) -> Result<Parsed, ConnectError> {
     let rest =
         rest.ok_or_else(|| bad_url("it does not begin with postgres:// or postgresql://"))?;
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    // Otherwise the tail of a password would be taken for a database name and shown.
+    // Otherwise the end of a password would be taken for a database name and shown.
     if rest[authority.len()..].contains(['@', '#']) || authority.matches('@').count() > 1 {
         return Err(bad_url(
             "'@', '/', '?' and '#' within a name or a password must be percent-encoded",
@@ -186,7 +186,7 @@ fn parse_url(url: &str) -> Result<Parsed, ConnectError> {
         || parameters.iter().any(|parameter| parameter.starts_with("password="))
         || std::env::var_os("PGPASSWORD").is_some();
     if !has_password {
-        // With any password, even this one, the driver does not read the password file.
+        // With any password, even an empty one, the driver does not read the password file.
         parameters.push("password=");
     }
     let driver_url = Zeroizing::new(format!("{before}?{}", parameters.join("&")));
@@ -194,7 +194,7 @@ fn parse_url(url: &str) -> Result<Parsed, ConnectError> {
     Ok(Parsed { options, has_password, connect_timeout })
 }
 
-/// Takes `connect_timeout` out of the parameters, which the driver does not know.
+/// Removes `connect_timeout` from the parameters: the driver does not know it.
 fn checked_parameters(query: &str) -> Result<(Vec<&str>, Option<Duration>), ConnectError> {
     let (mut kept, mut connect_timeout) = (vec![], None);
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -228,7 +228,7 @@ fn with_password_from_file(options: PgConnectOptions) -> PgConnectOptions {
     let host = socket.unwrap_or_else(|| options.get_host().to_owned());
     let user = options.get_username();
     let wanted = Wanted {
-        // In the file, this name stands for the socket in its usual place.
+        // In the file, this name means the socket in its default directory.
         host: if DEFAULT_SOCKETS.contains(&host.as_str()) { "localhost" } else { &host },
         port: options.get_port(),
         database: options.get_database().unwrap_or(user),

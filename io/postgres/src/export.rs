@@ -1,4 +1,4 @@
-//! Reads a table part by part in one snapshot, over as many connections as wanted.
+//! Reads a table part by part in one snapshot, over any number of connections.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::plan::{ExportIds, Grouping, PlannedPart};
 use super::schema::SchemaError;
 use super::table::{Table, TableName, TableSpec};
 
-/// A snapshot of a table, kept by a transaction that stays open.
+/// A snapshot of a table, held by an open transaction.
 ///
 /// Its readers do not see later writes; TRUNCATE and ALTER TABLE wait until it is closed. Dropping
 /// it closes the connection; [`Snapshot::close`] ends the transaction first.
@@ -36,8 +36,7 @@ pub struct Snapshot {
 /// A connection that reads parts of a [`Snapshot`].
 ///
 /// Cancel safe: a read that is dropped or fails leaves its connection in the middle of a COPY. That
-/// connection is closed, and the next read opens another one, for which the [`Snapshot`] must still
-/// be open.
+/// connection is closed, and the next read opens another; the [`Snapshot`] must still be open then.
 pub struct PartReader {
     database: Database,
     table: Arc<Table>,
@@ -52,7 +51,7 @@ impl Snapshot {
     /// Takes a snapshot of the database and checks the table in it.
     ///
     /// # Errors
-    /// An [`ExportError`]: no connection, or not the table the session is about.
+    /// An [`ExportError`]: no connection, or not the session's table.
     pub fn open<'a>(
         database: &'a Database,
         spec: &'a TableSpec,
@@ -61,8 +60,8 @@ impl Snapshot {
             let mut control = database.connect().await?;
             let failed = |error| ExportError::database(spec.name(), error);
             let opened = Instant::now();
-            // The lock comes before the snapshot: a TRUNCATE in between would empty the table
-            // under it.
+            // The lock comes before the snapshot: otherwise a TRUNCATE in between would empty the
+            // table for this snapshot.
             let begin = format!(
                 "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
              LOCK TABLE {} IN ACCESS SHARE MODE",
@@ -93,8 +92,7 @@ impl Snapshot {
         &self.table
     }
 
-    /// When the snapshot's transaction began, by the server's clock: every row is at least
-    /// as new as this.
+    /// When the snapshot's transaction began, by the server's clock. Every row is at least as new.
     #[must_use]
     pub fn taken_at(&self) -> OffsetDateTime {
         self.taken_at
@@ -108,7 +106,7 @@ impl Snapshot {
 
     /// Cuts the rows into parts of `rows_per_part`, in id order.
     ///
-    /// One pass over the ids on the server; only the ends of the parts come here.
+    /// One pass over the ids on the server, which returns only the ends of the parts.
     ///
     /// # Errors
     /// [`ExportError::Database`].
@@ -156,8 +154,8 @@ impl Snapshot {
         })
     }
 
-    /// Makes one part of the rows within `bounds`, which it keeps as they are: for a part
-    /// that an earlier run has cut. The part may have no row.
+    /// Makes one part of the rows within `bounds` and keeps these bounds: for a part that an earlier
+    /// run has cut. The part may have no row.
     ///
     /// # Errors
     /// [`ExportError::Database`].
@@ -319,7 +317,7 @@ impl PartReader {
         batch: &mut RowBatch,
     ) -> Result<u64, ExportError> {
         batch.clear();
-        // Taken out until the COPY is complete: see the type.
+        // Taken out until the COPY is complete: see "Cancel safe" above.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.connect().await?,
@@ -370,7 +368,7 @@ async fn decode_copy(
     Ok(decoder.finish()?)
 }
 
-/// A failure to close cleanly changes nothing: the server sees the connection end anyway.
+/// A failure to close cleanly has no effect: the server sees the connection end anyway.
 pub async fn close(connection: PgConnection) {
     if let Err(error) = connection.close().await {
         let error = DatabaseError::from(error);

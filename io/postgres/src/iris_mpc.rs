@@ -1,8 +1,9 @@
-//! What is known of iris-mpc's tables: two columns, and the triggers that touch them.
+//! What reshare knows about iris-mpc's tables: two columns, and the triggers that set or check them.
 
-/// The column that says which epoch a share was re-randomised in.
+/// The column with the epoch in which a share was re-randomised.
 ///
-/// Where a table has it, shares change while `version_id` stays: it must be agreed on.
+/// In a table with this column, shares change while `version_id` stays the same, so the senders must
+/// agree on it.
 pub const RERAND_EPOCH: &str = "rerand_epoch";
 
 /// The column to which the newer table's trigger gives a random value.
@@ -29,8 +30,8 @@ pub(super) enum KnownTrigger {
 }
 
 impl KnownTrigger {
-    /// Finds out what a function does, by its name and the columns that are delivered; `None` for
-    /// any other function, and where it does not see new rows before they are stored.
+    /// Returns what a function does, by its name and the delivered columns; `None` for any other
+    /// function, and for one that does not see new rows before they are stored.
     pub(super) fn of(
         function: &str,
         sees_new_rows: bool,

@@ -1,8 +1,8 @@
 //! Export, load and comparison of PostgreSQL tables that hold shares.
 //!
-//! Every statement that moves rows is a COPY in its binary format: one round trip a part, and no
-//! row in a prepared statement. A load records each range of ids in the transaction that writes its
-//! rows, so that a run that is interrupted continues where it was.
+//! Rows are only moved by COPY in its binary format: one round trip a part, and no row in a
+//! prepared statement. A load records each range of ids in the transaction that writes its
+//! rows, so an interrupted run continues where it was.
 //!
 //! # Reading order
 //! * Which table: [`connect`] and `pgpass` (where the database is), [`table`] (names and types),
@@ -12,8 +12,8 @@
 //!   several connections).
 //! * Writing: [`load`] (one process at a time, by the lock in `turn`), [`mod@write`] (one range in one
 //!   transaction), [`progress_table`] and [`load_source`] (what is recorded of a range).
-//! * What can spoil a load: [`triggers`], [`references`] (foreign keys) and [`iris_mpc`] (the
-//!   triggers of its tables); `stored` reads which rows are there already.
+//! * What can break a load: [`triggers`], [`references`] (foreign keys) and [`iris_mpc`] (the
+//!   triggers of its tables); `stored` reads which rows are already there.
 //! * Checking: [`compare`] (two tables, or rows and a table), [`verified`] (which loads were
 //!   compared).
 //! * Errors: [`error`] reduces what the server says to what may be shown; [`load_error`] has the

@@ -22,7 +22,7 @@ use super::triggers::{Trigger, TriggerEffect, fired_triggers};
 use super::turn::Turn;
 use super::write::RangeWriter;
 
-/// What to do about rows that are in the target already and were not loaded by this session.
+/// What to do about rows that are already in the target and were not loaded by this session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {
     /// Refuse.
@@ -44,12 +44,12 @@ impl OnConflict {
 /// How to load.
 #[derive(Debug, Clone, Copy)]
 pub struct LoadOptions {
-    /// What to do about rows that are there already.
+    /// What to do about rows that are already there.
     pub on_conflict: OnConflict,
     /// How long to wait while another process loads the same session into the same table.
     pub lock_wait: Duration,
-    /// What the rows are from, where the caller knows: recorded with each range, and a session
-    /// that has loaded ranges from something else is refused.
+    /// The source of the rows, if the caller knows it. It is recorded with each range, and a load
+    /// is refused if the session has loaded ranges from another source.
     pub source: Option<LoadSource>,
 }
 
@@ -59,9 +59,9 @@ impl Default for LoadOptions {
     }
 }
 
-/// The load of one session into one table, by one process at a time.
+/// A load of one session into one table, by one process at a time.
 ///
-/// An advisory lock keeps other processes out for as long as the loader lives.
+/// An advisory lock excludes other processes while the loader exists.
 pub struct Loader {
     database: Database,
     table: Arc<Table>,
@@ -74,12 +74,12 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Checks the table, waits for its turn, and reads what the session has loaded already. Nothing
-    /// is written: the first write creates the progress table.
+    /// Checks the table, waits for its turn, and reads what the session has already loaded. Writes
+    /// nothing: the first write creates the progress table.
     ///
     /// # Errors
-    /// A [`LoadError`]: no connection, not the table, a trigger or foreign key of the table that
-    /// would make every load fail, [`LoadError::Busy`], rows that were loaded and are gone, or
+    /// A [`LoadError`]: no connection, not the session's table, a trigger or foreign key that would
+    /// make every load fail, [`LoadError::Busy`], loaded rows that are missing now, or
     /// [`LoadError::OtherSource`].
     pub fn open<'a>(
         database: &'a Database,
@@ -116,8 +116,8 @@ impl Loader {
         })
     }
 
-    /// As [`Loader::open`], but read-only and without a check of triggers and foreign keys: to find
-    /// out what a load would start with.
+    /// As [`Loader::open`], but read-only and without a check of triggers and foreign keys. Shows
+    /// what a load would start with.
     ///
     /// # Errors
     /// As [`Loader::open`].
@@ -176,7 +176,7 @@ impl Loader {
         &self.loaded
     }
 
-    /// A writer with a connection of its own, which it makes when it first writes.
+    /// A writer with its own connection, which it opens at its first write.
     #[must_use]
     pub fn writer(&self) -> RangeWriter {
         RangeWriter::new(
@@ -264,7 +264,7 @@ impl Loader {
     }
 }
 
-/// The table and the triggers that a load fires, if nothing would make every load fail.
+/// The table and the triggers that a load fires, unless something would make every load fail.
 async fn loadable(
     control: &mut PgConnection,
     spec: &TableSpec,
@@ -288,8 +288,8 @@ async fn triggers(
     triggers.map_err(|source| LoadError::Database { table: spec.name().clone(), source })
 }
 
-/// Refuses such a trigger before the first row is written: every row would be refused when it is
-/// read back.
+/// Refuses such a trigger before the first row is written, since every row would be refused when it
+/// is read back.
 fn refuse_replaced_ids(table: &TableName, triggers: &[Trigger]) -> Result<(), LoadError> {
     let replaces = |trigger: &&Trigger| trigger.effect == TriggerEffect::ReplacesSemanticId;
     let Some(trigger) = triggers.iter().find(replaces) else { return Ok(()) };
@@ -305,8 +305,8 @@ async fn warn_of_compression(
     let slow = slow.map_err(|source| LoadError::Database { table: spec.name().clone(), source })?;
     if !slow.is_empty() {
         tracing::warn!(
-            "table {} compresses columns that hold shares, which costs time and wins nothing: \
-             {} (before a load) has them stored as they are",
+            "table {} compresses columns that hold shares, which costs time and saves no space: \
+             run {} before the load to store them uncompressed",
             spec.name(),
             storage_sql(spec, &slow)
         );
@@ -336,7 +336,7 @@ async fn check_still_there(
     Ok(())
 }
 
-/// Joins loaded ranges without a gap between them, and adds up their rows.
+/// Joins loaded ranges that have no gap between them, and adds up their rows.
 fn spans(loaded: &[LoadedRange]) -> Vec<(IdRange, u64)> {
     let mut spans: Vec<(IdRange, u64)> = vec![];
     for LoadedRange { ids, rows, .. } in loaded {

@@ -1,4 +1,4 @@
-//! What a load takes its rows from.
+//! The source of the rows of a load.
 
 use reshare_engine::party::PartyId;
 
@@ -13,7 +13,7 @@ pub enum LoadSource {
 }
 
 impl LoadSource {
-    /// What the progress table holds: 64 bytes for packages, 32 for a share file.
+    /// The bytes in the progress table: 64 for packages, 32 for a share file.
     pub(super) fn to_bytes(self) -> Vec<u8> {
         match self {
             Self::Packages([(_, lower), (_, higher)]) => {

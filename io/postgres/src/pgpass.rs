@@ -1,7 +1,7 @@
 //! Passwords from `.pgpass`.
 //!
-//! The driver reads this file too, but its log quotes a malformed line whole, and it looks a
-//! unix socket up under the wrong host name: so its reading is bypassed.
+//! The driver can read this file too, but it logs a malformed line as a whole and looks up a unix
+//! socket under the wrong host name. So it is not used for this.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -20,7 +20,7 @@ pub(super) struct Wanted<'a> {
     pub(super) user: &'a str,
 }
 
-/// Looks into `$PGPASSFILE`, or into `~/.pgpass` where that is not set.
+/// Looks into `$PGPASSFILE`, or into `~/.pgpass` if that is not set.
 ///
 /// A file that others may read is ignored with a warning, as in libpq.
 pub(super) fn find_password(wanted: &Wanted<'_>) -> Option<SecretString> {
@@ -90,7 +90,7 @@ fn password_of(line: &str, wanted: &Wanted<'_>) -> Option<SecretString> {
     Some(SecretString::from(unescaped(rest)))
 }
 
-/// Cuts at the first colon that no backslash escapes.
+/// Splits at the first colon that is not escaped by a backslash.
 fn split_field(line: &str) -> Option<(&str, &str)> {
     let mut escaped = false;
     for (at, byte) in line.bytes().enumerate() {

@@ -11,7 +11,7 @@ pub enum ExportIds<'a> {
     List(&'a [i64]),
 }
 
-/// One part of an export: a group of rows that are neighbours in id order.
+/// One part of an export: consecutive rows in id order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedPart {
     /// From its first row's id to its last one's.
@@ -22,7 +22,7 @@ pub struct PlannedPart {
     pub(super) listed: Option<Vec<i64>>,
 }
 
-/// Groups ascending numbered ids of a range into parts, fed with at least the first and the
+/// Groups ascending numbered ids of a range into parts. It must be given at least the first and the
 /// last row of every group.
 pub(super) struct Grouping {
     rows_per_part: u64,

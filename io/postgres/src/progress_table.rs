@@ -1,4 +1,4 @@
-//! The progress table: which ranges of a session are in the target already.
+//! The progress table: which ranges of a session are already in the target.
 //!
 //! It is in the schema of the target table and is written in the transaction that writes the rows:
 //! a range is recorded exactly when its rows are there.
@@ -25,8 +25,8 @@ pub struct LoadedRange {
     pub rows: u64,
     /// The caller's digest of their content.
     pub digest: [u8; 32],
-    /// The digests of what it was loaded from: see [`super::load_source::LoadSource`]. Empty if the
-    /// caller gave none.
+    /// The digests of its source: see [`super::load_source::LoadSource`]. Empty if the caller gave
+    /// none.
     pub source: Vec<u8>,
     /// The rows of the range that were not rebuilt.
     pub leftovers: Leftovers,
@@ -42,7 +42,7 @@ pub(super) struct ProgressTable {
     fingerprint: Fingerprint,
 }
 
-/// How recording a range went.
+/// The result of recording a range.
 pub(super) enum Recorded {
     /// The row is there, not committed yet.
     New,
@@ -57,7 +57,7 @@ const COLUMNS: &str = "first_id, last_id, rows, digest, leftovers::text, \
 
 impl ProgressTable {
     pub(super) fn of(target: &TableName, fingerprint: Fingerprint) -> Result<Self, NameError> {
-        let table = target.beside(PROGRESS_TABLE)?.sql();
+        let table = target.with_name(PROGRESS_TABLE)?.sql();
         Ok(Self { table, schema: target.schema().to_owned(), fingerprint })
     }
 
@@ -70,13 +70,13 @@ impl ProgressTable {
         Ok(exists.bind(&self.table).fetch_one(connection).await?)
     }
 
-    /// Creates the table where it is missing, and never touches one that is there: its owner
-    /// may be another user.
+    /// Creates the table if it is missing. Never touches an existing one: its owner may be another
+    /// user.
     pub(super) async fn create(&self, connection: &mut PgConnection) -> Result<(), DatabaseError> {
         if self.exists(connection).await? {
             return Ok(());
         }
-        // Two processes that find it missing would collide in the catalog, so they take turns.
+        // Two processes that both find it missing would collide in the catalog, so they take turns.
         let lock = super::turn::advisory_key(&["create", &self.schema]);
         let sql = format!(
             "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({lock}); \
@@ -97,7 +97,7 @@ impl ProgressTable {
         Ok(())
     }
 
-    /// What the session has loaded, in id order: in all no more rows than a table can have.
+    /// What the session has loaded, in id order. In total not more rows than a table can have.
     pub(super) async fn loaded(
         &self,
         connection: &mut PgConnection,
@@ -155,7 +155,7 @@ impl ProgressTable {
         ids: IdRange,
         inserted: bool,
     ) -> Result<Option<LoadedRange>, DatabaseError> {
-        // Ranges do not overlap each other: only the last that begins before `ids` ends can.
+        // Ranges do not overlap each other, so only the last one that begins before `ids` ends can.
         let sql = format!(
             "SELECT {COLUMNS} FROM {} WHERE fingerprint = $1 AND first_id <= $2 \
              AND NOT ($3 AND first_id = $4) ORDER BY first_id DESC LIMIT 1",

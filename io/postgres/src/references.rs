@@ -19,7 +19,7 @@ pub struct Reference {
     pub table_sql: String,
     /// What it does.
     pub action: DeleteAction,
-    /// The constraint as SQL: what adds it again.
+    /// The constraint as SQL, to add it again.
     pub definition_sql: String,
 }
 
@@ -37,7 +37,7 @@ pub enum DeleteAction {
 }
 
 impl Reference {
-    /// The SQL that takes the constraint away.
+    /// The SQL that drops the constraint.
     #[must_use]
     pub fn drop_sql(&self) -> String {
         let Self { constraint, table_sql, .. } = self;
@@ -78,7 +78,7 @@ impl fmt::Display for DeleteAction {
 /// and the loss in the other table would go unnoticed.
 ///
 /// # Errors
-/// [`LoadError::Referenced`], and what the server says.
+/// [`LoadError::Referenced`], and any error of the server.
 pub fn refuse_referenced<'a>(
     connection: &'a mut PgConnection,
     spec: &'a TableSpec,
@@ -94,9 +94,9 @@ pub fn refuse_referenced<'a>(
 }
 
 /// Finds the constraints that refer to the table, its partitions and its children, each by the name
-/// of its original definition. Only those count whose trigger on DELETE (bit 3 of its type) fires
-/// on this connection. A deferred one that refers to the id alone does not count: at the end of the
-/// transaction the id is there again.
+/// of its original definition. A constraint counts only if its trigger on DELETE (bit 3 of its type)
+/// fires on this connection. A deferred one that refers only to the id does not count: at the end of
+/// the transaction the id is there again.
 const CATALOG: &str = "\
     WITH RECURSIVE target(oid) AS (\
         SELECT c.oid FROM pg_catalog.pg_class c \

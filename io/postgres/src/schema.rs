@@ -15,8 +15,8 @@ impl Table {
     ///
     /// The id column is BIGINT, INTEGER or SMALLINT, never NULL, and unique by itself; agree
     /// columns are SMALLINT, INTEGER, BIGINT or UUID as the layout says; share columns are
-    /// BYTEA. A table with a column `rerand_epoch` that is no agree column is refused: its
-    /// shares change while `version_id` stays, so two senders could differ unnoticed.
+    /// BYTEA. A table with a column `rerand_epoch` that is not an agree column is refused: its
+    /// shares change while `version_id` stays the same, so two senders could differ unnoticed.
     ///
     /// # Errors
     /// The first [`SchemaError`], which names table and column.
@@ -71,13 +71,13 @@ pub fn has_rerand_epoch<'a>(
     Box::pin(async move { Ok(Columns::read(connection, name).await?.find(RERAND_EPOCH).is_ok()) })
 }
 
-/// The share columns that the server tries to compress: shares do not shrink, so this only costs
+/// The share columns that the server tries to compress. Shares do not shrink, so this only costs
 /// time.
 ///
-/// Tables with small rows, which the server does not compress, have none.
+/// Tables with small rows have none, since the server does not compress them.
 ///
 /// # Errors
-/// What the server says.
+/// Any error of the server.
 pub fn compressed_columns<'a>(
     connection: &'a mut PgConnection,
     spec: &'a TableSpec,
@@ -101,7 +101,7 @@ pub fn compressed_columns<'a>(
     })
 }
 
-/// The SQL that has the server store [`compressed_columns`] uncompressed.
+/// The SQL that makes the server store [`compressed_columns`] uncompressed.
 #[must_use]
 pub fn storage_sql(spec: &TableSpec, columns: &[String]) -> String {
     let set =
@@ -199,7 +199,7 @@ impl Column {
     }
 }
 
-/// Whether an index that holds for every row, at once, makes the column alone unique.
+/// Whether the column alone is unique by an index that covers every row and is not deferred.
 async fn is_unique(
     connection: &mut PgConnection,
     table_oid: i64,

@@ -1,4 +1,4 @@
-//! What a table holds at given ids: presence and agree values, without a share.
+//! What a table holds for given ids: presence and agree values, but no shares.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::table::{Table, quote_identifier};
 /// Ids of one query.
 pub(super) const IDS_PER_QUERY: usize = 10_000;
 
-/// A row of the table, as far as the sides have to agree on it.
+/// The columns of a row that the sides have to agree on.
 pub(super) struct StoredRow {
     pub(super) id: i64,
     pub(super) agree: Vec<AgreeValue>,

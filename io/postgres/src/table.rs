@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reshare_engine::layout::{AgreeKind, RowLayout};
 use reshare_files::ids::IdRange;
 
-/// A table's schema and name, both as they are in the catalog: unquoted, case kept.
+/// A table's schema and name, both as in the catalog: unquoted, with their case.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TableName {
     schema: Arc<str>,
@@ -17,7 +17,7 @@ impl TableName {
     /// Checks and takes a schema and a name.
     ///
     /// # Errors
-    /// [`NameError`] for a name that PostgreSQL cannot have: it would truncate a long one silently
+    /// [`NameError`] for a name that PostgreSQL cannot have: it would silently truncate a long name
     /// and use another table.
     pub fn new(schema: &str, table: &str) -> Result<Self, NameError> {
         check_name(schema)?;
@@ -37,11 +37,11 @@ impl TableName {
         &self.table
     }
 
-    /// Another table of the same schema.
+    /// The name of another table in the same schema.
     ///
     /// # Errors
     /// As [`TableName::new`].
-    pub fn beside(&self, table: &str) -> Result<Self, NameError> {
+    pub fn with_name(&self, table: &str) -> Result<Self, NameError> {
         Self::new(&self.schema, table)
     }
 
@@ -64,7 +64,7 @@ impl fmt::Debug for TableName {
     }
 }
 
-/// Which table, and which of its columns, a session is about.
+/// The table of a session, and which of its columns are moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableSpec {
     name: TableName,
@@ -76,7 +76,7 @@ impl TableSpec {
     /// Takes a table's name, its id column and the columns of a row.
     ///
     /// # Errors
-    /// [`NameError`] when the id column's name is unusable or one of the layout's.
+    /// [`NameError`] when the id column's name is not valid or is also in the layout.
     pub fn new(
         name: TableName,
         id_column: &str,
@@ -133,8 +133,8 @@ impl TableSpec {
 
     /// The condition that an id is in `range`, as SQL.
     ///
-    /// The bounds are quoted literals: `-9223372036854775808` without quotes is a NUMERIC
-    /// with a sign before it, and no index serves that.
+    /// The bounds are quoted literals: `-9223372036854775808` without quotes is a negated NUMERIC,
+    /// for which no index is used.
     #[must_use]
     pub fn within_sql(&self, range: IdRange) -> String {
         let id = self.id_sql();
@@ -185,7 +185,7 @@ pub enum AgreeType {
 }
 
 impl AgreeType {
-    /// The kind the session knows.
+    /// The kind in the session's terms.
     #[must_use]
     pub const fn kind(self) -> AgreeKind {
         match self {
@@ -213,7 +213,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Takes the real types; `None` when they are not of the layout's number and kinds.
+    /// Takes the real types; `None` when their number or kinds are not those of the layout.
     #[must_use]
     pub fn new(
         spec: TableSpec,

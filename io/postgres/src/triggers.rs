@@ -8,7 +8,7 @@ use super::error::DatabaseError;
 use super::iris_mpc::KnownTrigger;
 use super::table::{TableName, TableSpec, quote_identifier};
 
-/// A trigger that fires when a row is added, or removed to be replaced.
+/// A trigger that fires when a row is inserted, or deleted to be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trigger {
     /// Its name.
@@ -25,38 +25,38 @@ pub struct Trigger {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TriggerEffect {
-    /// Nothing that matters: known by its name, and the column it sets is not delivered.
+    /// Nothing that matters: it is known by its name, and the column that it sets is not delivered.
     Harmless,
-    /// That of iris-mpc's newer table, which refuses a row whose `rerand_epoch` is not 0.
+    /// It refuses a row whose `rerand_epoch` is not 0: the trigger of iris-mpc's newer table.
     RefusesEpochs,
-    /// That of iris-mpc's newer table, which puts a random `semantic_id` in place of the
-    /// delivered one.
+    /// It replaces the delivered `semantic_id` by a random one: the trigger of iris-mpc's newer
+    /// table.
     ReplacesSemanticId,
-    /// It sees each row before it is stored: it may change, drop or refuse it.
+    /// It sees each row before it is stored, and may change, drop or refuse it.
     MayChangeRows,
-    /// It runs after rows are stored, or once for all: it may refuse them.
+    /// It runs after rows are stored, or once per statement, and may refuse them.
     MayRefuseRows,
 }
 
-/// When a trigger that is enabled fires.
+/// When an enabled trigger fires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enabled {
-    /// Unless the connection applies another server's changes.
+    /// Unless the connection applies changes of another server.
     Usually,
     /// Always.
     Always,
-    /// Only where the connection applies another server's changes.
+    /// Only if the connection applies changes of another server.
     AtReplicas,
 }
 
 impl Trigger {
-    /// The SQL that keeps it from firing.
+    /// The SQL that disables it.
     #[must_use]
     pub fn disable_sql(&self, table: &TableName) -> String {
         self.alter_sql(table, "DISABLE")
     }
 
-    /// The SQL that makes it fire again, as it does now.
+    /// The SQL that enables it again in its present mode.
     #[must_use]
     pub fn enable_sql(&self, table: &TableName) -> String {
         self.alter_sql(
@@ -83,14 +83,14 @@ const DELETE: i16 = 8;
 /// Lists the triggers that a load fires on this connection, by name.
 ///
 /// # Errors
-/// What the server says.
+/// Any error of the server.
 pub fn fired_triggers<'a>(
     connection: &'a mut PgConnection,
     spec: &'a TableSpec,
     replace: bool,
 ) -> BoxFuture<'a, Result<Vec<Trigger>, DatabaseError>> {
     Box::pin(async move {
-        // Those of foreign keys and the like are internal.
+        // Triggers of foreign keys and other constraints are internal.
         let query = sqlx::query(
             "SELECT t.tgname::text, p.proname::text, t.tgtype, t.tgenabled::text \
          FROM pg_catalog.pg_trigger t \
@@ -122,8 +122,8 @@ fn trigger(row: &PgRow, spec: &TableSpec) -> Result<Trigger, sqlx::Error> {
     Ok(Trigger { name, function, effect, enabled })
 }
 
-/// Judges a trigger by its function's name, where that is one of iris-mpc's tables, and else by
-/// when it fires.
+/// Classifies a trigger by its function's name, if that is one of iris-mpc's, or else by when it
+/// fires.
 fn effect_of(function: &str, kind: i16, spec: &TableSpec) -> TriggerEffect {
     let delivers = |column: &str| spec.column_names().any(|name| name == column);
     let sees_rows = kind & (ROW | BEFORE) == ROW | BEFORE;

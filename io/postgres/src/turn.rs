@@ -10,7 +10,7 @@ use super::error::DatabaseError;
 use super::load_error::{LOCK_NOT_AVAILABLE, LoadError};
 use super::table::TableName;
 
-/// An advisory lock, which lives as long as the connection that took it.
+/// An advisory lock. It lasts as long as the connection that took it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Turn {
     key: i64,
@@ -52,8 +52,8 @@ impl Turn {
         }
     }
 
-    /// Whether the lock is still held. Any connection can ask: the one that took the lock is idle,
-    /// and its end would go unnoticed.
+    /// Whether the lock is still held. Any connection can ask. The one that took the lock is idle,
+    /// so its end would go unnoticed.
     pub(super) async fn lasts(self, connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         // The server shows the two halves of the key.
         let held = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks \
@@ -63,7 +63,7 @@ impl Turn {
     }
 }
 
-/// The key of an advisory lock: the same for the same words, in every process.
+/// The key of an advisory lock: the same for the same words in every process.
 pub(super) fn advisory_key(words: &[&str]) -> i64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"reshare/advisory-lock");

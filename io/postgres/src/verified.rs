@@ -1,8 +1,8 @@
 //! What a session has loaded, and whether it was compared with what was delivered.
 //!
-//! Rows of the progress table are written with the rows that they count. A comparison of all
-//! of them leaves a row in a second table, with a digest of the progress it was made for: what
-//! is loaded later is then not verified.
+//! Rows of the progress table are written together with the rows that they count. A comparison of
+//! all of them adds a row to a second table, with a digest of the progress at that time. So rows
+//! that are loaded later do not count as verified.
 
 use futures_util::future::BoxFuture;
 use reshare_engine::fingerprint::Fingerprint;
@@ -24,7 +24,7 @@ pub const VERIFIED_TABLE: &str = "reshare_verified";
 pub struct LoadState {
     /// The ranges, in id order.
     pub loaded: Vec<LoadedRange>,
-    /// The comparison that found just these equal, if there was one.
+    /// The comparison that found exactly these equal, if there was one.
     pub verified: Option<VerifiedLoad>,
 }
 
@@ -39,7 +39,7 @@ pub struct VerifiedLoad {
     pub verified_at: OffsetDateTime,
 }
 
-/// The load as it was before a comparison, to be recorded after it.
+/// The state of a load before a comparison, recorded after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadMark {
     digest: [u8; 32],
@@ -61,7 +61,7 @@ impl LoadState {
         self.loaded.iter().fold(0, |all, range| all.saturating_add(range.rows))
     }
 
-    /// What a comparison that begins now is about; `None` when nothing is loaded.
+    /// What a comparison that begins now covers; `None` when nothing is loaded.
     #[must_use]
     pub fn mark(&self) -> Option<LoadMark> {
         let digest = load_digest(&self.loaded);
@@ -69,7 +69,7 @@ impl LoadState {
     }
 }
 
-/// Reads what a session has loaded, without a lock: during a running load, what is committed.
+/// Reads what a session has loaded, without a lock. During a load this is what is committed.
 ///
 /// # Errors
 /// A [`LoadError`]: no connection, or a table that cannot be read.
@@ -89,7 +89,7 @@ pub fn load_state<'a>(
 /// Records that a comparison found everything that was loaded at `mark` equal.
 ///
 /// # Errors
-/// A [`LoadError`], such as that the role may not create the table.
+/// A [`LoadError`], for example when the role may not create the table.
 pub fn record_verified<'a>(
     database: &'a Database,
     target: &'a TableName,
@@ -99,7 +99,7 @@ pub fn record_verified<'a>(
 ) -> BoxFuture<'a, Result<(), LoadError>> {
     Box::pin(async move {
         let failed = |error| LoadError::database(target, error);
-        let table = target.beside(VERIFIED_TABLE)?.sql();
+        let table = target.with_name(VERIFIED_TABLE)?.sql();
         let mut connection = database.connect().await?;
         if !exists(&mut connection, &table).await.map_err(failed)? {
             let lock = super::turn::advisory_key(&["create", target.schema()]);
@@ -137,12 +137,12 @@ async fn read(
     fingerprint: Fingerprint,
 ) -> Result<LoadState, LoadError> {
     let progress = ProgressTable::of(target, fingerprint)?;
-    let table = target.beside(VERIFIED_TABLE)?.sql();
+    let table = target.with_name(VERIFIED_TABLE)?.sql();
     let failed = |source| LoadError::Database { table: target.clone(), source };
     if !progress.exists(connection).await.map_err(failed)? {
         return Ok(LoadState::default());
     }
-    // The record is read first: it may cover less than what is loaded a moment later, never more.
+    // Read the record first: it may cover less than what is loaded a moment later, but never more.
     let record = record(connection, &table, fingerprint).await;
     let record = record.map_err(|error| LoadError::database(target, error))?;
     let loaded = progress.loaded(connection).await.map_err(failed)?;

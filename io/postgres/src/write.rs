@@ -23,8 +23,8 @@ use super::turn::Turn;
 
 /// A connection that writes ranges.
 ///
-/// Cancel safe: a write that is dropped or fails closes its connection, so that the server
-/// rolls back, and the next one opens another.
+/// Cancel safe: a write that is dropped or fails closes its connection, so the server rolls back,
+/// and the next write opens another.
 pub struct RangeWriter {
     database: Database,
     work: Work,
@@ -35,13 +35,13 @@ pub struct RangeWriter {
 /// The result of writing a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
-    /// It is in the table now, committed.
+    /// It is now in the table, committed.
     Now,
-    /// The very same range was there already.
+    /// Exactly this range was already there.
     AlreadyLoaded,
 }
 
-/// What a write needs besides its connection.
+/// What a write needs in addition to its connection.
 struct Work {
     table: Arc<Table>,
     progress: ProgressTable,
@@ -64,16 +64,16 @@ impl RangeWriter {
 
     /// Writes the rows of a range and records it, in one transaction.
     ///
-    /// `digest` stands for the content: the same range with the same number of rows and digest
-    /// is [`Written::AlreadyLoaded`], with others it is refused. Before the commit the agree
-    /// columns are read back, so that a trigger that changes one does not go unnoticed.
+    /// `digest` identifies the content: the same range with the same number of rows and digest
+    /// is [`Written::AlreadyLoaded`], with another it is refused. Before the commit the agree
+    /// columns are read back, so a trigger that changes one is noticed.
     ///
     /// # Shapes
     /// The ids of `rows` ascend and are within `range`; there may be none.
     ///
     /// # Errors
-    /// A [`LoadError`]; nothing of the range is then in the table, unless the connection broke
-    /// during the commit: a second call finds out.
+    /// A [`LoadError`]; then nothing of the range is in the table, unless the connection broke
+    /// during the commit. A second call finds out.
     pub fn write<'a>(
         &'a mut self,
         range: IdRange,
@@ -83,7 +83,7 @@ impl RangeWriter {
     ) -> BoxFuture<'a, Result<Written, LoadError>> {
         Box::pin(async move {
             let record = self.work.record_of(range, rows, digest, leftovers)?;
-            // Taken out until the transaction ends: see the type.
+            // Taken out until the transaction ends: see "Cancel safe" above.
             let mut connection = match self.connection.take() {
                 Some(connection) => connection,
                 None => self.connect().await?,
@@ -94,8 +94,8 @@ impl RangeWriter {
         })
     }
 
-    /// Connects, and creates the progress table if it is missing: here, so that a load that is
-    /// refused before its first row leaves nothing behind.
+    /// Connects, and creates the progress table if it is missing. It is created here, so that a load
+    /// that is refused before its first row leaves nothing behind.
     async fn connect(&self) -> Result<PgConnection, LoadError> {
         let mut connection = self.database.connect().await?;
         let made = self.work.progress.create(&mut connection).await;
@@ -122,7 +122,7 @@ impl Work {
         self.table.spec().name()
     }
 
-    /// What is to be recorded of a range, whose rows must be in order.
+    /// The record of a range, whose rows must be in order.
     fn record_of(
         &self,
         ids: IdRange,
@@ -206,7 +206,7 @@ impl Work {
         Err(LoadError::Conflict { table: self.name().clone(), ids })
     }
 
-    /// Locks the rows that are there, and deletes them unless one is newer than delivered.
+    /// Locks existing rows, and deletes them unless one is newer than the delivered row.
     async fn remove_existing(
         &self,
         connection: &mut PgConnection,
@@ -316,7 +316,7 @@ fn check_order(table: &TableName, range: IdRange, ids: &[i64]) -> Result<(), Loa
     Ok(())
 }
 
-/// Whether any integer agree column is higher in the table; NULL is lower than any integer.
+/// Whether any integer agree column is higher in the table. NULL is lower than any integer.
 fn is_newer_than_delivered(stored: &StoredRow, rows: &Rows<'_>) -> bool {
     let Ok(row) = rows.ids.binary_search(&stored.id) else { return false };
     let mut pairs = rows.agree_values(row).zip(&stored.agree);

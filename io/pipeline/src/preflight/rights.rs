@@ -32,7 +32,7 @@ impl Probe {
     /// The role that the statements run as.
     ///
     /// # Errors
-    /// What the server says.
+    /// Any error of the server.
     pub async fn role(&mut self) -> Result<String, DatabaseError> {
         let role = sqlx::query_scalar("SELECT current_user::text");
         Ok(role.fetch_one(&mut self.connection).await?)
@@ -41,7 +41,7 @@ impl Probe {
     /// The rights that are needed on a table that is there, and missing.
     ///
     /// # Errors
-    /// What the server says.
+    /// Any error of the server.
     pub async fn missing_rights(
         &mut self,
         spec: &TableSpec,
@@ -60,7 +60,7 @@ impl Probe {
             missing.table(table, "UPDATE").await?;
             missing.table(table, "DELETE").await?;
         }
-        missing.table_beside(table, PROGRESS_TABLE, &["SELECT", "INSERT"]).await?;
+        missing.table_in_schema(table, PROGRESS_TABLE, &["SELECT", "INSERT"]).await?;
         missing.tables_of_triggers(table).await?;
         Ok(missing.rights)
     }
@@ -69,13 +69,13 @@ impl Probe {
     /// may be another role's.
     ///
     /// # Errors
-    /// What the server says.
+    /// Any error of the server.
     pub async fn missing_rights_to_record(
         &mut self,
         table: &TableName,
     ) -> Result<Vec<MissingRight>, DatabaseError> {
         let mut missing = Missing { probe: self, rights: vec![] };
-        missing.table_beside(table, VERIFIED_TABLE, &["SELECT", "INSERT", "UPDATE"]).await?;
+        missing.table_in_schema(table, VERIFIED_TABLE, &["SELECT", "INSERT", "UPDATE"]).await?;
         Ok(missing.rights)
     }
 }
@@ -119,13 +119,13 @@ impl Missing<'_> {
     }
 
     /// A table of ours in the target's schema: rights on it, or the one to make it.
-    async fn table_beside(
+    async fn table_in_schema(
         &mut self,
         table: &TableName,
         name: &str,
         rights: &[&str],
     ) -> Result<(), DatabaseError> {
-        let Ok::<_, NameError>(ours) = table.beside(name) else { return Ok(()) };
+        let Ok::<_, NameError>(ours) = table.with_name(name) else { return Ok(()) };
         if !self.exists(&ours).await? {
             return self.schema(table, "CREATE").await;
         }
@@ -147,7 +147,7 @@ impl Missing<'_> {
         if !self.probe.asks(sql).await? {
             return Ok(());
         }
-        let Ok(control) = table.beside(CONTROL_TABLE) else { return Ok(()) };
+        let Ok(control) = table.with_name(CONTROL_TABLE) else { return Ok(()) };
         if self.exists(&control).await? { self.table(&control, "SELECT").await } else { Ok(()) }
     }
 

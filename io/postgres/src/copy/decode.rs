@@ -9,14 +9,14 @@ use zeroize::Zeroize;
 use super::{HEADER_BYTES, NULL, SIGNATURE, TRAILER};
 use crate::table::{AgreeType, IntegerWidth, Table};
 
-/// Reads one COPY stream, in pieces cut anywhere.
+/// Reads one COPY stream in pieces of any size.
 ///
-/// A row that is complete in one piece goes straight into the columns. A row that is cut waits in a
-/// buffer, which never holds more than one row of the expected size: each length is checked before
-/// any byte of its field is awaited.
+/// A row that is complete in one piece is decoded directly into the columns. A partial row is kept
+/// in a buffer, which never holds more than one row of the expected size: each length is checked
+/// before the bytes of its field are buffered.
 ///
 /// # Secrecy
-/// The waiting bytes are plain shares: wiped when dropped. Errors hold none.
+/// The buffered bytes are plain shares; they are wiped when dropped. Errors hold none of them.
 pub struct Decoder<'t> {
     table: &'t Table,
     expected_ids: IdRange,
@@ -33,7 +33,7 @@ enum State {
     Ended,
 }
 
-/// What some bytes begin with.
+/// The item at the beginning of some bytes.
 #[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, never stored")]
 enum Parsed<'b> {
     /// The header, a row or the trailer, of this many bytes.
@@ -67,8 +67,8 @@ impl<'t> Decoder<'t> {
     /// Takes the next piece and appends the rows it completes to `batch`.
     ///
     /// # Errors
-    /// A [`DecodeError`] for anything but the expected stream. Nothing more can be decoded then,
-    /// and the rows already in `batch` must not be used.
+    /// A [`DecodeError`] for anything but the expected stream. After that the decoder and the rows
+    /// in `batch` must not be used.
     pub fn push(&mut self, mut piece: &[u8], batch: &mut RowBatch) -> Result<(), DecodeError> {
         while !self.waiting.is_empty() && !piece.is_empty() {
             let mut waiting = std::mem::take(&mut self.waiting);
@@ -102,7 +102,7 @@ impl<'t> Decoder<'t> {
         Err(DecodeError::Truncated { table: self.table_name(), rows: self.rows })
     }
 
-    /// Moves bytes from `piece` to `waiting` until these are a whole item or `piece` ends.
+    /// Moves bytes from `piece` to `waiting` until those are a whole item or `piece` ends.
     fn complete(
         &mut self,
         waiting: &mut Vec<u8>,
@@ -265,7 +265,7 @@ impl Drop for Decoder<'_> {
     }
 }
 
-/// A place in some bytes. `at` runs on past the end, so that it says how many are needed.
+/// A position in some bytes. `at` continues past the end, so it shows how many bytes are needed.
 struct Cursor<'b> {
     bytes: &'b [u8],
     at: usize,
@@ -287,7 +287,7 @@ impl<'b> Cursor<'b> {
     }
 }
 
-/// Appends without leaving an unwiped copy behind where the buffer has to move.
+/// Appends without leaving an unwiped copy behind if the buffer is reallocated.
 fn grow(waiting: &mut Vec<u8>, next: &[u8]) {
     if waiting.capacity() - waiting.len() < next.len() {
         let mut larger = Vec::with_capacity((waiting.len() + next.len()).next_power_of_two());

@@ -8,14 +8,14 @@ use zeroize::Zeroize;
 use super::{HEADER_BYTES, NULL, SIGNATURE, TRAILER};
 use crate::table::{AgreeType, IntegerWidth, Table};
 
-/// Bytes after which a message is sent: with 1 MiB a server takes rows two to three times
-/// as fast as with 64 KiB.
+/// Bytes after which a message is sent. With 1 MiB a server accepts rows two to three times as fast
+/// as with 64 KiB.
 pub const MESSAGE_BYTES: usize = 1 << 20;
 
 /// Writes one COPY stream, message by message, into a buffer that is reused.
 ///
 /// # Secrecy
-/// The buffer holds plain shares: wiped when dropped.
+/// The buffer holds plain shares; it is wiped when dropped.
 pub struct Encoder {
     table: Arc<Table>,
     message: Vec<u8>,
@@ -81,7 +81,7 @@ impl Encoder {
 
     fn put_row(&mut self, rows: &Rows<'_>, row: usize) -> Result<(), EncodeError> {
         let layout = Arc::clone(self.table.spec().layout());
-        // At most 33 fields: the layout has at most 16 columns of either sort.
+        // At most 33 fields: the layout has at most 16 columns of each kind.
         let fields = 1 + layout.agree().len() + layout.shares().len();
         self.message.extend_from_slice(&(fields as i16).to_be_bytes());
         let id = rows.ids[row];

@@ -12,7 +12,7 @@ mod encode;
 pub use decode::{DecodeError, Decoder};
 pub use encode::{EncodeError, Encoder, MESSAGE_BYTES};
 
-/// First bytes of a stream. They catch transfers that change line ends or clear bit 7.
+/// First bytes of a stream. They detect transfers that change line ends or clear bit 7.
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// Signature, flags and the length of an extension.
 const HEADER_BYTES: usize = SIGNATURE.len() + 8;

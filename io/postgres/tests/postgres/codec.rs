@@ -135,7 +135,7 @@ fn rows_of_another_shape_are_refused_by_table_column_and_id() {
     let null = refused(&with(&stream, code, &[0xff; 4]));
     let text = "table SMPC_dev_0.rows, column \"code\", id 4: the share is NULL";
     assert_eq!(null.to_string(), text);
-    // Neither a gigabyte nor a negative length is awaited.
+    // Neither a length of a gigabyte nor a negative one is accepted.
     for length in [0x4000_0000_i32, -2, i32::MIN, 15] {
         let error = refused(&with(&stream, code, &length.to_be_bytes()));
         assert!(matches!(error, DecodeError::FieldLength { got, .. } if got == length));

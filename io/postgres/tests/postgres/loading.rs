@@ -357,7 +357,7 @@ async fn a_write_that_is_dropped_leaves_nothing_and_the_writer_usable() {
     for _ in 0..3 {
         let (view, leftovers) = (rows.rows(), none());
         let writing = writer.write(span(&rows), &view, [1; 32], &leftovers);
-        // Whether the time is up before the commit or after it, the end must be the same.
+        // Whether the time ends before or after the commit, the result must be the same.
         let _ = tokio::time::timeout(Duration::from_millis(10), writing).await;
     }
     writer.write(span(&rows), &rows.rows(), [1; 32], &none()).await.expect("writes");
@@ -372,7 +372,7 @@ async fn a_second_process_waits_for_its_turn_or_gives_up() {
     let busy = Loader::open(&place.database, &small_spec(), SESSION, impatient).await;
     let busy = busy.err().expect("must give up");
     assert!(matches!(busy, LoadError::Busy { .. }) && !busy.is_refusal());
-    // Another session is not kept out.
+    // Another session is not excluded.
     other_loader(&place, impatient).await.close().await;
     let rows = small_rows(&[1]);
     let (second, ()) = tokio::join!(place.loader(LoadOptions::default()), async {
@@ -399,7 +399,7 @@ async fn a_load_that_no_longer_keeps_others_out_ends() {
     let error = writer.write(span(&rows), &rows.rows(), [1; 32], &none()).await;
     let error = error.expect_err("the lock is gone");
     assert!(matches!(error, LoadError::TurnLost { .. }) && !error.is_refusal(), "{error}");
-    // Another process goes on.
+    // Another process continues.
     let next = place.loader(LoadOptions::default()).await;
     assert_eq!(next.loaded().len(), 1);
     next.writer().write(span(&rows), &rows.rows(), [1; 32], &none()).await.expect("writes");

@@ -1,4 +1,4 @@
-//! The database side against a real PostgreSQL, in one throw-away cluster.
+//! The database crate against a real PostgreSQL, in one throw-away cluster.
 
 mod codec;
 mod comparing;

@@ -96,7 +96,7 @@ pub(crate) fn small_spec() -> TableSpec {
     TableSpec::new(small_name(), "id", small_layout()).expect("usable")
 }
 
-/// Rows of these ids, with content that follows from the id.
+/// Rows with these ids, whose content follows from the id.
 pub(crate) fn small_rows(ids: &[i64]) -> RowBatch {
     let mut batch = RowBatch::with_capacity(small_layout(), ids.len());
     for &id in ids {
@@ -154,7 +154,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     shown
 }
 
-/// All that two batches hold, to be compared.
+/// Compares everything that two batches hold.
 pub(crate) fn assert_same(left: &RowBatch, right: &RowBatch) {
     let (left, right) = (left.rows(), right.rows());
     assert_eq!(left.ids, right.ids);
