@@ -1,4 +1,4 @@
-//! A request's body: so long, so fast, and no longer.
+//! The body of a request, with limits on length and speed.
 
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ impl BodyReader {
         self.announced
     }
 
-    /// The next piece; `None` at the end, which comes where it was announced.
+    /// The next piece; `None` at the end, which is at the announced length.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         loop {
             let frame = timeout(self.limits.body_timeout, self.body.frame()).await;
@@ -53,8 +53,8 @@ impl BodyReader {
 
     /// Reads the whole body; its length was checked against a limit before.
     ///
-    /// Room grows with what has arrived, since an announcement costs a sender nothing, and ends
-    /// at what was announced.
+    /// The buffer grows with what has arrived, since a sender can announce any length at no cost. It
+    /// never grows beyond the announced length.
     pub(super) async fn collect(&mut self) -> Result<Vec<u8>, Refusal> {
         let mut bytes = Vec::new();
         let announced = usize::try_from(self.announced).unwrap_or(usize::MAX);
@@ -69,9 +69,9 @@ impl BodyReader {
         Ok(bytes)
     }
 
-    /// Reads what is left and drops it, so that the client has written all when the refusal
-    /// comes: a client that meets a closed connection while it writes never reads why.
-    /// After so much of it the client is left to find out.
+    /// Reads the rest and drops it, so that the client has written everything when the refusal
+    /// comes: a client whose connection is closed while it writes never reads the reason. Beyond a
+    /// limit the connection is closed anyway.
     pub(super) async fn drain(&mut self) {
         let end = self.got + MAX_DRAINED_BYTES;
         while let Ok(Some(_)) = self.next().await {
@@ -88,5 +88,5 @@ impl BodyReader {
     }
 }
 
-/// As much as the largest part of most sessions.
+/// The size of the largest part in most sessions.
 const MAX_DRAINED_BYTES: u64 = 64 << 20;

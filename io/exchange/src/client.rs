@@ -1,4 +1,4 @@
-//! A sender's end: requests to the receiver, tried again where that may help.
+//! A sender's client: requests to the receiver, with retries if they may help.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -28,13 +28,13 @@ use super::upload_body::{Content, UploadBody};
 /// Time-outs and limits of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientOptions {
-    /// For how long a request is tried again before the delivery ends.
+    /// How long a request is retried before the delivery ends.
     pub give_up_after: Duration,
     /// The longest pause before the second attempt; it doubles with each attempt.
     pub first_pause: Duration,
-    /// How long it may take to connect, and to be answered once all is sent.
+    /// The time limit for connecting, and for an answer after everything is sent.
     pub timeout: Duration,
-    /// The least bytes in a second at which a body must go out.
+    /// The minimum speed of sending a body, in bytes a second.
     pub bytes_per_second: u64,
 }
 
@@ -49,22 +49,22 @@ impl Default for ClientOptions {
     }
 }
 
-/// Where a package is delivered to: one sender's place at the receiver of one session.
+/// Where a package is delivered: one sender's package at the receiver of one session.
 #[derive(Clone)]
 pub struct DeliveryTarget {
     dialer: Dialer,
     /// Path of the package.
     path: Arc<str>,
     options: ClientOptions,
-    /// Of all requests to this place.
+    /// Shared by all requests to this target.
     log: Arc<AttemptLog>,
 }
 
 impl DeliveryTarget {
-    /// Takes the receiver's URL apart and gets ready to prove who this sender is.
+    /// Parses the receiver's URL and prepares this sender's authentication.
     ///
     /// # Errors
-    /// [`ClientError`] when the URL is none, or the certificate is not that of the sender.
+    /// [`ClientError`] when the URL is not valid, or the certificate is not the sender's.
     pub fn new(
         session: &Session,
         sender: PartyId,
@@ -85,7 +85,7 @@ impl DeliveryTarget {
         if !plain {
             return Err(bad_url());
         }
-        // An IPv6 address stands in brackets.
+        // An IPv6 address is in brackets.
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         let server_name = ServerName::try_from(host.clone()).map_err(|_| bad_url())?;
         let connector = TlsConnector::from(Arc::new(client_config(identity)?));
@@ -97,7 +97,7 @@ impl DeliveryTarget {
         Ok(Self { dialer, path: path.into(), options, log: Arc::default() })
     }
 
-    /// The same target, asked once and given up after `timeout`.
+    /// The same target, without retries and with this time limit.
     #[must_use]
     pub fn once(mut self, timeout: Duration) -> Self {
         self.options.give_up_after = Duration::ZERO;
@@ -109,7 +109,7 @@ impl DeliveryTarget {
     /// What the receiver has of the package.
     ///
     /// # Errors
-    /// A [`ClientError`] when the receiver does not answer, or not with a list.
+    /// A [`ClientError`] when the receiver does not answer with a list.
     pub fn list(&self) -> BoxFuture<'_, Result<Listing, ClientError>> {
         Box::pin(async move {
             let answer = self.client().request(Method::GET, "", None).await?;
@@ -117,7 +117,7 @@ impl DeliveryTarget {
         })
     }
 
-    /// Logs a failed attempt; a request that is made only once reports it as its error instead.
+    /// Logs a failed attempt. A request without retries returns it as its error instead.
     fn log_failure(&self, what: &str, failed: &AttemptError) {
         let cause = failed.source().map(|cause| format!(": {cause}")).unwrap_or_default();
         let why = format!("{failed}{cause}");
@@ -131,7 +131,7 @@ impl DeliveryTarget {
         }
     }
 
-    /// A client with a connection of its own.
+    /// A client with its own connection.
     #[must_use]
     pub fn client(&self) -> Client {
         Client { target: self.clone(), sending: None }
@@ -149,10 +149,10 @@ impl std::fmt::Debug for DeliveryTarget {
 }
 
 const HTTPS_PORT: u16 = 443;
-/// The largest listing: of as many parts as a package may have, and some.
+/// The largest listing: enough for as many parts as a package may have.
 const MAX_ANSWER_BYTES: usize = 128 << 20;
 
-/// One connection to the receiver, made when it is needed.
+/// One connection to the receiver, opened when it is needed.
 #[derive(Debug)]
 pub struct Client {
     target: DeliveryTarget,
@@ -160,10 +160,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// Asks what the receiver has of the package, and what time it is there.
+    /// Asks what the receiver has of the package, and for the receiver's time.
     ///
     /// # Errors
-    /// A [`ClientError`]: the receiver cannot be reached, or does not let this sender in.
+    /// A [`ClientError`]: the receiver cannot be reached, or does not accept this sender.
     pub fn probe(&mut self) -> BoxFuture<'_, Result<ReceiverState, ClientError>> {
         Box::pin(async move {
             let answer = self.request(Method::GET, "", None).await?;
@@ -183,7 +183,7 @@ impl Client {
         self.request(Method::PUT, place, Some((content, blake3))).await.map(drop)
     }
 
-    /// Tries a request until it is answered well, refused, or the time is up.
+    /// Retries a request until it succeeds, is refused, or the time is up.
     async fn request(
         &mut self,
         method: Method,
@@ -201,7 +201,7 @@ impl Client {
                 Err(Failed::Never(error)) => return Err(error),
                 Err(Failed::Again(error)) => error,
             };
-            // Whatever state the connection is in: the next attempt makes another one.
+            // The connection is in an unknown state: the next attempt opens another one.
             self.sending = None;
             self.target.log_failure(&what, &failed);
             if !retry.wait().await {
@@ -249,7 +249,7 @@ impl Client {
 pub struct ReceiverState {
     /// Whether the package is closed.
     pub closed: bool,
-    /// The parts that are there.
+    /// The number of parts.
     pub parts: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -274,12 +274,12 @@ fn not_a_listing() -> ClientError {
     ClientError::Answer { what: "the list of parts".to_owned() }
 }
 
-/// An IPv6 address stands in brackets.
+/// Puts an IPv6 address in brackets.
 fn host_header(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
-/// Distinguishes answers that may change from those that do not.
+/// Separates answers that may change from those that will not.
 fn judge(status: StatusCode, answer: &[u8], what: &str) -> Result<AttemptError, ClientError> {
     let body = serde_json::from_slice(answer).unwrap_or_else(|_| RefusalBody {
         error: "unknown".to_owned(),

@@ -18,7 +18,7 @@ use super::client_error::{AttemptError, ClientError};
 use super::tls::server_certificate_defect;
 use super::upload_body::UploadBody;
 
-/// Where the receiver is, and how its name is proved.
+/// The receiver's address, and how to authenticate it.
 #[derive(Clone)]
 pub(super) struct Dialer {
     pub(super) host: String,
@@ -28,11 +28,11 @@ pub(super) struct Dialer {
     pub(super) timeout: Duration,
 }
 
-/// What one attempt came to, if not to an answer.
+/// How one attempt failed.
 pub(super) enum Failed {
     /// Another attempt may succeed.
     Again(AttemptError),
-    /// No attempt will.
+    /// No attempt will succeed.
     Never(ClientError),
 }
 
@@ -49,23 +49,23 @@ impl Sending {
         self.requests.is_closed()
     }
 
-    /// What ended the connection, where its driver says it: a request that comes too late
-    /// only learns that there is no connection any more.
+    /// What ended the connection, if its driver reports it. A request that comes too late only
+    /// learns that the connection has ended.
     async fn cause(&mut self) -> Option<hyper::Error> {
         let driver = timeout(DRIVER_END, self.driver.take()?).await;
         driver.ok()?.ok()?.err()
     }
 }
 
-/// How long a broken connection's driver may take to say why.
+/// How long the driver of a broken connection may take to report the cause.
 const DRIVER_END: Duration = Duration::from_secs(1);
 
 impl Dialer {
-    /// Connects, proves both names, and leaves the connection to a task of its own.
+    /// Connects, authenticates both ends, and starts a task that drives the connection.
     pub(super) async fn connect(&self) -> Result<Sending, Failed> {
         let dial = async {
             let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-            // Small requests go out at once; without the option the socket still works.
+            // Small requests are sent at once. Without the option the socket still works.
             let _ = stream.set_nodelay(true);
             self.connector.connect(self.server_name.clone(), stream).await
         };
@@ -117,10 +117,10 @@ impl Dialer {
         }
     }
 
-    /// Tells alerts, which stay, from a network that fails.
+    /// Separates alerts, which are permanent, from failures of the network.
     ///
-    /// In TLS 1.3 the receiver's judgement of a certificate arrives after the handshake, so
-    /// it may come out of any read or write.
+    /// In TLS 1.3 the receiver's verdict on a certificate arrives after the handshake, so any read
+    /// or write may return it.
     fn broken(&self, error: hyper::Error) -> Failed {
         if error.is_user() {
             return Failed::Never(ClientError::Read(error));
@@ -176,7 +176,7 @@ fn tls_error(error: &hyper::Error) -> Option<&rustls::Error> {
         if let Some(tls) = error.downcast_ref::<rustls::Error>() {
             return Some(tls);
         }
-        // The source of an I/O error skips the error that it was made of.
+        // The source of an I/O error skips the error that it wraps.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             return Some(tls);

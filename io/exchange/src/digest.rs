@@ -1,4 +1,4 @@
-//! The digest of a body, as `Repr-Digest` (RFC 9530) carries it.
+//! The digest of a body in the header `Repr-Digest` (RFC 9530).
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -6,23 +6,23 @@ use base64::engine::general_purpose::STANDARD;
 
 /// The header's name.
 pub(super) const REPR_DIGEST: &str = "repr-digest";
-/// The private key under which BLAKE3 travels: RFC 9530 registers no such algorithm.
+/// The private dictionary key for BLAKE3, for which RFC 9530 registers none.
 pub(super) const BLAKE3_KEY: &str = "reshare-blake3";
 const SHA256_KEY: &str = "sha-256";
 const DIGEST_BYTES: usize = 32;
 
-/// A digest that was announced, of one of the two kinds that are checked.
+/// An announced digest, of one of the two supported kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReprDigest {
     /// SHA-256, from any client.
     Sha256([u8; DIGEST_BYTES]),
-    /// BLAKE3, from our own client; also what manifests list.
+    /// BLAKE3, from our own client. Manifests list it too.
     Blake3([u8; DIGEST_BYTES]),
 }
 
 impl ReprDigest {
-    /// Reads the header's value: a dictionary of `key=:base64:`, of which one kind that is
-    /// known must be there. BLAKE3 is preferred where both are.
+    /// Reads the header's value: a dictionary of `key=:base64:` with at least one supported kind.
+    /// BLAKE3 is preferred if both are there.
     pub(super) fn parse(header: &str) -> Option<Self> {
         let mut sha256 = None;
         for member in header.split(',') {
@@ -52,7 +52,7 @@ impl std::fmt::Display for ReprDigest {
     }
 }
 
-/// Digests a body on its way: BLAKE3 always, SHA-256 where it was announced.
+/// Digests a body while it is received: always BLAKE3, and SHA-256 if it was announced.
 pub(super) struct BodyHasher {
     announced: ReprDigest,
     blake3: blake3::Hasher,
@@ -73,7 +73,7 @@ impl BodyHasher {
         }
     }
 
-    /// The body's BLAKE3; `None` when the body is not what was announced.
+    /// The body's BLAKE3; `None` when the announced digest does not match.
     pub(super) fn finish(self) -> Option<blake3::Hash> {
         let blake3 = self.blake3.finalize();
         let matches = match (self.announced, self.sha256) {

@@ -1,5 +1,5 @@
-//! What a connection for deliveries goes through: admission, the handshake, its sender's
-//! share of the connections, then HTTP.
+//! The steps of a connection for deliveries: admission, the handshake, the limit on its sender's
+//! connections, then HTTP.
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ pub(super) struct Gate {
     pub(super) monitor: Arc<Monitor>,
     pub(super) limits: Limits,
     pub(super) admission: Arc<Admission>,
-    /// What each sender has left of its connections.
+    /// How many more connections each sender may open.
     pub(super) connections: [(PartyId, Semaphore); 2],
 }
 
@@ -46,7 +46,7 @@ impl Gate {
         mut place: Place,
         shutdown: Shutdown,
     ) {
-        // Small answers go out at once; without the option the socket still works.
+        // Small answers are sent at once. Without the option the socket still works.
         let _ = stream.set_nodelay(true);
         let handshake = place.unless_evicted(self.handshake(stream, address)).await;
         let Some(shaken) = handshake else {
@@ -86,7 +86,7 @@ impl Gate {
         }
     }
 
-    /// Finds out whose connection it is; nothing when it is refused.
+    /// Finds out whose connection it is; `None` when it is refused.
     async fn handshake(
         &self,
         stream: TcpStream,
@@ -105,7 +105,7 @@ impl Gate {
                     None => error.to_string(),
                 };
                 self.refuse(reason, address, &names, &why);
-                // Then the other end reads the alert.
+                // So the other end can read the alert.
                 linger(stream).await;
                 return None;
             }
@@ -132,7 +132,7 @@ impl Gate {
     }
 }
 
-/// Why a handshake failed: in one word, and for people where the library's text is not.
+/// Why a handshake failed: in one word, and in clearer words than the library's if it has some.
 fn handshake_reason(error: &io::Error) -> (&'static str, Option<&'static str>) {
     use rustls::{CertificateError as Certificate, Error};
     let tls = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
@@ -154,7 +154,7 @@ fn handshake_reason(error: &io::Error) -> (&'static str, Option<&'static str>) {
             Certificate::ApplicationVerificationFailure => {
                 ("not-a-sender", Some("the certificate is that of no sender of this session"))
             }
-            // An authority that only has the name of the session's.
+            // Another authority with the same name as the session's.
             Certificate::BadSignature => (
                 "certificate",
                 Some("the session's authority did not sign the client's certificate"),

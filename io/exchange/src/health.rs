@@ -1,4 +1,4 @@
-//! `/health` and `/metrics`: plain HTTP, for the machine's own monitoring.
+//! `/health` and `/metrics`: plain HTTP for monitoring on this machine.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use super::monitor::{Monitor, Stage};
 use super::server::{ServerError, accept, bind};
 use super::shutdown::Shutdown;
 
-/// The listener of the machine's monitoring, which answers while the inbox is still read.
+/// The listener for monitoring. It answers even while the inbox is still being read.
 #[derive(Debug)]
 pub struct HealthEndpoint {
     listener: TcpListener,
@@ -47,15 +47,15 @@ impl HealthEndpoint {
         Ok(Self { listener: bind(listen).await?, router, limits })
     }
 
-    /// The address that is listened on.
+    /// The address of the listener.
     ///
     /// # Errors
-    /// What the system says.
+    /// Any error of the system.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Answers until it is asked to end.
+    /// Answers requests until it is asked to end.
     pub fn serve(self, shutdown: Shutdown) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let Self { listener, router, limits } = self;
@@ -84,7 +84,7 @@ async fn health(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
-    // It waits for the inbox where a part is just made durable.
+    // May wait for the inbox while a part is made durable.
     let text = tokio::task::spawn_blocking(move || monitor.text()).await;
     let status = if text.is_ok() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];

@@ -18,12 +18,12 @@ use super::routes::Peer;
 use super::shutdown::Shutdown;
 use super::traffic::{Counted, Traffic};
 
-/// Why a connection ended that the other end has not just closed.
+/// Why a connection ended that the other end did not close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
     /// Headers did not come in time.
     SlowHeaders,
-    /// What came is no HTTP, or breaks its rules.
+    /// The client does not speak HTTP, or breaks its rules.
     NotHttp,
 }
 
@@ -65,7 +65,7 @@ where
             () = shutdown.asked() => {}
         }
     };
-    // Both kinds of connection are driven alike, and are two types.
+    // Both kinds of connection are driven in the same way, but have different types.
     macro_rules! drive {
         ($connection:expr) => {{
             let mut connection = std::pin::pin!($connection);
@@ -73,7 +73,7 @@ where
                 ended = connection.as_mut() => ended,
                 () = ends => {
                     connection.as_mut().graceful_shutdown();
-                    // A client that does not take the end either is cut off.
+                    // A client that does not accept a graceful end either is cut off.
                     timeout(limits.header_timeout, connection).await.unwrap_or(Ok(()))
                 }
             }
@@ -96,15 +96,14 @@ where
     })
 }
 
-/// Ends a connection so that the other end reads what was said last: closing it with bytes of it
-/// unread would reset it, and a client that still writes would never read the answer or the
-/// alert that says why.
+/// Ends a connection so that the other end can read the last answer. Closing it with unread bytes
+/// would reset it, and a client that is still writing would never read the answer or the alert.
 pub(super) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let listen = async {
         stream.shutdown().await?;
         tokio::io::copy(&mut stream.take(MAX_LINGER_BYTES), &mut tokio::io::sink()).await
     };
-    // The connection is over, whether or not this succeeds.
+    // The connection ends whether or not this succeeds.
     let _ = timeout(LINGER, listen).await;
 }
 
@@ -129,7 +128,7 @@ fn http_2_builder(limits: Limits) -> http2::Builder<TokioExecutor> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(limits.header_timeout)
         .max_concurrent_streams(streams)
-        // Streams that are opened to be reset at once: so many, then the connection ends.
+        // A limit on streams that are opened and reset at once; beyond it the connection ends.
         .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
         .max_local_error_reset_streams(MAX_RESET_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES as u32)
@@ -139,7 +138,7 @@ fn http_2_builder(limits: Limits) -> http2::Builder<TokioExecutor> {
 }
 
 const MAX_HEADER_BYTES: usize = 16 << 10;
-/// How often a silent HTTP/2 connection is asked whether it lives.
+/// How often a silent HTTP/2 connection is pinged.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const HTTP_2_WINDOW: u32 = 1 << 20;
 const MAX_RESET_STREAMS: usize = 20;

@@ -1,4 +1,4 @@
-//! Who the parties are: this one by its certificate, key and authority, the others by their names.
+//! Identities: this party's certificate, key and authority, and the names of the others.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ pub struct TlsFiles {
     pub ca_file: PathBuf,
 }
 
-/// What a party proves its name with, and whom it believes.
+/// What a party authenticates itself with, and which authority it trusts.
 ///
 /// # Secrecy
-/// Holds the private key: `Debug` prints nothing of it.
+/// Holds the private key; `Debug` prints nothing of it.
 pub struct TlsIdentity {
     pub(super) provider: Arc<CryptoProvider>,
     pub(super) certificate: PartyCertificate,
@@ -54,7 +54,7 @@ impl TlsIdentity {
         Ok(Self { provider, certificate, anchor, roots, names })
     }
 
-    /// The session's authority, as packages are verified with it.
+    /// The session's authority, to verify packages.
     ///
     /// # Errors
     /// [`IdentityError`] when the session is not the one that this identity was loaded for.
@@ -62,10 +62,10 @@ impl TlsIdentity {
         Ok(SessionTrust::new(session, self.anchor.clone())?)
     }
 
-    /// Checks that the other end will accept the certificate: name, authority, life, purpose.
+    /// Checks that the other end will accept the certificate: name, authority, validity, purpose.
     ///
     /// # Errors
-    /// [`IdentityError`] that says what it would be refused for.
+    /// [`IdentityError`] with the reason for which it would be refused.
     pub(super) fn check(
         &self,
         expected: &CertificateName,
@@ -134,7 +134,7 @@ impl PartyNames {
         Some(Self { senders: [lower, higher], receiver })
     }
 
-    /// The sender whose certificate this is; none when it has the name of another party too.
+    /// The sender whose certificate this is; `None` when it also has the name of another party.
     pub(super) fn sender_of(&self, certificate: &CertificateDer<'_>) -> Option<PartyId> {
         let named = |name| matches_name(certificate, name).is_ok();
         let [lower, higher] =

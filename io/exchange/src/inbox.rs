@@ -1,4 +1,4 @@
-//! The directory that deliveries arrive in: one package a sender.
+//! The directory for deliveries: one package for each sender.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -21,34 +21,35 @@ use crate::progress::Progress;
 
 /// An inbox of one session, held by this process alone.
 ///
-/// `INBOX/sender-0` is the package of party 0, byte for byte what a sender's directory is;
-/// `INBOX/session` holds the fingerprint of the session, so that no two share an inbox. Until a
-/// package is closed, `INBOX/sender-0.journal` has the digests of its parts.
+/// `INBOX/sender-0` is the package of party 0, byte for byte like a sender's directory.
+/// `INBOX/session` holds the fingerprint of the session, so two sessions never share an inbox.
+/// Until a package is closed, `INBOX/sender-0.journal` has the digests of its parts.
 pub struct Inbox {
     slots: [(PartyId, Arc<Slot>); 2],
-    /// Locked as long as it is open.
+    /// Locked while it is open.
     _lock: File,
 }
 
-/// A package of which everything is there, the manifest too.
+/// A complete package, including its manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClosedPackage {
     /// Whose it is.
     pub sender: PartyId,
     /// The number of its parts.
     pub parts: u64,
-    /// Their bytes, sealed.
+    /// Their sealed bytes.
     pub bytes: u64,
     /// The rows in them, by the manifest.
     pub rows: u64,
 }
 
 impl Inbox {
-    /// Opens an inbox, or makes one. Of packages that are not closed yet, parts that no journal
-    /// knows are read; `progress` counts their bytes, and can stop it.
+    /// Opens or creates an inbox. In packages that are not closed, parts without a journal record
+    /// are read; `progress` counts their bytes and can stop this.
     ///
     /// # Errors
-    /// [`InboxError`] when it is another session's, in use, damaged, or the disk refuses.
+    /// [`InboxError`] when it belongs to another session, is in use, is damaged, or cannot be read
+    /// or written.
     pub fn open(
         directory: &Path,
         session: &Session,
@@ -69,7 +70,7 @@ impl Inbox {
     }
 
     /// What [`Self::open`] would find, without digesting parts and without changing anything;
-    /// `None` where there is no such directory yet.
+    /// `None` when there is no such directory yet.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -98,8 +99,8 @@ impl Inbox {
         Ok(Some([examine(lower)?, examine(higher)?]))
     }
 
-    /// Whether there is an inbox of this session, without its lock: another process may use it.
-    /// `false` where there is no such directory, or nothing has said yet whose it is.
+    /// Whether there is an inbox of this session. Takes no lock: another process may use it.
+    /// `false` when there is no such directory, or when it does not name a session yet.
     ///
     /// # Errors
     /// [`InboxDefect::OtherSession`], and what the disk says.
@@ -111,15 +112,15 @@ impl Inbox {
         }
     }
 
-    /// Keeps receivers out of an inbox for as long as the returned file is open.
+    /// Keeps receivers out of an inbox while the returned file is open.
     ///
     /// # Errors
-    /// As [`Self::open`]; an inbox that is not there is refused, and none is made.
+    /// As [`Self::open`]; a missing inbox is refused and not created.
     pub fn hold(directory: &Path, session: &Session) -> Result<File, InboxError> {
         lock_existing(directory, session)
     }
 
-    /// The names of everything that an inbox of this session may hold besides its packages.
+    /// The names of everything that an inbox may hold in addition to its packages.
     #[must_use]
     pub fn own_files(session: &Session) -> Vec<String> {
         let senders = session.senders().map(|sender| format!("sender-{}.journal", sender.party));
@@ -143,7 +144,7 @@ impl Inbox {
         let each = |slot: &(PartyId, Arc<Slot>)| {
             let ((sender, slot), report) = (slot.clone(), &closed);
             async move {
-                // The slot holds the sender of this channel: it cannot end first.
+                // The slot holds the sender of this channel, so it cannot end first.
                 let _ = slot.closed().wait_for(|closed| *closed).await;
                 let Figures { parts, bytes, rows } = slot.figures();
                 report(ClosedPackage { sender, parts, bytes, rows: rows.unwrap_or_default() });
@@ -169,7 +170,7 @@ pub struct InboxFigures {
     pub sender: PartyId,
     /// Whether the package is closed.
     pub closed: bool,
-    /// The parts that are there.
+    /// The number of parts.
     pub parts: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -181,7 +182,7 @@ impl std::fmt::Debug for Inbox {
     }
 }
 
-/// Locks the inbox and compares the session it was made for.
+/// Locks an inbox and checks its session.
 fn lock(directory: &Path, session: &Session) -> Result<File, InboxError> {
     let path = directory.join(SESSION_FILE);
     let expected = session.fingerprint().to_string();
@@ -196,7 +197,7 @@ fn lock(directory: &Path, session: &Session) -> Result<File, InboxError> {
     lock_existing(directory, session)
 }
 
-/// The same, of an inbox that was used before.
+/// The same for an inbox that was used before.
 fn lock_existing(directory: &Path, session: &Session) -> Result<File, InboxError> {
     let file = open_session_file(directory)?;
     if !try_lock(&file).on(USE, &directory.join(SESSION_FILE))? {
@@ -212,7 +213,7 @@ fn open_session_file(directory: &Path) -> Result<File, InboxError> {
     Ok(opened.on(USE, &path)?)
 }
 
-/// Compares the session that an inbox was made for.
+/// Checks the session of an inbox.
 fn check_session(directory: &Path, file: &File, session: &Session) -> Result<(), InboxError> {
     let (path, expected) = (directory.join(SESSION_FILE), session.fingerprint());
     let mut text = String::new();
@@ -230,7 +231,7 @@ fn check_session(directory: &Path, file: &File, session: &Session) -> Result<(),
     }
 }
 
-/// Tries a few times: the lock of a process that has just ended may outlive it by a moment.
+/// Tries a few times: the lock of a process may outlive it by a moment.
 fn try_lock(file: &File) -> io::Result<bool> {
     for _ in 0..LOCK_ATTEMPTS {
         match file.try_lock() {

@@ -1,13 +1,12 @@
-//! The digests of an open package's parts, kept next to it, so that a restart need not read
-//! them all again.
+//! The digests of an open package's parts, stored next to it, so that a restart does not have to
+//! read all parts again.
 //!
-//! A record says: this very file had this digest when it was durable. "This very file" is its
-//! inode, length and time of last change (ctime), which no write, copy or restore leaves as
-//! they are. A record is written after its part is durable, and before a part is replaced
-//! its record is withdrawn. So everything that a crash can leave is safe: a part without a record, or
-//! with one that does not fit, is read and digested; a record without a part, and one whose
-//! checksum does not fit, is passed over. Records need no fsync: one that is lost costs
-//! reading a part.
+//! A record says that a certain file had this digest when it was durable. The file is identified by
+//! inode, length and time of last change (ctime): every write, copy or restore changes one of them.
+//! A record is written after its part is durable, and withdrawn before the part is replaced. So any
+//! state after a crash is safe: a part without a matching record is read and digested, and a record
+//! without a part or with a wrong checksum is skipped. Records need no fsync: a lost one only costs
+//! reading its part.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -19,7 +18,7 @@ use reshare_engine::fingerprint::Fingerprint;
 use reshare_files::durable::{self, DurableLog};
 use reshare_format::package::PartName;
 
-/// Which file a digest is of.
+/// The identity of a digested file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileIdentity {
     inode: u64,
@@ -38,18 +37,18 @@ impl FileIdentity {
         }
     }
 
-    /// No file has it: what a record holds that was withdrawn.
+    /// An identity that no file has, for a withdrawn record.
     const NONE: Self = Self { inode: 0, bytes: 0, changed_seconds: 0, changed_nanoseconds: 0 };
 }
 
-/// A file and what it was digested to.
+/// A file and its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) file: FileIdentity,
     pub(super) blake3: blake3::Hash,
 }
 
-/// What a journal held when it was opened.
+/// The content of a journal when it was opened.
 pub(super) type Records = BTreeMap<PartName, Record>;
 
 /// The journal of one open package, held by this process.
@@ -61,10 +60,10 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Reads what a journal holds; one that is missing or not of this session holds nothing.
+    /// Reads a journal. One that is missing or of another session counts as empty.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Any error of the file system.
     pub(super) fn read(path: &Path, session: Fingerprint) -> io::Result<Records> {
         let file = match durable::open_regular(path) {
             Ok(Some(file)) => file,
@@ -77,10 +76,10 @@ impl Journal {
         Ok(decode(&bytes, session))
     }
 
-    /// Writes a new journal with these records, in place of any file of its name.
+    /// Writes a new journal with these records and replaces an existing file.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Any error of the file system.
     pub(super) fn begin<'a>(
         path: PathBuf,
         session: Fingerprint,
@@ -96,23 +95,23 @@ impl Journal {
         Ok(Self { path, log: Some(log), records })
     }
 
-    /// How many records it holds, those that later ones replace among them.
+    /// The number of records, including those that later ones replace.
     pub(super) fn records(&self) -> u64 {
         self.records
     }
 
-    /// Records a part that is durable. Where that fails the journal ends: what it lacks is
-    /// digested after a restart.
+    /// Records a durable part. If that fails, the journal ends, and later parts are digested after a
+    /// restart.
     pub(super) fn record(&mut self, name: PartName, record: &Record) {
         if let Err(error) = self.append(name, record) {
             self.give_up(&error);
         }
     }
 
-    /// Withdraws what is recorded of parts, durably, before they are replaced or removed.
+    /// Withdraws the records of parts, durably, before the parts are replaced or removed.
     ///
     /// # Errors
-    /// What the file system says: then the parts must stay as they are.
+    /// Any error of the file system: then the parts must stay as they are.
     pub(super) fn withdraw(&mut self, names: &[PartName]) -> io::Result<()> {
         let nothing = Record { file: FileIdentity::NONE, blake3: [0; 32].into() };
         for name in names {
@@ -123,14 +122,14 @@ impl Journal {
 
     fn append(&mut self, name: PartName, record: &Record) -> io::Result<()> {
         let Some(log) = &self.log else { return Ok(()) };
-        // Always at a whole record's place: half a record is written over by the next one.
+        // Always at a multiple of the record size: the next record overwrites a partial one.
         let offset = (self.records + 1) * RECORD_BYTES as u64;
         log.write_all_at(&encode(name, record), offset)?;
         self.records += 1;
         Ok(())
     }
 
-    /// Removes a journal that is of no use any more.
+    /// Removes a journal that is no longer needed.
     pub(super) fn remove(path: &Path) {
         match durable::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -155,7 +154,7 @@ const VERSION: u64 = 1;
 const RECORD_BYTES: usize = 96;
 const CHECKED_BYTES: usize = RECORD_BYTES - CHECKSUM_BYTES;
 const CHECKSUM_BYTES: usize = 16;
-/// More than any package's parts need.
+/// More records than any package needs.
 const MAX_BYTES: u64 = 1 << 30;
 
 fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
@@ -192,7 +191,7 @@ fn encode(name: PartName, record: &Record) -> [u8; RECORD_BYTES] {
     ])
 }
 
-/// Reads every record whose checksum fits; a later one of the same part counts.
+/// Reads every record with a valid checksum. The last record of a part counts.
 fn decode(bytes: &[u8], session: Fingerprint) -> Records {
     let mut blocks = bytes.chunks_exact(RECORD_BYTES);
     if blocks.next() != Some(&header(session)) {

@@ -1,8 +1,8 @@
 //! Delivery over the network: the receiver's server and inbox, the senders' client.
 //!
-//! Both ends prove who they are with the certificates that the session names; the routes,
-//! headers and answers are defined in `docs/protocol.md`. The server writes into an inbox, one
-//! package directory a sender, exactly like those on removable media.
+//! Both ends authenticate with the certificates that the session names. Routes, headers and
+//! answers are defined in `docs/protocol.md`. The server writes into an inbox: one package
+//! directory for each sender, exactly like those on removable media.
 //!
 //! # Reading order
 //! * Who is who: `identity` (certificates and names), `tls` (what both ends verify).

@@ -13,19 +13,19 @@ pub struct Limits {
     pub parts: usize,
     /// Bytes of a package's parts.
     pub package_bytes: u64,
-    /// Bytes of free disk that are kept: a part that would use them up is refused.
+    /// Bytes of disk space that must stay free: a part that would use them is refused.
     pub keep_free_bytes: u64,
-    /// Connections that have not proved yet whose they are, at the same time.
+    /// Concurrent connections that have not authenticated yet.
     pub handshakes: usize,
-    /// Connections of one sender at the same time.
+    /// Concurrent connections of one sender.
     pub connections: usize,
-    /// Requests of one sender that are served at the same time.
+    /// Concurrent requests of one sender.
     pub requests: usize,
     /// How long a TLS handshake and a request's headers may take.
     pub header_timeout: Duration,
-    /// How long a body may stall, and a connection do nothing.
+    /// How long a body may stall, and a connection be idle.
     pub body_timeout: Duration,
-    /// The least bytes in a second that a body must have on average, after `body_timeout`.
+    /// The minimum average speed of a body in bytes a second, after `body_timeout`.
     pub body_bytes_per_second: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What the receiver has of a package, as both sides speak of it.
+//! What the receiver has of a package, in the form that both sides exchange.
 
 use std::collections::HashMap;
 
@@ -11,14 +11,14 @@ use super::stored::{Stored, StoredParts};
 /// The answer to a `GET` of a package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
-    /// Whether the manifest is there: nothing changes any more.
+    /// Whether the manifest is there, so that nothing changes any more.
     pub closed: bool,
     /// The parts that are durable at the receiver, in the order of their names.
     pub(super) parts: Vec<ListedPart>,
 }
 
 impl Listing {
-    /// The digest of each part; one that is none is no part's.
+    /// The digest of each part. One that is not valid matches no part.
     pub fn digests(&self) -> HashMap<PartName, blake3::Hash> {
         let digest =
             |part: &ListedPart| Some((part.name, blake3::Hash::from_hex(&part.blake3).ok()?));
@@ -35,7 +35,7 @@ pub(super) struct ListedPart {
     pub(super) blake3: String,
 }
 
-/// Writes the listing of many parts without a copy of it all in memory before.
+/// Writes a listing of many parts without first copying all of it in memory.
 pub(super) fn json(closed: bool, parts: &StoredParts) -> Bytes {
     #[derive(Serialize)]
     struct Borrowed<'a> {
@@ -43,7 +43,7 @@ pub(super) fn json(closed: bool, parts: &StoredParts) -> Bytes {
         #[serde(serialize_with = "listed")]
         parts: &'a StoredParts,
     }
-    // Text and numbers: there is nothing that JSON cannot write.
+    // Text and numbers only: JSON can write all of it.
     let mut text = serde_json::to_vec(&Borrowed { closed, parts }).unwrap_or_default();
     text.push(b'\n');
     text.into()

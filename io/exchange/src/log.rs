@@ -1,17 +1,17 @@
-//! What goes into the log: often enough to be seen, not so often that it fills a disk, and
-//! nothing that could forge a line.
+//! Limits on the log: events are logged often enough to be seen and not so often that they fill a
+//! disk, and no text of a client can forge a line.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Refusals of one reason that are logged at once, before they are thinned out.
+/// How many refusals with the same reason are logged before they are rate-limited.
 const BURST: u32 = 20;
-/// How often another one is logged after that.
+/// How often one is logged after that.
 const REFUSAL_PERIOD: Duration = Duration::from_secs(30);
 
-/// Decides for each reason which of its refusals are logged; all are counted elsewhere.
+/// Decides for each reason which refusals are logged. All of them are counted elsewhere.
 #[derive(Debug, Default)]
 pub(super) struct RefusalLog {
     reasons: Mutex<HashMap<&'static str, Bucket>>,
@@ -25,7 +25,7 @@ struct Bucket {
 }
 
 impl RefusalLog {
-    /// Whether to log one more refusal; then how many there were since the last logged one.
+    /// Whether to log this refusal; if so, how many there were since the last logged one.
     pub(super) fn admit(&self, reason: &'static str, now: Instant) -> Option<u64> {
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Bucket { left: BURST, filled: now, unlogged: 0 };
@@ -46,11 +46,11 @@ impl RefusalLog {
     }
 }
 
-/// How long no failed attempt is logged after one was.
+/// The pause between logged attempts.
 const ATTEMPT_PERIOD: Duration = Duration::from_secs(60);
 
-/// Decides for all requests to one receiver which failed attempts are logged: when a receiver
-/// is down, every request fails for the same reason.
+/// Decides which failed attempts are logged, for all requests to one receiver: when it is down, every
+/// request fails for the same reason.
 #[derive(Debug, Default)]
 pub(super) struct AttemptLog {
     logged: Mutex<Option<Instant>>,
@@ -69,10 +69,10 @@ impl AttemptLog {
     }
 }
 
-/// Shows text in one line: what is not plain ASCII escaped, what is long cut off.
+/// Shows text in one line: escapes everything but plain ASCII and truncates long text.
 pub(super) struct Shown<'a>(pub(super) &'a str);
 
-/// As much as a log line of one refusal needs.
+/// Enough for the log line of a refusal.
 const MAX_CHARS: usize = 300;
 
 impl fmt::Display for Shown<'_> {

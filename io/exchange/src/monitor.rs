@@ -1,4 +1,4 @@
-//! What the receiver is doing, for `/health`, `/metrics` and the log.
+//! The state of the receiver, for `/health`, `/metrics` and the log.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,13 +11,13 @@ use super::log::RefusalLog;
 use super::stored::Figures;
 use crate::progress::Progress;
 
-/// How far the receiver is.
+/// The stage of the receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stage {
-    /// It looks at the table and reads its inbox, and takes nothing yet.
+    /// It checks the table and reads its inbox. It does not accept deliveries yet.
     Starting,
-    /// It takes deliveries.
+    /// It accepts deliveries.
     Receiving,
     /// Both packages are complete, and their rows are merged and loaded.
     Rebuilding,
@@ -43,7 +43,7 @@ impl Stage {
     }
 }
 
-/// What is known of a running receiver, from its start on.
+/// What is known about a running receiver, from its start.
 #[derive(Debug)]
 pub struct Monitor {
     metrics: Metrics,
@@ -54,7 +54,7 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// A monitor of a receiver that starts, and of the rebuild that `progress` counts.
+    /// A monitor of a starting receiver, and of the rebuild that `progress` counts.
     #[must_use]
     pub fn new(progress: Arc<Progress>) -> Arc<Self> {
         Arc::new(Self {
@@ -80,7 +80,7 @@ impl Monitor {
 
     /// The inbox has been read: its figures are known from now on.
     pub(super) fn opened(&self, inbox: &Arc<Inbox>) {
-        // Once set it stays: a receiver has one inbox.
+        // Set only once: a receiver has one inbox.
         let _ = self.inbox.set(Arc::clone(inbox));
     }
 
@@ -94,8 +94,8 @@ impl Monitor {
         self.metrics.accept();
     }
 
-    /// Counts a refusal and has it logged, unless there are too many of its kind: `log` gets
-    /// the number of those that were not.
+    /// Counts a refusal and logs it, unless there are too many of its kind. `log` gets the number of
+    /// those that were not logged.
     pub(super) fn refuse(&self, reason: &'static str, log: impl FnOnce(u64)) {
         self.metrics.refuse(reason);
         if let Some(unlogged) = self.log.admit(reason, Instant::now()) {
@@ -104,7 +104,7 @@ impl Monitor {
     }
 }
 
-/// What is counted while the server runs; nothing of it is secret.
+/// The counters of a running server. None of them is secret.
 #[derive(Debug, Default)]
 struct Metrics {
     refused: Mutex<BTreeMap<&'static str, u64>>,
@@ -155,12 +155,12 @@ fn write_inbox(text: &mut Families, inbox: &Inbox) {
     text.gauge("reshare_package_closed", "Whether the manifest has arrived.", closed);
 }
 
-/// The rebuild's progress; all zero before it runs, since until then other work is counted.
+/// The rebuild's progress. All zero before it runs, since until then other work is counted.
 fn write_rebuild(text: &mut Families, stage: Stage, rebuild: &Progress) {
     let now = rebuild.snapshot();
     let runs = matches!(stage, Stage::Rebuilding | Stage::Done | Stage::Failed);
     let shown = |value: u64| [one(if runs { value } else { 0 })];
-    let help = "Rows that the rebuild goes through; 0 before it runs.";
+    let help = "Rows that the rebuild processes; 0 before it runs.";
     text.gauge("reshare_rebuild_rows", help, shown(now.rows_total));
     let help = "Rows gone through, those among them that an earlier run had loaded.";
     text.gauge("reshare_rebuild_rows_done", help, shown(now.rows_done + now.rows_skipped));
@@ -172,7 +172,7 @@ fn one(value: u64) -> (String, u64) {
     (String::new(), value)
 }
 
-/// Metric families as they are written one after the other.
+/// Writes metric families one after the other.
 #[derive(Default)]
 struct Families(String);
 

@@ -1,4 +1,4 @@
-//! Parts on their way to the receiver: a short queue, and several clients that empty it.
+//! Parts on their way to the receiver: a short queue, and several clients that read it.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -37,15 +37,15 @@ pub struct Delivered {
     pub bytes: u64,
 }
 
-/// How a delivered part shows in the progress: its rows and bytes.
+/// How a delivered part is counted in the progress, by its rows and bytes.
 type Count = fn(&Progress, u64, u64);
 
-/// Clients with a connection each, and the parts that wait for one.
+/// Clients with a connection each, and the parts that wait for a client.
 ///
-/// The first failure stops the whole run, as a request to stop does; a part that is on its way
-/// then is given up. Dropped, it leaves everything as it is.
+/// The first failure stops the whole run, as does a request to stop. Parts on their way are then
+/// abandoned. Dropping this value changes nothing at the receiver.
 pub struct PartUploads {
-    /// Nothing once all parts are in it.
+    /// `None` once all parts are in the queue.
     queue: Option<mpsc::Sender<PartUpload>>,
     tasks: JoinSet<Result<Delivered, ClientError>>,
 }
@@ -85,19 +85,19 @@ impl PartUploads {
     /// Waits for room in the queue.
     ///
     /// # Errors
-    /// [`ClientError::Stopped`] when no client takes parts any more: [`Self::finish`] says why.
+    /// [`ClientError::Stopped`] when no client takes parts any more; [`Self::finish`] returns why.
     pub async fn put(&self, part: PartUpload) -> Result<(), ClientError> {
         let queue = self.queue.as_ref().ok_or(ClientError::Stopped)?;
         queue.send(part).await.map_err(|_| ClientError::Stopped)
     }
 
-    /// The same, on a thread that may wait.
+    /// The same, on a thread that may block.
     pub fn put_blocking(&self, part: PartUpload) -> Result<(), ClientError> {
         let queue = self.queue.as_ref().ok_or(ClientError::Stopped)?;
         queue.blocking_send(part).map_err(|_| ClientError::Stopped)
     }
 
-    /// Waits until all parts are durable at the receiver; no other part may follow.
+    /// Waits until all parts are durable at the receiver. No more parts may follow.
     ///
     /// # Errors
     /// The first failure, and [`ClientError::Stopped`] when the run was asked to stop.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 /// Counters of one run, shared by its stages and by what displays them.
 ///
-/// Relaxed atomics: the figures are for people, and nothing is decided by them.
+/// Relaxed atomics: the figures are for people, and no decision depends on them.
 #[derive(Debug)]
 pub struct Progress {
     rows_total: AtomicU64,
@@ -24,21 +24,21 @@ pub struct Progress {
 /// The counters at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProgressSnapshot {
-    /// What the run is doing, a few words.
+    /// What the run is doing, in a few words.
     pub stage: &'static str,
     /// For how long it has been doing that.
     pub elapsed: Duration,
-    /// Rows to go through in all; 0 while that is not known.
+    /// Rows to process in total; 0 while that is unknown.
     pub rows_total: u64,
-    /// Rows gone through in this run.
+    /// Rows processed in this run.
     pub rows_done: u64,
-    /// Rows that an earlier run had done.
+    /// Rows processed by earlier runs.
     pub rows_skipped: u64,
-    /// Bytes of share data gone through in this run.
+    /// Bytes of share data processed in this run.
     pub bytes_done: u64,
-    /// Parts that this run has delivered while it made others.
+    /// Parts that this run delivered while it was making others.
     pub parts_delivered: u64,
-    /// How often rows were counted as done or as done before: parts, or ranges of ids.
+    /// How often rows were counted as done, now or before: the number of parts or ranges of ids.
     pub steps_done: u64,
 }
 
@@ -58,7 +58,7 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Names the stage that begins and how many rows it goes through.
+    /// Begins a stage, with its name and its number of rows.
     pub fn begin(&self, stage: &'static str, rows_total: u64) {
         let stage = (stage, Instant::now());
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
@@ -70,7 +70,7 @@ impl Progress {
         self.rows_total.store(rows_total, Ordering::Relaxed);
     }
 
-    /// Corrects how many rows are still to be gone through in this stage.
+    /// Corrects how many rows are left in this stage.
     pub fn expect(&self, rows_left: u64) {
         let done = self.rows_done.load(Ordering::Relaxed);
         self.rows_total.store(done + rows_left, Ordering::Relaxed);
@@ -83,7 +83,7 @@ impl Progress {
         self.steps_done.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a part as delivered; rows are counted where parts are made.
+    /// Counts a part as delivered. Its rows are counted when the part is made.
     pub fn deliver_part(&self) {
         self.parts_delivered.fetch_add(1, Ordering::Relaxed);
     }
@@ -110,7 +110,7 @@ impl Progress {
         }
     }
 
-    /// Asks every stage to stop after the part in hand.
+    /// Asks every stage to stop after its current part.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -123,7 +123,7 @@ impl Progress {
 
     /// Waits until the run is asked to stop.
     pub async fn until_stopped(&self) {
-        // It cannot fail: the sender is there as long as `self`.
+        // This cannot fail: the sender lives as long as `self`.
         let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Refusals: their answers to the client, and the reasons they are counted by.
+//! Refusals: their answers to the client, and the reasons by which they are counted.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use reshare_format::package::{ManifestError, PackageError, PartName};
 
 use super::listing::RefusalBody;
 
-/// Why a request is refused; nothing has changed.
+/// Why a request is refused. A refused request changes nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("no such route: see docs/protocol.md")]
@@ -73,7 +73,7 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    /// What the file system says, a full disk as a refusal of its own.
+    /// An error of the file system; a full disk is a separate refusal.
     pub(super) fn disk(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull,
@@ -81,8 +81,8 @@ impl Refusal {
         }
     }
 
-    /// What is wrong with the files of a signature; their paths at the receiver are
-    /// not shown to the sender.
+    /// What is wrong with the files of a signature. The sender does not see their paths at the
+    /// receiver.
     pub(super) fn signature(error: PackageError) -> Self {
         match error {
             PackageError::Signature { source, .. } => Self::Signature(source),
@@ -126,7 +126,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the body is broken off or too slow: then the rest is not worth reading.
+    /// Whether the body is incomplete or too slow: then the rest is not worth reading.
     pub(super) fn ends_body(&self) -> bool {
         matches!(self, Self::Slow | Self::Broken | Self::OtherLength { .. })
     }
@@ -145,7 +145,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// An error and its causes, which are about what the sender has sent.
+/// An error with its causes, all of them about what the sender has sent.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -159,13 +159,13 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// Answers with JSON and a line feed.
 pub(super) fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
-    // These types are text and numbers: there is nothing that JSON cannot write.
+    // These types are text and numbers only: JSON can write all of it.
     let mut text = serde_json::to_vec(body).unwrap_or_default();
     text.push(b'\n');
     json_text(status, text.into())
 }
 
-/// Answers with JSON that is written already.
+/// Answers with JSON that is already serialised.
 pub(super) fn json_text(status: StatusCode, text: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
 }

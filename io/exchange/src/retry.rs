@@ -1,10 +1,10 @@
-//! When to try again: exponential back-off with jitter, and an end.
+//! When to retry: exponential back-off with jitter and a time limit.
 
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
 
-/// The attempts at one request.
+/// The attempts of one request.
 pub(super) struct Retry {
     start: Instant,
     attempts: u32,
@@ -17,12 +17,12 @@ impl Retry {
         Self { start: Instant::now(), attempts: 0, give_up_after, first_pause }
     }
 
-    /// How often it was tried, and for how long.
+    /// The number of attempts, and the time that they took.
     pub(super) fn so_far(&self) -> (u32, Duration) {
         (self.attempts, self.start.elapsed())
     }
 
-    /// Waits before the next attempt; false when it is time to give up.
+    /// Waits before the next attempt; `false` when it is time to give up.
     pub(super) async fn wait(&mut self) -> bool {
         let pause = pause_after(self.first_pause, self.attempts, random());
         self.attempts += 1;
@@ -36,8 +36,8 @@ impl Retry {
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// Half of the doubled pause is certain, the other half random: senders that broke off at
-/// the same moment do not come back at the same moment.
+/// Half of the doubled pause is fixed, the other half random: senders that were disconnected at the
+/// same moment do not return at the same moment.
 fn pause_after(first: Duration, attempts: u32, random: u8) -> Duration {
     let full = first.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_PAUSE);
     full / 2 + full / 2 * u32::from(random) / 255
@@ -45,7 +45,7 @@ fn pause_after(first: Duration, attempts: u32, random: u8) -> Duration {
 
 fn random() -> u8 {
     let mut byte = [0];
-    // Jitter is a courtesy: without random bytes the pause is the shortest.
+    // Jitter is optional: without random bytes the pause is the shortest.
     let _ = rand::fill(&mut byte);
     byte[0]
 }

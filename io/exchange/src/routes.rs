@@ -1,4 +1,4 @@
-//! The routes of `/v1`: what a sender may ask for, and who may ask for what.
+//! The routes of `/v1`: what may be requested, and by whom.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use super::monitor::Monitor;
 use super::refusal::{Refusal, json_text};
 use super::slot::{Accepted, Proof, Room, Slot};
 
-/// The party that the connection's certificate is of.
+/// The party whose certificate the connection uses.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     pub(super) party: PartyId,
@@ -43,9 +43,9 @@ pub(super) struct Delivery {
     pub(super) inbox: Arc<Inbox>,
     pub(super) monitor: Arc<Monitor>,
     pub(super) limits: Limits,
-    /// What each sender has left of its requests.
+    /// How many more requests each sender may make.
     pub(super) requests: [(PartyId, Semaphore); 2],
-    /// Whether a sender's manifest is on its way: one at a time is kept in memory whole.
+    /// Whether a sender's manifest is being received: only one at a time is held in memory.
     manifests: [(PartyId, Semaphore); 2],
 }
 
@@ -69,7 +69,7 @@ impl Delivery {
     }
 }
 
-/// All routes; every refusal is counted, logged and answered.
+/// All routes. Every refusal is counted, logged and answered.
 pub(super) fn router(delivery: Arc<Delivery>) -> Router {
     let parties = "/v1/sessions/{session}/parties/{party}";
     let whole = |whole| put(put_whole).layer(Extension(whole));
@@ -91,7 +91,7 @@ pub(super) fn router(delivery: Arc<Delivery>) -> Router {
 
 type Shared = State<Arc<Delivery>>;
 
-/// A refusal on its way out, with its reason kept for the log.
+/// A refusal in an answer, with its reason for the log.
 struct Refused(Refusal);
 
 #[derive(Clone)]
@@ -126,10 +126,10 @@ pub(super) fn turned_away(delivery: Arc<Delivery>) -> Router {
         .with_state(delivery)
 }
 
-/// Bounds the requests in flight; counts and logs what came of each.
+/// Limits concurrent requests; counts and logs the result of each.
 ///
-/// A request runs to its end even when its client has gone: what it does to the disk ends
-/// with it, not before, so the bound also holds for clients that open requests only to drop them.
+/// A request runs to its end even if its client disconnects, so its work on the disk counts until
+/// then. The limit also holds for clients that only open requests and drop them.
 async fn bounded(
     State(delivery): Shared,
     Extension(peer): Extension<Peer>,
@@ -184,7 +184,7 @@ async fn put_part(
     finish(accepted, &headers, &mut body).await
 }
 
-/// What is read into memory whole before it is looked at.
+/// Bodies that are read into memory as a whole before they are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Whole {
     Signature,
@@ -237,7 +237,7 @@ async fn put_whole(
 }
 
 impl Delivery {
-    /// Counts and logs what came of a request.
+    /// Counts and logs the result of a request.
     fn note(&self, peer: &Peer, method: &Method, path: &str, response: &Response) {
         let Peer { party: sender, name, address } = peer;
         let (status, name, path) = (response.status().as_u16(), Shown(name), Shown(path));
@@ -262,7 +262,7 @@ impl Delivery {
         turn.ok_or(Refusal::OtherManifest)
     }
 
-    /// The package that a request is about: of this session, and the peer's own.
+    /// The package that a request is about. It must be of this session and the peer's own.
     fn slot(&self, peer: &Peer, session: &str, party: &str) -> Result<&Arc<Slot>, Refusal> {
         let peer = peer.party;
         if session != self.session_id {
@@ -274,7 +274,7 @@ impl Delivery {
         self.inbox.slot(peer).ok_or(Refusal::OtherParty { peer })
     }
 
-    /// Refuses a request that no handler sees.
+    /// Refuses a request that reaches no handler.
     async fn refuse(&self, refusal: Refusal, request: Request) -> Response {
         let (head, body) = request.into_parts();
         let mut body = self.body(&head.headers, body);
@@ -282,12 +282,12 @@ impl Delivery {
     }
 
     fn body(&self, headers: &HeaderMap, body: Body) -> BodyReader {
-        // Without a length the request is refused: the body is only read to be dropped.
+        // A request without a length is refused; its body is only read to be dropped.
         BodyReader::new(body, content_length(headers).unwrap_or(u64::MAX), self.limits)
     }
 }
 
-/// Answers; what is left of a refused body is read first, unless the client waits with it.
+/// Answers. The rest of a refused body is read first, unless the client waits before sending it.
 async fn finish(
     accepted: Result<Accepted, Refusal>,
     headers: &HeaderMap,
@@ -325,7 +325,8 @@ fn check_headers(headers: &HeaderMap, max: u64) -> Result<ReprDigest, Refusal> {
     value.to_str().ok().and_then(ReprDigest::parse).ok_or(Refusal::NoDigest)
 }
 
-/// Takes a part in: under a temporary name, digested on the way, durable before the answer.
+/// Receives a part under a temporary name, digests it on the way, and makes it durable before the
+/// answer.
 async fn accept_part(
     slot: &Arc<Slot>,
     name: PartName,
@@ -383,7 +384,7 @@ fn write_part(
     room.commit(blake3)
 }
 
-/// Runs what waits for the disk, off the threads that drive connections.
+/// Runs work that waits for the disk outside the threads that drive connections.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {

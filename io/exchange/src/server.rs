@@ -24,7 +24,7 @@ use super::routes::{self, Delivery};
 use super::shutdown::Shutdown;
 use super::tls::server_config;
 
-/// The receiver's server, bound to its address and not yet serving.
+/// The receiver's server, bound to its address but not serving yet.
 pub struct Endpoint {
     listener: TcpListener,
     gate: Arc<Gate>,
@@ -64,7 +64,7 @@ pub enum ServerError {
 }
 
 impl Endpoint {
-    /// Listens for deliveries into an inbox that is open.
+    /// Listens for deliveries into an open inbox.
     ///
     /// # Errors
     /// [`ServerError`] when the address is taken or the certificate is not the receiver's.
@@ -90,15 +90,15 @@ impl Endpoint {
         Ok(Self { listener, gate: Arc::new(gate) })
     }
 
-    /// The address that is listened on.
+    /// The address of the listener.
     ///
     /// # Errors
-    /// What the system says.
+    /// Any error of the system.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Serves until it is asked to end, then waits a moment for requests in flight.
+    /// Serves until it is asked to end, then waits a short time for requests in flight.
     pub fn serve(self, shutdown: Shutdown) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let Self { listener, gate } = self;
@@ -118,14 +118,14 @@ impl std::fmt::Debug for Endpoint {
     }
 }
 
-/// How long requests in flight may take once the server was asked to end.
+/// How long requests in flight may take after the server is asked to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(1500);
 /// How long to wait when the system cannot open another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often that is logged.
 const ACCEPT_LOG_PERIOD: Duration = Duration::from_secs(60);
 
-/// Looks whether an address can be listened on, as [`Endpoint::bind`] does, and leaves it.
+/// Checks whether [`Endpoint::bind`] could listen on an address, and releases it.
 ///
 /// # Errors
 /// [`ServerError::Listen`].
@@ -138,8 +138,8 @@ pub(super) async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError
     bound.map_err(|source| ServerError::Listen { address, source })
 }
 
-/// Accepts connections until the server is asked to end. `admit` bounds them: it lets the next
-/// one wait, or turns another one out.
+/// Accepts connections until the server is asked to end. `admit` limits them: it makes the next
+/// one wait, or evicts another one.
 pub(super) async fn accept<Admitting, Serving>(
     listener: &TcpListener,
     shutdown: &Shutdown,

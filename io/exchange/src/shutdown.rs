@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-/// Tells a running server to end: requests in flight may finish.
+/// Asks a running server to end. Requests in flight may finish.
 #[derive(Debug, Clone)]
 pub struct Shutdown(watch::Sender<bool>);
 
@@ -19,7 +19,7 @@ impl Shutdown {
     }
 
     pub(super) async fn asked(&self) {
-        // This side holds the sender: the channel cannot end first.
+        // This side holds the sender, so the channel cannot end first.
         let _ = self.0.subscribe().wait_for(|asked| *asked).await;
     }
 }

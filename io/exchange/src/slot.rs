@@ -24,7 +24,7 @@ use super::refusal::Refusal;
 use super::stored::{self, Figures, Found, Stored, StoredParts};
 use crate::progress::Progress;
 
-/// A sender's package directory and what is known of it.
+/// A sender's package directory and its state.
 pub(super) struct Slot {
     pub(super) directory: PathBuf,
     session: PackageExpectations,
@@ -33,21 +33,21 @@ pub(super) struct Slot {
     closed: watch::Sender<bool>,
 }
 
-/// What is known of a package. Locked while the disk is changed: never on a thread that
-/// drives connections.
+/// The state of a package. Locked while the disk is changed, so never on a thread that drives
+/// connections.
 struct State {
     parts: StoredParts,
-    /// Names that may show bytes that may not be durable: the disk
-    /// failed at the last moment. Not listed, and gone when the package closes.
+    /// Names whose bytes may not be durable, since the disk failed at the last step. They are not
+    /// listed, and are removed when the package closes.
     strays: BTreeSet<PartName>,
-    /// Bytes of parts that are on their way.
+    /// Bytes of parts that are being received.
     pending_bytes: u64,
     pending_parts: usize,
     manifest: Option<Closed>,
-    /// The disk failed so that only a restart finds out whether the package is closed.
+    /// The disk failed, and only a restart can find out whether the package is closed.
     uncertain: bool,
     journal: Option<Journal>,
-    /// The answer to `GET`, as long as nothing changes.
+    /// The answer to `GET`, cached until something changes.
     listing: Option<Bytes>,
 }
 
@@ -57,23 +57,23 @@ struct Closed {
     totals: Totals,
 }
 
-/// What became of something that was delivered.
+/// The result of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Accepted {
-    /// It is there now, and was not before.
+    /// It was not there before.
     New,
-    /// It is there now, in place of other bytes.
+    /// It replaced other bytes.
     Replaced,
-    /// The same was there already.
+    /// The same bytes were already there.
     Same,
 }
 
-/// A file that shows who signed the manifest.
+/// A file of the manifest's signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Proof {
     /// The signature.
     Signature,
-    /// The signer's certificate and those up to the authority.
+    /// The signer's certificate and the intermediate ones.
     Chain,
 }
 
@@ -88,8 +88,8 @@ impl Proof {
 }
 
 impl Slot {
-    /// Opens a package directory, or makes it; what a crash left unfinished is removed, and
-    /// what is there and not in the journal is digested.
+    /// Opens or creates a package directory. Removes the unfinished files of a crash, and digests
+    /// parts that are not in the journal.
     pub(super) fn open(
         directory: PathBuf,
         session: PackageExpectations,
@@ -141,7 +141,7 @@ impl Slot {
         Figures { parts: state.parts.len() as u64, bytes: state.parts.bytes(), rows }
     }
 
-    /// What is there, for the sender: JSON, made once as long as nothing changes.
+    /// The listing for the sender, as JSON that is cached until something changes.
     pub(super) fn listing(&self) -> Bytes {
         let mut state = self.lock();
         if let Some(listing) = &state.listing {
@@ -152,10 +152,10 @@ impl Slot {
         made
     }
 
-    /// Finds out whether the very same part is there, before its body is read.
+    /// Finds out whether the same part is already there, before its body is read.
     ///
     /// # Errors
-    /// [`Refusal::Closed`] when the package is closed and the part is another one.
+    /// [`Refusal::Closed`] when the package is closed and the part differs.
     pub(super) fn has(&self, name: PartName, announced: ReprDigest) -> Result<bool, Refusal> {
         let (stored, closed) = {
             let state = self.lock();
@@ -170,7 +170,7 @@ impl Slot {
         if closed && !same { Err(Refusal::Closed) } else { Ok(same) }
     }
 
-    /// Makes room for a part: under the limits of the package and of the disk.
+    /// Reserves space for a part, within the limits of the package and the disk.
     pub(super) fn reserve(self: &Arc<Self>, name: PartName, bytes: u64) -> Result<Room, Refusal> {
         let mut state = self.lock();
         if state.manifest.is_some() {
@@ -191,14 +191,14 @@ impl Slot {
         }
         let path = self.directory.join(name.to_string());
         let file = DurableFile::create(path).map_err(Refusal::disk)?;
-        // Under the lock: what is reserved here is no longer free for the next one.
+        // Under the lock: what is reserved here is not free for the next part.
         file.allocate(bytes).map_err(Refusal::disk)?;
         state.pending_parts += 1;
         state.pending_bytes += bytes;
         Ok(Room::new(Arc::clone(self), name, bytes, file))
     }
 
-    /// Gives a part whose bytes are durable its name, unless the package was closed meanwhile.
+    /// Gives a part with durable bytes its name, unless the package has been closed since.
     fn keep(
         &self,
         name: PartName,
@@ -217,7 +217,7 @@ impl Slot {
         if before.is_some() {
             state.withdraw(&[name])?;
         }
-        // From here until it is durable it is unknown what the name shows.
+        // From here until the name is durable, it is unknown which bytes it shows.
         state.parts.remove(name);
         state.strays.insert(name);
         state.listing = None;
@@ -228,14 +228,14 @@ impl Slot {
         Ok(if before.is_some() { Accepted::Replaced } else { Accepted::New })
     }
 
-    /// Keeps a file of the manifest's signature, which comes before the manifest and is verified
-    /// with it; it may be replaced until then.
+    /// Stores a file of the manifest's signature. It comes before the manifest, is verified with it,
+    /// and may be replaced until then.
     pub(super) fn keep_proof(&self, proof: Proof, bytes: &[u8]) -> Result<Accepted, Refusal> {
         let state = self.lock();
         state.check_certain()?;
         let path = self.directory.join(proof.name());
         let before = match durable::open_regular(&path) {
-            // One byte more than it may have: what is longer is another.
+            // One byte more than the new file has: a longer file differs.
             Ok(Some(file)) => {
                 let most = bytes.len() as u64 + 1;
                 let (mut before, mut file) = (Vec::new(), io::Read::take(file, most));
@@ -247,7 +247,7 @@ impl Slot {
             Err(error) => return Err(Refusal::disk(error)),
         };
         if before.as_deref() == Some(bytes) {
-            // An earlier attempt may have failed at just this.
+            // An earlier attempt may have failed at this step.
             durable::sync_directory(&self.directory).map_err(Refusal::disk)?;
             return Ok(Accepted::Same);
         }
@@ -258,8 +258,8 @@ impl Slot {
         Ok(if before.is_some() { Accepted::Replaced } else { Accepted::New })
     }
 
-    /// Closes the package: the manifest must fit the session, be signed where the session uses
-    /// certificates, and list exactly what is there.
+    /// Closes the package. The manifest must fit the session, be signed if the session uses
+    /// certificates, and list only parts that are there.
     ///
     /// Parts of the sender's earlier attempts that the manifest does not list are removed.
     pub(super) fn close(&self, bytes: Vec<u8>) -> Result<Accepted, Refusal> {
@@ -282,7 +282,7 @@ impl Slot {
                 Some(_) => {}
             }
         }
-        // A part that a dead sender began stays in the directory until its connection ends.
+        // An unfinished part of a dead sender stays in the directory until its connection ends.
         if state.pending_parts > 0 {
             return Err(Refusal::Underway { parts: state.pending_parts });
         }
@@ -290,7 +290,7 @@ impl Slot {
         self.write_manifest(&mut state, &manifest)?;
         state.manifest = Some(Closed { blake3: digest, totals: manifest.totals() });
         state.listing = None;
-        // A closed package needs none: its manifest has the digests.
+        // A closed package needs no journal: its manifest has the digests.
         state.journal = None;
         Journal::remove(&journal_of(&self.directory));
         self.closed.send_replace(true);
@@ -305,7 +305,7 @@ impl Slot {
             return Ok(());
         }
         state.withdraw(&extra)?;
-        // Listed no more, whether or not the disk lets them go at once.
+        // No longer listed, even if the disk fails to remove them now.
         for name in &extra {
             state.parts.remove(*name);
             state.strays.insert(*name);
@@ -318,21 +318,21 @@ impl Slot {
     }
 
     /// Writes the manifest durably, or leaves none: a package that a restart would find closed
-    /// must not change any more.
+    /// must not change.
     fn write_manifest(&self, state: &mut State, manifest: &Manifest) -> Result<(), Refusal> {
         let path = self.directory.join(MANIFEST_NAME);
         let Err(error) = durable::write_whole(&path, manifest.bytes()) else { return Ok(()) };
         let gone = match fs::remove_file(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
-            // Its name may be on the disk already: only a fsync takes it away for certain.
+            // Its name may already be on the disk: only an fsync makes its removal certain.
             Ok(()) => durable::sync_directory(&self.directory),
         };
         state.uncertain = gone.is_err();
         Err(Refusal::disk(error))
     }
 
-    /// Digests a stored part in the way that was announced, and compares.
+    /// Digests a stored part with the announced algorithm, and compares.
     fn stored_is(&self, name: PartName, announced: ReprDigest) -> Result<bool, Refusal> {
         let path = self.directory.join(name.to_string());
         let Some(mut file) = durable::open_regular(&path).map_err(Refusal::disk)? else {
@@ -344,7 +344,7 @@ impl Slot {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics under the lock; a state is changed only after the disk was.
+        // Nothing panics under the lock, and the state only changes after the disk.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -361,8 +361,7 @@ impl State {
         }
     }
 
-    /// Records a part that is durable, and writes a new journal when most records of the old one are
-    /// outdated.
+    /// Records a durable part, and writes a new journal when most records of the old one are outdated.
     fn record(
         &mut self,
         directory: &Path,
@@ -379,8 +378,8 @@ impl State {
         }
     }
 
-    /// Writes a journal of what is there. Without one the package is as good, and a restart
-    /// reads its parts.
+    /// Writes a journal of all parts. The package is valid without one, but a restart then reads its
+    /// parts.
     fn begin_journal(&mut self, directory: &Path, session: &PackageExpectations) {
         let path = journal_of(directory);
         let records = self.parts.records(directory);
@@ -397,7 +396,7 @@ impl State {
     }
 }
 
-/// Room for one part, and the temporary file it is written to; given back when dropped.
+/// Reserved space for one part, and its temporary file. Both are released when this is dropped.
 pub(super) struct Room {
     slot: Arc<Slot>,
     name: PartName,
@@ -406,7 +405,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// Room that its slot has counted as pending.
+    /// The bytes that the slot counts as pending.
     pub(super) fn new(slot: Arc<Slot>, name: PartName, bytes: u64, file: DurableFile) -> Self {
         Self { slot, name, bytes, file: Some(file) }
     }
@@ -419,10 +418,10 @@ impl Room {
         }
     }
 
-    /// Makes the part durable under its name, unless the package was closed meanwhile.
+    /// Makes the part durable under its name, unless the package has been closed since.
     pub(super) fn commit(mut self, blake3: blake3::Hash) -> Result<Accepted, Refusal> {
         let Some(file) = self.file.take() else { return Err(Refusal::Lost) };
-        // The long part of it, before the slot is locked.
+        // The slow step, before the slot is locked.
         let file = file.sync().map_err(Refusal::disk)?;
         let stored = Stored { bytes: self.bytes, blake3 };
         self.slot.keep(self.name, stored, file)
@@ -437,10 +436,10 @@ impl Drop for Room {
     }
 }
 
-/// Records of parts that were replaced, before a new journal is written.
+/// How many outdated records a journal may have before a new one is written.
 const SPARE_RECORDS: u64 = 1024;
 
-/// Next to the package's directory, which holds nothing but the package.
+/// The journal is next to the package's directory, which holds only the package.
 fn journal_of(directory: &Path) -> PathBuf {
     directory.with_extension("journal")
 }

@@ -16,7 +16,7 @@ use super::inbox_error::{InboxDefect, InboxError, USE};
 use super::journal::{FileIdentity, Journal, Record, Records};
 use crate::progress::Progress;
 
-/// A part that is durable.
+/// A durable part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) bytes: u64,
@@ -24,7 +24,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// What the journal holds of it; nothing where its file is not as it should be.
+    /// Its journal record; `None` when its file is not as it should be.
     pub(super) fn record(&self, path: &Path) -> Option<Record> {
         let metadata = path.symlink_metadata().ok()?;
         let fits = metadata.is_file() && metadata.len() == self.bytes;
@@ -32,7 +32,7 @@ impl Stored {
     }
 }
 
-/// The parts of a package that are durable, and the sum of their bytes.
+/// The durable parts of a package, and the sum of their bytes.
 #[derive(Debug, Default)]
 pub(super) struct StoredParts {
     parts: BTreeMap<PartName, Stored>,
@@ -65,7 +65,7 @@ impl StoredParts {
         self.bytes
     }
 
-    /// How many parts there are besides one, and their bytes.
+    /// The number and bytes of all parts except one.
     pub(super) fn without(&self, name: PartName) -> (usize, u64) {
         match self.parts.get(&name) {
             Some(part) => (self.parts.len() - 1, self.bytes - part.bytes),
@@ -81,7 +81,7 @@ impl StoredParts {
         self.parts.keys().copied()
     }
 
-    /// What the journal holds of all of them.
+    /// The journal records of all parts.
     pub(super) fn records(&self, directory: &Path) -> impl Iterator<Item = (&PartName, Record)> {
         self.parts.iter().filter_map(|(name, part)| {
             Some((name, part.record(&directory.join(name.to_string()))?))
@@ -121,8 +121,8 @@ pub(super) enum Found {
     },
 }
 
-/// Finds what a package's directory holds, or makes it. All of it is durable on return: a
-/// process may have been killed between a rename and the directory's fsync.
+/// Finds the content of a package's directory, or creates it. All of it is durable on return: an
+/// earlier process may have been killed between a rename and the fsync of the directory.
 pub(super) fn find(
     directory: &Path,
     journal: &Path,
@@ -144,7 +144,7 @@ pub(super) fn find(
     }
 }
 
-/// Refuses a link in the place of a package's directory: it would be filled elsewhere.
+/// Refuses a link instead of a package's directory: the parts would be written elsewhere.
 fn check_no_link(directory: &Path) -> io::Result<()> {
     match directory.symlink_metadata() {
         Ok(metadata) if metadata.is_symlink() => {
@@ -182,7 +182,7 @@ pub(super) fn examine(
     Ok(Figures { parts, bytes, rows: None })
 }
 
-/// What a closed package holds: its manifest says it.
+/// The content of a closed package, from its manifest.
 fn closed(directory: &Path, session: &PackageExpectations) -> Result<Found, InboxError> {
     let manifest = open_closed(directory, session)?.manifest().clone();
     let mut parts = StoredParts::default();
@@ -226,15 +226,15 @@ fn open(
     Ok(parts)
 }
 
-/// What to do about unfinished files: they were removed before, or will be.
+/// What to do about unfinished files: they were removed before, or will be removed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unfinished {
     Refuse,
     Pass,
 }
 
-/// Opens the parts of a package that is still open, one after the other; the only other
-/// files allowed are those of a signature.
+/// Opens the parts of an open package one after the other. The only other files allowed are those of
+/// a signature.
 fn each_part(
     directory: &Path,
     unfinished: Unfinished,
@@ -258,7 +258,7 @@ fn each_part(
     Ok(())
 }
 
-/// Reads a part of which nothing is recorded, and makes sure that what was read stays.
+/// Reads a part without a record, and makes what was read durable.
 fn digest(mut file: File) -> io::Result<Stored> {
     let mut hasher = blake3::Hasher::new();
     let bytes = io::copy(&mut file, &mut hasher)?;
@@ -275,7 +275,7 @@ mod tests {
     const SESSION: Fingerprint = Fingerprint([3; 32]);
     const PARTS: u64 = 4;
 
-    /// A package with some parts, each of a length of its own, and their journal.
+    /// A package with some parts, each of a different length, and their journal.
     struct Package {
         directory: tempfile::TempDir,
         parts: StoredParts,
@@ -356,7 +356,7 @@ mod tests {
         let mut package = Package::new();
         package.put(9, b"new and durable, not recorded");
         assert_eq!(package.found(), 29);
-        // Replaced by as many other bytes: what was recorded is of the file before.
+        // Replaced by other bytes of the same length: the record is of the earlier file.
         package.put(2, &[99; 12]);
         assert_eq!(package.found(), 29 + 12);
     }
@@ -366,7 +366,7 @@ mod tests {
         let mut package = Package::new();
         let changed = [7; 11];
         let modified = fs::metadata(package.path(1)).unwrap().modified().unwrap();
-        // The clock of file systems ticks every few milliseconds.
+        // File systems update their clock every few milliseconds.
         let identity =
             |package: &Package| FileIdentity::of(&fs::metadata(package.path(1)).unwrap());
         let before = identity(&package);

@@ -1,8 +1,8 @@
 //! TLS at both ends: who may be at the other end of a connection.
 //!
-//! Both ends check the chain up to the session's authority, the certificate's life and its
-//! purpose, then the one exact name. TLS 1.3 only, nothing is resumed: every connection
-//! proves its identity again.
+//! Both ends check the chain up to the session's authority, the certificate's validity and its
+//! purpose, then the one exact name. TLS 1.3 only, without resumption: every connection
+//! authenticates again.
 
 use std::sync::{Arc, OnceLock};
 
@@ -24,7 +24,7 @@ use super::log::Shown;
 
 const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
-/// The receiver's side: lets in the two senders of the session.
+/// The receiver's side: accepts the two senders of the session.
 pub(super) fn server_config(identity: &TlsIdentity) -> Result<ServerConfig, IdentityError> {
     let TlsIdentity { provider, certificate, roots, names, .. } = identity;
     identity.check(&names.receiver, Purpose::TlsServer)?;
@@ -50,7 +50,7 @@ impl TlsIdentity {
     /// [`super::Endpoint::bind`] does.
     ///
     /// # Errors
-    /// [`IdentityError`] that says what it would be refused for.
+    /// [`IdentityError`] with the reason for which it would be refused.
     pub fn check_receiver(&self) -> Result<(), IdentityError> {
         server_config(self).map(drop)
     }
@@ -78,12 +78,12 @@ pub(super) const HTTP_2: &[u8] = b"h2";
 const HTTP_1_1: &[u8] = b"http/1.1";
 
 tokio::task_local! {
-    /// The names in the certificate that the handshake of this task was shown.
+    /// The names in the certificate that the client sent in this task's handshake.
     static CLAIMED: Arc<OnceLock<String>>;
 }
 
-/// Does a handshake; returns the names that the client's certificate claims, too: when it is
-/// refused they are for the log, and nothing shows that they are true.
+/// Does a handshake. Also returns the names that the client's certificate claims: when it is refused
+/// they are only for the log, and not verified.
 pub(super) async fn with_claimed_names<T>(
     handshake: impl Future<Output = T>,
 ) -> (T, Option<String>) {
@@ -110,7 +110,7 @@ impl ClientCertVerifier for SenderVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        // Nobody asks for them outside of a handshake of the server's.
+        // Only called in a handshake of the server.
         let _ = CLAIMED.try_with(|claimed| claimed.set(names_of(end_entity)));
         let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
         if self.names.sender_of(end_entity).is_none() {
@@ -221,7 +221,7 @@ pub(super) fn server_certificate_defect(error: &CertificateError) -> String {
         E::Expired | E::ExpiredContext { .. } => "its certificate has expired",
         E::NotValidYet | E::NotValidYetContext { .. } => "its certificate is not valid yet",
         E::UnknownIssuer => "another authority than the session's made its certificate",
-        // An authority that only has the name of the session's.
+        // Another authority with the same name as the session's.
         E::BadSignature => "the session's authority did not sign its certificate",
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
             "its certificate is not for servers (extended key usage serverAuth)"

@@ -1,8 +1,8 @@
-//! A connection's traffic, and the least that it must have.
+//! The traffic of a connection, and the minimum that it must have.
 //!
-//! Bodies and headers have time-outs of their own. This one is about all else that a peer
-//! can do to keep a connection for nothing: not read its answers, take no HTTP/2 window,
-//! answer pings and ask for nothing.
+//! Bodies and headers have their own time-outs. This one covers all other ways in which a peer can
+//! keep a useless connection: it does not read answers, opens no HTTP/2 window, or answers pings
+//! and requests nothing.
 
 use std::io;
 use std::pin::Pin;
@@ -20,19 +20,19 @@ pub(super) struct Traffic {
     requests: AtomicUsize,
 }
 
-/// A request that is being worked on.
+/// A request in progress.
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Traffic>);
 
 impl Traffic {
-    /// Counts a request until what is returned is dropped.
+    /// Counts a request until the returned value is dropped.
     pub(super) fn begin_request(self: &Arc<Self>) -> Busy {
         self.requests.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
 
-    /// Returns when a period has gone by with no request worked on at its end, and less
-    /// traffic than at this rate.
+    /// Returns after a period in which the traffic was below this rate, if no request is in progress
+    /// at its end.
     pub(super) async fn until_idle(&self, period: Duration, bytes_per_second: u64) {
         let least = (period.as_secs_f64() * bytes_per_second as f64) as u64;
         loop {

@@ -18,11 +18,11 @@ use crate::progress::Progress;
 /// How a package is uploaded.
 #[derive(Debug, Clone, Copy)]
 pub struct UploadOptions {
-    /// Parts on their way at the same time.
+    /// Parts that are uploaded at the same time.
     pub parts_at_once: NonZeroUsize,
 }
 
-/// What an upload did.
+/// The result of an upload.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct UploadReport {
     /// The sender.
@@ -40,7 +40,7 @@ pub struct UploadReport {
 /// Uploads the parts that the receiver lacks, several at once, then closes the package there.
 ///
 /// # Errors
-/// A [`ClientError`]; what was delivered stays, and another run goes on there.
+/// A [`ClientError`]; what was delivered is kept, and the next run continues there.
 pub fn upload<'a>(
     package: &'a Package,
     target: &'a DeliveryTarget,
@@ -100,14 +100,14 @@ async fn upload_parts(
     uploads.finish().await.map(drop)
 }
 
-/// Closes a package over the parts that are there: the signature comes before what it signs.
+/// Closes a package with the delivered parts. The signature comes before the manifest that it signs.
 pub fn close<'a>(
     target: &'a DeliveryTarget,
     manifest: &'a Manifest,
     signature: Option<&'a ManifestSignature>,
 ) -> BoxFuture<'a, Result<(), ClientError>> {
     Box::pin(async move {
-        // A connection of its own: one that was idle all the while may be gone unnoticed.
+        // A new connection: one that was idle all the time may be dead unnoticed.
         let mut client = target.client();
         let mut files = Vec::with_capacity(3);
         if let Some(signature) = signature {

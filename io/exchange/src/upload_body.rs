@@ -1,5 +1,4 @@
-//! What a request carries to the receiver: nothing, bytes in memory, or a file that is read
-//! while it is sent.
+//! The body of a request: nothing, bytes in memory, or a file that is read while it is sent.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +10,7 @@ use axum::body::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
-/// What is delivered; a request that is made again carries it again.
+/// What is delivered. A retried request sends it again.
 #[derive(Debug, Clone)]
 pub enum Content {
     /// A file, and its size when it was listed.
@@ -35,7 +34,7 @@ impl Content {
     }
 }
 
-/// The body of one attempt at a request.
+/// The body of one attempt.
 pub(super) struct UploadBody {
     left: u64,
     pieces: Pieces,
@@ -51,7 +50,7 @@ impl UploadBody {
         Self { left: 0, pieces: Pieces::Memory(Bytes::new()) }
     }
 
-    /// Begins at the beginning; a file is read by a thread that may wait for the disk.
+    /// Starts at the beginning. A file is read by a thread that may wait for the disk.
     pub(super) fn of(content: &Content) -> Self {
         let left = content.bytes();
         let pieces = match content {
@@ -98,7 +97,7 @@ impl Body for UploadBody {
         let piece = match &mut self.pieces {
             Pieces::File(pieces) => ready!(pieces.poll_recv(context)),
             Pieces::Memory(rest) if rest.is_empty() => None,
-            // In pieces: a connection under TLS would copy one large piece whole.
+            // In pieces: a TLS connection would copy one large piece as a whole.
             Pieces::Memory(rest) => Some(Ok(rest.split_to(rest.len().min(PIECE_BYTES)))),
         };
         Poll::Ready(match piece {

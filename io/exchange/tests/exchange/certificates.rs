@@ -1,4 +1,4 @@
-//! Certificates made by the `openssl` command, as an operator makes them.
+//! Certificates made with the `openssl` command, as an operator makes them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -55,7 +55,7 @@ impl Authority {
         self.issue_for(file, name, &["-days", "1"])
     }
 
-    /// The same, with a life that is over.
+    /// The same, but expired.
     pub(crate) fn issue_expired(&self, file: &str, name: &str) -> Files {
         let life = ["-not_before", "20200101000000Z", "-not_after", "20200102000000Z"];
         if self.knows("-not_after") {

@@ -9,7 +9,7 @@ use crate::world::{World, assert_same_directory, upload_at_once};
 /// Requests that an undisturbed upload makes: a list, six parts, three closing files.
 const REQUESTS: u64 = 10;
 
-/// What a connection carries where one part is uploaded at a time.
+/// The traffic of a connection when one part is uploaded at a time.
 #[derive(Clone, Copy)]
 enum Carries {
     List,
@@ -17,8 +17,8 @@ enum Carries {
     ClosingFiles,
 }
 
-/// Uploads through a cut at each of these places of one connection, until one is after its
-/// last byte; returns how many cuts there were, and how many requests were served twice.
+/// Uploads through a cut at each of these positions of one connection, until one is after its
+/// last byte. Returns the number of cuts, and of requests that were served twice.
 async fn upload_through(
     carries: Carries,
     direction: Direction,

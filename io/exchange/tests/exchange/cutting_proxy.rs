@@ -1,4 +1,4 @@
-//! Proxies: one cuts a connection after so many bytes in one direction, one stalls them all.
+//! Proxies: one cuts a connection after a number of bytes in one direction, one stalls all of them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts before `target`; other connections than that of the cut are left alone.
+    /// Starts in front of `target`. Only the connection of the cut is affected.
     pub(crate) async fn start(target: SocketAddr, cut: Cut) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -43,7 +43,7 @@ impl Proxy {
                 number += 1;
                 let done = Arc::clone(&done);
                 tokio::spawn(async move {
-                    // Whatever breaks here is what the test is about.
+                    // Errors here are what the test is about.
                     let _ = forward(client, target, cut, &done).await;
                 });
             }
@@ -57,7 +57,7 @@ impl Proxy {
     }
 }
 
-/// Starts a proxy that keeps its connections, and forwards just so many bytes on each.
+/// Starts a proxy that keeps its connections open and forwards a limited number of bytes on each.
 pub(crate) async fn start_stalling(
     target: SocketAddr,
     stall_after_bytes: u64,
@@ -75,7 +75,7 @@ pub(crate) async fn start_stalling(
                     copy(&mut (&mut from_client).take(stall_after_bytes), &mut to_server).await
                 };
                 let down = copy(&mut from_server, &mut to_client);
-                // What becomes of the two does not matter: the connection is kept.
+                // The results do not matter: the connection is kept open.
                 let _ = tokio::join!(up, down);
                 std::future::pending::<()>().await;
             });
@@ -106,7 +106,7 @@ async fn forward(
         std::future::pending().await
     };
     let down = async { Ok(copy(&mut from_server.take(down), &mut to_client).await? == down) };
-    // Both directions end at once, in the middle of what goes on.
+    // Both directions end at once, in the middle of the traffic.
     let cut: std::io::Result<bool> = tokio::select! { cut = up => cut, cut = down => cut };
     done.fetch_or(cut?, Ordering::SeqCst);
     Ok(())

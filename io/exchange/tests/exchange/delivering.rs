@@ -1,4 +1,4 @@
-//! What arrives, arrives whole, once, and through every break.
+//! Everything arrives completely and once, in spite of every broken connection.
 
 use std::fs;
 use std::time::Duration;
@@ -108,7 +108,7 @@ async fn a_package_is_not_closed_over_a_part_that_is_still_on_its_way() {
     let limits = Limits { body_timeout, keep_free_bytes: 0, ..Limits::default() };
     let receiver = world.receiver_with(limits).await;
     let (way, stalling) = cutting_proxy::start_stalling(receiver.address, 100_000).await;
-    // A sender that dies without a word: to the receiver its connection is there and silent.
+    // A sender that dies without closing: to the receiver its connection is open and silent.
     let (package, target) = (world.package(0), world.target(0, way));
     let dying = tokio::spawn(async move { upload_to(&package, &target).await });
     while receiver.files().is_empty() {
@@ -144,7 +144,7 @@ async fn a_part_may_be_replaced_until_the_manifest_comes_and_never_after() {
     let port = receiver.address.port();
     let files = Some(world.sender_files(0));
     assert_eq!(curl(&world, port, files, &path, &arguments).await.status, 201);
-    // An earlier attempt's part that the manifest does not list goes when it comes.
+    // A part of an earlier attempt that the manifest does not list is removed when it arrives.
     let extra = format!("{}/parts/part-000099.age", place(&world, 0));
     assert_eq!(curl(&world, port, files, &extra, &arguments).await.status, 201);
     world.upload(0, receiver.address).await.unwrap();

@@ -1,4 +1,4 @@
-//! A disk that fails at any one call, or for good: nothing is acknowledged that it lacks.
+//! A disk that fails at a single call, or permanently: only durable data is acknowledged.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -57,10 +57,10 @@ async fn a_part_that_may_not_be_durable_is_neither_acknowledged_nor_listed() {
     let faults = Faults::plan(receiver.package(0), full);
     put(&world, &receiver, at, name).await.assert_refused(507, "disk-full");
     drop(faults);
-    // Room was made.
+    // Disk space was reserved.
     assert_eq!(put(&world, &receiver, at, name).await.status, 201);
     assert_eq!(listed(&world, &receiver).await, [name]);
-    // Replacing it fails at the last moment: it is unknown which bytes the name will show.
+    // Replacing it fails at the last step: it is unknown which bytes the name will show.
     let faults = Faults::plan(receiver.package(0), once(Call::SyncDirectory, 1));
     put(&world, &receiver, at, "part-000001.age").await.assert_refused(500, "disk");
     drop(faults);
@@ -120,7 +120,7 @@ async fn after_a_crash_at_any_call_only_whole_parts_are_listed_and_the_upload_go
         let options = ClientOptions { give_up_after, ..ClientOptions::default() };
         let target = world.target_with(0, receiver.address, options);
         let crashed = upload_to(&world.package(0), &target).await;
-        // Where only the journal could not be removed any more, the package is complete.
+        // If only the removal of the journal failed, the package is complete.
         assert!(matches!(crashed, Ok(_) | Err(ClientError::GaveUp { .. })), "{nth}: {crashed:?}");
         receiver.stop().await;
         let is_over = faults.seen() < nth;
@@ -154,7 +154,7 @@ async fn a_manifest_that_cannot_be_made_durable_does_not_close_the_package() {
         let faults = Faults::plan(receiver.package(0), once(Call::SyncDirectory, 1));
         put(&world, &receiver, name, name).await.assert_refused(500, "disk");
         drop(faults);
-        // The same bytes are there already: they are made durable before that is said.
+        // The same bytes are already there: they are made durable before that is reported.
         let faults = Faults::plan(receiver.package(0), once(Call::SyncDirectory, 0));
         assert_eq!(put(&world, &receiver, name, name).await.status, 204);
         assert_eq!(faults.seen(), 1);
@@ -165,7 +165,7 @@ async fn a_manifest_that_cannot_be_made_durable_does_not_close_the_package() {
         drop(faults);
         assert!(!receiver.package(0).join("manifest.json").exists(), "{call:?}");
     }
-    // The disk does not even let the manifest go: only a restart finds out.
+    // The disk does not even remove the manifest: only a restart finds out.
     let gone = Plan { count: u64::MAX, ..once(Call::SyncDirectory, 1) };
     let faults = Faults::plan(receiver.package(0), gone);
     put(&world, &receiver, "manifest", "manifest.json").await.assert_refused(500, "disk");

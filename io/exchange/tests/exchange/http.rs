@@ -9,13 +9,13 @@ use tokio::process::Command;
 use crate::certificates::Files;
 use crate::world::{RECEIVER, World};
 
-/// What curl got.
+/// The answer that curl received.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// 0 when there was none.
     pub(crate) status: u16,
     pub(crate) body: String,
-    /// What curl says of a failure.
+    /// Curl's message about a failure.
     pub(crate) error: String,
 }
 

@@ -1,4 +1,4 @@
-//! Deliveries over mutual TLS on loopback: what is let in, what is refused, what survives.
+//! Deliveries over mutual TLS on loopback: what is accepted, what is refused, what survives.
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps in vain")]
 
 mod certificates;

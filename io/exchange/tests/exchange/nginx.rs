@@ -54,7 +54,7 @@ async fn nginx_passes_tls_through_and_the_receiver_checks_certificates() {
         deliver(&world, port, &path, &package.directory().join(name)).await;
     }
     assert_same_directory(package.directory(), &receiver.package(0));
-    // The receiver's judgement passes through as well.
+    // The receiver's refusals pass through as well.
     let stranger = world.authority.issue("stranger", &format!("URI:{}", sender_name(7)));
     let answer = curl(&world, port, Some(&stranger), &at, &[]).await;
     assert_eq!(answer.status, 0, "{answer:?}");

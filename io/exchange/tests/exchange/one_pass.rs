@@ -45,11 +45,11 @@ async fn broken_delivery(senders: &mut Senders) -> (Running, BTreeMap<String, Ve
     let broken = senders.deliver_to(0, target, [5, 1], &Arc::default()).await;
     assert!(matches!(broken, Err(PipelineError::Export(_))), "{broken:?}");
     toggle(senders, 60).await;
-    // Another one: what was still on its way is there now, or is not.
+    // Another run: what was on its way may have arrived or not.
     receiver.stop().await;
     let receiver = senders.world.receiver().await;
     let arrived = files(&receiver.package(0));
-    // Missing are the parts that were read, sealed, in the queue and on their way just then.
+    // The missing parts were being read or sealed, in the queue, or on their way.
     assert!((7..=11).contains(&arrived.len()), "{:?}", arrived.keys());
     (receiver, arrived)
 }
@@ -112,7 +112,7 @@ async fn a_package_that_was_closed_before_is_left_alone() {
     let again = senders.deliver(0, receiver.address, 4).await.unwrap();
     assert!(again.package.closed_before && !first.package.closed_before);
     assert_eq!((again.parts_delivered, again.package.parts_kept, again.package.rows), (0, 3, 60));
-    // Other parts are sealed again elsewhere: what was delivered first stays.
+    // Other parts are sealed again elsewhere: what was delivered first is kept.
     senders.run("UPDATE zero.irises SET version_id = 77 WHERE id = 3").await;
     senders.pack(0, "elsewhere").await;
     let error = senders.deliver(0, receiver.address, 25).await.unwrap_err();
@@ -165,7 +165,7 @@ async fn a_receiver_that_refuses_a_part_ends_the_run_with_its_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_waits_for_the_receiver_can_be_stopped() {
     let senders = Senders::new(&[1, 2, 3]).await;
-    // Who accepts and says nothing keeps a client waiting.
+    // A server that accepts and does not answer makes a client wait.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let options = ClientOptions { timeout: 2 * FOR_EVER, ..ClientOptions::default() };
     let target = senders.world.target_with(0, silent.local_addr().unwrap(), options);

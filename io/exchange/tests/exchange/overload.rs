@@ -1,4 +1,4 @@
-//! Peers that take connections and requests and give nothing: the senders get through.
+//! Peers that occupy connections and requests without using them: the senders still get through.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ async fn counted(receiver: &Running, reason: &str) -> u64 {
     metrics.lines().find_map(|have| have.strip_prefix(&line)?.parse().ok()).unwrap_or(0)
 }
 
-/// Waits for something that must come in the end.
+/// Waits for something that must happen.
 async fn within_reason<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(120), work).await.expect("it comes in the end")
 }
@@ -61,7 +61,7 @@ async fn within_reason<T>(work: impl Future<Output = T>) -> T {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_connections_that_say_little_keep_no_sender_out() {
     let world = World::new();
-    // No time-out helps here: only that newcomers get a place.
+    // No time-out helps here, only that newcomers always get a place.
     let patient = Duration::from_secs(3600);
     let limits = Limits { header_timeout: patient, body_timeout: patient, ..limits() };
     let receiver = world.receiver_with(limits).await;
@@ -77,7 +77,7 @@ async fn a_thousand_connections_that_say_little_keep_no_sender_out() {
         world.upload(sender, receiver.address).await.unwrap();
         assert_same_directory(world.package(sender).directory(), &receiver.package(sender));
     }
-    // All but those that have a place were let go: what they held is given back.
+    // All connections without a place were closed, and their resources released.
     let mut gone = 0;
     for stream in &mut crowd[..CROWD - limits.handshakes] {
         let read = within_reason(stream.read(&mut [0; 64])).await;
@@ -139,7 +139,7 @@ async fn a_body_that_dribbles_and_an_http_2_stream_that_stalls_are_ended() {
         assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert!(body.starts_with(b"{\"error\":\"slow\","), "{body:?}");
-        // It does nothing more, and answers pings: that keeps no connection open.
+        // It only answers pings from now on, which does not keep a connection open.
         let _ = within_reason(driver).await.unwrap();
     }
     assert!(receiver.files().is_empty(), "{:?}", receiver.files());
@@ -192,7 +192,7 @@ async fn a_client_that_does_not_read_its_answers_is_cut_off() {
     let receiver = world.receiver_with(limits).await;
     let mut stream = connect(&world, &receiver, b"http/1.1").await;
     let request = format!("GET {} HTTP/1.1\r\nHost: h\r\n\r\n", place(&world, 0));
-    // Until the receiver reads no more, since its answers are not read either; then it goes.
+    // Until the receiver stops reading, since its answers are not read either; then it is closed.
     let asking = async { while stream.write_all(request.as_bytes()).await.is_ok() {} };
     within_reason(asking).await;
 }
@@ -200,7 +200,7 @@ async fn a_client_that_does_not_read_its_answers_is_cut_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_on_its_way_keeps_a_second_one_out_until_it_ends() {
     let world = World::new();
-    // What stalls is not ended before this test ends it, however long that takes.
+    // A stalled request is only ended by this test, however long that takes.
     let limits = Limits { body_timeout: Duration::from_secs(3600), ..limits() };
     let receiver = world.receiver_with(limits).await;
     let port = receiver.address.port();
@@ -221,7 +221,7 @@ async fn a_manifest_on_its_way_keeps_a_second_one_out_until_it_ends() {
     let stalled = tokio::spawn(requests.send_request(request));
     let upload = format!("@{}", manifest.display());
     let put = ["--request", "PUT", "--header", &digest, "--data-binary", &upload];
-    // The stalled one is there when it is there: until then this one is judged by itself.
+    // The stalled request may arrive later: until then this one is judged by itself.
     within_reason(async {
         loop {
             let answer = curl(&world, port, Some(world.sender_files(0)), &path, &put).await;
@@ -233,7 +233,7 @@ async fn a_manifest_on_its_way_keeps_a_second_one_out_until_it_ends() {
         }
     })
     .await;
-    // The other sender has a turn of its own, and this one gets through when the stalled one ends.
+    // The other sender is not affected, and this one gets through when the stalled one ends.
     world.upload(1, receiver.address).await.unwrap();
     let genuine = async { world.upload(0, receiver.address).await.unwrap() };
     let ends = async {

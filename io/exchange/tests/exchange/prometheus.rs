@@ -1,4 +1,4 @@
-//! The figures, read as Prometheus reads them.
+//! The metrics, read as Prometheus reads them.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! A removal that ends early, wherever: the same removal goes on.
+//! A removal that is interrupted at any point: the same removal continues.
 
 use std::fs;
 use std::io::ErrorKind;

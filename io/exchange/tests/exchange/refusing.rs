@@ -1,4 +1,4 @@
-//! What is refused: nothing is written, and both sides learn why.
+//! Refusals: nothing is written, and both sides learn the reason.
 
 use std::fs;
 use std::time::Duration;
@@ -82,7 +82,7 @@ async fn our_client_tells_a_closed_door_from_a_network_that_fails() {
     let receiver = world.receiver().await;
     let stranger = "spiffe://mpc.example/party/7";
     let files = world.authority.issue("stranger", &format!("URI:{stranger}"));
-    // A session file of its own makes it a sender in its own eyes only.
+    // Its own session file makes it a sender only in its own view.
     let own = world.session_named("receiver.mpc.example", stranger);
     let url = format!("https://{}", receiver.address);
     let options = ClientOptions::default();
@@ -93,7 +93,7 @@ async fn our_client_tells_a_closed_door_from_a_network_that_fails() {
     assert!(matches!(error, ClientError::CertificateRefused { .. }), "{error:?}");
     assert!(text.ends_with("it is not that of a sender of the session"), "{text}");
     assert_counted(&receiver, "not-a-sender").await;
-    // The other way round: the server there is not the receiver that is meant.
+    // The other way round: the server is not the intended receiver.
     let other = world.session_named("elsewhere.mpc.example", &sender_name(0));
     let identity = world.tls_in(&other, world.sender_files(0));
     let target = DeliveryTarget::new(&other, party(0), &url, &identity, options).unwrap();
@@ -180,7 +180,7 @@ async fn a_package_of_another_session_is_refused() {
     let receiver = world.receiver().await;
     let old = world.other_session();
     let package = world.package_of(&old, 0, "old");
-    // The same session id, and the sender's client does not look: the receiver does.
+    // The same session id. The sender's client does not check, but the receiver does.
     let error = upload_to(&package, &world.target(0, receiver.address)).await.unwrap_err();
     let ClientError::Refused { status: 422, reason, .. } = &error else { panic!("{error:?}") };
     assert_eq!(reason, "manifest");
@@ -251,7 +251,7 @@ async fn a_manifest_that_is_not_signed_by_its_sender_does_not_close() {
     assert!(!receiver.files().contains(&"0/manifest.json".to_owned()));
     put_files(&world, &receiver, 0, &PROOFS).await;
     assert_eq!(put_files(&world, &receiver, 0, &manifest).await[0].status, 201);
-    // Closed: a signature stays what it is, and the same again is success.
+    // Closed: a signature cannot change, and the same one again succeeds.
     put_files(&world, &receiver, 1, &PROOFS).await[1].assert_refused(409, "closed");
     assert_eq!(put_files(&world, &receiver, 0, &PROOFS).await[1].status, 204);
 }
@@ -359,17 +359,17 @@ async fn senders_that_stall_are_let_go() {
         "{answer}"
     );
     assert_counted(&receiver, "slow").await;
-    // Not even all headers: the connection ends without a word.
+    // Incomplete headers: the connection ends without an answer.
     let answer = talk(&world, &receiver, "PUT /v1/sess").await;
     assert!(!answer.contains("HTTP/1.1 2"), "{answer}");
-    // More than was announced is no part of the body, and no request either.
+    // Bytes beyond the announced length are not part of the body, and not a request either.
     let request = request.replace("Length: 9", "Length: 2");
     let answer = talk(&world, &receiver, &request).await;
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(receiver.files().is_empty(), "{:?}", receiver.files());
 }
 
-/// Says so much over TLS and nothing more, and listens until the receiver hangs up.
+/// Sends these bytes over TLS and nothing more, and reads until the receiver closes.
 async fn talk(world: &World, receiver: &Running, request: &str) -> String {
     let files = world.sender_files(0);
     let mut child = tokio::process::Command::new("openssl")

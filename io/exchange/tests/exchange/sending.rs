@@ -53,7 +53,7 @@ pub(crate) struct Senders {
 }
 
 impl Senders {
-    /// Every party has its shares of the same rows, and the target is empty.
+    /// Gives every party its shares of the same rows, and empties the target.
     pub(crate) async fn new(ids: &[i64]) -> Self {
         let name = format!("one_pass_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
         let url = CLUSTER.create_database(&name).await.unwrap();
@@ -191,5 +191,5 @@ fn workers_of(rows_per_part: usize) -> Workers {
     Workers { connections: 1, threads: 1, rows_per_part }
 }
 
-/// Longer than any test takes, and shorter than one that hangs.
+/// Longer than any test takes, but short for a test that hangs.
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(60);

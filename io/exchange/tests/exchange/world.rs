@@ -71,7 +71,7 @@ impl World {
         Self { directory, authority, session, secrets, senders, receiver }
     }
 
-    /// Another session of the same parties, as one that is over.
+    /// Another session of the same parties, for example an earlier one.
     pub(crate) fn other_session(&self) -> Session {
         self.session_named(RECEIVER, &sender_name(0))
     }
@@ -110,7 +110,7 @@ impl World {
         self.package_of(&self.session, index, &format!("package-{index}"))
     }
 
-    /// Makes a package of a session, or opens it where it was made before.
+    /// Makes a package of a session, or opens it if it exists.
     pub(crate) fn package_of(&self, session: &Session, index: u8, name: &str) -> Package {
         let path = self.path(name);
         let trust = self.trust(session);
