@@ -1,4 +1,4 @@
-//! Share files as a run reads and records them: checked as a whole, digested row by row.
+//! Share files in a run: checked as a whole, digested row by row.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use reshare_format::share_file::{Expected, ShareFile};
 use super::error::PipelineError;
 use super::tasks::blocking;
 
-/// Maps a share file, and reads all of it once for its digest.
+/// Maps a share file and reads all of it once to check its digest.
 ///
 /// # Errors
 /// [`PipelineError::ShareFile`].
@@ -29,7 +29,7 @@ pub(crate) async fn open_checked(
     .await
 }
 
-/// Hashes rows one after the other, so that a table can be checked in a stream.
+/// Hashes rows one after the other, so a table can be checked as a stream.
 ///
 /// Formula: BLAKE3 over, per row: id as i64 LE, per agree column a tag (0 NULL, 1 integer,
 /// 2 uuid) and the value (i64 LE or 16 bytes), then the share columns as u16 LE.

@@ -1,4 +1,4 @@
-//! From a sender's database to the receiver in one pass: no share touches a disk of the sender.
+//! From a sender's database to the receiver in one pass. No share is written to the sender's disks.
 
 use std::sync::Arc;
 
@@ -17,19 +17,19 @@ use super::send::send_with;
 use super::sender::LedgeredSender;
 use super::workers::{Source, Workers};
 
-/// Where a package is delivered while it is made, and how.
+/// Where and how a package is delivered while it is made.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// The sender's place at the receiver.
+    /// The sender's package at the receiver.
     pub target: DeliveryTarget,
     /// How parts are uploaded.
     pub options: UploadOptions,
 }
 
-/// What a sender packed and delivered.
+/// The result of packing and delivering.
 #[derive(Debug, Clone, Serialize)]
 pub struct DeliveryReport {
-    /// The package; `parts_kept` are those that had arrived before.
+    /// The package; `parts_kept` counts parts that had arrived before.
     #[serde(flatten)]
     pub package: PackReport,
     /// Parts that this run delivered.
@@ -42,8 +42,8 @@ pub struct DeliveryReport {
 
 /// Exports, blinds, seals and uploads the session's rows of one sender, all at the same time.
 ///
-/// As [`super::send::send`], but a part goes to the receiver from memory: the only file that is
-/// written is the ledger. Parts that the receiver has as the ledger recorded them are kept.
+/// As [`super::send::send`], but parts are sent to the receiver from memory: the only file that is
+/// written is the ledger. Parts that the receiver has as the ledger records them are kept.
 ///
 /// # Errors
 /// A [`PipelineError`]; what was delivered is kept, and the next run continues there.
@@ -78,8 +78,7 @@ pub fn deliver<'a>(
     })
 }
 
-/// Reports a package that the receiver has closed over just the parts that the ledger has
-/// recorded.
+/// Reports a package that the receiver has closed with exactly the parts in the ledger.
 ///
 /// # Errors
 /// [`ClientError::ClosedOtherwise`] when it has other parts.

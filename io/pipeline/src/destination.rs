@@ -1,4 +1,4 @@
-//! Where a sender's parts go: into a directory, or to the receiver.
+//! The destination of a sender's parts: a directory or the receiver.
 
 use reshare_engine::rows::Rows;
 use reshare_exchange::Delivered;
@@ -11,7 +11,7 @@ use super::error::PipelineError;
 use super::receiver_package::ReceiverPackage;
 use crate::ledger::{PartRecord, RecordedParts};
 
-/// A package that is still open.
+/// An open package.
 pub(crate) enum Destination {
     /// A directory, for delivery on removable media or by other means.
     Directory(Box<DirectoryPackage>),
@@ -20,10 +20,10 @@ pub(crate) enum Destination {
 }
 
 impl Destination {
-    /// Separates the parts that are there, byte for byte as they were recorded, from the others.
+    /// Separates the parts that are there, byte for byte as recorded, from the others.
     ///
     /// # Errors
-    /// Any error of the file system of the parts that are there.
+    /// Any error of the file system.
     pub(crate) fn find(
         &self,
         recorded: Vec<PartRecord>,
@@ -35,14 +35,14 @@ impl Destination {
         }
     }
 
-    /// Seals a part and publishes it, replacing an earlier one of its name. Several threads may do
-    /// so at the same time.
+    /// Seals a part, then publishes it in place of an earlier part of its name. Several threads may
+    /// do so at the same time.
     ///
-    /// `record` is called between the two: no sealed byte appears under the part's name, or leaves,
-    /// before it has returned.
+    /// `record` is called in between: no sealed byte appears under the part's name, or leaves,
+    /// before it returns.
     ///
     /// # Errors
-    /// A [`PipelineError`], and what `record` returns.
+    /// A [`PipelineError`], and any error of `record`.
     pub(crate) fn put(
         &self,
         index: u64,
@@ -71,7 +71,7 @@ impl Destination {
         }
     }
 
-    /// Closes the package over the parts that the manifest lists; others are removed.
+    /// Closes the package with the parts that the manifest lists; others are removed.
     ///
     /// # Errors
     /// A [`PipelineError`]; the package then stays open.

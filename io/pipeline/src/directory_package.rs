@@ -1,4 +1,4 @@
-//! A package that is made in a directory.
+//! Makes a package in a directory.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
@@ -18,7 +18,7 @@ use super::error::PipelineError;
 use super::sender::LedgeredSender;
 use crate::ledger::{PartRecord, RecordedParts};
 
-/// The directory, which no other run may use meanwhile.
+/// The directory, which no other run may use at the same time.
 pub(crate) struct DirectoryPackage {
     writer: PackageWriter,
     /// Keeps other runs out of the directory until it is closed.
@@ -26,10 +26,10 @@ pub(crate) struct DirectoryPackage {
 }
 
 impl DirectoryPackage {
-    /// Begins a package, or goes on with one that an earlier run did not close.
+    /// Begins a package, or continues one that an earlier run did not close.
     ///
     /// # Errors
-    /// When the directory is closed already, in use by another run, or cannot be used.
+    /// When the package is already closed, or the directory is in use by another run or not usable.
     pub(crate) fn create(
         session: &Session,
         sender: &LedgeredSender,
@@ -67,7 +67,7 @@ impl DirectoryPackage {
         Ok(RecordedParts { kept, missing })
     }
 
-    /// Whether the part's file is the one that was recorded.
+    /// Whether the part's file is the recorded one.
     fn is_there(&self, part: &PartRecord, progress: &Progress) -> Result<bool, PipelineError> {
         if progress.stopped() {
             return Err(PipelineError::Stopped);
@@ -99,12 +99,13 @@ impl DirectoryPackage {
     }
 }
 
-/// Looks whether a sender can make its package in a directory, as a run does when it begins,
-/// and changes nothing. Returns the bytes of the parts that are there; `None` when there is no
-/// such directory yet.
+/// Checks whether a sender can make its package in a directory, as a run does when it begins.
+/// Changes nothing. Returns the bytes of the existing parts; `None` when there is no such directory
+/// yet.
 ///
 /// # Errors
-/// As a run: closed already, in use, something else lies there, or what the file system says.
+/// As a run: the package is closed, the directory is in use or holds something else, or any error of
+/// the file system.
 pub fn examine_package(
     session: &Session,
     sender: PartyId,
@@ -138,8 +139,8 @@ fn lock_existing(directory: &Path) -> Result<File, PipelineError> {
             Err(PipelineError::InUse { directory: directory.to_owned() })
         }
         Err(TryLockError::Error(error)) => {
-            // Some network file systems lock no directory: then nothing but care keeps runs
-            // apart.
+            // Some network file systems cannot lock a directory: then the operator must not start
+            // two runs.
             tracing::warn!(directory = %directory.display(), %error, "cannot lock the package");
             Ok(file)
         }

@@ -19,7 +19,7 @@ use super::rows_wanted::RowIds;
 use super::tasks::blocking;
 use super::workers::{Source, Workers};
 
-/// What an export did.
+/// The result of an export.
 #[derive(Debug, Clone, Serialize)]
 pub struct ExportReport {
     /// Rows in the file.
@@ -34,11 +34,11 @@ pub struct ExportReport {
 
 /// Exports the session's rows of one sender's table to a plain share file.
 ///
-/// All rows are of one snapshot, however long that takes: the file has one count of rows, which is
-/// written before them. The file appears when it is complete.
+/// All rows are of one snapshot, however long that takes: the file's number of rows is written
+/// before the rows. The file appears when it is complete.
 ///
 /// # Errors
-/// A [`PipelineError`]; there is then no file.
+/// A [`PipelineError`]; then there is no file.
 pub fn export<'a>(
     session: &'a Session,
     ids: &'a RowIds,

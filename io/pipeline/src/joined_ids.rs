@@ -1,4 +1,4 @@
-//! Joins two packages without their shares, before anything is rebuilt.
+//! Joins two packages without reading their shares, before anything is rebuilt.
 
 use reshare_engine::merge::join;
 use reshare_engine::rows::Rows;
@@ -10,8 +10,8 @@ use super::packages::{HeldPrefix, Packages};
 use super::refused_rows::RefusedEpochs;
 use super::sweep::Sweep;
 
-/// A walk over ids, agree columns and row checks of both packages: the first bytes of every
-/// part, so a small part of the whole.
+/// A walk over ids, agree columns and row checks of both packages. These are the first bytes of each
+/// part, a small fraction of the whole.
 pub(crate) struct JoinedIds<'a> {
     packages: &'a Packages,
     sweep: Sweep<'a, HeldPrefix>,
@@ -26,8 +26,8 @@ impl<'a> JoinedIds<'a> {
     /// The next rows that can be rebuilt, ascending; `None` at the end.
     ///
     /// # Errors
-    /// A part that is not in its place or of another session, rows that the session is not about,
-    /// and rows that two honest senders cannot have sent.
+    /// A part that is in the wrong place or of another session, rows outside the session, and rows
+    /// that two honest senders cannot have sent.
     pub(crate) fn next(&mut self) -> Result<Option<JoinedRows<'_>>, PipelineError> {
         let step = self.sweep.step(usize::MAX, |part| self.packages.open_prefix(part))?;
         let Some(step) = step else { return Ok(None) };
@@ -43,11 +43,11 @@ impl<'a> JoinedIds<'a> {
     }
 }
 
-/// Rows that can be rebuilt: both sides have them and agree on them.
+/// Rows that can be rebuilt: both sides have them, with the same agree values.
 pub(crate) struct JoinedRows<'a> {
-    /// What one side sent; the other's ids and agree values are the same.
+    /// The columns of one side. The other side's ids and agree values are the same.
     first: Option<Rows<'a>>,
-    /// Where in it the joined rows are, ascending.
+    /// The positions of the joined rows in it, ascending.
     positions: Vec<usize>,
 }
 

@@ -1,8 +1,8 @@
 //! The stages that move shares: export, pack, send, deliver, merge, load, rebuild and verify.
 //!
 //! Database connections are tasks, work on parts runs in threads, and bounded queues connect them.
-//! A pool of row batches bounds the memory of every pipeline. A run that is interrupted is run
-//! again: it keeps what is complete and continues there.
+//! A pool of row batches bounds the memory of every pipeline. An interrupted run is started again:
+//! it keeps what is complete and continues there.
 //!
 //! # Reading order
 //! * A run: [`workers`] (sources, targets, how many threads), [`rows_wanted`] (which ids), `tasks`,
@@ -12,12 +12,12 @@
 //! * Sender, from rows to a package: `read_parts` and `snapshots` read a table, `resume` finds what
 //!   earlier runs did, `destination` is a directory (`directory_package`) or the receiver
 //!   (`receiver_package` with `sealed_buffer`).
-//! * Sender, the commands: [`send`] and [`deliver`] go from the table in one pass; [`export`] and
+//! * Sender, the commands: [`send`] and [`deliver`] read the table in one pass; [`export`] and
 //!   [`pack`] use a share file in between.
 //! * Receiver: [`packages`] opens two packages, `sweep` walks them side by side, `open_ahead` opens
 //!   parts in advance, `joined_ids` and `refused_rows` find trouble before anything is written, and
 //!   `merging` rebuilds the rows.
-//! * Receiver, the commands: [`rebuild`] goes from packages to the table in one pass; [`merge`] and
+//! * Receiver, the commands: [`rebuild`] loads packages into the table in one pass; [`merge`] and
 //!   [`load`] use a share file (`checked_file`) in between; [`verify`] compares the result.
 //! * Around a run: [`preflight`] (checks before it), [`tune`] (measures the machine), [`purge`]
 //!   (removes what it left).
@@ -28,8 +28,8 @@
 //! environment except `RAYON_NUM_THREADS`.
 //!
 //! # Example
-//! The ledger admits a row once it has recorded its content tag. The same content is admitted again,
-//! another content under the same id and agree values is not:
+//! The ledger admits a row once it has recorded the row's content tag. The same content is admitted
+//! again; another content with the same id and agree values is not:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -104,7 +104,7 @@ mod snapshots;
 mod sweep;
 mod tasks;
 
-/// Threads for work on parts: `RAYON_NUM_THREADS` where it is set, else one a core.
+/// Threads for work on parts: `RAYON_NUM_THREADS` if it is set, else one a core.
 #[must_use]
 pub fn default_threads() -> usize {
     rayon::current_num_threads()

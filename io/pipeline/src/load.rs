@@ -1,4 +1,4 @@
-//! From a share file of rebuilt shares into the receiver's database.
+//! Loads a share file of rebuilt shares into the receiver's database.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use super::refused_rows::{Conflicts, RefusedEpochs};
 use super::tasks::{Tasks, WorkList};
 use super::workers::{Target, Workers};
 
-/// What a load did.
+/// The result of a load.
 #[derive(Debug, Clone, Serialize)]
 pub struct LoadReport {
     /// Rows that this run wrote.
     pub rows: u64,
-    /// Rows that an earlier run had written.
+    /// Rows that earlier runs wrote.
     pub rows_skipped: u64,
     /// Bytes of share data that this run wrote.
     pub share_bytes: u64,
@@ -86,7 +86,8 @@ pub fn load<'a>(
 /// A range of ids and the positions of its rows in the file.
 pub(crate) type FileRange = (IdRange, std::ops::Range<usize>);
 
-/// Cuts what is not loaded yet into ranges of rows. Together they tile the file's range.
+/// Cuts the rows that are not loaded yet into ranges. With the loaded ranges they cover the file's
+/// range without a gap.
 fn ranges_to_load(file: &ShareFile, loader: &Loader, rows_per_range: usize) -> Vec<FileRange> {
     let done = loader.loaded().iter().map(|range| range.ids);
     let rows = file.rows();
@@ -107,7 +108,7 @@ fn ranges_to_load(file: &ShareFile, loader: &Loader, rows_per_range: usize) -> V
     ranges
 }
 
-/// Looks for rows that the target would not take, before anything is written.
+/// Looks for rows that the target would refuse, before anything is written.
 async fn refuse_rows(
     loader: &mut Loader,
     on_conflict: OnConflict,

@@ -1,4 +1,4 @@
-//! From two packages to one share file of rebuilt shares.
+//! Merges two packages into one share file of rebuilt shares.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::sweep::{Sweep, parts_needed};
 use super::tasks::blocking;
 use super::workers::Workers;
 
-/// What a merge did.
+/// The result of a merge.
 #[derive(Debug, Clone, Serialize)]
 pub struct MergeReport {
     /// Rows in the file.
@@ -35,11 +35,11 @@ pub struct MergeReport {
 
 /// Merges both packages into a share file, which appears when it is complete.
 ///
-/// Goes through the packages twice: once over ids and agree columns, since a share file's
-/// layout follows from its number of rows, and once over everything.
+/// Reads the packages twice: first ids and agree columns, since the layout of a share file depends
+/// on its number of rows, then everything.
 ///
 /// # Errors
-/// A [`PipelineError`]; there is then no file.
+/// A [`PipelineError`]; then there is no file.
 pub fn merge<'a>(
     session: &'a Session,
     packages: Arc<Packages>,

@@ -15,10 +15,10 @@ use super::packages::Packages;
 use super::pool::{BatchPool, Bound, PooledBatch};
 use super::sweep::{HeldRows, PartRef, Step, Sweep, parts_needed};
 
-/// Ranges that are merged and taken: the merger may hold two.
+/// Ranges that are merged but not taken yet; the merger may hold two of them.
 const MERGED: Bound = Bound { bytes: 232 << 20, least: 2 };
 
-/// Opens and merges on a thread of its own.
+/// Opens and merges on its own thread.
 pub(crate) struct Merging {
     pub(crate) packages: Arc<Packages>,
     /// Ascending.
@@ -26,14 +26,14 @@ pub(crate) struct Merging {
     /// Threads that open parts.
     pub(crate) threads: usize,
     pub(crate) rows_per_range: usize,
-    /// Merged ranges that there may be at the same time, where they are not too large.
+    /// The most merged ranges at the same time; fewer if they are large.
     pub(crate) ranges: usize,
     pub(crate) progress: Arc<Progress>,
     pub(crate) tx: Sender<MergedRange>,
 }
 
 impl Merging {
-    /// Merges until the end, or until nobody takes ranges any more.
+    /// Merges until the end, or until no loader takes ranges any more.
     pub(crate) fn run(self) -> Result<(), PipelineError> {
         let Self { packages, segments, threads, rows_per_range, ranges, progress, tx } = self;
         let layout = packages.layout();
@@ -61,11 +61,11 @@ impl Merging {
     }
 }
 
-/// The most left-over ids in one range: a side that lacks millions of rows must not make one
-/// range's record, and the memory for it, grow with them.
+/// The most left-over ids in one range. A side that lacks millions of rows must not make the record
+/// of one range that large.
 const MAX_LEFTOVERS_PER_RANGE: usize = 65_536;
 
-/// Rebuilt rows of one range of ids, and what is left over there.
+/// Rebuilt rows of one range of ids, and the ids that are left over there.
 pub(crate) struct MergedRange {
     pub(crate) range: IdRange,
     pub(crate) rows: PooledBatch,
@@ -85,10 +85,10 @@ impl Merger {
         Self { pool, rows_per_range, current: None }
     }
 
-    /// Goes on to the next merged range; `None` at the end.
+    /// The next merged range; `None` at the end.
     ///
     /// # Errors
-    /// What `fetch` returns, and rows that two honest senders cannot have sent.
+    /// Any error of `fetch`, and rows that two honest senders cannot have sent.
     pub(crate) fn next<H: HeldRows>(
         &mut self,
         sweep: &mut Sweep<'_, H>,
@@ -110,7 +110,7 @@ impl Merger {
             let Some(step) = sweep.step(room, &mut fetch)? else {
                 return Ok(self.current.take());
             };
-            // Ranges are contiguous: a new segment begins a new one.
+            // Ranges are contiguous, so a new segment begins a new range.
             if let Some(current) = &self.current
                 && current.range.last().checked_add(1) != Some(step.range.first())
             {

@@ -1,4 +1,4 @@
-//! Opens parts on several threads ahead of the sweep that will ask for them.
+//! Opens parts on several threads before the sweep asks for them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +13,14 @@ use super::error::PipelineError;
 use super::pool::{BatchPool, Bound, PooledBatch};
 use super::sweep::PartRef;
 
-/// The least batches a pool needs for a sweep to go on: one a side, and one being opened.
+/// The fewest batches with which a sweep can continue: one a side, and one being opened.
 const LEAST_BATCHES: usize = 3;
 
-/// Parts that are opened ahead, including those that the sweep holds.
+/// How many parts are opened in advance, including those that the sweep holds.
 const OPENED: Bound = Bound { bytes: 280 << 20, least: LEAST_BATCHES };
 
-/// Batches for the parts of a sweep, each with room for the largest: one for every thread that
-/// opens, as far as memory allows.
+/// Batches for the parts of a sweep, each with room for the largest part: one for every opening
+/// thread, as far as memory allows.
 pub(crate) fn pool_of_parts(
     layout: &Arc<RowLayout>,
     part_rows_at_most: usize,
@@ -36,11 +36,11 @@ pub(crate) type OpenPart =
 
 /// Threads that open parts in the order in which they will be needed.
 ///
-/// A thread takes its batch and its part under one lock, so that batches go to the earliest
-/// parts: a later part can never keep an earlier one from being opened.
+/// A thread takes its batch and its part under one lock, so the earliest parts get the batches. A
+/// later part can never prevent an earlier one from being opened.
 pub(crate) struct OpenAhead {
     opened: Receiver<Opened>,
-    /// Opened, but not asked for yet.
+    /// Opened, but not requested yet.
     ready: HashMap<PartRef, PooledBatch>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
@@ -86,7 +86,7 @@ impl OpenAhead {
     /// Waits for a part; parts must be asked for in the order given to [`Self::start`].
     ///
     /// # Errors
-    /// What kept this or another part from being opened.
+    /// The error that prevented this or another part from being opened.
     pub(crate) fn fetch(&mut self, part: PartRef) -> Result<PooledBatch, PipelineError> {
         loop {
             if let Some(batch) = self.ready.remove(&part) {
@@ -105,19 +105,19 @@ impl OpenAhead {
 impl Drop for OpenAhead {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        // Threads that wait for a batch get these, see the flag and end.
+        // Threads that wait for a batch get these, then see the flag and end.
         self.ready.clear();
         while let Ok(opened) = self.opened.recv() {
             drop(opened);
         }
         for thread in self.threads.drain(..) {
-            // The guard of a lost thread has reported it.
+            // The guard of a panicked thread has reported it.
             let _ = thread.join();
         }
     }
 }
 
-/// Tells the sweep when its thread ends by a panic, so that the sweep does not wait forever.
+/// Notifies the sweep when its thread panics, so that the sweep does not wait forever.
 struct Guard(Sender<Opened>);
 
 impl Drop for Guard {

@@ -1,4 +1,4 @@
-//! From a sender's share file to its package.
+//! Packs a sender's share file.
 
 use std::ops::Range;
 use std::path::Path;
@@ -89,7 +89,7 @@ struct Cutting<'a> {
 }
 
 impl Cutting<'_> {
-    /// Cuts the file's rows into parts: as an earlier run did, and then the rest.
+    /// Cuts the file's rows into parts: first as an earlier run did, then the rest.
     fn cut(&self, file: &ShareFile, resume: Resume) -> Result<Vec<Cut>, PipelineError> {
         let Resume { missing, mut gaps, mut next_index } = resume;
         let rows = file.rows();
@@ -125,7 +125,7 @@ impl Cutting<'_> {
     }
 }
 
-/// When the file was finished: its rows are at least as old.
+/// When the file was finished. Its rows are at least as old.
 fn written_at(file: &ShareFile) -> Result<Timestamp, PipelineError> {
     let modified = std::fs::metadata(file.path()).and_then(|metadata| metadata.modified());
     let modified = modified.on("find out the age of the share file", file.path())?;

@@ -30,10 +30,10 @@ pub struct Packages {
     ids: Ids,
 }
 
-/// Which ids the session is about.
+/// The ids of the session.
 enum Ids {
     Range,
-    /// A list that was not given: no row can be checked against it.
+    /// A list that was not given, so no row can be checked against it.
     ListNotGiven,
     List(Arc<[i64]>),
 }
@@ -51,8 +51,8 @@ impl Packages {
         Self::open_signed(session, None, directories, identity)
     }
 
-    /// Opens two packages, given in any order, and verifies their signatures where the session
-    /// uses certificates. No part is opened before both signatures are verified.
+    /// Opens two packages, given in any order, and verifies their signatures if the session uses
+    /// certificates. No part is opened before both signatures are verified.
     ///
     /// # Errors
     /// A [`PipelineError`] when one is not closed, not of this session, not signed by its sender,
@@ -88,8 +88,8 @@ impl Packages {
         Ok(Self { packages, ranges, identity, layout, bounds, ids })
     }
 
-    /// Sets the list that the session is about. A session with a list is not rebuilt without it,
-    /// since every row is checked against it.
+    /// Sets the session's list of ids. A session with a list is not rebuilt without it, since every
+    /// row is checked against it.
     #[must_use]
     pub fn with_list(mut self, list: &IdList) -> Self {
         if !matches!(self.ids, Ids::Range) {
@@ -98,20 +98,20 @@ impl Packages {
         self
     }
 
-    /// What a load records of both.
+    /// The source that a load records for both.
     pub(crate) fn load_source(&self) -> LoadSource {
         LoadSource::Packages(
             self.received().map(|package| (package.sender, package.content_digest)),
         )
     }
 
-    /// What a receipt says of the two, the lower party's first.
+    /// The packages as a receipt names them, the lower party's first.
     #[must_use]
     pub fn received(&self) -> [ReceivedPackage; 2] {
         self.packages.each_ref().map(|package| ReceivedPackage::of(package.manifest()))
     }
 
-    /// Refuses rows that the session is not about.
+    /// Refuses rows outside the session.
     pub(crate) fn check_ids(&self, ids: &[i64]) -> Result<(), PipelineError> {
         match &self.ids {
             Ids::Range => Ok(()),
@@ -124,7 +124,7 @@ impl Packages {
         }
     }
 
-    /// The list of ids, where the session is about one.
+    /// The list of ids, if the session has one.
     pub(crate) fn listed(&self) -> Option<&[i64]> {
         match &self.ids {
             Ids::List(listed) => Some(listed),
@@ -137,12 +137,12 @@ impl Packages {
         self.ranges.each_ref().map(Vec::as_slice)
     }
 
-    /// What the columns are.
+    /// The columns.
     pub(crate) fn layout(&self) -> &Arc<RowLayout> {
         &self.layout
     }
 
-    /// The ids that the session is about.
+    /// The range of the session's ids.
     pub(crate) fn bounds(&self) -> IdRange {
         self.bounds
     }
@@ -200,11 +200,11 @@ impl HeldRows for PooledBatch {
     }
 }
 
-/// What a session says of one sender's package.
+/// What a session requires of one sender's package.
 ///
 /// # Errors
-/// [`PipelineError::NoAuthority`] when the session uses certificates and there is no authority to
-/// verify them, or one of another session.
+/// [`PipelineError::NoAuthority`] when the session uses certificates and the authority to verify them
+/// is missing or belongs to another session.
 pub fn expectations(
     session: &Session,
     sender: PartyId,
@@ -213,7 +213,7 @@ pub fn expectations(
     PackageExpectations::of(session, sender, trust).map_err(|_| PipelineError::NoAuthority)
 }
 
-/// Opens a package as the sender that it claims; that claim is then verified.
+/// Opens a package as that of the sender it claims, and verifies this claim.
 fn open_package(
     session: &Session,
     trust: Option<&SessionTrust>,

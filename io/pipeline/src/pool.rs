@@ -1,4 +1,4 @@
-//! A bounded number of row batches that go round between the stages of a pipeline.
+//! A bounded number of row batches that circulate between the stages of a pipeline.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 
 /// Batches of one layout and capacity, at most `limit` of them at any time.
 ///
-/// The pool is what bounds a pipeline's memory: a stage that wants another batch waits until
-/// a later stage has given one back. Batches are kept, since fresh pages are a cost.
+/// The pool bounds a pipeline's memory: a stage that needs another batch waits until a later stage
+/// has returned one. Batches are reused, since new pages cost time.
 pub(crate) struct BatchPool {
     layout: Arc<RowLayout>,
     rows_per_batch: usize,
@@ -19,17 +19,17 @@ pub(crate) struct BatchPool {
     notify: Notify,
 }
 
-/// The most memory that the batches of a pool take together, however many workers could use one
-/// each: memory must not grow with the number of cores.
+/// The most memory of all batches of a pool, however many workers could use one: memory must not grow
+/// with the number of cores.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound {
     /// Bytes of all batches.
     pub(crate) bytes: usize,
-    /// Batches without which the pipeline would wait for itself, however large they are.
+    /// The number of batches without which the pipeline would deadlock. They are always allowed.
     pub(crate) least: usize,
 }
 
-/// Id, row check and some agree columns: always little compared with the shares of a row.
+/// Bytes for id, row check and some agree columns: always few compared with the shares of a row.
 const ROW_BYTES_BESIDE_SHARES: usize = 64;
 
 struct PoolState {
@@ -38,14 +38,14 @@ struct PoolState {
     to_make: usize,
 }
 
-/// A batch on loan: it returns to its pool when dropped.
+/// A borrowed batch. It returns to its pool when dropped.
 pub(crate) struct PooledBatch {
     batch: Option<RowBatch>,
     pool: Arc<BatchPool>,
 }
 
 impl BatchPool {
-    /// Prepares a pool; nothing is allocated before it is needed.
+    /// Prepares a pool. Nothing is allocated before it is needed.
     pub(crate) fn new(layout: Arc<RowLayout>, rows_per_batch: usize, limit: usize) -> Arc<Self> {
         Arc::new(Self {
             layout,
@@ -56,7 +56,7 @@ impl BatchPool {
         })
     }
 
-    /// Prepares a pool of as many batches as are wanted and fit a [`Bound`].
+    /// Prepares a pool of as many batches as are wanted and fit into a [`Bound`].
     pub(crate) fn within(
         bound: Bound,
         layout: Arc<RowLayout>,
@@ -69,7 +69,7 @@ impl BatchPool {
         Self::new(layout, rows_per_batch, limit)
     }
 
-    /// Takes a batch, waiting on the thread until there is one.
+    /// Takes a batch; blocks the thread until there is one.
     pub(crate) fn take_blocking(self: &Arc<Self>) -> PooledBatch {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -80,10 +80,10 @@ impl BatchPool {
         }
     }
 
-    /// Takes a batch, letting other tasks run until there is one.
+    /// Takes a batch; lets other tasks run until there is one.
     pub(crate) async fn take(self: &Arc<Self>) -> PooledBatch {
         loop {
-            // Registered before the look, so that a batch given back in between is not missed.
+            // Registered before the check, so that a batch returned in between is not missed.
             let returned = self.notify.notified();
             let mut returned = std::pin::pin!(returned);
             returned.as_mut().enable();
@@ -110,7 +110,7 @@ impl BatchPool {
     fn give_back(&self, batch: RowBatch) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).idle.push(batch);
         self.returned.notify_one();
-        // Every waiter looks again: one that was cancelled must not swallow the only wake-up.
+        // Every waiter checks again: a cancelled one must not consume the only wake-up.
         self.notify.notify_waiters();
     }
 }

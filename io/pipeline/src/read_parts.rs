@@ -1,4 +1,4 @@
-//! Reads planned parts from a table in several connections and works on them in threads.
+//! Reads planned parts from a table over several connections and processes them in threads.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use super::error::PipelineError;
 use super::pool::{BatchPool, PooledBatch};
 use super::tasks::{Receivers, Tasks, WorkList};
 
-/// What is done with each part: its place in the plan, its range, its rows.
+/// The work on each part, given its place in the plan, its range and its rows.
 pub(crate) type PartWork =
     dyn Fn(usize, &PlannedPart, &mut RowBatch) -> Result<(), PipelineError> + Send + Sync;
 
@@ -24,7 +24,7 @@ pub(crate) struct PartRead {
     pub(crate) progress: Arc<Progress>,
     pub(crate) connections: usize,
     pub(crate) threads: usize,
-    /// No part but the first is begun after this.
+    /// Only the first part may begin after this.
     pub(crate) until: Option<Instant>,
     pub(crate) work: Box<PartWork>,
 }
@@ -42,9 +42,8 @@ struct Shared {
 type ReadPart = (usize, PooledBatch);
 
 impl PartRead {
-    /// Goes through the plan in its order: connections read, threads work, and both at the same
-    /// time. Returns how many parts were gone through: all of them, or those begun in time, at
-    /// least one.
+    /// Processes the plan in order: connections read while threads work. Returns the number of
+    /// processed parts: all of them, or those that began in time, at least one.
     ///
     /// # Errors
     /// The first error of any of them; the others have ended when it is returned.
@@ -107,7 +106,7 @@ fn work_on_parts(shared: &Shared, rx: &Receivers<ReadPart>) -> Result<(), Pipeli
     loop {
         let Some((index, mut batch)) = rx.blocking_recv() else { return Ok(()) };
         if shared.progress.stopped() {
-            // Batches go back, so that a reader that waits for one sees the end too.
+            // Batches are returned, so that a reader that waits for one sees the end too.
             continue;
         }
         let part = &shared.plan.items()[index];

@@ -1,4 +1,4 @@
-//! From two packages into the receiver's database in one pass.
+//! Rebuilds two packages into the receiver's database in one pass.
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ use super::refused_rows::{Conflicts, RefusedEpochs};
 use super::tasks::{Receivers, Tasks};
 use super::workers::{Target, Workers};
 
-/// What a rebuild did.
+/// The result of a rebuild.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct RebuildReport {
     /// Rows that this run wrote.
     pub rows: u64,
-    /// Rows that an earlier run had written.
+    /// Rows that earlier runs wrote.
     pub rows_skipped: u64,
     /// Bytes of share data that this run wrote.
     pub share_bytes: u64,
@@ -36,10 +36,9 @@ pub struct RebuildReport {
 
 /// Opens, merges and loads both packages, all at the same time, each range once.
 ///
-/// Rows that only one side has, or whose agree columns differ, are not written: the report
-/// lists them. Before anything is written, ids, agree columns and row checks of both packages
-/// are gone through; shares are read once, and a part with changed ones is found when it is
-/// opened.
+/// Rows that only one side has, or whose agree columns differ, are not written but listed in the
+/// report. Before anything is written, ids, agree columns and row checks of both packages are
+/// checked. Shares are read once, so a part with changed shares is found when it is opened.
 ///
 /// # Errors
 /// A [`PipelineError`]; what was committed is kept, and the next run continues there.
@@ -78,7 +77,7 @@ pub fn rebuild<'a>(
             segments,
             threads: workers.threads,
             rows_per_range,
-            // One being filled, one on its way, one at every connection.
+            // One being filled, one in the queue, one at every connection.
             ranges: workers.connections + 2,
             progress: Arc::clone(&progress),
             tx,
@@ -104,8 +103,8 @@ pub fn rebuild<'a>(
     })
 }
 
-/// Joins both packages without their shares and looks for rows that the target would not take,
-/// before anything is written, and returns how many rows can be rebuilt.
+/// Joins both packages without their shares and looks for rows that the target would refuse, before
+/// anything is written. Returns how many rows can be rebuilt.
 async fn check(
     loader: &mut Loader,
     on_conflict: OnConflict,

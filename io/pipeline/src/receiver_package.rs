@@ -1,4 +1,4 @@
-//! A package that is made at the receiver: parts leave as soon as they are sealed.
+//! A package that is made at the receiver: parts are sent as soon as they are sealed.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use super::sealed_buffer::SealedBuffers;
 use super::sender::LedgeredSender;
 use crate::ledger::{PartRecord, RecordedParts};
 
-/// What the receiver has of an open package, and the parts that are on their way to it.
+/// What the receiver has of an open package, and the parts on their way to it.
 pub(crate) struct ReceiverPackage {
     session: PackageExpectations,
     recipient: Recipient,
@@ -39,7 +39,7 @@ pub(crate) struct ReceiverPackage {
 }
 
 impl ReceiverPackage {
-    /// Goes on with what the receiver has listed of an open package.
+    /// Continues an open package from the receiver's list of it.
     ///
     /// # Errors
     /// [`PipelineError::NoCredentials`] when the sender cannot sign for the session.
@@ -122,7 +122,7 @@ impl ReceiverPackage {
         sealed: Result<(), PipelineError>,
     ) -> Result<Delivered, PipelineError> {
         match (self.uploads.finish().await, sealed) {
-            // The error that stopped the sealing says more than `Stopped`.
+            // The error that stopped the sealing is more useful than `Stopped`.
             (Err(ClientError::Stopped), Err(error)) => Err(error),
             (Err(ClientError::Stopped), Ok(())) => Err(PipelineError::Stopped),
             (Err(error), _) => Err(error.into()),
@@ -139,7 +139,7 @@ impl ReceiverPackage {
     }
 }
 
-/// The place of a part that is on no disk, in errors.
+/// The path of a part that is on no disk, for errors.
 const MEMORY: &str = "in memory";
 
 /// Waits for the receiver, or until the run is asked to stop.
@@ -153,7 +153,7 @@ pub(super) async fn unless_stopped<T>(
     }
 }
 
-/// Whether the receiver has closed the package over just the parts that the ledger has recorded.
+/// Whether the receiver has closed the package with exactly the parts in the ledger.
 pub(super) fn is_as_recorded(listing: &Listing, recorded: &[PartRecord]) -> bool {
     let there = listing.digests();
     let recorded = recorded.iter().filter(|part| part.rows > 0);

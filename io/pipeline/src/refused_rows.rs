@@ -10,18 +10,18 @@ use reshare_postgres::triggers::Trigger;
 
 use super::error::PipelineError;
 
-/// Ids after which a search for conflicts ends.
+/// A search for conflicts ends after this many ids.
 const ENOUGH: usize = 20;
 
-/// Delivered ids that are in the target already, found so far.
+/// The delivered ids found so far that are already in the target.
 pub(crate) struct Conflicts<'a> {
     loader: &'a mut Loader,
     found: Vec<i64>,
 }
 
 impl<'a> Conflicts<'a> {
-    /// Begins a search, unless none is needed: conflicts are welcome, or the target holds no
-    /// row of `bounds` but this session's.
+    /// Begins a search, unless none is needed: rows may be replaced, or the target only holds rows of
+    /// this session within `bounds`.
     pub(crate) async fn begin(
         loader: &'a mut Loader,
         on_conflict: OnConflict,
@@ -33,7 +33,7 @@ impl<'a> Conflicts<'a> {
         Ok(Some(Self { loader, found: Vec::new() }))
     }
 
-    /// Looks for some delivered ids, ascending; `false` when enough were found.
+    /// Looks up some delivered ids, ascending; `false` when enough were found.
     pub(crate) async fn look_for(&mut self, ids: &[i64]) -> Result<bool, PipelineError> {
         if !ids.is_empty() {
             self.found.extend(self.loader.conflicting_ids(ids).await?);
@@ -41,7 +41,7 @@ impl<'a> Conflicts<'a> {
         Ok(self.found.len() < ENOUGH)
     }
 
-    /// Refuses if any was found.
+    /// Refuses the rows if any was found.
     pub(crate) fn finish(mut self) -> Result<(), PipelineError> {
         if self.found.is_empty() {
             return Ok(());
@@ -53,19 +53,19 @@ impl<'a> Conflicts<'a> {
     }
 }
 
-/// Delivered rows of an epoch that a trigger of the target refuses, found so far.
+/// The delivered rows found so far whose epoch a trigger of the target refuses.
 pub(crate) struct RefusedEpochs {
     table: TableName,
     trigger: Trigger,
-    /// Which agree column is the epoch.
+    /// The position of the epoch among the agree columns.
     column: usize,
     count: u64,
-    /// Ids and epochs of the first of them, one more than are listed.
+    /// Ids and epochs of the first rows, one more than are listed.
     first: Vec<(i64, i64)>,
 }
 
 impl RefusedEpochs {
-    /// Begins a search, unless the target takes rows of any epoch.
+    /// Begins a search, unless the target accepts rows of any epoch.
     pub(crate) fn begin(loader: &Loader) -> Option<Self> {
         let spec = loader.table().spec();
         let trigger = loader.refuses_epochs()?.clone();
@@ -74,11 +74,11 @@ impl RefusedEpochs {
         Some(Self { table: spec.name().clone(), trigger, column, count: 0, first: vec![] })
     }
 
-    /// Looks at the delivered rows at some positions.
+    /// Checks the delivered rows at some positions.
     pub(crate) fn look_at(&mut self, rows: &Rows<'_>, positions: impl Iterator<Item = usize>) {
         let Some(epochs) = rows.agree.get(self.column) else { return };
         for row in positions {
-            // The trigger lets NULL pass, and leaves it to the column.
+            // The trigger accepts NULL. The column may still refuse it.
             if let AgreeValue::Integer(epoch @ (..=-1 | 1..)) = epochs.value(row) {
                 self.count += 1;
                 if self.first.len() <= LISTED_IDS {
@@ -88,7 +88,7 @@ impl RefusedEpochs {
         }
     }
 
-    /// Refuses if any was found.
+    /// Refuses the rows if any was found.
     pub(crate) fn finish(self) -> Result<(), PipelineError> {
         let Self { table, trigger, count, first: rows, .. } = self;
         if count == 0 {

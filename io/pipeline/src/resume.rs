@@ -1,4 +1,4 @@
-//! What earlier runs of a sender have done, by its ledger, and what is left to do.
+//! What earlier runs of a sender did, by its ledger, and what is left to do.
 
 use std::path::Path;
 
@@ -12,23 +12,22 @@ use super::sealer::{PackReport, Sealer};
 use super::sender::LedgeredSender;
 use crate::ledger::{PartRecord, RecordedParts};
 
-/// What is left of a package to be sealed.
+/// What is left to be sealed of a package.
 #[derive(Debug)]
 pub(crate) struct Resume {
     /// Parts to be sealed again, within their recorded bounds.
     pub(crate) missing: Vec<PartRecord>,
-    /// Where no part was cut yet.
+    /// Ranges where no part has been cut yet.
     pub(crate) gaps: Vec<IdRange>,
-    /// The index of the first part that is cut now.
+    /// The index of the next part to be cut.
     pub(crate) next_index: u64,
 }
 
 impl Resume {
-    /// Keeps the parts that are there as they were recorded, byte for byte, and says what is
-    /// left.
+    /// Keeps the parts that are there byte for byte as recorded, and returns what is left.
     ///
     /// # Errors
-    /// Any error of the file system of the parts that are there.
+    /// Any error of the file system.
     pub(crate) fn begin(
         sealer: &Sealer,
         bounds: IdRange,
@@ -46,7 +45,7 @@ impl Resume {
 }
 
 impl Resume {
-    /// Removes everything up to an id, which was read.
+    /// Removes everything up to an id that has been read.
     pub(crate) fn go_on_after(&mut self, last: i64) {
         self.missing.retain(|record| record.ids.first() > last);
         let ahead = last.checked_add(1).and_then(|first| IdRange::new(first, i64::MAX));
@@ -60,8 +59,8 @@ impl Resume {
     }
 }
 
-/// Reports a package that an earlier run has closed over just the content that the ledger has
-/// recorded; `None` when the package is still open.
+/// Reports a package that an earlier run closed with exactly the content in the ledger; `None` when
+/// the package is still open.
 ///
 /// # Errors
 /// [`PackageDefect::AlreadyClosed`] when it is closed over another content.
@@ -72,7 +71,7 @@ pub(crate) fn closed_before(
 ) -> Result<Option<PackReport>, PipelineError> {
     match std::fs::symlink_metadata(directory.join(MANIFEST_NAME)) {
         Ok(_) => {}
-        // The writer reports anything else that is wrong with the directory.
+        // The writer reports any other problem with the directory.
         Err(_) => return Ok(None),
     }
     let keys = sender.keys();
@@ -93,7 +92,7 @@ pub(crate) fn closed_before(
     Ok(Some(PackReport { closed_before: true, sealed_bytes, ..report }))
 }
 
-/// What is the same however often a part is sealed.
+/// The facts that stay the same however often a part is sealed.
 fn content_of(part: &PartEntry) -> (PartName, IdRange, u64, blake3::Hash) {
     (part.name, part.ids, part.rows, part.content_digest)
 }

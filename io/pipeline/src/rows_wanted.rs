@@ -1,4 +1,4 @@
-//! Which rows a session is about, with the list where it has one.
+//! The rows of a session, with its list of ids if it has one.
 
 use reshare_files::ids::IdRange;
 use reshare_format::session::{IdList, Session, SessionIds};
@@ -14,8 +14,8 @@ pub enum RowIds {
 }
 
 impl RowIds {
-    /// Takes a session's range, or the list that was checked against it; `None` where the list
-    /// is missing.
+    /// Takes a session's range, or the list that was checked against it; `None` when the list is
+    /// missing.
     #[must_use]
     pub fn of(session: &Session, list: Option<&IdList>) -> Option<Self> {
         match (session.ids(), list) {
@@ -25,7 +25,7 @@ impl RowIds {
         }
     }
 
-    /// The smallest range that holds all of them.
+    /// The smallest range that holds all ids.
     #[must_use]
     pub fn bounds(&self) -> IdRange {
         match self {
@@ -34,7 +34,7 @@ impl RowIds {
         }
     }
 
-    /// The same, as the export takes it.
+    /// The ids in the form that an export takes.
     pub(crate) fn export_ids(&self) -> ExportIds<'_> {
         match self {
             Self::Range(range) => ExportIds::Range(*range),
@@ -42,7 +42,7 @@ impl RowIds {
         }
     }
 
-    /// Those within a range, as the export takes them; `None` when there are none.
+    /// The ids within a range in the form that an export takes; `None` when there are none.
     pub(crate) fn export_ids_within(&self, bounds: IdRange) -> Option<ExportIds<'_>> {
         match self {
             Self::Range(range) => range.intersection(bounds).map(ExportIds::Range),

@@ -1,12 +1,12 @@
-//! Memory for sealed parts on their way, which is used again.
+//! Reused memory for sealed parts on their way to the receiver.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-/// The most memory of all buffers together: sealing waits until parts have arrived.
+/// The most memory of all buffers together. Beyond it, sealing waits until parts have arrived.
 const MAX_BYTES: usize = 160 << 20;
 
-/// Buffers that nobody uses now, and how much there is of all of them.
+/// Buffers that are free now, and the memory of all buffers.
 #[derive(Debug, Default)]
 pub(crate) struct SealedBuffers {
     state: Mutex<State>,
@@ -20,18 +20,18 @@ struct State {
     lent_bytes: usize,
 }
 
-/// One sealed part in memory. It returns to the others when it is dropped.
+/// One sealed part in memory. Its buffer returns to the free ones when it is dropped.
 #[derive(Debug)]
 pub(crate) struct SealedBuffer {
     bytes: Vec<u8>,
-    /// What it was lent for; it may have grown.
+    /// The requested size; the buffer may have grown.
     lent_bytes: usize,
     buffers: Arc<SealedBuffers>,
 }
 
 impl SealedBuffers {
-    /// Takes an empty buffer with room for so many bytes, waiting on the thread until they fit next
-    /// to the others in use; a single one always fits.
+    /// Takes an empty buffer of this many bytes; blocks the thread until it fits in addition to those
+    /// in use. A single one always fits.
     pub(crate) fn take(self: &Arc<Self>, capacity: usize) -> SealedBuffer {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while state.lent_bytes > 0 && state.lent_bytes.saturating_add(capacity) > MAX_BYTES {
@@ -42,7 +42,7 @@ impl SealedBuffers {
         let lent_bytes = capacity.max(bytes.capacity());
         state.lent_bytes = state.lent_bytes.saturating_add(lent_bytes);
         if state.lent_bytes.saturating_add(state.idle_bytes) > MAX_BYTES {
-            // Parts have become larger: buffers of smaller ones only take memory.
+            // Parts have become larger: smaller buffers only take memory.
             state.idle.clear();
             state.idle_bytes = 0;
         }

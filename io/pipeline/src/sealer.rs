@@ -1,4 +1,4 @@
-//! Blinds and seals a sender's parts from several threads, and closes the package.
+//! Blinds and seals a sender's parts on several threads, and closes the package.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -30,7 +30,7 @@ struct Packed {
     kept: u64,
 }
 
-/// What a sender packed.
+/// The result of packing.
 #[derive(Debug, Clone, Serialize)]
 pub struct PackReport {
     /// The sender.
@@ -43,12 +43,12 @@ pub struct PackReport {
     pub share_bytes: u64,
     /// Bytes of the sealed parts.
     pub sealed_bytes: u64,
-    /// Parts that an earlier run had sealed.
+    /// Parts that earlier runs sealed.
     pub parts_kept: u64,
-    /// Whether an earlier run had closed the package, so that nothing was done.
+    /// Whether an earlier run closed the package, so that nothing was done.
     pub closed_before: bool,
-    /// Rows that were blinded before with other shares under the same agree columns, and are
-    /// therefore left out, by ascending ids.
+    /// Rows that were left out because they were blinded before with the same agree values and other
+    /// shares, by ascending ids.
     pub changed_without_version: Vec<i64>,
 }
 
@@ -57,7 +57,7 @@ pub struct PackReport {
 pub(crate) struct PartPlace {
     /// Its index.
     pub(crate) index: u64,
-    /// The range that it is cut to.
+    /// The range of the part.
     pub(crate) ids: IdRange,
     /// When its rows were read.
     pub(crate) exported_at: Timestamp,
@@ -77,7 +77,7 @@ impl Sealer {
         &self.destination
     }
 
-    /// Takes a part as an earlier run has sealed it.
+    /// Takes a part as sealed by an earlier run.
     pub(crate) fn keep(&self, part: PartRecord) {
         let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         packed.kept += u64::from(part.rows > 0);
@@ -95,7 +95,7 @@ impl Sealer {
         self.seal(place, batch, tags)
     }
 
-    /// Tags plain rows, blinds them into a batch and seals that.
+    /// Tags plain rows, blinds them into a batch and seals the batch.
     pub(crate) fn seal_from(
         &self,
         place: PartPlace,
@@ -107,7 +107,7 @@ impl Sealer {
         self.seal(place, batch, tags)
     }
 
-    /// Seals blinded rows, in the order that makes one blinding blind one content whenever
+    /// Seals blinded rows. The order of steps ensures that one blinding blinds one content, whenever
     /// this process dies: the tags are durable before a blinded byte is written anywhere, and
     /// the part's record is durable before the part appears under its name or leaves.
     fn seal(
@@ -148,7 +148,7 @@ impl Sealer {
         Ok(())
     }
 
-    /// Records that nothing is left of a part.
+    /// Records that a part has no rows left.
     pub(crate) fn record_empty(
         &self,
         place: PartPlace,
@@ -160,7 +160,7 @@ impl Sealer {
         Ok(())
     }
 
-    /// Waits for what is on its way: see [`Destination::settle`].
+    /// Waits for parts on their way: see [`Destination::settle`].
     pub(crate) async fn settle(
         &mut self,
         sealed: Result<(), PipelineError>,
@@ -168,8 +168,7 @@ impl Sealer {
         self.destination.settle(sealed).await
     }
 
-    /// Closes the package over the parts that are there, and removes what an earlier run
-    /// with other parts has left behind.
+    /// Closes the package with its parts, and removes other parts that an earlier run left.
     pub(crate) async fn close(self, session: &Session) -> Result<PackReport, PipelineError> {
         let packed = self.packed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let report = PackReport::of(session, &self.sender, &packed.parts, packed.kept);
@@ -191,7 +190,7 @@ impl Sealer {
     }
 }
 
-/// Refuses more parts than a manifest can list, before the work and not after it.
+/// Refuses more parts than a manifest can list, before the work is done.
 pub(crate) fn check_parts(parts: usize) -> Result<(), PipelineError> {
     let limit = MAX_PARTS;
     if parts > limit { Err(PipelineError::TooManyParts { parts, limit }) } else { Ok(()) }

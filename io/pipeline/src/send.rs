@@ -1,4 +1,4 @@
-//! From a sender's database to its package in one pass: no plain share touches a disk.
+//! From a sender's database to its package in one pass. No plain share is written to a disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use super::workers::{Source, Workers};
 
 /// Exports, blinds and seals the session's rows of one sender, all at the same time.
 ///
-/// The rows of a part are of one snapshot, and those of all parts are, unless the sender renews it
-/// (see [`LedgeredSender::renewing_snapshots`]). Parts that an earlier run has sealed are kept;
-/// those that it cut and that are not there are cut in the same way. The manifest comes last:
-/// without it there is no package.
+/// The rows of a part are of one snapshot. All parts are of the same snapshot, unless the sender
+/// renews it (see [`LedgeredSender::renewing_snapshots`]). Parts that an earlier run sealed are kept.
+/// Parts that it cut and that are missing are cut in the same way. The manifest comes last: without
+/// it the package is not closed.
 ///
 /// # Errors
 /// A [`PipelineError`]; the package then stays open, and the next run continues it.

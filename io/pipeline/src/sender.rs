@@ -1,4 +1,4 @@
-//! Who this sender is, and the keys that only the two senders have.
+//! This sender's identity, and the keys that only the two senders have.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use time::OffsetDateTime;
 use super::error::PipelineError;
 use crate::ledger::{Ledger, LedgerDefect, LedgerError};
 
-/// One sender of one session, with what it blinds with.
+/// One sender of one session, with its blinding keys.
 ///
 /// # Secrecy
-/// Holds the blinding key: `Debug` prints the parties only.
+/// Holds the blinding key; `Debug` prints only the parties.
 pub struct SenderKeys {
     sender: PartyId,
     other: PartyId,
@@ -41,7 +41,8 @@ pub struct SenderCredentials {
 }
 
 impl SenderKeys {
-    /// Finds out which sender owns `key` and agrees with the other one on the session's keys.
+    /// Finds out which sender owns `key`, and derives the keys of the session with the other
+    /// sender's.
     ///
     /// # Errors
     /// [`SenderKeysError::NotASender`] when the key is neither sender's.
@@ -51,7 +52,7 @@ impl SenderKeys {
         Self::derive(session, [me, other], &secret)
     }
 
-    /// Derives the session's keys from a secret that was agreed elsewhere, such as in a KMS.
+    /// Derives the session's keys from a shared secret that was derived elsewhere, such as in a KMS.
     ///
     /// `own` is this sender's public key; `secret` is shared with the sender that
     /// [`SenderKeys::other_sender`] names.
@@ -66,7 +67,7 @@ impl SenderKeys {
         Self::derive(session, owner_first(session, own)?, secret)
     }
 
-    /// The sender that the owner of `own` agrees with on a secret.
+    /// The sender with which the owner of `own` shares a secret.
     ///
     /// # Errors
     /// [`SenderKeysError::NotASender`] when the key is neither sender's.
@@ -91,12 +92,12 @@ impl SenderKeys {
         Ok(Self { sender, other, key_check, blinder, credentials: None })
     }
 
-    /// Adds what a session with certificates demands of a sender before it blinds anything.
+    /// Adds what a session with certificates requires of a sender before it blinds anything.
     ///
     /// # Errors
     /// [`SenderKeysError::OtherCredentials`] when they are of another session or sender;
     /// [`SenderKeysError::Certificate`] when the certificate is not this sender's, or may not
-    /// sign at this moment.
+    /// sign now.
     pub fn with_credentials(
         mut self,
         session: &Session,
@@ -116,7 +117,7 @@ impl SenderKeys {
         Ok(self)
     }
 
-    /// The certificate, the authority and the approvals, where the session uses certificates.
+    /// The certificate, the authority and the approvals, if the session uses certificates.
     #[must_use]
     pub fn credentials(&self) -> Option<&SenderCredentials> {
         self.credentials.as_ref()
@@ -128,13 +129,13 @@ impl SenderKeys {
         self.sender
     }
 
-    /// What the receiver compares with the other sender's.
+    /// The key check, which the receiver compares with the other sender's.
     #[must_use]
     pub fn key_check(&self) -> KeyCheck {
         self.key_check
     }
 
-    /// What the session says of this sender's package.
+    /// What the session requires of this sender's package.
     ///
     /// # Errors
     /// [`PipelineError::NoCredentials`] when the session uses certificates and there are none.
@@ -149,7 +150,7 @@ impl SenderKeys {
         super::packages::expectations(session, self.sender, trust)
     }
 
-    /// What weights and blinds this sender's shares.
+    /// The blinder of this sender's shares.
     pub(crate) fn blinder(&self) -> &Blinder {
         &self.blinder
     }
@@ -165,7 +166,7 @@ pub struct LedgeredSender {
 }
 
 impl LedgeredSender {
-    /// Puts a sender's keys and its ledger together.
+    /// Combines a sender's keys and its ledger.
     ///
     /// # Errors
     /// A [`LedgerError`] when the ledger is another session's or sender's.
@@ -183,14 +184,14 @@ impl LedgeredSender {
         Err(LedgerError { path: ledger.path().to_owned(), defect })
     }
 
-    /// Sets how parts are compressed, instead of [`Compression::Auto`].
+    /// Sets how parts are compressed; the default is [`Compression::Auto`].
     #[must_use]
     pub fn compressing(self, compression: Compression) -> Self {
         Self { compression, ..self }
     }
 
-    /// Reads rows in a series of snapshots instead of a single one. A snapshot that is this old
-    /// begins no part.
+    /// Reads rows in a series of snapshots instead of a single one. No part begins in a snapshot of
+    /// this age.
     #[must_use]
     pub fn renewing_snapshots(self, max_age: Duration) -> Self {
         Self { snapshot_max_age: Some(max_age), ..self }

@@ -1,8 +1,8 @@
 //! Reads what is left of a sender's package in one snapshot after the other.
 //!
-//! A snapshot that stays open keeps VACUUM from removing any row version of the whole database that
-//! died after it was taken. So it may be given an age from which it begins no more parts: what is
-//! left is then cut again in the next snapshot.
+//! An open snapshot keeps VACUUM from removing row versions of the whole database that died after it
+//! was taken. So a snapshot may have a maximum age, after which it begins no more parts. The rest is
+//! then cut again in the next snapshot.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use super::rows_wanted::RowIds;
 use super::sealer::{PartPlace, Sealer, check_parts};
 use super::workers::{Source, Workers};
 
-/// What the reading of one sender's table depends on.
+/// What is needed to read one sender's table.
 pub(crate) struct Reading<'a> {
     pub(crate) session: &'a Session,
     pub(crate) ids: &'a RowIds,
@@ -33,11 +33,11 @@ pub(crate) struct Reading<'a> {
 impl Reading<'_> {
     /// Reads, blinds and seals every part.
     ///
-    /// Ids are read in ascending order and each once, in any number of snapshots: a row that is
-    /// added at an id already passed is not read.
+    /// Ids are read once each, in ascending order, in any number of snapshots. A row that is added at
+    /// an id that was already passed is not read.
     ///
     /// # Errors
-    /// A [`PipelineError`]; what was sealed before stays.
+    /// A [`PipelineError`]; sealed parts are kept.
     pub(crate) async fn run(&self, mut left: Resume) -> Result<(), PipelineError> {
         let max_age = self.sealer.sender().snapshot_max_age();
         self.progress.begin("plan", 0);
@@ -54,7 +54,7 @@ impl Reading<'_> {
                 tracing::info!(rows, "took a new snapshot for the rows that are left");
             }
             let read = self.read(&snapshot, max_age, &plan).await?;
-            // The rows are read: the database need not wait for the last parts to arrive.
+            // All rows are read: release the snapshot before the last parts have arrived.
             snapshot.close().await;
             let (done, rest) = plan.split_at(read);
             let Some(((_, last), _)) = done.split_last().filter(|_| !rest.is_empty()) else {
@@ -67,7 +67,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads the parts of a plan in one snapshot until that is too old, and returns how many.
+    /// Reads the parts of a plan in one snapshot until it is too old; returns how many were read.
     async fn read(
         &self,
         snapshot: &Snapshot,
@@ -103,8 +103,8 @@ impl Reading<'_> {
 
     /// The parts to be read, each with its index, in id order.
     ///
-    /// Parts that an earlier run has cut keep their bounds, since the ledger has them; all others
-    /// are cut by the rows as they are now.
+    /// Parts that an earlier run cut keep their bounds, which are in the ledger. All others are cut
+    /// by the present rows.
     async fn plan(
         &self,
         snapshot: &mut Snapshot,
@@ -121,7 +121,7 @@ impl Reading<'_> {
                     let place = PartPlace { index, ids, exported_at };
                     tokio::task::block_in_place(|| self.sealer.record_empty(place, vec![]))?;
                 }
-                // So many rows were added that they no longer fit one part.
+                // So many rows were added that they no longer fit into one part.
                 rows if rows > limit => left.gaps.push(ids),
                 _ => {
                     plan.push((index, part));

@@ -1,9 +1,9 @@
-//! Goes through two senders' parts side by side, in id order, however each cut its ranges.
+//! Walks two senders' parts side by side, in id order, however each sender cut its ranges.
 
 use reshare_engine::rows::Rows;
 use reshare_files::ids::IdRange;
 
-/// Rows that a sweep holds while it is on their ids.
+/// Rows that a sweep holds while it passes their ids.
 pub(crate) trait HeldRows {
     /// The rows, ascending by id.
     fn rows(&self) -> Rows<'_>;
@@ -58,8 +58,8 @@ fn first_met(segments: &[IdRange], range: IdRange) -> Option<i64> {
 
 /// Two packages walked side by side.
 ///
-/// At any step at most one part a side is held: where both sides have rows, they are rows of
-/// the same ids' range, and where a side has none, it has no part there.
+/// At most one part a side is held in each step. If both sides have rows, they are of the same range
+/// of ids; a side without rows has no part there.
 pub(crate) struct Sweep<'a, H> {
     sides: [SideState<'a, H>; 2],
     segments: std::vec::IntoIter<IdRange>,
@@ -69,12 +69,12 @@ pub(crate) struct Sweep<'a, H> {
 
 struct SideState<'a, H> {
     ranges: &'a [IdRange],
-    /// The first part that does not end before the ids ahead.
+    /// The first part that does not end before the next ids.
     next: usize,
     held: Option<H>,
 }
 
-/// Rows of both sides in one range of ids; together the steps tile the segments.
+/// Rows of both sides in one range of ids. Together the steps cover the segments without a gap.
 pub(crate) struct Step<'s> {
     pub(crate) range: IdRange,
     pub(crate) rows: [Option<Rows<'s>>; 2],
@@ -92,11 +92,10 @@ impl<'a, H: HeldRows> Sweep<'a, H> {
         Self { sides, segments, ahead }
     }
 
-    /// Goes one step on, over at most `max_rows` (at least one) rows of each side; `None` at
-    /// the end.
+    /// The next step, with at most `max_rows` (at least one) rows of each side; `None` at the end.
     ///
     /// # Errors
-    /// What `fetch` returns; the sweep is then over.
+    /// Any error of `fetch`; the sweep then ends.
     pub(crate) fn step<E>(
         &mut self,
         max_rows: usize,
@@ -123,8 +122,8 @@ impl<'a, H: HeldRows> Sweep<'a, H> {
 }
 
 impl<H: HeldRows> SideState<'_, H> {
-    /// Holds the part at `from`, if there is one, and returns the last id up to which
-    /// what is held does not change.
+    /// Holds the part at `from`, if there is one, and returns the last id up to which the held part
+    /// stays the same.
     fn advance<E>(
         &mut self,
         from: i64,
@@ -132,7 +131,7 @@ impl<H: HeldRows> SideState<'_, H> {
     ) -> Result<i64, E> {
         let behind = self.ranges[self.next..].partition_point(|range| range.last() < from);
         if behind > 0 {
-            // Given back before the next part is asked for: memory is counted in parts.
+            // Returned before the next part is requested: memory is counted in parts.
             self.held = None;
             self.next += behind;
         }
@@ -239,7 +238,7 @@ mod tests {
             let mut met = [vec![], vec![]];
             let mut covered = vec![];
             while let Some(step) = sweep.step(max_rows, |part| {
-                // Parts are asked for in the promised order, each once.
+                // Parts are requested in the promised order, each once.
                 assert_eq!(needed.next(), Some(part));
                 Ok::<_, Infallible>(held(&sides[part.side.index()].0[part.index]))
             }).expect("infallible") {

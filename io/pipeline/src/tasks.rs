@@ -53,7 +53,7 @@ impl Tasks {
     }
 }
 
-/// Runs work that blocks in a thread, not in those that drive connections.
+/// Runs blocking work in a thread of its own, outside the threads that drive connections.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PipelineError> + Send + 'static,
 ) -> Result<T, PipelineError> {
@@ -88,11 +88,11 @@ impl<T> WorkList<T> {
     }
 }
 
-/// The reading end of a bounded queue that several tasks read from: each item goes to one.
+/// The receiving end of a bounded queue for several tasks. Each item is received by one of them.
 pub(crate) struct Receivers<T>(Arc<Mutex<mpsc::Receiver<T>>>);
 
 impl<T> Receivers<T> {
-    /// Makes a queue of up to `capacity` items that wait.
+    /// Makes a queue that holds up to `capacity` items.
     pub(crate) fn queue(capacity: usize) -> (mpsc::Sender<T>, Self) {
         let (tx, rx) = mpsc::channel(capacity);
         (tx, Self(Arc::new(Mutex::new(rx))))

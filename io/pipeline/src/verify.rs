@@ -20,13 +20,13 @@ use super::packages::Packages;
 use super::rows_wanted::RowIds;
 use super::workers::{Source, Workers};
 
-/// The most share data of one batch, however many rows are asked for.
+/// The most share data of one batch, however many rows are requested.
 const LARGEST_BATCH_BYTES: usize = 64 << 20;
 
 /// Compares the session's rows of two tables, column by column, bit by bit.
 ///
 /// # Errors
-/// A [`PipelineError`] when one cannot be read; a difference is a result.
+/// A [`PipelineError`] when a table cannot be read; a difference is not an error.
 pub fn verify_tables<'a>(
     left: &'a Source,
     right: &'a Source,
@@ -47,10 +47,10 @@ pub fn verify_tables<'a>(
     })
 }
 
-/// Compares a share file of any kind but blinded (the left side) with a table (the right side).
+/// Compares a share file of any kind except blinded (the left side) with a table (the right side).
 ///
 /// # Errors
-/// A [`PipelineError`] when the file is not what it must be or the table cannot be read.
+/// A [`PipelineError`] when the file is refused or the table cannot be read.
 pub fn verify_file<'a>(
     session: &'a Session,
     path: &'a Path,
@@ -88,12 +88,12 @@ pub fn verify_file<'a>(
     })
 }
 
-/// What the comparison of two packages with a table found.
+/// The result of comparing two packages with a table.
 #[derive(Debug, Clone)]
 pub struct PackagesComparison {
     /// The rows that can be rebuilt from the packages, compared with those of the table.
     pub comparison: Comparison,
-    /// Rows that cannot: the table may have one of theirs or none, and neither is compared.
+    /// Rows that cannot be rebuilt: the table may have such a row or not; they are not compared.
     pub leftovers: Leftovers,
 }
 
@@ -103,7 +103,7 @@ pub struct PackagesComparison {
 /// Memory is bounded by the parts in flight. Nothing is written.
 ///
 /// # Errors
-/// A [`PipelineError`] when a package or the table cannot be read; a difference is a result.
+/// A [`PipelineError`] when a package or the table cannot be read; a difference is not an error.
 pub fn verify_packages<'a>(
     packages: Arc<Packages>,
     source: &'a Source,
@@ -127,7 +127,7 @@ pub fn verify_packages<'a>(
             segments: vec![within],
             threads: workers.threads,
             rows_per_range: rows_per_range.get(),
-            // One being filled, one on its way, one being compared.
+            // One being filled, one in the queue, one being compared.
             ranges: 3,
             progress: Arc::clone(progress),
             tx,

@@ -30,10 +30,10 @@ pub struct Target {
     pub options: LoadOptions,
 }
 
-/// Rows that are read from a table and worked on.
+/// Rows that are read from a table and processed.
 const IN_FLIGHT: Bound = Bound { bytes: 320 << 20, least: 1 };
 
-/// How many of everything work at the same time.
+/// How many connections and threads work at the same time.
 #[derive(Debug, Clone, Copy)]
 pub struct Workers {
     /// Database connections.
@@ -44,28 +44,27 @@ pub struct Workers {
     pub rows_per_part: NonZeroUsize,
 }
 
-/// Parts for each connection or thread, where there are rows enough.
+/// Parts for each connection or thread, if there are enough rows.
 const PARTS_PER_WORKER: u64 = 8;
-/// Smaller parts cost more than they win: a part is a file, a record and some requests.
+/// Smaller parts cost more than they gain: each part is a file, a record and some requests.
 const LEAST_ROWS: usize = 64;
 
 impl Workers {
-    /// The same, with no more rows at once than one part may have: where the size does not
-    /// show in what is made, it is a matter of memory alone.
+    /// The same, with at most as many rows at once as a part may have. For runs whose result does not
+    /// depend on this size: it only affects memory.
     pub(crate) fn within_parts_of(self, session: &Session) -> Self {
         let limit = NonZeroUsize::new(session.part_rows_limit()).unwrap_or(NonZeroUsize::MIN);
         Self { rows_per_part: self.rows_per_part.min(limit), ..self }
     }
 
-    /// Checks that the session allows parts of that many rows.
+    /// Checks that the session allows parts with this many rows.
     pub(crate) fn check_part(&self, session: &Session) -> Result<(), PipelineError> {
         let (rows, limit) = (self.rows_per_part.get(), session.part_rows_limit());
         if rows > limit { Err(PipelineError::PartRows { rows, limit }) } else { Ok(()) }
     }
 
-    /// Rows of a part, or of a range, where there are `rows` in all: fewer if every worker would
-    /// otherwise get only a few of the largest, since the first and the last ones overlap with
-    /// nothing.
+    /// The rows of a part or range when there are `rows` in total: fewer than the most if every worker
+    /// would otherwise get only a few, since work on the first and last ones overlaps with nothing.
     pub(crate) fn rows_per_part_of(&self, rows: u64) -> NonZeroUsize {
         let workers = self.connections.max(self.threads).max(1) as u64;
         let even = rows.div_ceil(PARTS_PER_WORKER * workers);
@@ -90,8 +89,8 @@ impl Workers {
         Self { rows_per_part: largest, ..*self }.pool(layout)
     }
 
-    /// Enough batches for one at every worker and one on its way to each thread, or fewer if they
-    /// are large: this is what bounds a pipeline's memory.
+    /// Enough batches for one at every worker and one in the queue for each thread, or fewer if they
+    /// are large. This bounds a pipeline's memory.
     pub(crate) fn pool(&self, layout: &Arc<RowLayout>) -> Arc<BatchPool> {
         let limit = self.connections + 2 * self.threads;
         BatchPool::within(IN_FLIGHT, Arc::clone(layout), self.rows_per_part.get(), limit)
@@ -112,7 +111,7 @@ mod tests {
             assert_eq!(workers.rows_per_part_of(rows).get(), expected, "{rows}");
         }
         assert_eq!(workers.rows_for_full_parts(), 16_384);
-        // What was asked for is the most.
+        // The requested size is the maximum.
         let most = NonZeroUsize::new(20).expect("not zero");
         let workers = Workers { rows_per_part: most, ..workers };
         assert_eq!(workers.rows_per_part_of(2_000).get(), 20);

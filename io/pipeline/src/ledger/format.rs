@@ -10,29 +10,29 @@ use reshare_format::session::SessionMismatch;
 
 use super::LedgerDefect;
 
-/// Bytes in front of the first entry.
+/// Bytes before the first entry.
 pub(super) const HEADER_BYTES: u64 = 4096;
-/// Bytes of a chain value: BLAKE3 over everything in front of it.
+/// Bytes of a chain value: BLAKE3 over everything before it.
 pub(super) const CHAIN_BYTES: u64 = 32;
 /// Bytes of an entry's head.
 pub(super) const ENTRY_BYTES: u64 = size_of::<RawEntry>() as u64;
-/// Entry of the tags of rows that are blinded.
+/// Entry with the tags of blinded rows.
 pub(super) const KIND_TAGS: u32 = 1;
-/// Entry of a sealed part.
+/// Entry for a sealed part.
 pub(super) const KIND_PART: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"rshledg\0";
 const FORMAT_VERSION: u32 = 1;
-/// Each in a sector of its own, so that a crash while one is written spares the other.
+/// Each slot is in its own sector, so a crash while one is written does not damage the other.
 const SLOT_OFFSETS: [usize; 2] = [1024, 2048];
 
-/// Random bytes of one ledger, under which it digests the content of parts.
+/// Random bytes of one ledger: the key with which it digests the content of parts.
 pub(super) type DigestKey = [u8; 32];
 
-/// Where a chain of entries ends: BLAKE3 of the chain value in front and the entry.
+/// The end of a chain of entries: BLAKE3 of the previous chain value and the entry.
 pub(super) type Chain = [u8; 32];
 
-/// Whose ledger a file is.
+/// The session and party of a ledger file.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct RawHeader {
@@ -59,7 +59,7 @@ struct RawSlot {
     checksum: Chain,
 }
 
-/// What an entry begins with; its payload and its chain value follow.
+/// The head of an entry. Its payload and its chain value follow.
 #[derive(Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct RawEntry {
@@ -70,7 +70,7 @@ pub(super) struct RawEntry {
     pub(super) payload_bytes: u64,
 }
 
-/// One row that is blinded.
+/// One blinded row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct TagRecord {
@@ -80,7 +80,7 @@ pub(super) struct TagRecord {
     pub(super) tag: [u8; 16],
 }
 
-/// One sealed part; the ids left out of it follow as i64.
+/// One sealed part. The ids that were left out of it follow as i64.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct RawPart {
@@ -108,7 +108,7 @@ const _: () = {
     assert!(offset_of!(RawPart, content_digest) == 32 && offset_of!(RawPart, sealed_digest) == 64);
 };
 
-/// How far a ledger is committed.
+/// The committed length of a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Committed {
     /// Counts the commits.
@@ -150,7 +150,7 @@ pub(super) fn new_header(
     block
 }
 
-/// The bytes of the slot that says how far a ledger is committed, and where they belong.
+/// The bytes and the offset of the slot with a ledger's committed length.
 pub(super) fn slot(committed: &Committed, header_checksum: &Chain) -> (Vec<u8>, u64) {
     let Committed { sequence, file_bytes, entries, chain } = *committed;
     let mut slot = RawSlot { sequence, file_bytes, entries, reserved: 0, chain, checksum: [0; 32] };
@@ -159,7 +159,7 @@ pub(super) fn slot(committed: &Committed, header_checksum: &Chain) -> (Vec<u8>, 
     (bytemuck::bytes_of(&slot).to_vec(), offset)
 }
 
-/// Checks a header block to its last bit, and that it is of this session and party.
+/// Checks every bit of a header block, and that it is of this session and party.
 ///
 /// Returns the checksum that the chain begins with, the newer of the two slots, and the key.
 pub(super) fn read_header(
@@ -215,7 +215,7 @@ fn read_slot(block: &[u8], place: usize, header: &Chain) -> Result<Committed, Le
     Ok(Committed { sequence, file_bytes, entries, chain })
 }
 
-/// The chain value behind an entry.
+/// The chain value after an entry.
 pub(super) fn chain_of(before: &Chain, entry: &[u8]) -> Chain {
     *blake3::Hasher::new().update(before).update(entry).finalize().as_bytes()
 }
@@ -225,7 +225,7 @@ pub(super) fn range_of(entry: &RawEntry) -> Option<IdRange> {
     IdRange::new(entry.first_id, entry.last_id)
 }
 
-/// Reads plain data at an offset; `None` behind the end.
+/// Reads plain data at an offset; `None` past the end.
 pub(super) fn read_at<T: Pod>(bytes: &[u8], offset: usize) -> Option<T> {
     bytes.get(offset..offset.checked_add(size_of::<T>())?).map(bytemuck::pod_read_unaligned)
 }

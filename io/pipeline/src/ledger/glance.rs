@@ -12,19 +12,18 @@ use super::index::Index;
 use super::log::Log;
 use super::{Ledger, LedgerDefect, LedgerError, PartRecord, check_mode, not_opened};
 
-/// What a ledger has recorded.
+/// The figures of a ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LedgerFigures {
-    /// Rows whose content is recorded: each version of a row counts.
+    /// Rows whose content is recorded. Each version of a row counts.
     pub rows_blinded: u64,
-    /// The parts that were sealed last, in id order.
+    /// The most recently sealed parts, in id order.
     pub parts: Vec<PartRecord>,
 }
 
 impl Ledger {
     /// Reads the committed entries of a ledger, without its lock and without changing anything. A
-    /// process that works with the ledger is not disturbed, and may have added entries before this
-    /// returns.
+    /// process that uses the ledger is not disturbed, and may add entries before this returns.
     ///
     /// # Errors
     /// As [`Self::open`], except that a ledger in use is no error.

@@ -1,4 +1,4 @@
-//! What is kept in memory of a ledger: where the tags of each range of ids are, and the parts.
+//! The index of a ledger in memory: where the tags of each range of ids are, and the parts.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,22 +9,22 @@ use super::format::{KIND_PART, KIND_TAGS, RawPart, TagRecord, range_of, read_at}
 use super::log::Entry;
 use super::part::PartRecord;
 
-/// Some 40 bytes for the tags of a part, and 150 for the part: not the tags themselves.
+/// About 40 bytes for the tags of a part and 150 for the part. The tags themselves stay in the file.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// Entries of tags, by first id and offset, with the last id.
     tags: BTreeMap<(i64, u64), i64>,
-    /// The widest entry of tags, in ids: how far in front of an id its entry may begin.
+    /// The widest entry of tags, in ids: how far before an id its entry may begin.
     widest: u64,
-    /// The parts that are in force, by their first id: none overlaps another one.
+    /// The current parts, by their first id. They do not overlap.
     parts: BTreeMap<i64, PartRecord>,
-    /// Where in `parts` the part of an index is.
+    /// The key in `parts` of each part index.
     first_of: HashMap<u64, i64>,
     next_part_index: u64,
 }
 
 impl Index {
-    /// Takes in an entry.
+    /// Adds an entry.
     pub(super) fn add(&mut self, entry: &Entry) -> Result<(), LedgerDefect> {
         let offset = entry.offset;
         let corrupt = |what| LedgerDefect::Corrupt { what, offset };
@@ -56,7 +56,7 @@ impl Index {
         self.widest = self.widest.max(ids.last().abs_diff(ids.first()));
     }
 
-    /// Puts a part in force, in place of those that it overlaps.
+    /// Makes a part current, in place of those that it overlaps.
     pub(super) fn add_part(&mut self, part: PartRecord) {
         self.next_part_index = self.next_part_index.max(part.index.saturating_add(1));
         let overlapping: Vec<i64> = self
@@ -75,7 +75,7 @@ impl Index {
         self.parts.insert(part.ids.first(), part);
     }
 
-    /// The offsets of the entries that may have tags of ids in a range.
+    /// The offsets of the entries that may have tags for ids in a range.
     pub(super) fn tags_within(&self, ids: IdRange) -> Vec<u64> {
         let from = ids.first().saturating_sub_unsigned(self.widest);
         let begin_there = self.tags.range((from, 0)..=(ids.last(), u64::MAX));

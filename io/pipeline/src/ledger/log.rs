@@ -1,4 +1,4 @@
-//! The ledger's file: entries that are only ever appended, each chained to all before it.
+//! The ledger's file: append-only entries, each chained to all entries before it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +16,9 @@ use super::format::{
 
 /// An open ledger file.
 ///
-/// An entry counts when it is *committed*: first its bytes are made durable, then the slot
-/// in the header that says how many bytes count. So a file that is shorter than its slot says
-/// was truncated, and what a crash left behind that length has never been acted upon.
+/// An entry counts when it is *committed*: first its bytes are made durable, then the slot in the
+/// header with the committed length. So a file that is shorter than its slot says was truncated, and
+/// bytes that a crash left after that length have never been used.
 pub(super) struct Log {
     file: DurableLog,
     header: Chain,
@@ -56,10 +56,10 @@ impl Log {
         &self.digest_key
     }
 
-    /// Checks the whole file and gives every entry to `each`, in order.
+    /// Checks the whole file and passes every entry to `each`, in order.
     ///
-    /// A complete entry that was not yet committed when its process died is kept: the record of a
-    /// row that never left does no harm. An incomplete entry is cut off.
+    /// A complete entry that was not committed when its process died is kept: a record of a row that
+    /// never left is harmless. An incomplete entry is cut off.
     pub(super) fn open(
         file: DurableLog,
         fingerprint: &Fingerprint,
@@ -71,8 +71,8 @@ impl Log {
         Ok((log, tail))
     }
 
-    /// Checks all that counts and gives every entry of it to `each`; returns where that ends,
-    /// and where the file does. Writes nothing.
+    /// Checks the committed part of the file and passes every entry in it to `each`. Returns its end
+    /// and the end of the file. Writes nothing.
     pub(super) fn check(
         file: DurableLog,
         fingerprint: &Fingerprint,
@@ -105,7 +105,7 @@ impl Log {
         Ok((Self { file, header, digest_key, committed, failed }, tail, size))
     }
 
-    /// Takes the whole entries behind what is committed, cuts off the rest, and commits.
+    /// Takes the complete entries after the committed ones, cuts off the rest, and commits.
     fn adopt(
         &self,
         mut tail: Tail,
@@ -117,7 +117,7 @@ impl Log {
         }
         while let Ok(entry) = read_entry(&self.file, tail, size, Vec::new()) {
             each(&entry)?;
-            // Written once more: what a failed fsync left in memory may not be on the disk.
+            // Write it again: bytes that a failed fsync left in memory may not be on the disk.
             tail = self.write_entry(tail, &entry.bytes)?;
         }
         self.file.truncate(tail.file_bytes)?;
@@ -125,9 +125,9 @@ impl Log {
         Ok(tail)
     }
 
-    /// Appends an entry, which counts when [`Self::commit`] has returned for its tail.
+    /// Appends an entry. It counts when [`Self::commit`] has returned for its tail.
     ///
-    /// The caller holds the lock on the tail meanwhile.
+    /// The caller holds the lock on the tail.
     pub(super) fn append(
         &self,
         tail: Tail,
@@ -151,7 +151,7 @@ impl Log {
 
     /// Makes everything up to `tail` durable: the entries first, then the slot that counts them.
     ///
-    /// A caller that waits for another commit may find that it covered its entries too.
+    /// A caller that waits for another commit may find that this commit covers its entries too.
     pub(super) fn commit(&self, tail: Tail) -> Result<(), LedgerDefect> {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_usable()?;
@@ -168,7 +168,7 @@ impl Log {
         Ok(())
     }
 
-    /// Reads an entry again, and checks it again.
+    /// Reads and checks an entry again.
     pub(super) fn read(&self, offset: u64, end: u64) -> Result<Entry, LedgerDefect> {
         let mut chain = self.header;
         if offset > HEADER_BYTES {
@@ -178,7 +178,7 @@ impl Log {
         read_entry(&self.file, tail, end, Vec::new())
     }
 
-    /// After a failed write the state of the disk is unknown: nothing is acknowledged any more.
+    /// After a failed write the state of the disk is unknown, and nothing more is acknowledged.
     fn or_fail(&self, result: io::Result<()>) -> Result<(), LedgerDefect> {
         if result.is_err() {
             self.failed.store(true, Ordering::SeqCst);

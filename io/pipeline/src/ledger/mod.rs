@@ -1,12 +1,12 @@
 //! A sender's record of what it has blinded: one blinding, one content.
 //!
-//! Anyone who sees one row blinded twice, with two contents, learns how they differ. So a sender
-//! writes the content tag of every row into its ledger before the row's bytes leave, and refuses a
-//! row whose id and agree values it has with another tag.
+//! Anyone who sees one row blinded twice with different contents learns the difference. So a sender
+//! writes the content tag of every row into its ledger before the row's bytes leave. It refuses a
+//! row if the ledger has another tag for the same id and agree values.
 //!
 //! It is a log and not a database: rows come in id order, a part at a time, so a part needs only
 //! one append and one read of the entry with the same ids. A B-tree would write each page several
-//! times, and could not tell a truncated file from a fresh one.
+//! times, and could not distinguish a truncated file from a new one.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ pub(crate) use part::RecordedParts;
 /// The ledger of one sender in one session, held by this process until it is dropped.
 ///
 /// # Secrecy
-/// Holds no key. Its tags reveal nothing without the blinding key.
+/// Holds no session key. Its tags reveal nothing without the blinding key.
 pub struct Ledger {
     path: PathBuf,
     fingerprint: Fingerprint,
@@ -57,20 +57,20 @@ struct State {
 }
 
 impl Ledger {
-    /// Where the ledger of a session and sender is in a state directory.
+    /// The path of the ledger of a session and sender in a state directory.
     #[must_use]
     pub fn path_in(state: &Path, fingerprint: &Fingerprint, sender: PartyId) -> PathBuf {
         state.join(fingerprint.to_string()).join(format!("ledger-{sender}"))
     }
 
-    /// Creates an empty ledger, durable on return; `false` when there is a sound one already, which
+    /// Creates an empty ledger, durable on return; `false` when there is already a valid one, which
     /// is not changed.
     ///
-    /// Called only to approve a session: a ledger that is created again has forgotten what was
-    /// blinded.
+    /// Called only to approve a session: a ledger that is created a second time does not know what
+    /// was blinded before.
     ///
     /// # Errors
-    /// A [`LedgerError`] when it cannot be created, or when the one that is there is refused.
+    /// A [`LedgerError`] when it cannot be created, or when the existing one is refused.
     pub fn create(
         state: &Path,
         fingerprint: &Fingerprint,
@@ -94,10 +94,10 @@ impl Ledger {
         }
     }
 
-    /// Opens a ledger for this process alone and checks all of it.
+    /// Opens a ledger exclusively and checks all of it.
     ///
     /// # Errors
-    /// A [`LedgerError`]: missing, in use, truncated, corrupted or another's.
+    /// A [`LedgerError`]: missing, in use, truncated, corrupted, or of another session or sender.
     pub fn open(
         state: &Path,
         fingerprint: &Fingerprint,
@@ -115,8 +115,8 @@ impl Ledger {
         Ok(Self { path, fingerprint: *fingerprint, sender, version_label, log, state })
     }
 
-    /// Checks all of a ledger as [`Self::open`] does, and writes nothing; returns the parts that
-    /// were sealed last.
+    /// Checks all of a ledger as [`Self::open`] does, and writes nothing; returns the most recently
+    /// sealed parts.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -134,49 +134,49 @@ impl Ledger {
         Ok(index.parts())
     }
 
-    /// The session that it is of.
+    /// Its session.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// The sender that it is of.
+    /// Its sender.
     #[must_use]
     pub fn sender(&self) -> PartyId {
         self.sender
     }
 
-    /// The file.
+    /// Its file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Digests the content of a part for its manifest: the same for the same rows.
+    /// Digests the content of a part for its manifest. Equal rows have equal digests.
     ///
-    /// Uses a key that only this ledger has: a manifest is not encrypted, and the other sender, who
-    /// has every key of the session, could otherwise test guesses of a record.
+    /// The key is only in this ledger: a manifest is not encrypted, and the other sender, who has
+    /// every key of the session, could otherwise test guesses of a record.
     #[must_use]
     pub fn content_digest(&self, tags: &[ContentTag]) -> blake3::Hash {
         blake3::Hash::from_bytes(content_digest(self.log.digest_key(), tags))
     }
 
-    /// The parts that were sealed last, ascending and without overlaps.
+    /// The most recently sealed parts, ascending and without overlaps.
     #[must_use]
     pub fn parts(&self) -> Vec<PartRecord> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).index.parts()
     }
 
-    /// An index that no part has had.
+    /// An index that no part has had yet.
     #[must_use]
     pub fn next_part_index(&self) -> u64 {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).index.next_part_index()
     }
 
-    /// Says of each row whether it may be blinded with this content, and makes the tags of
-    /// those that may durable before it returns.
+    /// Decides for each row whether it may be blinded with this content, and makes the tags of
+    /// admitted rows durable before it returns.
     ///
-    /// A row may not when its id and agree values are known with another tag.
+    /// A row is not admitted if its id and agree values are recorded with another tag.
     ///
     /// # Shapes
     /// One tag a row, ids ascending; one verdict a row.
@@ -187,7 +187,7 @@ impl Ledger {
         self.try_admit(rows, tags).map_err(|defect| self.error(defect))
     }
 
-    /// Makes what is known of a part durable: before its file appears.
+    /// Records a part durably, before its file appears.
     ///
     /// # Errors
     /// A [`LedgerError`]: then the part may not leave.
@@ -204,7 +204,7 @@ impl Ledger {
         }
         let wanted: Vec<TagRecord> = self.records(rows, tags);
         let mut verdicts = vec![Verdict::New; wanted.len()];
-        // Locked from the look-up to the append: no row is added in between.
+        // Locked from the look-up to the append, so that no row is added in between.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for offset in state.index.tags_within(ids) {
             let entry = self.log.read(offset, state.tail.file_bytes)?;
@@ -226,7 +226,7 @@ impl Ledger {
         }
         let tail = state.tail;
         drop(state);
-        // Also where nothing is new: another thread may have appended and not yet committed.
+        // Even if nothing is new: another thread may have appended and not committed yet.
         self.log.commit(tail)?;
         Ok(verdicts.into_iter().map(|verdict| verdict != Verdict::Changed).collect())
     }
@@ -266,7 +266,7 @@ impl std::fmt::Debug for Ledger {
     }
 }
 
-/// What the ledger says of a row.
+/// What the ledger says about a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     New,
@@ -274,8 +274,8 @@ enum Verdict {
     Changed,
 }
 
-/// Compares rows with an entry, both by ascending ids. A row that has changed stays so, even if
-/// another entry has its tag.
+/// Compares rows with an entry, both by ascending ids. A changed row stays changed, even if another
+/// entry has its tag.
 fn compare(wanted: &[TagRecord], known: &[TagRecord], verdicts: &mut [Verdict]) {
     let mut known = known.iter().peekable();
     for (record, verdict) in wanted.iter().zip(verdicts) {
@@ -324,7 +324,7 @@ fn check_mode(file: DurableLog) -> Result<DurableLog, LedgerDefect> {
     if mode & 0o077 != 0 { Err(LedgerDefect::Permissions { mode }) } else { Ok(file) }
 }
 
-/// Notes which process has the lock, for the message of the next one; nothing else reads it.
+/// Writes down which process has the lock, only for the message of the next one.
 fn note_process(path: &Path) -> io::Result<()> {
     durable::write_whole(process_path(path), std::process::id().to_string().as_bytes())
 }

@@ -1,4 +1,4 @@
-//! What a ledger knows of a part.
+//! The record of a part in a ledger.
 
 use reshare_files::ids::IdRange;
 use reshare_format::package::{PartEntry, PartName, SealedPart, Timestamp};
@@ -6,14 +6,14 @@ use time::OffsetDateTime;
 
 use super::format::RawPart;
 
-/// One part as it was sealed last.
+/// The most recent sealing of one part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartRecord {
-    /// The index, which is its name.
+    /// The index, from which its name follows.
     pub index: u64,
     /// The range that it was cut to, which every later run keeps.
     pub ids: IdRange,
-    /// Its rows; 0 when nothing was left of it, so that there is no file.
+    /// Its rows; 0 when none were left, so that there is no file.
     pub rows: u64,
     /// The size of the file.
     pub sealed_bytes: u64,
@@ -23,12 +23,12 @@ pub struct PartRecord {
     pub content_digest: blake3::Hash,
     /// When its rows were read from the database.
     pub exported_at: Timestamp,
-    /// The rows that were left out of it because only their content had changed.
+    /// The rows that were left out because only their content had changed.
     pub left_out: Vec<i64>,
 }
 
 impl PartRecord {
-    /// A part without rows, of which there is no file.
+    /// A part without rows, which has no file.
     #[must_use]
     pub fn empty(index: u64, ids: IdRange, exported_at: Timestamp, left_out: Vec<i64>) -> Self {
         let none = blake3::Hash::from_bytes([0; 32]);
@@ -51,7 +51,7 @@ impl PartRecord {
         PartName::new(self.index)
     }
 
-    /// The same, as a manifest lists it.
+    /// Its entry in a manifest.
     #[must_use]
     pub fn entry(&self) -> PartEntry {
         let Self { ids, rows, sealed_bytes, sealed_digest, content_digest, exported_at, .. } =
@@ -71,7 +71,7 @@ impl PartRecord {
         }
     }
 
-    /// `None` for what [`Self::raw`] never writes.
+    /// `None` for bytes that [`Self::raw`] never writes.
     pub(super) fn read(ids: IdRange, raw: &RawPart, left_out: &[u8]) -> Option<Self> {
         let (left_out, rest) = left_out.as_chunks::<8>();
         let exported_at = OffsetDateTime::from_unix_timestamp(raw.exported_at).ok()?;
@@ -88,9 +88,9 @@ impl PartRecord {
     }
 }
 
-/// Recorded parts, divided by what is found of them at their destination.
+/// Recorded parts, divided by their state at the destination.
 pub(crate) struct RecordedParts {
-    /// Those that are there, byte for byte as they were recorded.
+    /// Those that are there, byte for byte as recorded.
     pub(crate) kept: Vec<PartRecord>,
     /// Those to be sealed again.
     pub(crate) missing: Vec<PartRecord>,

@@ -1,4 +1,4 @@
-//! Columns that a load would not fill, or must not.
+//! Columns that a load would not fill, or must not fill.
 
 use reshare_postgres::error::DatabaseError;
 use reshare_postgres::table::TableSpec;
@@ -6,10 +6,10 @@ use reshare_postgres::table::TableSpec;
 use super::Probe;
 use super::rights::{literal, oid_of};
 
-/// Why no row can be added.
+/// Why no row can be inserted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColumnDefect {
-    /// It is not delivered, must not be NULL, and nothing but a trigger could fill it.
+    /// It is not delivered, must not be NULL, and only a trigger could fill it.
     Unfilled {
         /// The column.
         column: String,
@@ -25,7 +25,7 @@ impl Probe {
     /// Finds columns that prevent inserts, in a table that exists.
     ///
     /// # Errors
-    /// What the server says.
+    /// Any error of the server.
     pub async fn column_defects(
         &mut self,
         spec: &TableSpec,

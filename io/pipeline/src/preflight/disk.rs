@@ -1,4 +1,4 @@
-//! Places on a disk: whether one may write there, how much room there is, and on what.
+//! Directories on a disk: whether they are writable, how much space is free, and the file system.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use reshare_files::durable::free_bytes;
 use rustix::fs::{Access, AtFlags, CWD, accessat, statfs};
 
-/// Where a directory is, or would be made.
+/// Where a directory is or would be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The directory itself, or the nearest one above it that is there.
+    /// The directory itself, or its nearest existing parent.
     pub existing: PathBuf,
     /// Bytes that this user may still write.
     pub free_bytes: u64,
-    /// What kind of file system it is on.
+    /// The kind of its file system.
     pub filesystem: Filesystem,
 }
 
@@ -22,18 +22,18 @@ pub struct Place {
 pub enum Filesystem {
     /// Any other kind, such as that of a local disk.
     Local(&'static str),
-    /// In memory: gone after a restart.
+    /// In memory: lost after a restart.
     Memory,
     /// Over a network, where locks and what is durable depend on the server.
     Network(&'static str),
 }
 
 impl Place {
-    /// Finds where a directory is or would be made, and whether this user may write there.
+    /// Finds where a directory is or would be created, and checks that this user may write there.
     ///
     /// # Errors
     /// [`io::ErrorKind::NotADirectory`], [`io::ErrorKind::PermissionDenied`],
-    /// [`io::ErrorKind::ReadOnlyFilesystem`], and what else the file system says.
+    /// [`io::ErrorKind::ReadOnlyFilesystem`], and any other error of the file system.
     pub fn of(directory: &Path) -> io::Result<Self> {
         let existing = nearest(directory)?;
         if !existing.metadata()?.is_dir() {

@@ -1,8 +1,8 @@
 //! Finds what would make a run fail, before the run and without changing anything.
 //!
-//! What a command checks itself is checked here by the function that the command calls, such as
-//! [`crate::ledger::Ledger::examine`] or [`reshare_exchange::Inbox::examine`]. The rest is what no
-//! command checks before it starts: rights, limits, sizes, disk space.
+//! What a command checks itself is checked here with the same functions, such as
+//! [`crate::ledger::Ledger::examine`] or [`reshare_exchange::Inbox::examine`]. The other checks are
+//! those that no command makes before it starts: rights, limits, sizes, disk space.
 
 mod columns;
 mod disk;

@@ -10,8 +10,8 @@ use reshare_postgres::triggers::{Trigger, fired_triggers};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
-/// Read-only access to one database. Every statement is a transaction of its own: the server
-/// refuses others, and one that fails does not end the next.
+/// Read-only access to one database. Every statement is its own read-only transaction: the server
+/// refuses writes, and a failed statement does not affect the next.
 #[derive(Debug)]
 pub struct Probe {
     pub(super) connection: PgConnection,
@@ -34,11 +34,11 @@ impl Probe {
         Table::inspect(&mut self.connection, spec).await
     }
 
-    /// Whether a policy would hide rows from this role; every statement of this program then
-    /// fails, so that none is left out unnoticed.
+    /// Whether a policy would hide rows from this role. Every statement of this program then fails,
+    /// so that no row is left out unnoticed.
     ///
     /// # Errors
-    /// What the server says.
+    /// Any error of the server.
     pub async fn hides_rows(&mut self, table: &TableName) -> Result<bool, DatabaseError> {
         let sql = "SELECT pg_catalog.row_security_active($1::text)";
         let active = sqlx::query_scalar(sql).bind(table.sql());
@@ -48,7 +48,7 @@ impl Probe {
     /// Whether the table is UNLOGGED: a crash of the server empties it.
     ///
     /// # Errors
-    /// What the server says.
+    /// Any error of the server.
     pub async fn is_unlogged(&mut self, table: &TableName) -> Result<bool, DatabaseError> {
         let sql = "SELECT relpersistence = 'u' FROM pg_catalog.pg_class \
                    WHERE oid = pg_catalog.to_regclass($1)";
@@ -56,10 +56,10 @@ impl Probe {
         Ok(unlogged.fetch_optional(&mut self.connection).await?.unwrap_or(false))
     }
 
-    /// The SQL that has the server store shares uncompressed, if it compresses them.
+    /// The SQL that makes the server store shares uncompressed, if it compresses them.
     ///
     /// # Errors
-    /// What the server says.
+    /// Any error of the server.
     pub async fn storage_advice(
         &mut self,
         spec: &TableSpec,
@@ -71,7 +71,7 @@ impl Probe {
     /// The triggers that a load fires, by name, as the load itself finds them.
     ///
     /// # Errors
-    /// What the server says.
+    /// Any error of the server.
     pub async fn triggers(
         &mut self,
         spec: &TableSpec,
@@ -80,7 +80,7 @@ impl Probe {
         fired_triggers(&mut self.connection, spec, replace).await
     }
 
-    /// Whether a load can replace rows, as the load itself asks it.
+    /// Whether a load can replace rows, checked as in the load itself.
     ///
     /// # Errors
     /// As [`refuse_referenced`].
@@ -93,7 +93,7 @@ impl Probe {
         reshare_postgres::export::close(self.connection).await;
     }
 
-    /// Asks one question with one answer of yes or no.
+    /// Runs a query that returns one boolean.
     pub(super) async fn asks(&mut self, sql: String) -> Result<bool, DatabaseError> {
         let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await?;
         Ok(row.try_get::<Option<bool>, _>(0)?.unwrap_or(false))

@@ -1,4 +1,4 @@
-//! Whether the role may do what a run does.
+//! Checks that the role may do what a run does.
 
 use reshare_postgres::error::DatabaseError;
 use reshare_postgres::iris_mpc::{CONTROL_TABLE, METADATA_FUNCTION};
@@ -14,7 +14,7 @@ use super::Probe;
 pub enum TableUse {
     /// Reads it: a sender.
     Read,
-    /// Adds rows, and removes those that are there where they are to be replaced: the receiver.
+    /// Inserts rows, and deletes existing ones if they are to be replaced: the receiver.
     Load {
         /// Whether rows may be replaced.
         replace: bool,
@@ -24,7 +24,7 @@ pub enum TableUse {
 /// A right that the role lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingRight {
-    /// What is needed, and on what, as SQL says it: `SELECT ON TABLE "a"."b"`.
+    /// The right and its object in SQL: `SELECT ON TABLE "a"."b"`.
     pub grant: String,
 }
 
@@ -38,7 +38,7 @@ impl Probe {
         Ok(role.fetch_one(&mut self.connection).await?)
     }
 
-    /// The rights that are needed on a table that is there, and missing.
+    /// The missing rights on an existing table.
     ///
     /// # Errors
     /// Any error of the server.
@@ -50,7 +50,7 @@ impl Probe {
         let table = spec.name();
         let mut missing = Missing { probe: self, rights: vec![] };
         missing.schema(table, "USAGE").await?;
-        // What is done with the table as a whole: the lock of a snapshot, the reading back.
+        // For the table as a whole: the lock of a snapshot, and reading back.
         missing.table(table, "SELECT").await?;
         if needed == TableUse::Read {
             return Ok(missing.rights);
@@ -65,8 +65,8 @@ impl Probe {
         Ok(missing.rights)
     }
 
-    /// The rights that are missing to record a comparison of what was loaded, which is a later run and
-    /// may be another role's.
+    /// The missing rights to record a comparison of a load. The comparison is a later run and may use
+    /// another role.
     ///
     /// # Errors
     /// Any error of the server.
@@ -103,7 +103,7 @@ impl Missing<'_> {
         Ok(())
     }
 
-    /// COPY takes the right on the columns that it fills, too.
+    /// For COPY the right on the columns that it fills is enough.
     async fn insert(&mut self, spec: &TableSpec) -> Result<(), DatabaseError> {
         let columns: Vec<String> = spec.column_names().map(literal).collect();
         let sql = format!(
@@ -118,7 +118,7 @@ impl Missing<'_> {
         Ok(())
     }
 
-    /// A table of ours in the target's schema: rights on it, or the one to make it.
+    /// A table of reshare in the target's schema: the rights on it, or the right to create it.
     async fn table_in_schema(
         &mut self,
         table: &TableName,
@@ -135,7 +135,7 @@ impl Missing<'_> {
         Ok(())
     }
 
-    /// What the trigger of iris-mpc's newer table reads, with the rights of the role that inserts.
+    /// The rights for what the trigger of iris-mpc's newer table reads, as the inserting role.
     async fn tables_of_triggers(&mut self, table: &TableName) -> Result<(), DatabaseError> {
         let sql = format!(
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger t \
@@ -160,7 +160,7 @@ impl Missing<'_> {
     }
 }
 
-/// A table by its place in the catalog: `regclass` would need USAGE on the schema.
+/// A table by its entry in the catalog: `regclass` would need USAGE on the schema.
 pub(super) fn oid_of(table: &TableName) -> String {
     format!(
         "(SELECT c.oid FROM pg_catalog.pg_class c \
@@ -171,14 +171,14 @@ pub(super) fn oid_of(table: &TableName) -> String {
     )
 }
 
-/// A text as SQL.
+/// A text as an SQL literal.
 pub(super) fn literal(text: &str) -> String {
     // `E` gives a backslash the same meaning for any value of standard_conforming_strings.
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 impl Probe {
-    /// Runs a query that answers with texts.
+    /// Runs a query that returns texts.
     pub(super) async fn texts(&mut self, sql: String) -> Result<Vec<String>, DatabaseError> {
         let query = sqlx::query(sqlx::AssertSqlSafe(sql));
         let rows = query.fetch_all(&mut self.connection).await?;

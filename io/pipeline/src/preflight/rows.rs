@@ -1,4 +1,4 @@
-//! How many rows there are to move, cheaply.
+//! A cheap estimate of the rows to move.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use crate::error::PipelineError;
 use crate::rows_wanted::RowIds;
 use crate::workers::{Source, Workers};
 
-/// Rows of a table, without counting them.
+/// The rows of a table, estimated without counting them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowEstimate {
-    /// About how many: the planner's estimate, and never more than the ids have room for.
+    /// The planner's estimate of their number, at most the number of possible ids.
     pub rows: u64,
-    /// The first and the last id there are in the session's range; `None`: no row.
+    /// The first and the last existing id in the session's range; `None` when there is no row.
     pub ids: Option<IdRange>,
 }
 
@@ -30,7 +30,7 @@ impl Probe {
     /// statistics, however large the table is.
     ///
     /// # Errors
-    /// What the server says.
+    /// Any error of the server.
     pub async fn rows(
         &mut self,
         spec: &TableSpec,
@@ -65,13 +65,13 @@ impl Probe {
         let plan: serde_json::Value = serde_json::from_str(row.try_get_unchecked(0)?)
             .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         let rows = plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_f64);
-        // At least the two ends are there.
+        // At least the two ends exist.
         Ok(rows.map_or(1, |rows| rows.max(1.0) as u64))
     }
 }
 
 impl RowEstimate {
-    /// Refuses a size of parts that a run would refuse.
+    /// Refuses a part size that a run would refuse.
     ///
     /// # Errors
     /// [`PipelineError::PartRows`] and [`PipelineError::TooManyParts`].
@@ -86,14 +86,14 @@ impl RowEstimate {
     }
 }
 
-/// Reads the first row of a range in the way of an export: in a snapshot, through COPY, with
+/// Reads the first row of a range as an export does: in a snapshot, through COPY, with
 /// every column's length checked. Returns its id; `None` when there is no row.
 ///
 /// # Errors
-/// As an export's.
+/// As for an export.
 ///
 /// # Secrecy
-/// The row is plain shares, in memory for a moment and wiped with its batch.
+/// The row is plain shares. It is in memory for a moment and wiped with its batch.
 pub async fn read_first_row(source: &Source, bounds: IdRange) -> Result<Option<i64>, ExportError> {
     let snapshot = Snapshot::open(&source.database, &source.table).await?;
     let mut reader = snapshot.reader();

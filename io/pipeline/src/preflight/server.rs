@@ -8,27 +8,27 @@ use sqlx::Row;
 
 use super::Probe;
 
-/// A server, as the role that connects sees it.
+/// A server, as the connecting role sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// Its version, as the server reports it.
     pub version: String,
     /// Whether the role, the database or the server makes transactions read-only by default.
     pub read_only: bool,
-    /// How it treats long reads, where it is a standby.
+    /// How it treats long reads, if it is a standby.
     pub standby: Option<Standby>,
-    /// The time limits that are set for this role, whether they are lifted or not.
+    /// The time limits that are set for this role, including those that are lifted.
     pub time_limits: Vec<TimeLimit>,
-    /// How many connections are left.
+    /// The connections that are left.
     pub connections: Connections,
 }
 
-/// A server that replays what another one writes.
+/// A server that replays the changes of another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standby {
-    /// Whether it tells the primary which rows are still read.
+    /// Whether it reports to the primary which rows are still being read.
     pub feedback: bool,
-    /// For how long replay waits for a read that stands in its way; `None`: for ever.
+    /// How long replay waits for a conflicting read; `None` means forever.
     pub patience: Option<Duration>,
 }
 
@@ -40,14 +40,14 @@ impl Standby {
     }
 }
 
-/// A limit on how long something may take.
+/// A time limit of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimeLimit {
     /// The setting.
     pub name: String,
-    /// What a new connection begins with.
+    /// Its value in a new connection.
     pub limit: Duration,
-    /// Whether this program's connections are free of it.
+    /// Whether this program's connections lift it.
     pub lifted: bool,
 }
 
@@ -72,7 +72,7 @@ impl Probe {
     /// Asks the server about itself.
     ///
     /// # Errors
-    /// What the server says.
+    /// Any error of the server.
     pub async fn server(&mut self) -> Result<Server, DatabaseError> {
         let settings = self.settings().await?;
         let facts = "SELECT pg_catalog.pg_is_in_recovery(), \
@@ -101,7 +101,7 @@ impl Probe {
     }
 
     async fn connections(&mut self, settings: &Settings) -> Result<Connections, DatabaseError> {
-        // The rows of others are there, even where the role may not see what they do.
+        // Rows of other users are there even if the role may not see what they do.
         let sql = "SELECT r.rolsuper, r.rolconnlimit, d.datconnlimit, \
                           count(a.usesysid), \
                           count(a.usesysid) FILTER (WHERE a.usesysid = r.oid), \
@@ -137,7 +137,7 @@ impl Probe {
     }
 }
 
-/// Settings by name: as they are, and as a new connection begins with them.
+/// Settings by name: their present value, and the value in a new connection.
 struct Settings(HashMap<String, (String, String)>);
 
 impl Settings {
@@ -149,7 +149,7 @@ impl Settings {
         self.text(name).parse().unwrap_or(0)
     }
 
-    /// A limit that is set; the server counts it in milliseconds.
+    /// A limit that is set. The server counts in milliseconds.
     fn time_limit(&self, name: &str) -> Option<TimeLimit> {
         let (now, _) = self.0.get(name)?;
         let at_first = self.number(name);

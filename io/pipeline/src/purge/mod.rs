@@ -27,24 +27,24 @@ mod received;
 pub use error::{PurgeDefect, PurgeError};
 pub use received::{NotReceived, check_ledger};
 
-/// What is to be removed: checked, but not touched yet.
+/// What will be removed: checked, but not touched yet.
 #[derive(Debug, Default)]
 pub struct Purge {
     steps: Vec<Step>,
     things: Vec<Thing>,
     missing: Vec<PathBuf>,
-    /// Locks that keep receivers out of these inboxes meanwhile.
+    /// Locks that keep receivers out of these inboxes.
     _held: Vec<File>,
 }
 
-/// One thing that was named.
+/// A thing to be removed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Thing {
     /// Where it is.
     pub path: PathBuf,
     /// What it is: `package of sender 0`, `share file (plain)`, `inbox`.
     pub what: String,
-    /// The files of it.
+    /// The number of its files.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -79,7 +79,7 @@ pub enum Origin {
 #[derive(Debug)]
 enum Step {
     File(PathBuf),
-    /// The first files, then the last, then the directory.
+    /// The files to be removed first, those to be removed last, then the directory.
     Directory {
         path: PathBuf,
         first: Vec<String>,
@@ -94,13 +94,13 @@ impl Purge {
         &self.things
     }
 
-    /// What was named and is not there: removed before, or mistyped.
+    /// Named paths that are missing: removed before, or mistyped.
     #[must_use]
     pub fn missing(&self) -> &[PathBuf] {
         &self.missing
     }
 
-    /// Checks that anything of what was named is there.
+    /// Checks that at least one of the named paths exists.
     ///
     /// # Errors
     /// [`PurgeDefect::NothingThere`].
@@ -116,7 +116,7 @@ impl Purge {
     /// Adds a share file of this session, or records that it is missing.
     ///
     /// # Errors
-    /// [`PurgeError`]: then nothing of it may be removed.
+    /// [`PurgeError`]: then nothing may be removed.
     pub fn add_file(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
         let path = plain(path);
         if self.is_missing(&path)? {
@@ -140,7 +140,7 @@ impl Purge {
         self.add(Step::File(path.clone()), path, what, (1, metadata.len()), origin)
     }
 
-    /// Adds a closed package of this session, or what an interrupted removal has left of it.
+    /// Adds a closed package of this session, or what an interrupted removal left of it.
     ///
     /// # Errors
     /// As [`Self::add_file`].
@@ -155,7 +155,7 @@ impl Purge {
         self.add(step, path, what, (files, bytes), origin)
     }
 
-    /// Adds an inbox of this session with both packages, which no receiver uses.
+    /// Adds an inbox of this session with both packages. No receiver may be using it.
     ///
     /// # Errors
     /// As [`Self::add_file`].
@@ -191,7 +191,7 @@ impl Purge {
             }
         }
         self.steps.extend(steps);
-        // The file that says whose inbox it is goes last.
+        // The file that names the session of the inbox is removed last.
         let (last, first) = own.into_iter().partition(|name| !name.ends_with(".journal"));
         let step = Step::Directory { path: path.clone(), first, last };
         self.add(step, path, "inbox".to_owned(), (files, bytes), Origin::Receiver)
@@ -217,7 +217,7 @@ impl Purge {
         Ok(self.things)
     }
 
-    /// Whether the path is missing, which is then recorded.
+    /// Whether the path is missing. If so, records it.
     fn is_missing(&mut self, path: &Path) -> Result<bool, PurgeError> {
         match path.symlink_metadata() {
             Ok(_) => Ok(false),
@@ -229,7 +229,7 @@ impl Purge {
         }
     }
 
-    /// Whether it is an empty directory, which then is to be removed.
+    /// Whether the path is an empty directory. If so, it will be removed.
     fn is_emptied(&mut self, path: &Path) -> Result<bool, PurgeError> {
         let emptied = examine(path)?.is_dir() && list(path)?.is_empty();
         if emptied {
@@ -299,7 +299,7 @@ fn package(session: &Session, path: &Path) -> Result<LookedAt, PurgeError> {
     Ok(LookedAt { step, sender, manifest_digest, files, bytes })
 }
 
-/// Without a trailing slash, which would have a symbolic link followed.
+/// Removes a trailing slash, with which a symbolic link would be followed.
 fn plain(path: &Path) -> PathBuf {
     path.components().collect()
 }

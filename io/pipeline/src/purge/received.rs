@@ -82,8 +82,7 @@ pub enum NotReceived {
 
 impl Purge {
     /// Checks that everything belongs to one sender (the claimed one, or else that of the first
-    /// thing), that the receipt is about its packages, and that no share file has more rows than
-    /// they have.
+    /// thing), that the receipt covers its packages, and that no share file has more rows than they.
     ///
     /// Returns the sender; `None` when there is nothing to remove.
     ///
@@ -141,8 +140,8 @@ fn check_thing(thing: &Thing, received: &ReceivedPackage) -> Result<(), NotRecei
     }
 }
 
-/// Checks that a receipt covers all that a sender's ledger has. This is for a delivery that went
-/// straight to the receiver, of which there is no package.
+/// Checks that a receipt covers everything in a sender's ledger. This is for a delivery over the
+/// network, of which the sender has no package.
 ///
 /// # Errors
 /// [`NotReceived::OtherLedger`].

@@ -1,4 +1,4 @@
-//! COPY out of a table, and into a temporary one.
+//! Measures COPY out of a table and into a temporary one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,19 +23,19 @@ use super::{Speed, TuneError, fewest_workers, some_rows, worker_counts};
 use crate::error::PipelineError;
 use crate::workers::Source;
 
-/// What the database does.
+/// The speeds of the database.
 #[derive(Debug, Clone, Serialize)]
 pub struct DatabaseSpeed {
-    /// COPY out of the table, by connections; none where it has no row.
+    /// COPY out of the table, by connections; empty if the table has no row.
     pub copy_out: Vec<Speed>,
-    /// COPY into a temporary table, by connections; none where the role may not make one.
+    /// COPY into a temporary table, by connections; empty if the role may not create one.
     pub copy_in: Vec<Speed>,
-    /// Why `copy_in` is empty, where it is.
+    /// Why `copy_in` is empty, if it is.
     pub copy_in_refused: Option<String>,
 }
 
 impl DatabaseSpeed {
-    /// The fewest connections that are about as fast as any number, whichever way; `None` where
+    /// The fewest connections that are about as fast as any number, in both directions; `None` when
     /// nothing was measured.
     #[must_use]
     pub fn connections(&self) -> Option<usize> {
@@ -87,7 +87,7 @@ pub fn measure_database<'a>(
     })
 }
 
-/// Reads pages of rows; `None` where there is none.
+/// Reads pages of rows; `None` when there are no rows.
 async fn copy_out_with(
     snapshot: &Snapshot,
     workers: usize,
@@ -100,7 +100,7 @@ async fn copy_out_with(
     for _ in 0..workers {
         let (mut reader, mut batch) =
             (snapshot.reader(), RowBatch::with_capacity(Arc::clone(&layout), ROWS));
-        // Connected, and its first rows read, before the clock runs.
+        // Connects and reads its first rows before the clock starts.
         opened(reader.read_page(IdRange::ALL, &mut batch).await)?;
         ready.push((reader, batch));
     }
@@ -121,7 +121,7 @@ async fn copy_out_with(
     Ok(Some(Speed::of(workers, rows, &layout, start.elapsed())))
 }
 
-/// Goes through the table page by page, and from its beginning again.
+/// Reads the table page by page, then starts again from its beginning.
 async fn read_pages(
     mut reader: PartReader,
     mut batch: RowBatch,
@@ -211,7 +211,7 @@ fn temporary(like: &TableSpec) -> Result<Table, LoadError> {
     Ok(Table::new(spec, IntegerWidth::Eight, agree).expect("types of the layout's kinds"))
 }
 
-/// Begins a transaction with the table, which goes with it.
+/// Begins a transaction and creates the table in it. The table disappears with the transaction.
 fn create_sql(table: &Table) -> String {
     let spec = table.spec();
     let mut columns = vec![format!("{} bigint", spec.id_sql())];

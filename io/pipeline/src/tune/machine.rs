@@ -1,4 +1,4 @@
-//! Blinding, sealing and writing.
+//! Measures blinding, sealing and writing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use serde::Serialize;
 use super::{Speed, TuneError, fewest_workers, over_and_over, some_rows, worker_counts};
 use crate::error::PipelineError;
 
-/// What this machine does with rows that are in memory.
+/// The speeds of this machine for rows in memory.
 #[derive(Debug, Clone, Serialize)]
 pub struct MachineSpeed {
     /// Blinding with the fastest kernels, by threads.
@@ -33,29 +33,29 @@ pub struct MachineSpeed {
     pub write: Vec<WriteSpeed>,
 }
 
-/// A speed of parts of one size.
+/// The speed for parts of one size.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct WriteSpeed {
     /// Rows of a part.
     pub batch_size: usize,
-    /// With as many threads as seal best.
+    /// The speed with the best number of sealing threads.
     #[serde(flatten)]
     pub speed: Speed,
 }
 
-/// Rows of a part that are tried. Each thread has two such parts in memory.
+/// The part sizes to try, in rows. Each thread has two such parts in memory.
 const BATCH_SIZES: [usize; 3] = [128, 256, 512];
 const USUAL_BATCH: usize = 256;
 const MAX_PART_BYTES: u64 = 1 << 30;
 
 impl MachineSpeed {
-    /// The fewest threads that seal about as fast as any number does.
+    /// The fewest threads that seal about as fast as any number.
     #[must_use]
     pub fn threads(&self) -> usize {
         fewest_workers(&self.seal).map_or(1, |speed| speed.workers)
     }
 
-    /// The largest part that is written about as fast as any: a part is a file and a record.
+    /// The largest part that is written about as fast as any size: each part costs a file and a record.
     #[must_use]
     pub fn batch_size(&self) -> usize {
         let best = self.write.iter().map(|write| write.speed.rows_per_second).fold(0.0, f64::max);
@@ -64,8 +64,8 @@ impl MachineSpeed {
     }
 }
 
-/// Measures for about `time`; parts go to a directory of their own in `directory`, which is
-/// removed again.
+/// Measures for about `time`. Parts are written to a new directory in `directory`, which is removed
+/// at the end.
 ///
 /// # Errors
 /// A [`TuneError`].
@@ -128,7 +128,7 @@ impl<'a> Bench<'a> {
         Self { layout, progress, blinder, recipient, workers: Vec::with_capacity(most_threads) }
     }
 
-    /// Gives each thread a batch of its own: no cache holds them all.
+    /// Gives each thread its own batch, so that no cache holds all of them.
     fn take(&mut self, rows: usize, pool: &ThreadPool) {
         if self.workers.first().is_some_and(|worker| worker.plain.len() != rows) {
             self.workers.clear();
@@ -139,7 +139,7 @@ impl<'a> Bench<'a> {
         self.workers.par_extend(more.map(|place| {
             let plain = some_rows(layout, rows);
             let mut blinded = RowBatch::with_capacity(Arc::clone(layout), rows);
-            // So that sealing can be measured by itself, and no page is touched for the first time.
+            // So that sealing is measured by itself, with pages that were touched before.
             let blinds = blinder.blind(&plain.rows(), &mut blinded);
             blinds.expect("rows of the layout");
             Worker { place, plain, blinded, sealed: Vec::new() }

@@ -1,7 +1,7 @@
-//! Measures this machine with the stages of the pipelines, for some seconds, and leaves nothing.
+//! Measures the stages of the pipelines on this machine, for some seconds, and leaves nothing behind.
 //!
-//! Each stage is measured by itself, which is how the narrowest one is found: in a pipeline they
-//! overlap, and the narrowest sets the pace.
+//! Each stage is measured by itself to find the slowest: in a pipeline the stages overlap, and the
+//! slowest sets the pace.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,10 +24,10 @@ pub use machine::{MachineSpeed, measure_machine};
 /// A measured speed.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Speed {
-    /// Threads, or connections, at the same time.
+    /// Concurrent threads or connections.
     #[serde(rename = "hands")]
     pub workers: usize,
-    /// Rows a second, of all workers together.
+    /// Rows a second, for all workers together.
     pub rows_per_second: f64,
     /// Bytes of share data a second.
     pub share_bytes_per_second: f64,
@@ -41,8 +41,8 @@ impl Speed {
     }
 }
 
-/// The fewest workers that come within a twentieth of the highest speed: more only take memory and
-/// what others need.
+/// The fewest workers that come within a twentieth of the highest speed. More would only take memory
+/// and resources of others.
 #[must_use]
 pub fn fewest_workers(speeds: &[Speed]) -> Option<Speed> {
     let best = speeds.iter().map(|speed| speed.rows_per_second).fold(0.0, f64::max);
@@ -77,7 +77,7 @@ pub enum TuneError {
     Pipeline(#[from] PipelineError),
 }
 
-/// Rows with arbitrary content; they are thrown away.
+/// Rows with arbitrary content, which are discarded.
 fn some_rows(layout: &Arc<RowLayout>, rows: usize) -> RowBatch {
     let mut batch = RowBatch::with_capacity(Arc::clone(layout), rows);
     let agree: Vec<AgreeValue> = layout.agree().iter().map(|_| AgreeValue::Null).collect();
@@ -105,9 +105,9 @@ fn some_rows(layout: &Arc<RowLayout>, rows: usize) -> RowBatch {
     batch
 }
 
-/// Does work over and over until a time has passed, at least once, or the run is stopped.
+/// Repeats work until a time has passed, at least once, or the run is stopped.
 ///
-/// `work` returns how many rows it went through.
+/// `work` returns how many rows it processed.
 fn over_and_over<E: From<PipelineError>>(
     time: Duration,
     progress: &Progress,

@@ -1,4 +1,4 @@
-//! Damage to a ledger is found; what a crash leaves is not damage.
+//! Damage to a ledger is found. What a crash leaves is not damage.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -84,7 +84,7 @@ fn a_ledger_that_is_there_is_never_replaced() {
     assert_eq!(state.bytes().len(), before.len() - 1);
 }
 
-/// The file at each moment of a commit: what was acknowledged is known after every one of them.
+/// The file at each step of a commit: after each step, everything acknowledged is known.
 #[test]
 fn a_crash_at_any_byte_of_an_append_loses_nothing_acknowledged() {
     let state = State::new();
@@ -93,7 +93,7 @@ fn a_crash_at_any_byte_of_an_append_loses_nothing_acknowledged() {
     admit(&state.open(), &[(2, 1, 2), (3, 1, 3)]);
     let after = state.bytes();
     for length in before.len()..=after.len() {
-        // The entry is written, in part or whole, and the slot that counts it is not.
+        // The entry is written in part or completely, but not the slot that counts it.
         let torn = [&before[..], &after[before.len()..length]].concat();
         state.write(&torn);
         let ledger = state.open();

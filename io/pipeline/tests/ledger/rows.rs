@@ -1,4 +1,4 @@
-//! Which rows may be blinded, and which parts are remembered.
+//! Which rows may be blinded, and which parts are recorded.
 
 use std::sync::Barrier;
 

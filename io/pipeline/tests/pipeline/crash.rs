@@ -1,5 +1,5 @@
-//! A disk that dies at any one call of a whole run, or has no room: the next run ends where
-//! an undisturbed one does.
+//! A disk that fails at any single call of a whole run, or is full: the next run has the same result
+//! as an undisturbed one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,12 +27,12 @@ use reshare_pipeline::verify::verify_file;
 use crate::support::{REFERENCE, SENDERS, World, chain, file_names, workers};
 
 const ROWS: u64 = 20;
-/// Seven parts of them.
+/// They make seven parts.
 const ROWS_PER_PART: usize = 3;
 /// More calls than any of these runs makes: a walk ends by itself long before.
 const MANY_CALLS: u64 = 1000;
 
-/// What brings rows into a package.
+/// The commands that make a package.
 #[derive(Debug, Clone, Copy)]
 enum Packing {
     FromFile,
@@ -44,7 +44,7 @@ fn gone(nth: u64) -> Plan {
     Plan { calls: vec![], nth, count: u64::MAX, fault: Fault::Error(ErrorKind::Other) }
 }
 
-/// A disk without room for what is made, written or reserved from a call on.
+/// A disk that is full from a call on: nothing can be created, written or reserved.
 fn full(nth: u64) -> Plan {
     let calls = vec![Call::Create, Call::Allocate, Call::Write];
     Plan { calls, nth, count: u64::MAX, fault: Fault::Error(ErrorKind::StorageFull) }
@@ -69,7 +69,7 @@ impl World {
         made.await.map(drop)
     }
 
-    /// The approval's part in it, too: the ledger is made where there is none.
+    /// Also does what an approval does: creates the ledger if there is none.
     fn sender(&self) -> Result<LedgeredSender, PipelineError> {
         let keys = SenderKeys::agree(&self.session, &self.cast.keys[0]).expect("a sender");
         let (state, fingerprint) = (self.cast.state(), self.session.fingerprint());
@@ -95,7 +95,7 @@ impl World {
         }
     }
 
-    /// Forgets everything that was packed: the ledger too.
+    /// Removes everything that was packed, including the ledger.
     fn begin_anew(&self) {
         for directory in [self.cast.path("package"), self.cast.state().to_owned()] {
             if directory.exists() {
@@ -215,7 +215,7 @@ async fn a_send_without_room_goes_on_where_it_was_when_room_is_made() {
     walk_packing(Packing::FromTable, state, full).await;
 }
 
-/// Fails the making of one file at each of its calls, and makes it again.
+/// Makes one file with a failure at each of its calls, and then again without.
 async fn walk_file<T>(
     world: &World,
     plan: fn(u64) -> Plan,
@@ -234,7 +234,7 @@ async fn walk_file<T>(
             return;
         };
         assert_fails_as_planned(&error, nth);
-        // The name may be there only where nothing but its durability is in question.
+        // The name may be there only if nothing but its durability is uncertain.
         let names = file_names(&files);
         assert!(names.is_empty() || chain(&error).contains("SyncDirectory"), "{nth}: {names:?}");
         make().await.unwrap_or_else(|error| panic!("{nth}: {}", chain(&error)));

@@ -1,4 +1,4 @@
-//! The main job with rows of real size, through packages alone and through share files.
+//! The main workflow with rows of real size, through packages only and through share files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ fn schema(index: u8) -> String {
     format!("SMPC_dev_{index}")
 }
 
-/// One of the three ways that two of three parties can rebuild the third one's rows.
+/// One of the three ways in which two of three parties can rebuild the third one's rows.
 struct Job {
     cast: Cast,
     url: &'static str,

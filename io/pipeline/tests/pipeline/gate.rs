@@ -1,4 +1,4 @@
-//! A way to the server that a test can close.
+//! A proxy to the server that a test can close.
 
 use std::io;
 use std::net::Shutdown;
@@ -11,7 +11,7 @@ use reshare_pipeline::workers::Source;
 
 use crate::support::{World, database, source};
 
-/// A way to the server that lets one connection through and holds the others.
+/// A proxy to the server that lets one connection through and holds the others.
 ///
 /// An export plans its parts on its first connection and reads them on further ones: when the
 /// second one arrives, the snapshot has been taken and no row has been read.
@@ -30,7 +30,7 @@ impl Gate {
         let ((knock, knocked), (open, opened)) = (channel(), channel());
         thread::spawn(move || {
             for (number, client) in listener.incoming().enumerate() {
-                // Nobody listens any more when the test has ended.
+                // The receiver is gone when the test has ended.
                 if number == 1 && knock.send(()).is_ok() {
                     let _ = opened.recv();
                 }
@@ -66,7 +66,7 @@ fn pass_on(client: UnixStream, server: UnixStream) {
     let [client_twin, server_twin] = twins;
     for (mut from, mut to) in [(client, server), (server_twin, client_twin)] {
         thread::spawn(move || {
-            // A connection that breaks is just over.
+            // A broken connection simply ends.
             let _ = io::copy(&mut from, &mut to);
             let _ = to.shutdown(Shutdown::Write);
         });

@@ -1,4 +1,4 @@
-//! Rows that one side lacks or has in another version, and how they come later.
+//! Rows that one side lacks or has in another version, and how they are loaded later.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use reshare_postgres::load::LoadOptions;
 
 use crate::support::{REFERENCE, SENDERS, TARGET, World, pick, push, range, workers};
 
-/// Sixty rows of which the lower sender lacks some, the higher one others, and of some of
-/// which the higher one has another version.
+/// Sixty rows. The lower sender lacks some, the higher one lacks others and has other versions of
+/// some.
 struct Uneven {
     world: World,
     leftovers: Leftovers,

@@ -1,4 +1,4 @@
-//! Any rows at either side, however they are cut, against what should come of them.
+//! Any rows on either side, cut in any way, compared with the expected result.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

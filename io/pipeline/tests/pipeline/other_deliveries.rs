@@ -1,4 +1,4 @@
-//! A session is about one delivery: a load that goes on with another one is refused.
+//! A session is about one delivery: a load that continues with another delivery is refused.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ async fn another_package_is_loaded_when_what_was_loaded_is_deleted() {
     assert_eq!(world.equal_rows().await, 19);
 }
 
-/// A share file does not say which packages it is of: `verify` shows what no load can know.
+/// A share file does not name its packages: `verify` finds what no load can know.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_share_file_of_other_packages_is_found_by_comparing_with_the_first() {
     let (mut world, first) = half_loaded().await;

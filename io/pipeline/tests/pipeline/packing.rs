@@ -1,4 +1,4 @@
-//! Packages that are closed, still open, or made of what cannot be packed.
+//! Packages that are closed, open, or made from something that cannot be packed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -70,7 +70,7 @@ async fn an_open_package_keeps_its_cut_and_no_stale_part_stays() {
     let directory = world.cast.path(SENDERS[0]);
     fs::remove_file(directory.join("manifest.json")).expect("removed");
     let cut = file_names(&directory);
-    fs::write(directory.join("part-000099.age"), b"of nobody").expect("written");
+    fs::write(directory.join("part-000099.age"), b"of no one").expect("written");
     let report = world.try_send(0, SENDERS[0], 9).await.expect("sent");
     assert_eq!((report.parts, report.rows, report.parts_kept), (10, 20, 10));
     assert_eq!(file_names(&directory)[1..], cut);
@@ -184,7 +184,7 @@ async fn two_runs_never_make_one_package_together() {
         send(&session, &ids, keys, &table, &directory, workers(1, 7), Arc::default()).await
     });
     let open = gate.knocked().await;
-    // The other sender, by mistake: this one's own second run is kept out by its ledger.
+    // The other sender, by mistake. A second run of this one is refused by its ledger.
     let second = world.try_send(1, "package", 4).await.expect_err("the first one is at it");
     assert!(matches!(second, PipelineError::InUse { .. }) && !second.is_refusal(), "{second}");
     open.send(()).expect("the gate waits");

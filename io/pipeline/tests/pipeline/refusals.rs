@@ -76,7 +76,7 @@ fn reseal(world: &World, side: usize, mut change: impl FnMut(u64, &mut RowBatch)
     fs::rename(&resealed, &directory).expect("renamed");
 }
 
-/// Writes another manifest that is sound in itself.
+/// Writes another manifest that is valid in itself.
 fn rewrite_manifest(directory: &Path, change: impl FnOnce(&mut ManifestContent)) {
     let mut content = read_manifest(directory).expect("a manifest").claims().clone();
     change(&mut content);
@@ -252,8 +252,8 @@ async fn a_changed_byte_in_the_first_part_is_refused_before_anything_is_written(
     assert_both_refuse(&mut world, "part-000000.age").await;
 }
 
-/// A rebuild is one pass: what comes before a part with changed shares is there already, is
-/// right, and stays.
+/// A rebuild is one pass: rows before a part with changed shares are already loaded, are correct, and
+/// stay.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_byte_in_the_last_part_keeps_just_its_rows_out() {
     let mut world = sent().await;

@@ -1,4 +1,4 @@
-//! Sends after sends, with one ledger: one blinding, one content.
+//! Repeated sends with one ledger: one blinding, one content.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,7 +30,7 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     file_names(directory).into_iter().map(read).collect()
 }
 
-/// Opens a package again, as if the run had died before its manifest.
+/// Reopens a package, as if the run had died before its manifest.
 fn reopen(world: &World, name: &str) {
     fs::remove_file(world.cast.path(name).join(MANIFEST)).expect("removed");
 }

@@ -1,4 +1,4 @@
-//! Runs that end in the middle, runs after them, and runs at the same time.
+//! Interrupted runs, the runs after them, and concurrent runs.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{SENDERS, TARGET, World, file_names, number, run, workers};
 
-/// Where the runs of these tests are held up or cut off.
+/// The row at which the runs of these tests are held or cut off.
 const HELD_ID: i64 = 50;
 /// An advisory lock that a held row waits for.
 const HOLD: i64 = 4242;
@@ -78,7 +78,7 @@ fn spawn_rebuild(
     })
 }
 
-/// Runs again, with ranges of other sizes, and finds that nothing is missing or there twice.
+/// Runs again, with ranges of other sizes, and checks that no row is missing or duplicated.
 async fn assert_goes_on(world: &mut World, rows_there: i64) {
     assert!(rows_there > 0 && rows_there < 100, "{rows_there} rows are there");
     let packages = world.packages().expect("both are good");
@@ -203,7 +203,7 @@ async fn a_load_whose_connection_breaks_goes_on_where_it_was() {
     assert_eq!(world.equal_rows().await, 100);
 }
 
-/// What a rebuild has begun, a load of the merged file may finish.
+/// A load of the merged file may finish what a rebuild has begun.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_goes_on_where_a_rebuild_was_stopped() {
     let mut world = hundred_rows().await;

@@ -1,4 +1,4 @@
-//! What is written to a sender's table while it is read.
+//! Writes to a sender's table while it is read.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ async fn everywhere(world: &mut World, sql: &str) {
 }
 
 fn renewing(world: &World) -> LedgeredSender {
-    // So short that every snapshot is good for one part a connection.
+    // So short that every snapshot reads one part a connection.
     world.cast.sender(&world.session, 0).renewing_snapshots(Duration::ZERO)
 }
 
@@ -126,7 +126,7 @@ async fn rows_that_change_between_two_snapshots_are_cut_again_and_read_once() {
 
     world.try_send(1, SENDERS[1], 9).await.expect("sent");
     let rebuilt = world.rebuild(&world.packages().expect("both are good")).await;
-    // Row 15 came behind what was read; 50 had been read as it was before.
+    // Row 15 was added where the table had already been read; 50 was read before it changed.
     assert_eq!(rebuilt.leftovers.only_higher_sender, [15]);
     assert_eq!(rebuilt.leftovers.disagreeing, [50]);
     world.place.run("DELETE FROM reference.rows WHERE id IN (15, 50)").await;

@@ -213,7 +213,7 @@ pub(crate) fn layout(agree: &[(&str, AgreeKind)]) -> Arc<RowLayout> {
     Arc::new(RowLayout::new(agree.collect(), shares).expect("valid"))
 }
 
-/// Who sends and who receives, with all keys there are.
+/// Which parties send and receive, with all keys.
 pub(crate) struct Cast {
     pub(crate) senders: [PartyId; 2],
     pub(crate) receiver: PartyId,
@@ -240,7 +240,7 @@ impl Cast {
         }
     }
 
-    /// A session about these ids, unlike any other.
+    /// A new session about these ids.
     pub(crate) fn session(&self, layout: &Arc<RowLayout>, ids: SessionIds) -> Session {
         let sender = |index: usize| Sender {
             party: self.senders[index],

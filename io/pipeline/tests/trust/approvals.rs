@@ -1,4 +1,4 @@
-//! Approvals of a session, as a sender demands them.
+//! Approvals of a session, as a sender requires them.
 
 use reshare_format::keys::certificate::CertificateError;
 use reshare_format::keys::pki::KeyKind;

@@ -1,4 +1,4 @@
-//! Certificates of any authority, and what is refused about them.
+//! Certificates of any authority, and why some are refused.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -12,7 +12,7 @@ pub(crate) const SIGNS: &str = "keyUsage=critical,digitalSignature\n";
 pub(crate) const INTERMEDIATE: &str =
     "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign\n";
 
-/// How `openssl genpkey` makes each sort of key.
+/// How `openssl genpkey` makes each kind of key.
 pub(crate) const KEYS: [(&str, &[&str]); 4] = [
     ("p256", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]),
     ("p384", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"]),
