@@ -90,7 +90,7 @@ async fn a_disk_that_hangs_for_one_sender_holds_up_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_goes_on_after_any_call_has_failed_once() {
+async fn an_upload_continues_after_any_call_has_failed_once() {
     let world = World::new();
     for call in CALLS {
         for nth in [1, 3, 6, 7, 8, 9] {
@@ -108,7 +108,7 @@ async fn an_upload_goes_on_after_any_call_has_failed_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_crash_at_any_call_only_whole_parts_are_listed_and_the_upload_goes_on() {
+async fn after_a_crash_at_any_call_only_whole_parts_are_listed_and_the_upload_continues() {
     let world = World::new();
     let mut listed_parts = 0;
     for nth in 1.. {

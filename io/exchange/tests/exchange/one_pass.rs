@@ -71,7 +71,7 @@ async fn one_pass_from_both_senders_gives_the_reference_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_delivery_goes_on_with_what_is_missing() {
+async fn a_broken_delivery_continues_with_what_is_missing() {
     let mut senders = Senders::new(&(1..=60).collect::<Vec<_>>()).await;
     let (receiver, arrived) = broken_delivery(&mut senders).await;
     let report = senders.deliver(0, receiver.address, 8).await.unwrap();

@@ -146,7 +146,7 @@ async fn a_body_that_dribbles_and_an_http_2_stream_that_stalls_are_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_are_opened_only_to_be_reset_leave_nothing_and_keep_nobody_out() {
+async fn requests_that_are_opened_only_to_be_reset_leave_nothing_and_exclude_no_one() {
     let world = World::new();
     let receiver = world.receiver_with(Limits { requests: 8, ..limits() }).await;
     let digest = sha256_of(&world.package(0).directory().join("part-000000.age"));

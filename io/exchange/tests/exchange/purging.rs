@@ -32,7 +32,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removal_that_ends_at_any_call_goes_on_when_it_is_asked_for_again() {
+async fn a_removal_that_ends_at_any_call_continues_when_it_is_asked_for_again() {
     let world = World::new();
     let receiver = world.receiver().await;
     for sender in 0..2 {

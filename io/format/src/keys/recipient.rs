@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generated_identity_reads_back_and_has_the_recipient_that_was_told() {
+    fn a_generated_identity_reads_back_and_has_the_recipient_that_was_returned() {
         let scratch = Scratch::new();
         let path = scratch.0.path().join("identity");
         let created = time::macros::datetime!(2026-08-21 01:02:03.5 UTC);

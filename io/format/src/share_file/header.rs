@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_of_something_else_is_told_apart() {
+    fn a_header_of_another_format_is_distinguished() {
         use ShareFileDefect as D;
         let header = ShareFileHeader::new(spec(100)).unwrap();
         let refused = |change: &dyn Fn(&mut ShareFileSpec)| {

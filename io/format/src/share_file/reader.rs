@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_file_that_nobody_else_may_write_is_mapped() {
+    fn only_a_file_that_no_one_else_may_write_is_mapped() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let metadata = || file.as_file().metadata().expect("its metadata");
         let owner = metadata().uid();

@@ -282,7 +282,7 @@ fn of_two_that_close_a_package_one_wins_and_sealing_ends() {
 }
 
 #[test]
-fn an_interrupted_package_goes_on_where_it_was() {
+fn an_interrupted_package_continues_where_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let identity = Identity::generate();
     let batch = rows_of(&small_layout(), &[1, 2, 3], true);

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_memory_is_told_from_a_disk() {
+    fn shared_memory_is_distinguished_from_a_disk() {
         assert_eq!(
             Filesystem::of(Path::new("/dev/shm")).expect("Linux has it"),
             Filesystem::Memory

@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_limit_is_told_with_whether_it_is_lifted() {
+    fn a_time_limit_is_reported_with_whether_it_is_lifted() {
         let all = settings(&[
             ("statement_timeout", "0", "30000"),
             ("lock_timeout", "5000", "5000"),

@@ -21,7 +21,7 @@ fn used() -> State {
 }
 
 #[test]
-fn a_ledger_that_is_missing_is_not_made_anew() {
+fn a_ledger_that_is_missing_is_not_created_again() {
     let state = used();
     fs::remove_file(state.file()).expect("removed");
     let error = state.try_open().expect_err("must be refused");

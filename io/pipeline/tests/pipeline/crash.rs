@@ -96,7 +96,7 @@ impl World {
     }
 
     /// Removes everything that was packed, including the ledger.
-    fn begin_anew(&self) {
+    fn start_over(&self) {
         for directory in [self.cast.path("package"), self.cast.state().to_owned()] {
             if directory.exists() {
                 fs::remove_dir_all(&directory).expect("removed");
@@ -142,7 +142,7 @@ async fn walk_packing(packing: Packing, below: impl Fn(&World) -> &Path, plan: f
     world.export_plain().await.expect("exported");
     let mut kept = 0;
     for nth in 1..MANY_CALLS {
-        world.begin_anew();
+        world.start_over();
         let faults = Faults::plan(below(&world), plan(nth));
         let crashed = world.pack_by(packing).await;
         let was_met = faults.seen() >= nth;
@@ -188,17 +188,17 @@ fn state(world: &World) -> &Path {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pack_whose_disk_dies_at_any_call_goes_on_where_it_was() {
+async fn a_pack_whose_disk_dies_at_any_call_continues_where_it_was() {
     walk_packing(Packing::FromFile, scratch, gone).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pack_whose_ledger_dies_at_any_call_goes_on_where_it_was() {
+async fn a_pack_whose_ledger_dies_at_any_call_continues_where_it_was() {
     walk_packing(Packing::FromFile, state, gone).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_send_whose_disk_or_ledger_dies_at_any_call_goes_on_where_it_was() {
+async fn a_send_whose_disk_or_ledger_dies_at_any_call_continues_where_it_was() {
     walk_packing(Packing::FromTable, scratch, gone).await;
     walk_packing(Packing::FromTable, state, gone).await;
 }
@@ -210,7 +210,7 @@ async fn a_call_that_fails_once_is_no_less_harmless() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_send_without_room_goes_on_where_it_was_when_room_is_made() {
+async fn a_send_without_room_continues_where_it_was_when_room_is_made() {
     walk_packing(Packing::FromTable, scratch, full).await;
     walk_packing(Packing::FromTable, state, full).await;
 }

@@ -161,7 +161,7 @@ async fn a_package_closed_over_another_content_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_send_that_breaks_goes_on_with_the_parts_it_had() {
+async fn a_send_that_breaks_continues_with_the_parts_it_had() {
     let mut world = twenty_rows().await;
     world
         .place

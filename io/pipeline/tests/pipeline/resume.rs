@@ -79,7 +79,7 @@ fn spawn_rebuild(
 }
 
 /// Runs again, with ranges of other sizes, and checks that no row is missing or duplicated.
-async fn assert_goes_on(world: &mut World, rows_there: i64) {
+async fn assert_continues(world: &mut World, rows_there: i64) {
     assert!(rows_there > 0 && rows_there < 100, "{rows_there} rows are there");
     let packages = world.packages().expect("both are good");
     let report = world.rebuild_with(&packages, LoadOptions::default(), workers(2, 11)).await;
@@ -92,7 +92,7 @@ async fn assert_goes_on(world: &mut World, rows_there: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rebuild_that_is_stopped_goes_on_where_it_was() {
+async fn a_rebuild_that_is_stopped_continues_where_it_was() {
     let mut world = hundred_rows().await;
     world.send_both([7, 11]).await;
     let mut holder = hold(&mut world).await;
@@ -107,11 +107,11 @@ async fn a_rebuild_that_is_stopped_goes_on_where_it_was() {
     // The current range is finished, and no other one is begun.
     assert_eq!(rows, 56);
     nothing_on_insert(&mut world).await;
-    assert_goes_on(&mut world, rows).await;
+    assert_continues(&mut world, rows).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rebuild_whose_connection_breaks_goes_on_where_it_was() {
+async fn a_rebuild_whose_connection_breaks_continues_where_it_was() {
     for jobs in [1, 3] {
         let mut world = hundred_rows().await;
         world.send_both([7, 11]).await;
@@ -121,7 +121,7 @@ async fn a_rebuild_whose_connection_breaks_goes_on_where_it_was() {
         assert!(matches!(broken, PipelineError::Load(_)) && !broken.is_refusal(), "{broken:?}");
         let rows = world.place.rows_in(TARGET).await;
         nothing_on_insert(&mut world).await;
-        assert_goes_on(&mut world, rows).await;
+        assert_continues(&mut world, rows).await;
     }
 }
 
@@ -147,7 +147,7 @@ async fn holes_that_broken_connections_leave_are_filled() {
     running.await.expect("no panic").expect_err("connections broke");
     nothing_on_insert(&mut world).await;
     world.place.run("DROP TRIGGER event_too ON target.rows").await;
-    assert_goes_on(&mut world, 84).await;
+    assert_continues(&mut world, 84).await;
     let ranges = "SELECT count(*) FROM target.reshare_progress WHERE first_id IN (49, 81)";
     assert_eq!(world.place.number(ranges).await, 2, "each hole is a range of its own");
 }
@@ -164,7 +164,7 @@ async fn a_rebuild_that_is_dropped_leaves_nothing_half_done() {
     let rows = world.place.rows_in(TARGET).await;
     assert_eq!(rows, 48);
     let_go(&mut holder).await;
-    assert_goes_on(&mut world, rows).await;
+    assert_continues(&mut world, rows).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,7 +184,7 @@ async fn two_rebuilds_at_the_same_time_write_every_row_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_load_whose_connection_breaks_goes_on_where_it_was() {
+async fn a_load_whose_connection_breaks_continues_where_it_was() {
     let mut world = hundred_rows().await;
     let packages = world.send_both([7, 11]).await;
     let file = world.cast.path("rebuilt");
@@ -205,7 +205,7 @@ async fn a_load_whose_connection_breaks_goes_on_where_it_was() {
 
 /// A load of the merged file may finish what a rebuild has begun.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_load_goes_on_where_a_rebuild_was_stopped() {
+async fn a_load_continues_where_a_rebuild_was_stopped() {
     let mut world = hundred_rows().await;
     let packages = world.send_both([7, 11]).await;
     on_insert(&mut world, "PERFORM pg_terminate_backend(pg_backend_pid())").await;
