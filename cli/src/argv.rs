@@ -56,7 +56,7 @@ fn split_password_url(argument: &OsStr) -> Option<(&OsStr, &OsStr)> {
     let starts = |prefix: &[u8]| bytes.windows(prefix.len()).position(|part| part == prefix);
     let start = [starts(b"postgres://"), starts(b"postgresql://")].into_iter().flatten().min()?;
     let (before, url) = bytes.split_at(start);
-    // A password may hold any character that nobody has encoded: up to the last '@'.
+    // A password may hold any unencoded character, so it ends at the last '@'.
     let (_, rest) = url.split_at(url.iter().position(|byte| *byte == b'/').unwrap_or(url.len()));
     let user = rest.iter().rposition(|byte| *byte == b'@').map(|at| &rest[..at]);
     let has_password = user.is_some_and(|user| user.contains(&b':'))

@@ -1,4 +1,4 @@
-//! Peak memory of real processes: bounded by parts in flight, whatever the number of rows.
+//! Peak memory of real processes: bounded by parts in flight, independent of the number of rows.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -17,8 +17,8 @@ const DEFAULT_BOUND: u64 = 600 * MIB;
 /// What a row may add to a peak, for what is kept of rows and parts until the end: ids and tags
 /// of the ledger, ranges, lists of parts. Measured are less than 200 bytes; a row has 77 KB.
 const BYTES_A_ROW: u64 = 1 << 10;
-/// How much of what eight uploads have on their way is in a receiver's memory at once is chance,
-/// and the more of them there are the larger is the largest: by up to 22 MiB, whatever the rows.
+/// How much of eight concurrent uploads is in a receiver's memory at once is chance, and the peak
+/// grows with the number of uploads: by up to 22 MiB, independent of the rows.
 const RECEIVE_NOISE: u64 = 24 * MIB;
 /// So small that all that may be in flight is in flight long before the last of few rows.
 const SMALL_PARTS: [&str; 2] = ["--batch-size", "64"];
@@ -187,7 +187,7 @@ fn memory_is_bounded_by_parts_in_flight_and_does_not_grow_with_rows_or_cores() {
 
 /// How many connect and say little.
 const CROWD: usize = 1_000;
-/// A receiver that nobody bothers needs half of it.
+/// A receiver without such clients needs half of it.
 const CROWDED_BOUND: u64 = 96 * MIB;
 
 #[test]

@@ -1,4 +1,4 @@
-//! The flags of what goes in and comes out: packages, reports, the terminal.
+//! The flags for input and output: packages, reports, the terminal.
 
 use std::path::PathBuf;
 

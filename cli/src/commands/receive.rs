@@ -184,8 +184,8 @@ impl Receiving<'_> {
         done
     }
 
-    /// Receives, then rebuilds where that was asked for; `health` is the address of the health
-    /// endpoint, which answers meanwhile.
+    /// Receives, then rebuilds if that was requested; `health` is the address of the health endpoint,
+    /// which answers during both.
     async fn work(
         &self,
         health: SocketAddr,
@@ -234,7 +234,7 @@ impl Receiving<'_> {
         done
     }
 
-    /// Opens the inbox on a thread of its own: others answer for the receiver's health meanwhile.
+    /// Opens the inbox on its own thread, while others answer requests for the receiver's health.
     async fn open_inbox(&self, limits: Limits) -> Result<Arc<Inbox>, Failure> {
         self.progress.begin("read the inbox", 0);
         let (directory, progress) = (self.args.inbox.clone(), Arc::clone(&self.progress));

@@ -112,7 +112,7 @@ impl SendArgs {
     }
 }
 
-/// What is sent, wherever it goes.
+/// What is sent, for either destination.
 struct Job<'a> {
     session: &'a Session,
     source: Source,

@@ -14,7 +14,7 @@ pub(crate) fn certificate_hint(error: &CertificateError) -> &'static str {
             "see `reshare pki issue`: a PEM chain, and its key of mode 0600"
         }
         CertificateError::KeyFile(_) => {
-            "the key is for this party alone: a PEM file of mode 0600 that nobody else may read"
+            "the key is for this party alone: a PEM file of mode 0600 that no other user can read"
         }
         CertificateError::KeyMismatch { .. } => {
             "give --certificate and --certificate-key of one pair"

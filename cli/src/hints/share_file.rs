@@ -15,7 +15,7 @@ pub(super) fn share_file_hint(defect: &ShareFileDefect) -> &'static str {
         D::Write(_) => "check the path, that this user may write there, and the disk",
         D::NotRegular => "give the file itself: no directory, device or pipe",
         D::Writable { .. } => {
-            "remove that permission, if nobody used it, and run the command again"
+            "remove that permission, check that no one used it, and run the command again"
         }
         D::Owner { .. } => "if you trust its owner, make a copy of your own (cp, then chmod 600)",
         D::Magic { .. } => "give a file that `reshare export` or `reshare merge` wrote",

@@ -1,4 +1,4 @@
-//! What to do about a target whose triggers or foreign keys would spoil a load.
+//! What to do about a target whose triggers or foreign keys would break a load.
 
 use reshare_postgres::load_error::LoadError;
 use reshare_postgres::references::Reference;

@@ -39,7 +39,7 @@ pub(crate) fn print(
 /// A reader that closes the pipe, such as `head`, has read what it wanted: that is no failure.
 ///
 /// # Errors
-/// What the system says, such as that the disk is full.
+/// Any error of the system, such as that the disk is full.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let printed = writeln!(out, "{text}").and_then(|()| out.flush());

@@ -1,5 +1,5 @@
-//! What goes wrong: runs that are killed or cut off, files that are not what they should be, and
-//! parties that may not do what they try.
+//! Failures: runs that are killed or cut off, files that are not what they should be, and parties
+//! that try what they may not do.
 
 mod crash;
 mod hostile;

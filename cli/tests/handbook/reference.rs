@@ -45,7 +45,7 @@ fn add_from_help(command: &mut Vec<String>, reference: &mut Reference) {
         return;
     };
     for line in below.lines().take_while(|line| !line.is_empty()) {
-        // What goes on in a second line is indented further.
+        // A continuation line is indented further.
         let Some(name) = line.strip_prefix("  ").filter(|line| !line.starts_with(' ')) else {
             continue;
         };

@@ -299,7 +299,7 @@ fn exit_codes_tell_what_is_missing_from_what_is_wrong() {
 }
 
 #[test]
-fn a_role_without_rights_is_told_which_ones_it_needs() {
+fn a_role_without_rights_learns_which_ones_it_needs() {
     let mut network = network();
     for sender in 0..2 {
         network.send(sender, &format!("p{sender}")).ends_with(0);
@@ -410,7 +410,7 @@ fn written_by(process: u32) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_delivery_in_one_pass_that_is_stopped_and_killed_goes_on_and_leaves_only_its_ledger() {
+fn a_delivery_in_one_pass_that_is_stopped_and_killed_continues_and_leaves_only_its_ledger() {
     let network = network();
     network.certify();
     let mut receiver = receive(&network);
@@ -420,7 +420,7 @@ fn a_delivery_in_one_pass_that_is_stopped_and_killed_goes_on_and_leaves_only_its
     let (mut sending, way) = stuck_sender(&network, &address, 700_000);
     sending.signal("-TERM");
     sending.finish().ends_with(143).says(&["run the same command again"]);
-    // What is held up is lost, and the receiver sees the end of its sender.
+    // What is held is lost, and the receiver sees that its sender has ended.
     drop(way);
     let (mut sending, way) = stuck_sender(&network, &address, 2_000_000);
     let written = written_by(sending.id());

@@ -209,8 +209,8 @@ fn what_another_run_may_not_meet_ends_with_1() {
         run.says(words).says(&["hint: "]);
         assert_eq!(stub.actions().len(), 1);
     }
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr();
-    let mut desk = Desk::new(environment(&format!("http://{}", nobody.expect("a port"))));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr();
+    let mut desk = Desk::new(environment(&format!("http://{}", closed.expect("a port"))));
     desk.set("AWS_MAX_ATTEMPTS", Some("2"));
     let run = desk.run(&["kms", "public-key", ARN]).ends_with(1);
     run.says(&["cannot be reached", "AWS_ENDPOINT_URL"]);
@@ -237,7 +237,7 @@ fn missing_credentials_and_regions_are_named() {
     desk.set("AWS_REGION", None);
     let run = desk.run(&["kms", "create-key"]).ends_with(1);
     run.says(&["no AWS region", "set AWS_REGION"]);
-    assert_eq!(stub.actions(), [""; 0], "nobody is asked without credentials or region");
+    assert_eq!(stub.actions(), [""; 0], "no request is made without credentials or region");
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn two_uploads_of_one_package_at_once_both_succeed() {
 }
 
 #[test]
-fn a_receiver_that_is_told_to_end_while_bodies_come_ends_and_leaves_no_half_part() {
+fn a_receiver_that_is_asked_to_end_while_bodies_come_ends_and_leaves_no_half_part() {
     let desk = Desk::new();
     desk.package(0, 60);
     for (signal, code) in [("-TERM", 143), ("-INT", 130)] {
@@ -193,7 +193,7 @@ fn a_receiver_that_is_told_to_end_while_bodies_come_ends_and_leaves_no_half_part
 }
 
 #[test]
-fn a_second_receiver_on_the_same_inbox_is_told_so_and_harms_nothing() {
+fn a_second_receiver_on_the_same_inbox_is_refused_and_harms_nothing() {
     let desk = Desk::new();
     desk.package(0, 3);
     let mut receiver = desk.receive("127.0.0.1:0", &[]);
@@ -275,7 +275,7 @@ fn a_rebuild_that_fails_keeps_the_inbox_and_its_exit_code() {
 }
 
 #[test]
-fn a_table_that_no_rebuild_can_load_is_told_before_anything_is_taken() {
+fn a_table_that_no_rebuild_can_load_is_reported_before_anything_is_taken() {
     let desk = Desk::new();
     let cluster = ThrowAwayPostgres::start().expect("a PostgreSQL server: run `make setup`");
     let flags = ["--rebuild", "--identity", "r.age", "--db-url", &cluster.url("postgres")];

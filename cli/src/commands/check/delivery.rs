@@ -1,4 +1,4 @@
-//! Where a sender's package goes: a directory, or the receiver.
+//! The destination of a sender's package: a directory or the receiver.
 
 use std::path::Path;
 use std::time::Duration;
@@ -36,8 +36,7 @@ pub(super) const ROW_OVERHEAD_BYTES: u64 = 256;
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 impl Destination<'_> {
-    /// Checks the directory or the receiver that the package goes to; `tls` is what this party
-    /// connects with.
+    /// Checks the directory or the receiver for the package; `tls` is what this party connects with.
     pub(super) async fn check(
         &self,
         list: &mut Checklist,

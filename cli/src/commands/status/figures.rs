@@ -1,4 +1,4 @@
-//! What `reshare status` found, as it goes into its JSON.
+//! The findings of `reshare status`, as written in its JSON.
 
 use std::path::{Path, PathBuf};
 

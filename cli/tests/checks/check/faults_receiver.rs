@@ -7,7 +7,7 @@ use reshare_fixtures::network::Flags;
 const TABLE: &str = "\"SMPC_dev_2\".irises";
 
 #[test]
-fn keys_and_certificates_of_others_are_told() {
+fn keys_and_certificates_of_others_are_reported() {
     let world = network();
     world.run_as("2", &["keygen", "recipient", "--out", "other.age"]).ends_with(0);
     let mut flags = world.receiver_flags();
@@ -27,7 +27,7 @@ fn keys_and_certificates_of_others_are_told() {
 }
 
 #[test]
-fn an_inbox_that_will_not_do_is_told() {
+fn an_inbox_that_cannot_be_used_is_reported() {
     let world = network();
     std::fs::write(world.path("file"), "x").expect("written");
     let mut flags = world.receiver_flags();
@@ -45,7 +45,7 @@ fn an_inbox_that_will_not_do_is_told() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_told() {
+fn an_address_that_is_taken_is_reported() {
     let world = network();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();
@@ -59,7 +59,7 @@ fn an_address_that_is_taken_is_told() {
 }
 
 #[test]
-fn rights_that_a_receiver_lacks_are_told_with_the_grants() {
+fn rights_that_a_receiver_lacks_are_reported_with_the_grants() {
     let world = network();
     let (url, _) = world.url_as(2, "GRANT USAGE ON SCHEMA \"SMPC_dev_2\" TO ROLE");
     world.sql_at(2, &format!("GRANT SELECT ON {TABLE} TO PUBLIC"));
@@ -98,7 +98,7 @@ fn rights_that_a_receiver_lacks_are_told_with_the_grants() {
 }
 
 #[test]
-fn a_database_that_takes_no_writes_is_told() {
+fn a_database_that_takes_no_writes_is_reported() {
     let world = network();
     let name = world.sql_at(2, "SELECT current_database()");
     let set = "SET default_transaction_read_only = on";
@@ -109,7 +109,7 @@ fn a_database_that_takes_no_writes_is_told() {
 }
 
 #[test]
-fn a_table_that_would_not_take_the_rows_is_told() {
+fn a_table_that_would_not_take_the_rows_is_reported() {
     let world = network();
     world.sql_at(2, &format!("ALTER TABLE {TABLE} ADD COLUMN origin text NOT NULL"));
     let report = world.finds(&world.receiver_flags(), &["columns"]);
@@ -134,7 +134,7 @@ fn a_table_that_would_not_take_the_rows_is_told() {
 }
 
 #[test]
-fn rows_that_are_there_already_are_told() {
+fn rows_that_are_there_already_are_reported() {
     let world = network();
     world.sql_at(2, &format!("INSERT INTO {TABLE} (id) VALUES (77), (5000)"));
     let mut flags = world.receiver_flags();
@@ -146,7 +146,7 @@ fn rows_that_are_there_already_are_told() {
 }
 
 #[test]
-fn a_foreign_key_that_follows_replaced_rows_is_told() {
+fn a_foreign_key_that_follows_replaced_rows_is_reported() {
     let world = network();
     let mut flags = world.receiver_flags();
     world.sql_at(

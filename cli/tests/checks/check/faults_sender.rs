@@ -9,7 +9,7 @@ use super::report::{Checked, line};
 use crate::network;
 
 #[test]
-fn keys_that_do_not_fit_are_told() {
+fn keys_that_do_not_fit_are_reported() {
     let world = network();
     world.run_as("0", &["keygen", "agreement", "--out", "other.key"]).ends_with(0);
     let mut flags = world.sender_flags(0);
@@ -30,7 +30,7 @@ fn keys_that_do_not_fit_are_told() {
 }
 
 #[test]
-fn certificates_that_do_not_fit_are_told() {
+fn certificates_that_do_not_fit_are_reported() {
     let world = network();
     let mut flags = world.sender_flags(0);
     flags.set("--certificate", "certificate-2/certificate.pem");
@@ -63,7 +63,7 @@ fn certificates_that_do_not_fit_are_told() {
 }
 
 #[test]
-fn a_session_that_is_not_approved_or_not_alive_is_told() {
+fn a_session_that_is_not_approved_or_not_alive_is_reported() {
     let world = network();
     let mut flags = world.sender_flags(0);
     flags.remove("--approval").add("--approval", Some("approval-2.json"));
@@ -84,7 +84,7 @@ fn a_session_that_is_not_approved_or_not_alive_is_told() {
 }
 
 #[test]
-fn a_ledger_that_cannot_be_used_is_told() {
+fn a_ledger_that_cannot_be_used_is_reported() {
     let world = network();
     let mut flags = world.sender_flags(0);
     flags.set("--state-dir", "elsewhere");
@@ -107,7 +107,7 @@ fn a_ledger_that_cannot_be_used_is_told() {
 }
 
 #[test]
-fn rights_that_a_sender_lacks_are_told_with_the_grants() {
+fn rights_that_a_sender_lacks_are_reported_with_the_grants() {
     let world = network();
     let (url, role) = world.url_as(0, "GRANT USAGE ON SCHEMA \"SMPC_dev_0\" TO ROLE");
     let mut flags = world.sender_flags(0);
@@ -125,7 +125,7 @@ fn rights_that_a_sender_lacks_are_told_with_the_grants() {
 }
 
 #[test]
-fn a_table_that_is_not_the_session_s_is_told() {
+fn a_table_that_is_not_the_session_s_is_reported() {
     let world = network();
     world.sql_at(0, "UPDATE \"SMPC_dev_0\".irises SET left_code = '\\x0102' WHERE id = 1");
     let report = world.finds(&world.sender_flags(0), &["first row"]);
@@ -148,7 +148,7 @@ fn a_table_that_is_not_the_session_s_is_told() {
 }
 
 #[test]
-fn limits_of_the_server_are_told() {
+fn limits_of_the_server_are_reported() {
     let world = network();
     let (_, role) = world.url_as(0, "");
     let grants = format!(
@@ -179,7 +179,7 @@ fn limits_of_the_server_are_told() {
 }
 
 #[test]
-fn a_place_for_the_package_that_will_not_do_is_told() {
+fn a_place_for_the_package_that_cannot_be_used_is_reported() {
     let world = network();
     std::fs::write(world.path("file"), "x").expect("written");
     let mut flags = world.sender_flags(0);
@@ -200,13 +200,13 @@ fn a_place_for_the_package_that_will_not_do_is_told() {
 }
 
 #[test]
-fn a_receiver_that_cannot_be_reached_or_is_another_is_told() {
+fn a_receiver_that_cannot_be_reached_or_is_another_is_reported() {
     let world = network();
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let nobody = format!("https://{}", free.local_addr().expect("bound"));
+    let closed = format!("https://{}", free.local_addr().expect("bound"));
     drop(free);
     let mut flags = world.sender_flags(0);
-    flags.remove("--to").set("--server-url", &nobody);
+    flags.remove("--to").set("--server-url", &closed);
     let report = world.finds(&flags, &["receiver"]);
     line(&report, "receiver", "not_ok").says("cannot connect").hints("reshare receive");
     line(&report, "clock", "skipped").says("the receiver");

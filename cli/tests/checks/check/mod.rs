@@ -130,7 +130,7 @@ fn what_a_send_has_done_and_a_receiver_holds_is_seen() {
 }
 
 #[test]
-fn a_standby_is_told_to_both() {
+fn a_standby_is_reported_to_both() {
     let world = network();
     let standby = ThrowAwayPostgres::start_standby().expect("a PostgreSQL server");
     let url = standby.url("postgres");

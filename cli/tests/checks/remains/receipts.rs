@@ -113,7 +113,7 @@ fn no_receipt_is_signed_before_every_row_is_there_and_equal() {
     world.sql_at(2, &format!("ALTER TABLE {table} DISABLE TRIGGER USER; {swap} WHERE id = 9"));
     asks(differs);
     world.sql_at(2, &format!("{swap} WHERE id = 9"));
-    // Equal rows that this session has not loaded: nobody knows whose they are.
+    // Equal rows that this session has not loaded: their origin is unknown.
     world.sql_at(2, "ALTER TABLE \"SMPC_dev_2\".reshare_progress RENAME TO elsewhere");
     asks("no receipt is signed: the load of this session is not recorded as verified");
     asks("note: this session has loaded nothing into SMPC_dev_2.irises: nothing is recorded");

@@ -1,4 +1,4 @@
-//! A whole session with every log on, and what goes wrong in one.
+//! A whole session with every log on, and the failures that can happen in one.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -164,7 +164,7 @@ impl Watched {
         self.run("2", &rebuild.command("rebuild"), REFUSED);
     }
 
-    /// The one place where much is logged: the client of AWS, with nobody at its other end.
+    /// The one place where much is logged: the client of AWS, without a server.
     fn cloud(&mut self) {
         let arn = "arn:aws:kms:eu-central-1:000000000000:key/00000000-0000-0000-0000-000000000000";
         self.run("0", &["kms", "public-key", arn], FAILED);

@@ -106,8 +106,8 @@ fn look_below(directory: &Path, needles: &Needles, searched: &mut Searched) -> V
 
 /// Waits for a process that must end well.
 ///
-/// It runs for a moment, and is frozen for a look at all files below a directory: whatever is there
-/// for more than a few such moments is searched, whether or not it is there in the end. Returns
+/// It runs for a moment, and is frozen while all files below a directory are examined: every file
+/// that exists for more than a few such moments is searched, even if it is gone in the end. Returns
 /// which files the process was seen to write and what was found.
 #[track_caller]
 fn watch(

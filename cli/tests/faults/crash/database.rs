@@ -51,7 +51,7 @@ fn assert_nothing_under_a_final_name(world: &World) {
 
 impl World {
     /// Runs a sender's and a receiver's command again, and compares what they made.
-    fn goes_on(&self, reading: Case<'_>, writing: Case<'_>) {
+    fn continues(&self, reading: Case<'_>, writing: Case<'_>) {
         let kept = parts(&self.path("again")).len() as u64;
         let run = self.run_as(reading.1, &reading.0(&self.databases[0])).ends_with(0);
         assert_eq!(run.number("rows"), ROWS);
@@ -79,7 +79,7 @@ fn restart_in_the_middle(cases: [Case<'_>; 2], shutdown: Shutdown) {
         says_that_the_connection_was_lost(job.finish());
         assert_nothing_under_a_final_name(&world);
     }
-    world.goes_on(cases[0], cases[1]);
+    world.continues(cases[0], cases[1]);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn break_in_the_middle(cases: [Case<'_>; 2]) {
             assert_nothing_under_a_final_name(&world);
         }
     }
-    world.goes_on(cases[0], cases[1]);
+    world.continues(cases[0], cases[1]);
 }
 
 #[test]

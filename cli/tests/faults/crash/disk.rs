@@ -9,7 +9,7 @@ use super::world::{PARTS, ROWS, World, contents, names, parts, start_cluster};
 const ROOM: u64 = 1_400_000;
 
 #[test]
-fn a_send_without_room_says_so_and_goes_on_when_room_is_made() {
+fn a_send_without_room_says_so_and_continues_when_room_is_made() {
     let world = World::new();
     let mut disk = SmallDisk::with_room(ROOM, None);
     let package = disk.path().join("p0");
@@ -52,7 +52,7 @@ fn an_inbox_without_room_holds_the_sender_up_until_room_is_made() {
 }
 
 #[test]
-fn a_sender_that_gives_up_on_a_full_inbox_says_whose_disk_it_is_and_goes_on_later() {
+fn a_sender_that_gives_up_on_a_full_inbox_says_whose_disk_it_is_and_continues_later() {
     let world = World::new();
     let mut disk = SmallDisk::with_room(ROOM, None);
     let inbox = disk.path().join("inbox");
@@ -74,7 +74,7 @@ fn a_sender_that_gives_up_on_a_full_inbox_says_whose_disk_it_is_and_goes_on_late
 }
 
 #[test]
-fn a_database_without_room_says_so_and_the_load_goes_on_when_room_is_made() {
+fn a_database_without_room_says_so_and_the_load_continues_when_room_is_made() {
     let cluster = start_cluster();
     let mut disk = SmallDisk::with_room(ROOM, cluster.owner().expect("a user"));
     // The disk outlives the server that has files on it.

@@ -88,7 +88,7 @@ fn walk_package(world: &World, arguments: Vec<&str>) {
 }
 
 #[test]
-fn a_pack_that_is_killed_in_any_file_call_goes_on_where_it_was() {
+fn a_pack_that_is_killed_in_any_file_call_continues_where_it_was() {
     let world = World::new();
     fs::create_dir(world.path("files")).expect("made");
     world.run_as("0", &World::export(&world.databases[0])).ends_with(0);
@@ -96,7 +96,7 @@ fn a_pack_that_is_killed_in_any_file_call_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_send_that_is_killed_in_any_file_call_goes_on_where_it_was() {
+fn a_send_that_is_killed_in_any_file_call_continues_where_it_was() {
     let world = World::new();
     walk_package(&world, World::send(&world.databases[0], "0", "p0"));
 }

@@ -10,7 +10,7 @@ use reshare_fixtures::network::{Direction, End, Way};
 use reshare_fixtures::network::{Running, TIME_LIMIT};
 
 #[test]
-fn a_send_that_is_killed_at_many_moments_goes_on_and_ends_with_the_same_contents() {
+fn a_send_that_is_killed_at_many_moments_continues_and_ends_with_the_same_contents() {
     let world = World::new();
     let url = &world.databases[0];
     let package = world.path("p0");
@@ -67,7 +67,7 @@ fn a_rebuild_and_a_load_that_are_killed_at_many_moments_go_on_and_end_with_an_eq
 }
 
 #[test]
-fn a_receiver_that_is_killed_while_it_rebuilds_goes_on_with_what_is_in_its_inbox() {
+fn a_receiver_that_is_killed_while_it_rebuilds_continues_with_what_is_in_its_inbox() {
     let world = World::new();
     world.send_both();
     let flags = ["--rebuild", "--identity", "r.age", "-j", "1", "--batch-size", "4", "--db-url"];
@@ -159,7 +159,7 @@ fn a_merge_that_is_killed_leaves_a_whole_file_or_none() {
 }
 
 #[test]
-fn a_pack_that_is_killed_goes_on_and_ends_with_the_same_contents() {
+fn a_pack_that_is_killed_continues_and_ends_with_the_same_contents() {
     let world = World::new();
     fs::create_dir(world.path("files")).expect("made");
     world.run_as("0", &World::export(&world.databases[0])).ends_with(0);
@@ -229,7 +229,7 @@ impl Lock {
         let lock = Self(child);
         let start = Instant::now();
         while world.sql("SELECT count(*) FROM pg_locks WHERE objid = 4242 AND granted") == "0" {
-            assert!(start.elapsed() < TIME_LIMIT, "nobody else has the lock");
+            assert!(start.elapsed() < TIME_LIMIT, "the lock is still held");
             std::thread::sleep(Duration::from_millis(5));
         }
         lock

@@ -17,7 +17,7 @@ fn network() -> Network {
     Setup::certified(RESHARE).make()
 }
 
-/// Runs a program that must end by itself, although nobody writes to a pipe that it may open.
+/// Runs a program that must end by itself, although nothing is written to a pipe that it may open.
 #[track_caller]
 fn ends(command: &mut Command) -> Run {
     Running::start(command).finish()

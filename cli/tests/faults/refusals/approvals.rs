@@ -100,7 +100,7 @@ fn a_session_file_that_the_other_sender_changed_is_refused_by_everybody() {
 }
 
 #[test]
-fn approvals_that_nobody_signed_are_refused() {
+fn approvals_that_no_one_signed_are_refused() {
     let world = World::new();
     let [receiver, other] = ["2", "1"].map(|party| approval_of("session.toml", party));
     let read = |name: &str| fs::read_to_string(world.path(name)).expect("an approval");

@@ -57,7 +57,7 @@ impl Door {
         self.before = contents_of(&self.inbox);
     }
 
-    /// Checks that nobody has come: nothing was served, nothing refused.
+    /// Checks that no client has come: nothing was served, nothing refused.
     #[track_caller]
     pub(crate) fn untouched(&self) {
         let url = format!("http://{}/metrics", self.health);

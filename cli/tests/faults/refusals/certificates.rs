@@ -271,6 +271,6 @@ fn retried(run: impl Fn() -> Run) -> Run {
         if !run.stderr.contains("Connection refused") {
             return run;
         }
-        assert!(start.elapsed() < TIME_LIMIT, "nobody listens: {}", run.stderr);
+        assert!(start.elapsed() < TIME_LIMIT, "no server: {}", run.stderr);
     }
 }

@@ -19,7 +19,7 @@ fn ledger_of(world: &World, session: &str) -> PathBuf {
 }
 
 #[test]
-fn a_ledger_that_cannot_be_used_blinds_nothing_and_is_never_made_anew() {
+fn a_ledger_that_cannot_be_used_blinds_nothing_and_is_never_created_again() {
     let world = World::new();
     let ledger = ledger_of(&world, "session.toml");
     let whole = fs::read(&ledger).expect("made by the approval");
@@ -142,7 +142,7 @@ impl Drop for Hold {
 }
 
 #[test]
-fn a_second_process_on_a_ledger_in_use_is_told_who_has_it_and_blinds_nothing() {
+fn a_second_process_on_a_ledger_in_use_learns_who_has_it_and_blinds_nothing() {
     let world = World::with_own_database();
     let mut hold = Hold::on(&world);
     let flags = world.send_flags("0");

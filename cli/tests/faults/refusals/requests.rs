@@ -138,7 +138,7 @@ fn bodies_longer_or_shorter_than_announced_never_appear() {
         [format!("{head}{digest}\r\n\r\n").as_bytes(), body].concat()
     };
     // Longer: what was announced is not what the digest is of; the rest is no request. The answer
-    // is read even by a client that goes on writing when the connection is at its end.
+    // is read even by a client that continues to write when the connection ends.
     let longer = [&body[..], &[b'x'; 900 << 10]].concat();
     for (length, body) in [(0, &body), (1, &body), (body.len() - 1, &body), (1, &longer)] {
         let (answer, _) = talk(&world, &door, Some("0"), &request(length, body));

@@ -38,7 +38,7 @@ impl<'a> Agreed<'a> {
         Self { network, name: name.to_owned(), fingerprint, list }
     }
 
-    /// Runs a command in the session; the list of ids goes to each command that takes one.
+    /// Runs a command in the session, with the list of ids for each command that takes one.
     fn run(&self, command: &[&str], flags: &[&str]) -> Run {
         let file = format!("{}.toml", self.name);
         let list = self.list.iter().filter(|_| command[0] != "session");

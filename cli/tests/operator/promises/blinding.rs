@@ -17,7 +17,7 @@ const CHANGED: i64 = 9;
 
 /// There the receiver learns `w * (s' - s)` of a row whose shares changed from `s` to `s'`.
 #[test]
-fn a_changed_row_is_refused_in_its_old_version_and_blinded_anew_in_a_new_one() {
+fn a_changed_row_is_refused_in_its_old_version_and_blinded_again_in_a_new_one() {
     let network = network();
     let run = Agreed::on(&network, "run", &[]);
     run.send(0, &["--to", "before"]).ends_with(0);

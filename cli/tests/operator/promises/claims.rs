@@ -10,7 +10,7 @@ use reshare_fixtures::network::{Network, Run, Running};
 
 /// There the number in the request is believed.
 #[test]
-fn nobody_else_passes_for_a_sender() {
+fn no_one_else_passes_for_a_sender() {
     let network = network();
     network.certify();
     let stranger = ["pki", "issue", "--ca", "ca", "--name", "spiffe://mpc.example/7", "--out"];

@@ -9,7 +9,7 @@ use reshare_fixtures::network::{Network, Running, TIME_LIMIT};
 
 /// There both senders exit 0, and nothing is stored.
 #[test]
-fn a_load_that_fails_says_so_stores_no_half_and_goes_on_when_the_cause_is_gone() {
+fn a_load_that_fails_says_so_stores_no_half_and_continues_when_the_cause_is_gone() {
     let network = network();
     let run = Agreed::on(&network, "run", &[]);
     run.send_both();
@@ -35,7 +35,7 @@ fn a_load_that_fails_says_so_stores_no_half_and_goes_on_when_the_cause_is_gone()
 
 /// There it exits 0, and nothing is stored.
 #[test]
-fn a_package_that_is_missing_is_told_and_nothing_is_written() {
+fn a_package_that_is_missing_is_reported_and_nothing_is_written() {
     let network = network();
     let run = Agreed::on(&network, "run", &[]);
     let sent = run.send(0, &["--batch-size", "7"]).ends_with(0);
@@ -79,7 +79,7 @@ fn what_a_killed_run_leaves_behind_does_not_matter_to_the_next() {
     drop(way);
     let stored = ids_in(&network, &network.target, 2).len();
     assert!((1..ROWS).contains(&stored), "{stored} rows");
-    // An earlier session's package is no stand-in, whatever was stored meanwhile.
+    // A package of an earlier session is not accepted, even if something was stored since.
     let mixed = run.rebuild_from(&["--package", "earlier-0", "--package", "run-1"]).ends_with(4);
     mixed.says(&["earlier-0/manifest.json", "belongs to session \"earlier\"", "hint: "]);
     assert_eq!(ids_in(&network, &network.target, 2).len(), stored);
@@ -99,7 +99,7 @@ fn kill(network: &Network, arguments: &[String], is_so: impl Fn() -> bool) {
     let mut running = Running::start(command.args(arguments).current_dir(network.directory()));
     let start = std::time::Instant::now();
     while !is_so() {
-        assert!(start.elapsed() < TIME_LIMIT, "it goes on and on: {:#?}", running.lines());
+        assert!(start.elapsed() < TIME_LIMIT, "it does not end: {:#?}", running.lines());
         assert!(running.is_running(), "it ended before");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

@@ -29,7 +29,7 @@ fn no_side_waits_for_another_without_end() {
     running.ends_with(143);
     assert!(running.said("stopped by a signal"), "{:?}", running.lines());
     assert_eq!(ids_in(&network, &network.target, 2), [0; 0]);
-    // What was delivered is kept, and the next receiver goes on with it.
+    // What was delivered is kept, and the next receiver continues with it.
     let mut running = Running::start(&mut receiver(&network));
     let server = addresses(&running.says(&["receiving on ", ", health on "])).0;
     send_certified(&network, 1, &["--server-url", &server]).ends_with(0);
