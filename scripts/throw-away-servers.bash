@@ -44,7 +44,7 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# on_a_free_port START...: runs START PORT, with another port if that one was taken meanwhile.
+# on_a_free_port START...: runs START PORT, with another port if that one was taken in between.
 on_a_free_port() {
     local attempt
     for attempt in 1 2 3; do

@@ -19,7 +19,7 @@ const AGE_CHUNK_BYTES: usize = 64 << 10;
 /// Seals the bytes of the share columns into a durable file, and digests that.
 ///
 /// # Errors
-/// What the file system says.
+/// Any error of the file system.
 pub fn plain_seal(path: &Path, rows: &Rows<'_>, recipient: &Recipient) -> io::Result<blake3::Hash> {
     let file = DurableFile::create(path)?;
     let pieces =
@@ -49,7 +49,7 @@ pub fn age_seal<W: Write>(out: W, rows: &Rows<'_>, recipient: &Recipient) -> io:
 /// Opens a file, writes what age decrypts to `out`, and returns the digest of the file.
 ///
 /// # Errors
-/// What the file system says, and what age says about another file or identity.
+/// Any error of the file system, and what age says about another file or identity.
 pub fn plain_open(
     path: &Path,
     identity: &Identity,

@@ -115,7 +115,7 @@ pub fn text(lines: &[Line]) -> String {
 /// Writes the lines as CSV, each with the machine, the compiler and the day.
 ///
 /// # Errors
-/// What the file system says.
+/// Any error of the file system.
 pub fn write_csv(path: &Path, lines: &[Line]) -> io::Result<()> {
     let about = [machine(), compiler(), OffsetDateTime::now_utc().date().to_string()];
     let mut csv = HEADINGS.join(",").replace("its value", "limit value") + ",cpu,compiler,date\n";

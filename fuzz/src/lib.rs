@@ -1,8 +1,8 @@
-//! What reshare reads from other organisations and from media, one module a reader.
+//! Checks of everything that reshare reads from other organisations and media, one module a reader.
 //!
-//! Each `check` takes arbitrary bytes, hands them to the reader, and panics when a promise is
-//! broken: nothing that is read may panic, nothing that is accepted may contradict itself. The
-//! fuzz targets and the test over the corpus call the same functions.
+//! Each `check` passes arbitrary bytes to the reader, and panics when a promise is broken: no input
+//! may make the reader panic, and accepted input must not contradict itself. The fuzz targets and
+//! the test over the corpus call the same functions.
 
 pub mod approval;
 pub mod copy;
@@ -13,8 +13,8 @@ pub mod sample;
 pub mod session;
 pub mod share_file;
 
-/// Hands bytes to a reader, and panics when a promise is broken. Returns whether the reader has
-/// accepted them: a target that never does looks at nothing that lies behind.
+/// Passes bytes to a reader, and panics when a promise is broken. Returns whether the reader
+/// accepted them: a target that accepts nothing never reaches the code after the first check.
 pub type Check = fn(&[u8]) -> bool;
 
 /// The names of all targets, with their checks.

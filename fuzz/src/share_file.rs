@@ -10,8 +10,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::sample;
 
-/// Once as it is, once with a checksum of the header that fits, so that what lies behind the
-/// checksum is reached too.
+/// Checks the bytes as they are, and again with a valid checksum of the header, so that the code
+/// after the checksum is reached too.
 ///
 /// # Panics
 /// When a file is accepted whose rows are not what its header says.

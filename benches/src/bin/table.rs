@@ -140,7 +140,7 @@ fn read(file: &Path) -> Result<Option<Measured>, Box<dyn Error>> {
     Ok(Some(Measured { figure: Figure { name, value }, unit }))
 }
 
-/// The goals first, then whatever else was measured.
+/// The goals first, then everything else that was measured.
 fn lines(measured: &[Measured]) -> Vec<Line> {
     let find = |name: &str| measured.iter().find(|one| one.figure.name == name);
     let mut lines = Vec::new();

@@ -25,8 +25,8 @@ fn note(bytes: usize) {
     let _ = LARGEST.try_with(|largest| largest.set(largest.get().max(bytes)));
 }
 
-// SAFETY: every request goes to the system's allocator unchanged; the cell that is written
-// beside it is thread-local, has no destructor and allocates nothing.
+// SAFETY: every request is passed to the system's allocator unchanged. The cell that is also
+// written is thread-local, has no destructor and does not allocate.
 unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());

@@ -15,8 +15,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
 
 /// Runs programs at the same time, and returns the seconds until the last one has ended.
 ///
-/// Their standard output goes where each command says. A command is dropped as soon as its program
-/// runs: a reader sees the end of a pipe only when no other process can write to it.
+/// Each command sets its own standard output. A command is dropped as soon as its program runs: a
+/// reader sees the end of a pipe only when no other process can write to it.
 pub(crate) fn seconds(commands: impl IntoIterator<Item = Command>) -> Result<f64, Failure> {
     let began = Instant::now();
     let mut children = Vec::new();
