@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// What the program answers to the shell.
+/// The exit codes of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Everything is done.

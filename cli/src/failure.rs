@@ -10,7 +10,7 @@ use crate::text::printable;
 /// What every command returns.
 pub(crate) type Outcome = Result<Exit, Failure>;
 
-/// Why a command did not do what it was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
@@ -25,7 +25,7 @@ pub(crate) enum Rerun {
     /// It continues: what was finished is kept.
     #[default]
     Continues,
-    /// It starts over; the text says what a run that was stopped leaves.
+    /// It starts over; the text says what an interrupted run leaves.
     StartsOver(&'static str),
 }
 
@@ -61,7 +61,7 @@ impl Failure {
         Self { exit, error: error.into(), hint: None, rerun: Rerun::default() }
     }
 
-    /// A failure that another run may not meet.
+    /// A failure that may not happen again in another run.
     pub(crate) fn failed(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(Exit::Failed, error)
     }
@@ -103,13 +103,13 @@ impl Failure {
         }
     }
 
-    /// Adds what to do next, unless something closer to the cause has said it.
+    /// Adds what to do next, unless something closer to the cause has added it.
     pub(crate) fn hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint.get_or_insert_with(|| hint.into());
         self
     }
 
-    /// Adds what to do next where it is known.
+    /// Adds what to do next, if it is known.
     pub(crate) fn hint_if(self, hint: Option<impl Into<Hint>>) -> Self {
         match hint {
             Some(hint) => self.hint(hint),
@@ -128,7 +128,7 @@ impl Failure {
         let mut cause = self.error.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            // Some libraries repeat their cause in their own text: say it once.
+            // Some libraries repeat their cause in their own text: print it once.
             if !causes.last().is_some_and(|last| last.contains(&text)) {
                 causes.push(text);
             }
@@ -137,7 +137,7 @@ impl Failure {
         causes
     }
 
-    /// What to do next, where it is known.
+    /// What to do next, if it is known.
     pub(crate) fn next_step(&self) -> Option<String> {
         let Hint { text, is_rerun } = self.hint.as_ref()?;
         Some(match (is_rerun, self.rerun) {

@@ -1,4 +1,4 @@
-//! A file call at which a process of the tests freezes, to be killed there. Debug builds only.
+//! Freezes a process of the tests at a file call, so that it can be killed there. Debug builds only.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use reshare_files::durable::faults::{Fault, Faults, Plan};
 
-/// `N:FILE`: the N-th file call freezes, and then FILE is made to say so.
+/// `N:FILE`: the N-th file call freezes, and FILE is created to show it.
 const VARIABLE: &str = "RESHARE_TEST_FREEZE";
 
-/// Puts in force what the variable asks for, until the process is killed.
+/// Applies the variable's setting until the process is killed.
 pub(crate) fn as_asked() {
     let Some(asked) = std::env::var(VARIABLE).ok() else { return };
     let (nth, file) = asked.split_once(':').expect("N:FILE");

@@ -84,10 +84,10 @@ pub(crate) struct PurgeArgs {
 #[derive(Debug, Serialize)]
 struct PurgeReport {
     removed: bool,
-    /// Who says that the load is verified.
+    /// Who states that the load is verified.
     verified: String,
     things: Vec<Thing>,
-    /// What is gone already, or was mistyped.
+    /// Named paths that are missing: removed before, or mistyped.
     missing: Vec<PathBuf>,
 }
 
@@ -115,7 +115,7 @@ impl PurgeArgs {
         Ok(Exit::Done)
     }
 
-    /// Everything that is named, before the first of it is removed.
+    /// Checks everything that is named, before anything is removed.
     fn look(&self, session: &Session) -> Result<Purge, Failure> {
         let mut purge = Purge::default();
         self.packages
@@ -128,7 +128,7 @@ impl PurgeArgs {
         Ok(purge)
     }
 
-    /// Finds out whether the load was verified, and on whose word.
+    /// Finds out whether the load was verified, and by whom.
     fn verified(&self, session: &Session, purge: &Purge) -> Result<String, Failure> {
         if let Some(path) = &self.receipt {
             return self.signed(session, path, purge);
@@ -166,7 +166,7 @@ impl PurgeArgs {
         ))
     }
 
-    /// What the receiver's database says of it.
+    /// What the receiver's database records about it.
     fn recorded(&self, session: &Session) -> Result<String, Failure> {
         let party = session.receiver().party;
         let table = table_of(session, party, self.db_schema.as_deref())?;

@@ -109,7 +109,7 @@ impl ReceiveArgs {
         self.check_flags()?;
         let context = Context::open(&self.session)?;
         let tls = self.tls.identity(&context.session)?;
-        // Before anything is made: an inbox, or a port that senders come to.
+        // Before anything is created, such as an inbox or a listening port.
         tls.check_receiver()?;
         let trust = tls.trust(&context.session)?;
         let rebuild = self.rebuild(&context, &trust)?;
@@ -290,7 +290,7 @@ impl Rebuild {
     }
 }
 
-/// Says that a sender's package is complete. Even with `--quiet`: it happens only twice.
+/// Reports that a sender's package is complete. Even with `--quiet`: it happens only twice.
 fn print_closed(package: ClosedPackage) {
     let ClosedPackage { sender, parts, bytes, rows } = package;
     let megabytes = bytes as f64 / 1e6;
@@ -302,7 +302,7 @@ fn print_closed(package: ClosedPackage) {
 /// How long the check of the table may take: senders wait for it.
 const TABLE_CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whether the error may be gone when the table is loaded.
+/// Whether the error may have disappeared when the table is loaded.
 fn is_temporary(error: &LoadError) -> bool {
     let is_turned_away = matches!(
         error,

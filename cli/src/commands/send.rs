@@ -90,7 +90,7 @@ impl SendArgs {
         })
     }
 
-    /// Checks, before a key or a database is opened, that there is one place to send to.
+    /// Checks, before a key or a database is opened, that there is exactly one destination.
     fn check_destination(&self, session: &Session) -> Result<(), Failure> {
         match (&self.to, self.delivery.first_given()) {
             (Some(_), Some(flag)) => {

@@ -50,7 +50,7 @@ pub(crate) struct TuneArgs {
     table: String,
 }
 
-/// What was measured, and what follows from it.
+/// The measurements, and the recommendations that follow from them.
 #[derive(Serialize)]
 struct TuneReport {
     #[serde(flatten)]
@@ -69,7 +69,7 @@ struct Recommended {
     connections: Option<usize>,
 }
 
-/// How long a stage takes over all rows, by itself.
+/// How long a stage takes for all rows, by itself.
 #[derive(Serialize)]
 struct Estimate {
     stage: &'static str,
@@ -77,7 +77,7 @@ struct Estimate {
     seconds: f64,
 }
 
-/// What a real run meets and `tune` never measures.
+/// Costs of a real run that `tune` does not measure.
 const NEVER_MEASURED: [&str; 3] = [
     "the network and the other machines",
     "opening and merging parts",

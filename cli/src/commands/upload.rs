@@ -48,7 +48,7 @@ impl UploadArgs {
         Ok(Exit::Done)
     }
 
-    /// Opens the package of whichever sender it claims to be; that claim is then verified.
+    /// Opens the package as that of the sender it claims, and verifies this claim.
     fn package(&self, context: &Context, trust: &SessionTrust) -> Result<Package, Failure> {
         let claimed = read_manifest(&self.directory).map_err(PipelineError::from)?.claims().sender;
         if context.session.sender(claimed).is_none() {

@@ -80,7 +80,7 @@ pub(crate) struct VerifyArgs {
     work: WorkArgs,
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug, Serialize)]
 struct VerifyReport {
     equal: bool,
@@ -91,7 +91,7 @@ struct VerifyReport {
     left_over: u64,
     /// Whether this is recorded next to the table, where `purge` looks for it.
     load_verified: bool,
-    /// The signed receipt, where one was asked for and everything is equal.
+    /// The signed receipt, if one was requested and everything is equal.
     receipt: Option<String>,
 }
 
@@ -153,14 +153,14 @@ impl VerifyArgs {
         Ok(if report.equal { Exit::Done } else { Exit::Refused })
     }
 
-    /// What a receipt is signed with, where one is asked for.
+    /// What a receipt is signed with, if one is requested.
     fn signer(&self, session: &Session) -> Result<Option<ReceiptSigner>, Failure> {
         let open =
             |path: &PathBuf| ReceiptSigner::open(session, path, &self.authority, &self.certificate);
         self.receipt.as_ref().map(open).transpose()
     }
 
-    /// The packages that the table is compared with, where there are any.
+    /// The packages that the table is compared with, if there are any.
     fn packages(&self, context: &Context) -> Result<Option<Arc<Packages>>, Failure> {
         let Some(identity) = self.identity.clone().filter(|_| !self.packages.is_empty()) else {
             return Ok(None);
@@ -186,7 +186,7 @@ impl VerifyArgs {
             let state = load_state(&table.database, name, session.fingerprint()).await;
             state.map_err(|error| Failure::from(PipelineError::from(error)))
         });
-        // A role that may read the table and nothing else can still compare.
+        // A role that may only read the table can still compare.
         let why = match state.map(|state| state.mark()) {
             Ok(Some(mark)) => return Ok(Some(mark)),
             Ok(None) => format!("this session has loaded nothing into {name}"),
@@ -244,7 +244,7 @@ impl VerifyReport {
         recorded.is_ok()
     }
 
-    /// Why no receipt was signed although one was asked for.
+    /// Why no receipt was signed although one was requested.
     fn no_receipt(&self) -> Failure {
         if !self.equal {
             let error = "no receipt is signed: the table differs from the packages";

@@ -40,7 +40,7 @@ impl From<IdentityError> for Failure {
     }
 }
 
-/// What to do about a party that cannot prove who it is.
+/// What to do about a party that cannot authenticate.
 pub(super) fn identity_hint(error: &IdentityError) -> Option<&'static str> {
     Some(match error {
         IdentityError::NoNames => "make a session with --certificate-name",

@@ -1,5 +1,5 @@
-//! Failures from the errors of the io crates: which exit code they have, and what to do next where
-//! they do not say it themselves.
+//! Turns errors of the io crates into failures: their exit code, and what to do next if they do not
+//! say it themselves.
 
 mod certificate;
 mod database;

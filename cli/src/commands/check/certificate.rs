@@ -18,13 +18,13 @@ use crate::setup::credentials;
 /// A certificate that ends sooner gets a warning.
 const LEAST_LIFE: Duration = Duration::days(7);
 
-/// What this party proves its name with, as far as it could be opened.
+/// This party's certificate and authority, as far as they could be opened.
 pub(super) struct Credentials {
     pub(super) trust: Option<SessionTrust>,
     pub(super) certificate: Option<PartyCertificate>,
 }
 
-/// Opens the authority and this party's certificate, where the session uses any.
+/// Opens the authority and this party's certificate, if the session uses certificates.
 pub(super) fn open(
     list: &mut Checklist,
     session: &Session,
@@ -140,7 +140,7 @@ impl Credentials {
         }
     }
 
-    /// The certificate and the authority as a connection takes them.
+    /// The certificate and the authority, for a connection.
     pub(super) fn tls(
         &self,
         session: &Session,

@@ -69,7 +69,7 @@ pub(super) struct Checklist {
 #[derive(Serialize)]
 struct Report<'a> {
     role: &'a str,
-    /// Whether nothing is not ok.
+    /// Whether everything is ok.
     ok: bool,
     checks: &'a [Item],
 }
@@ -161,7 +161,7 @@ impl Checklist {
         self.items.iter().filter(|item| item.state == state).count()
     }
 
-    /// Prints everything, and answers with the exit code that follows from it.
+    /// Prints everything, and returns the exit code.
     pub(super) fn finish(self, output: &OutputArgs, strict: &StrictArgs) -> Outcome {
         let ok = self.count(State::NotOk) == 0;
         let report = Report { role: self.role, ok, checks: &self.items };
@@ -194,10 +194,10 @@ impl Checklist {
     }
 }
 
-/// Room for the longest state.
+/// The width of the longest state.
 const STATE_WIDTH: usize = State::NotChecked.text().len();
 
-/// Text of servers and files, as harmless for a terminal as for the table.
+/// Text of servers and files, made harmless for a terminal and the table.
 fn one_line(text: &str) -> String {
     printable(text).replace('\n', " ")
 }

@@ -20,14 +20,14 @@ use crate::setup::context::Context;
 use crate::setup::database::workers;
 use crate::text::human_bytes;
 
-/// The variables that say where a database is if `--db-url` is not given.
+/// The variables that name a database if `--db-url` is not given.
 const PLACES: [&str; 6] =
     ["DATABASE_URL", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"];
 
 /// What to do if the server answers a query with an error.
 const NO_ANSWER: &str = "see what the server says, here and in its log";
 
-/// Looks at a sender's table; returns about how many rows are to be moved.
+/// Checks a sender's table; returns about how many rows are to be moved.
 pub(super) async fn check_source(
     list: &mut Checklist,
     context: &Context,
@@ -74,7 +74,7 @@ pub(super) async fn check_source(
     Some(rows.rows)
 }
 
-/// Looks at the receiver's table.
+/// Checks the receiver's table.
 pub(super) async fn check_target(
     list: &mut Checklist,
     context: &Context,
@@ -108,7 +108,7 @@ pub(super) async fn check_target(
     size(list, &context.session);
 }
 
-/// Where the table is, if anything says it.
+/// The location of the table, if it is known.
 fn source(
     list: &mut Checklist,
     context: &Context,

@@ -1,4 +1,4 @@
-//! The receiver's inbox: what is in it, and whether more has room.
+//! The receiver's inbox: its content, and whether there is space for more.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::checklist::Checklist;
 use crate::failure::Failure;
 use crate::text::human_bytes;
 
-/// Looks at the inbox as `receive` does when it begins.
+/// Examines the inbox as `receive` does when it begins.
 pub(super) fn check(
     list: &mut Checklist,
     session: &Session,
@@ -56,7 +56,7 @@ fn inbox_hint(error: &InboxError) -> &'static str {
     }
 }
 
-/// Compares what may come with what is free.
+/// Compares the bytes that may come with the free space.
 fn room(
     list: &mut Checklist,
     session: &Session,

@@ -1,7 +1,7 @@
-//! `reshare check`: everything a run needs, looked at before it begins.
+//! `reshare check`: checks everything that a run needs before it begins.
 //!
-//! What a command checks is asked of the function that the command calls, so that nothing is ok
-//! here and refused there. A check that fails hides no other: only what depends on it is skipped.
+//! The checks of a command are made with the functions that the command calls, so nothing is ok here
+//! and refused there. A failed check hides no other: only checks that depend on it are skipped.
 
 use clap::{Args, Subcommand};
 

@@ -90,7 +90,7 @@ impl CheckReceiverArgs {
         let opened = certificate::open(list, session, &self.authority, &self.certificate);
         opened.check(list, session, party, &[Purpose::TlsServer]);
         if let Some(tls) = opened.tls(session, &self.authority, &self.certificate) {
-            // The very configuration that a receiver listens with.
+            // The same configuration with which a receiver listens.
             let checked = tls.and_then(|tls| Ok(tls.check_receiver()?));
             if list.take("tls", checked).is_some() {
                 list.ok("tls", "senders can prove this receiver");
@@ -133,7 +133,7 @@ impl CheckReceiverArgs {
         }
     }
 
-    /// Whether both addresses are free: taken for a moment, and left.
+    /// Whether both addresses are free. Binds them for a moment.
     async fn addresses(&self, list: &mut Checklist) {
         let Some(listen) = self.listen else {
             return list.not_checked("listen", "--listen ADDRESS:PORT");

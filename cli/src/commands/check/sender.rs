@@ -104,7 +104,7 @@ impl CheckSenderArgs {
         })
     }
 
-    /// Opens the agreement key, and really derives the session's keys with it.
+    /// Opens the agreement key, and derives the session's keys with it as a run does.
     fn agreement_key(&self, list: &mut Checklist, context: &Context) -> Option<PartyId> {
         const WHAT: &str = "agreement key";
         let key = &self.keys.agreement;
@@ -123,7 +123,7 @@ impl CheckSenderArgs {
         Some(keys.sender())
     }
 
-    /// Which sender this is by its flags, if no key shows it.
+    /// Which sender this is according to its flags, if no key shows it.
     fn claimed(&self, context: &Context, opened: &Credentials) -> Option<PartyId> {
         if self.session.checks.party_id.is_some() {
             return context.sender_named(&self.session).ok();
@@ -146,7 +146,7 @@ impl CheckSenderArgs {
         list.ok(WHAT, format!("{}: {said}", path.display()));
     }
 
-    /// The ledger grows with every row; on a full disk nothing leaves.
+    /// The ledger grows with every row. If its disk is full, nothing can be sent.
     fn room_of_ledger(&self, list: &mut Checklist, rows: u64) {
         const WHAT: &str = "ledger's disk";
         let Ok(state) = self.state.directory() else { return };

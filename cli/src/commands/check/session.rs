@@ -1,4 +1,4 @@
-//! The session, its fingerprint and its life.
+//! The session, its fingerprint and its validity.
 
 use reshare_files::timestamp::Timestamp;
 use reshare_format::session::SessionIds;
@@ -25,14 +25,14 @@ pub(super) fn open(list: &mut Checklist, args: &SessionArgs) -> Option<Context> 
     Some(context)
 }
 
-/// Shows the fingerprint, and compares it where that is asked for or nothing else vouches for it.
+/// Shows the fingerprint, and compares it if that is requested or if nothing else confirms it.
 pub(super) fn fingerprint(list: &mut Checklist, context: &Context, expected: Option<&str>) {
     const WHAT: &str = "fingerprint";
     let session = &context.session;
     let fingerprint = session.fingerprint();
     match expected {
         None if session.ca_sha256().is_none() => {
-            // Not in a form to be copied: it is to come from the others.
+            // Not in a form to be copied: it must come from the other parties.
             let give = "--expect-fingerprint HEX with what the other operators read to you";
             list.not_checked(WHAT, give);
         }
@@ -45,7 +45,7 @@ pub(super) fn fingerprint(list: &mut Checklist, context: &Context, expected: Opt
     }
 }
 
-/// Checks that the session is alive now.
+/// Checks that the session is valid now.
 pub(super) fn period(list: &mut Checklist, context: &Context) {
     const WHAT: &str = "period";
     if list.take(WHAT, context.check_time()).is_some() {

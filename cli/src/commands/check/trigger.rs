@@ -1,4 +1,4 @@
-//! A trigger of the receiver's table, and what a load makes of it.
+//! A trigger of the receiver's table, and its effect on a load.
 
 use reshare_postgres::table::TableName;
 use reshare_postgres::triggers::{Trigger, TriggerEffect};

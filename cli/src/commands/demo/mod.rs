@@ -57,7 +57,7 @@ pub(crate) struct DemoArgs {
     work: WorkArgs,
 }
 
-/// What the demo showed.
+/// The results of the demo.
 #[derive(Debug, Serialize)]
 struct DemoReport {
     /// Whether databases took part, or only files.

@@ -103,7 +103,7 @@ impl Parties {
         self.session.senders().map(|sender| sender.party)
     }
 
-    /// What a sender blinds with: its key, and its ledger in a state directory of its own.
+    /// A sender's key, and its ledger in its own state directory.
     pub(super) fn sender(&self, sender: PartyId) -> Result<LedgeredSender, Failure> {
         let key =
             AgreementKey::load(&key_path(&self.directory, sender)).map_err(Failure::failed)?;
@@ -131,7 +131,7 @@ impl Parties {
         Ok(Arc::new(packages))
     }
 
-    /// Where the receiver takes deliveries.
+    /// Where the receiver accepts deliveries.
     pub(super) fn inbox(&self) -> PathBuf {
         self.directory.join("inbox")
     }
@@ -142,7 +142,7 @@ impl Parties {
         SessionTrust::load(&self.session, &authority).map_err(Failure::refused)
     }
 
-    /// What a party proves its name with on either end of a connection.
+    /// A party's certificate for either end of a connection.
     pub(super) fn tls(&self, party: PartyId) -> Result<TlsIdentity, Failure> {
         let certificates = certificate_path(&self.directory, party);
         let files = TlsFiles {

@@ -51,14 +51,14 @@ pub(super) struct ApproveArgs {
     out: Option<PathBuf>,
 }
 
-/// What an approval did.
+/// The result of an approval.
 #[derive(Debug, Serialize)]
 struct ApproveReport {
     party: u8,
     fingerprint: String,
-    /// The file with the signature, where the session uses certificates.
+    /// The file with the signature, if the session uses certificates.
     approval: Option<String>,
-    /// At a sender: whether the ledger was made now; it is kept where it was there.
+    /// For a sender: whether the ledger was created now; an existing one is kept.
     ledger_made: Option<bool>,
 }
 
@@ -89,7 +89,7 @@ impl ApproveArgs {
         Ok(Exit::Done)
     }
 
-    /// Signs the fingerprint; nothing is written yet.
+    /// Signs the fingerprint. Nothing is written yet.
     fn sign(&self, session: &Session, trust: &SessionTrust) -> Result<Approval, Failure> {
         let certificate = certificate(&self.certificate)?;
         let now = OffsetDateTime::now_utc();
@@ -112,7 +112,7 @@ impl ApproveArgs {
         Ok(approval)
     }
 
-    /// Writes the approval, and says where.
+    /// Writes the approval, and returns its path.
     fn write(&self, approval: &Approval) -> Result<PathBuf, Failure> {
         let party = approval.party();
         let path = self.out.clone().unwrap_or_else(|| Approval::file_name(party).into());
@@ -121,7 +121,7 @@ impl ApproveArgs {
         Ok(path)
     }
 
-    /// The sender of a session without certificates: only its ledger is to be made.
+    /// The sender of a session without certificates: only its ledger is created.
     fn sender(&self, session: &Session) -> Result<PartyId, Failure> {
         let [lower, higher] = session.senders().map(|sender| sender.party);
         let hint = format!(

@@ -158,7 +158,7 @@ impl NewArgs {
         Ok(Exit::Done)
     }
 
-    /// The SHA-256 of the authority, where there are certificates.
+    /// The SHA-256 of the authority, if there are certificates.
     fn ca_sha256(&self) -> Result<Option<[u8; 32]>, Failure> {
         let Some(path) = &self.authority.ca_file else { return Ok(None) };
         if self.certificate_names.is_empty() {

@@ -9,12 +9,12 @@ use reshare_postgres::table::TableName;
 use reshare_postgres::verified::LoadState;
 use serde::Serialize;
 
-/// Everything that was asked for; what was not is absent or `null`.
+/// Everything that was requested; the rest is absent or `null`.
 #[derive(Debug, Serialize)]
 pub(super) struct StatusReport {
     pub(super) session: String,
     pub(super) fingerprint: String,
-    /// When it was read: a command that runs may be further by now.
+    /// When it was read. A running command may be further by now.
     pub(super) read_at: Timestamp,
     pub(super) ledgers: Option<Vec<LedgerStatus>>,
     pub(super) packages: Vec<PackageStatus>,
@@ -25,9 +25,9 @@ pub(super) struct StatusReport {
 #[derive(Debug, Serialize)]
 pub(super) struct LedgerStatus {
     pub(super) sender: u8,
-    /// Rows whose content is recorded; one that was blinded in two versions counts twice.
+    /// Rows whose content is recorded. A row that was blinded in two versions counts twice.
     pub(super) rows_blinded: u64,
-    /// Parts in force, those without rows among them.
+    /// Current parts, including those without rows.
     pub(super) parts: u64,
     pub(super) rows_sealed: u64,
     pub(super) rows_left_out: u64,

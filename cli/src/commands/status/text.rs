@@ -1,4 +1,4 @@
-//! What `reshare status` found, for people: one line a thing, three columns.
+//! The findings of `reshare status` as text: one line for each, in three columns.
 
 use super::figures::{
     InboxStatus, LedgerStatus, LoadStatus, PackageState, PackageStatus, StatusReport,
