@@ -73,7 +73,7 @@ pub fn elements(seed: u64, count: usize) -> Vec<RingElement> {
     (0..count).map(|_| words.element()).collect()
 }
 
-/// Makes a pool of so many threads.
+/// Makes a pool with this many threads.
 ///
 /// # Panics
 /// When the system gives no threads.

@@ -13,7 +13,7 @@ use reshare_files::durable::DurableFile;
 
 /// The size of one read or write.
 const PIECE_BYTES: usize = 256 << 10;
-/// What age encrypts at once.
+/// The size of the pieces that age encrypts.
 const AGE_CHUNK_BYTES: usize = 64 << 10;
 
 /// Seals the bytes of the share columns into a durable file, and digests that.

@@ -1,4 +1,4 @@
-//! What the benches of files, COPY and parts share: rows, where files go, who does the work.
+//! Shared setup for the benches of files, COPY and parts: rows, directories, threads.
 
 use std::path::Path;
 
@@ -21,14 +21,14 @@ pub fn quick() -> bool {
     std::env::args().any(|argument| argument == "--test")
 }
 
-/// So many rows, or few where only the answers count.
+/// This many rows, or a few if only the answers matter.
 #[must_use]
 pub fn rows_or_few(rows: usize) -> usize {
     if quick() { rows.min(20) } else { rows }
 }
 
-/// Makes a directory for files to be measured: in `RESHARE_BENCH_DIR`, else in memory where the
-/// system has such a file system, else where temporary files go.
+/// Makes a directory for the measured files: in `RESHARE_BENCH_DIR`, or else in memory if the system
+/// has such a file system, or else in the directory for temporary files.
 ///
 /// # Panics
 /// When it cannot be made.
@@ -55,7 +55,7 @@ pub fn blinded(rows: usize) -> RowBatch {
     batch
 }
 
-/// What a file of such rows is.
+/// The spec of a file with these rows.
 ///
 /// # Panics
 /// When there is no row.

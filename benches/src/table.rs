@@ -8,7 +8,7 @@ use std::process::Command;
 
 use time::OffsetDateTime;
 
-/// What a ratio is held against.
+/// The target of a ratio.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Target {
     /// A rate must reach this part of the limit's.
@@ -44,9 +44,9 @@ pub struct Line {
     pub figure: Figure,
     /// The unit of figure and limit.
     pub unit: &'static str,
-    /// What it is held against, measured in the same run.
+    /// The reference, measured in the same run.
     pub limit: Option<Figure>,
-    /// What their ratio should be.
+    /// The target for their ratio.
     pub target: Option<Target>,
 }
 
@@ -57,7 +57,7 @@ impl Line {
         Some(self.figure.value / self.limit.as_ref()?.value)
     }
 
-    /// `ok`, `short`, or nothing where there is no target.
+    /// `ok`, `short`, or nothing if there is no target.
     #[must_use]
     pub fn verdict(&self) -> &'static str {
         match (self.ratio(), self.target) {

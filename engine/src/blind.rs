@@ -113,7 +113,7 @@ impl Blinder {
         self.out_of_place(plain, blinded, Some(tags))
     }
 
-    /// Blinds the rows of `batch` where they are.
+    /// Blinds the rows of `batch` in place.
     ///
     /// Works on as many threads as the current rayon pool has.
     ///

@@ -12,7 +12,7 @@ pub struct ShareColumn {
     pub len: usize,
 }
 
-/// What an agree column holds.
+/// The kind of values in an agree column.
 ///
 /// SMALLINT, INTEGER and BIGINT are one kind: the two senders may differ in the width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +28,7 @@ pub enum AgreeKind {
 pub struct AgreeColumn {
     /// Name in the database and in files.
     pub name: String,
-    /// What it holds.
+    /// The kind of its values.
     pub kind: AgreeKind,
 }
 

@@ -2,7 +2,7 @@
 
 use reshare_format::session::Approval;
 
-/// What is read is written as it was.
+/// An accepted document is written back unchanged.
 ///
 /// # Panics
 /// When it is not.

@@ -1,4 +1,4 @@
-//! What a database answers to COPY.
+//! A database's answer to COPY.
 
 use std::sync::OnceLock;
 
@@ -11,7 +11,7 @@ use crate::sample;
 
 const ROWS: usize = 64;
 
-/// Wherever the stream is cut, the verdict is the same, and what is decoded encodes to it.
+/// The verdict does not depend on where the stream is cut, and decoded rows encode to the same bytes.
 ///
 /// # Panics
 /// When that is not so.

@@ -2,7 +2,7 @@
 
 use reshare_format::session::Session;
 
-/// What is read is the same after it was written and read again.
+/// An accepted session is the same after it is written and read again.
 ///
 /// # Panics
 /// When it is not.

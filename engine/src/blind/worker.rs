@@ -1,4 +1,4 @@
-//! What one thread does with a piece of the rows.
+//! The work of one thread on a piece of the rows.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::rows::{AgreeSlice, AgreeValues, RowCheck, Rows};
 use crate::rows_mut::{AgreeSliceMut, AgreeValuesMut, RowsMut};
 use crate::tile::Tile;
 
-/// A piece of the rows to be blinded into other memory, and tagged where tags are wanted.
+/// A piece of the rows to be blinded into other memory, and tagged if tags are wanted.
 pub(super) struct OutOfPlace<'a> {
     pub(super) plain: Rows<'a>,
     pub(super) blinded: RowsMut<'a>,
@@ -31,7 +31,7 @@ impl OutOfPlace<'_> {
     }
 }
 
-/// A piece of the rows to be blinded in place, and tagged where tags are wanted.
+/// A piece of the rows to be blinded in place, and tagged if tags are wanted.
 pub(super) struct InPlace<'a> {
     pub(super) rows: RowsMut<'a>,
     pub(super) tags: Option<&'a mut [ContentTag]>,
@@ -61,7 +61,7 @@ const TILE: usize = 256;
 /// that were just tagged must still be in the L2 cache.
 const ROWS_AT_ONCE: usize = 4;
 
-/// What one thread needs for a piece, allocated once for all its rows.
+/// The buffers of one thread for a piece, allocated once for all its rows.
 pub(super) struct Worker<'a> {
     blinder: &'a Blinder,
     hasher: RowHasher,
@@ -159,7 +159,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Cuts so many rows into those that are blinded together.
+/// Cuts a number of rows into groups that are blinded together.
 fn at_once(rows: usize) -> impl Iterator<Item = Range<usize>> {
     (0..rows).step_by(ROWS_AT_ONCE).map(move |first| first..rows.min(first + ROWS_AT_ONCE))
 }

@@ -1,4 +1,4 @@
-//! What a backend must be able to compute.
+//! The operations of a backend.
 
 use crate::kernel::stream::Line;
 

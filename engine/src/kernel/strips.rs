@@ -137,7 +137,7 @@ impl BlindStreaming<'_, '_> {
     }
 }
 
-/// What is the same for all rows of one call.
+/// The state that all rows of one call share.
 struct StreamedRows<'a, A> {
     diagonals: &'a [[u16; 4]; 4],
     arithmetic: A,
