@@ -6,6 +6,7 @@ use std::fmt;
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelRefMutIterator, ParallelIterator, split};
 
+use crate::cipher::Cipher;
 use crate::fingerprint::Fingerprint;
 use crate::kernel::{Kernels, Weighting};
 use crate::key_schedule::KeySchedule;
@@ -33,6 +34,7 @@ pub struct Blinder {
     hasher: RowHasher,
     weighting: Weighting,
     kernels: Kernels,
+    cipher: Cipher,
 }
 
 impl Blinder {
@@ -52,6 +54,7 @@ impl Blinder {
             hasher: RowHasher::new(keys, fingerprint),
             weighting: Weighting::new(weight, Sign::of(sender, other)),
             kernels: Kernels::detect(),
+            cipher: Cipher::detect(),
         })
     }
 
@@ -59,6 +62,12 @@ impl Blinder {
     #[must_use]
     pub fn with_kernels(self, kernels: Kernels) -> Self {
         Self { kernels, ..self }
+    }
+
+    /// Takes another cipher for the keystream than the fastest one.
+    #[must_use]
+    pub fn with_cipher(self, cipher: Cipher) -> Self {
+        Self { cipher, ..self }
     }
 
     /// Tags the content of each row. A ledger needs the tags before rows are blinded.
@@ -171,8 +180,9 @@ impl Blinder {
 
 impl fmt::Debug for Blinder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let backend = self.kernels.backend();
-        f.debug_struct("Blinder").field("backend", &backend).finish_non_exhaustive()
+        let (backend, cipher) = (self.kernels.backend(), self.cipher.backend());
+        let mut shown = f.debug_struct("Blinder");
+        shown.field("backend", &backend).field("cipher", &cipher).finish_non_exhaustive()
     }
 }
 

@@ -70,7 +70,7 @@ compile_error!(
 );
 
 pub mod blind;
-mod counters;
+pub mod cipher;
 pub mod fingerprint;
 pub mod kernel;
 pub mod key_schedule;

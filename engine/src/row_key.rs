@@ -6,6 +6,7 @@ use blake3::Hasher;
 use bytemuck::{Pod, Zeroable};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::cipher::Cipher;
 use crate::fingerprint::Fingerprint;
 use crate::key_schedule::KeySchedule;
 use crate::keystream::Keystream;
@@ -192,10 +193,16 @@ impl Staged<'_> {
 }
 
 impl RowKey {
-    /// Starts the row's keystream.
+    /// Starts the row's keystream, with the fastest cipher.
     #[must_use]
     pub fn keystream(&self) -> Keystream {
         Keystream::new(&self.0)
+    }
+
+    /// Starts the row's keystream.
+    #[must_use]
+    pub fn keystream_with(&self, cipher: Cipher) -> Keystream {
+        Keystream::with_cipher(&self.0, cipher)
     }
 }
 

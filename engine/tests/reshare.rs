@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::select;
 use reshare_engine::blind::{BlindError, Blinder};
+use reshare_engine::cipher::{Cipher, CipherBackend};
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::kernel::{Backend, Kernels};
 use reshare_engine::key_schedule::{KeySchedule, SharedSecret};
@@ -131,15 +132,20 @@ fn every_pair_of_senders_rebuilds_the_share_of_every_receiver() {
 }
 
 #[test]
-fn real_rows_are_rebuilt_with_the_kernels_of_every_backend() {
+fn real_rows_are_rebuilt_with_the_kernels_and_ciphers_of_every_backend() {
     let records = Records { layout: Arc::new(RowLayout::iris()), seed: 12 };
     let ids: Vec<i64> = (1..=20).collect();
     let reference = records.share(party(2), &ids);
     let (mut all_tags, mut ran) = (Vec::new(), Vec::new());
-    for backend in Backend::available() {
+    let pairs = || {
+        let pairs = |kernels| CipherBackend::available().map(move |cipher| (kernels, cipher));
+        Backend::available().flat_map(pairs)
+    };
+    for (backend, cipher) in pairs() {
         let kernels = Kernels::new(backend).expect("it is available");
+        let by = Cipher::new(cipher).expect("it is available");
         let blind = |sender, other| {
-            let blinder = blinder(sender, other, 2).with_kernels(kernels);
+            let blinder = blinder(sender, other, 2).with_kernels(kernels).with_cipher(by);
             let plain = records.share(party(sender), &ids);
             let mut blinded = RowBatch::with_capacity(records.layout.clone(), ids.len());
             let mut tags = vec![ContentTag([1; 16]); 3];
@@ -157,12 +163,12 @@ fn real_rows_are_rebuilt_with_the_kernels_of_every_backend() {
         let mut rebuilt = RowBatch::with_capacity(records.layout.clone(), ids.len());
         merge_with(kernels, &first.rows(), &second.rows(), &join.pairs, &mut rebuilt)
             .expect("merges");
-        assert!(same_content(&rebuilt.rows(), &reference.rows()), "{backend}");
+        assert!(same_content(&rebuilt.rows(), &reference.rows()), "{backend}, {cipher}");
         all_tags.push((tags, other_tags));
-        ran.push(backend);
+        ran.push((backend, cipher));
     }
-    println!("kernels that ran: {ran:?}");
-    assert_eq!(ran, Backend::available().collect::<Vec<_>>());
+    println!("kernels and ciphers that ran: {ran:?}");
+    assert_eq!(ran, pairs().collect::<Vec<_>>());
     assert!(all_tags.windows(2).all(|pair| pair[0] == pair[1]));
 }
 

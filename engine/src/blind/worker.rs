@@ -110,7 +110,7 @@ impl<'a> Worker<'a> {
     /// Derives a row's key, and answers with the row check.
     fn begin(&mut self, identity: &RowIdentity) -> RowCheck {
         let key = self.hasher.row_key(identity);
-        self.keystreams.push(key.keystream());
+        self.keystreams.push(key.keystream_with(self.blinder.cipher));
         self.hasher.row_check(&key)
     }
 
@@ -178,6 +178,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::cipher::{Cipher, CipherBackend};
     use crate::fingerprint::Fingerprint;
     use crate::kernel::{Backend, Kernels, portable};
     use crate::key_schedule::{KeySchedule, SharedSecret};
@@ -196,13 +197,14 @@ mod tests {
         tags: Vec<ContentTag>,
     }
 
-    fn blinder(backend: Backend) -> Blinder {
+    fn blinder(backend: Backend, cipher: CipherBackend) -> Blinder {
         let fingerprint = Fingerprint([5; 32]);
         let keys = KeySchedule::derive(&SharedSecret::new([1; 32]), "run", &fingerprint);
         let [sender, other, receiver] = [3, 1, 2].map(|n| PartyId::new(n).expect("a party"));
         let blinder = Blinder::new(&keys, &fingerprint, sender, other, receiver);
         let kernels = Kernels::new(backend).expect("it is available");
-        blinder.expect("three parties").with_kernels(kernels)
+        let cipher = Cipher::new(cipher).expect("it is available");
+        blinder.expect("three parties").with_kernels(kernels).with_cipher(cipher)
     }
 
     fn plain(layout: &Arc<RowLayout>, rows: usize) -> RowBatch {
@@ -261,11 +263,12 @@ mod tests {
             |(n, len): (usize, &usize)| ShareColumn { name: format!("share{n}"), len: *len };
         let columns = COLUMNS.iter().enumerate().map(column).collect();
         let layout = Arc::new(RowLayout::new(vec![], columns).expect("a layout"));
-        for backend in Backend::available() {
-            let blinder = blinder(backend);
+        let pairs = |backend| CipherBackend::available().map(move |cipher| (backend, cipher));
+        for (backend, cipher) in Backend::available().flat_map(pairs) {
+            let blinder = blinder(backend, cipher);
             for rows in 0..=2 * ROWS_AT_ONCE + 3 {
                 let example = Example::new(&blinder, &layout, rows);
-                let how = |way: &str| format!("{rows} rows, {backend}, {way}");
+                let how = |way: &str| format!("{rows} rows, {backend}, {cipher}, {way}");
                 let mut tags = vec![ContentTag::default(); rows];
                 for (streamed, way) in [(false, "in the cache"), (true, "streamed")] {
                     let mut to = RowBatch::with_capacity(Arc::clone(&layout), rows);
