@@ -12,6 +12,7 @@ use reshare_benches::{
     FINGERPRINT, iris_share, keys, party, pool, rows_in_memory, short_group, thread_counts,
 };
 use reshare_engine::blind::Blinder;
+use reshare_engine::cipher::{Cipher, CipherBackend};
 use reshare_engine::kernel::{Backend, Kernels};
 use reshare_engine::merge::{join, merge};
 use reshare_engine::ring::RingElement;
@@ -147,6 +148,14 @@ fn in_memory(criterion: &mut Criterion) {
             bencher.iter(|| pool.install(|| blinder.blind(black_box(&plain), &mut blinded)));
         });
         assert_rebuilds(&blinded.rows());
+        for (kernels, cipher) in without_avx512() {
+            let blinder = blinder.clone().with_kernels(kernels).with_cipher(cipher);
+            let backends = format!("{}+{}", kernels.backend(), cipher.backend());
+            group.bench_function(name(&format!("aes256-ctr/{backends}")), |bencher| {
+                bencher.iter(|| pool.install(|| blinder.blind(black_box(&plain), &mut blinded)));
+            });
+            assert_rebuilds(&blinded.rows());
+        }
         // As for a sender's part. It is blinded again and again, so the content is arbitrary.
         let mut batch = iris_share(0, plain.len());
         group.bench_function(name(&format!("aes256-ctr/{backend}/in-place")), |bencher| {
@@ -189,6 +198,13 @@ fn in_memory(criterion: &mut Criterion) {
         assert_tags(&plain, &tags);
         assert!(batch.rows().shares == blinded.rows().shares, "in place differs");
     }
+}
+
+/// The kernels for AVX2 with each cipher that needs no wider vectors, on any host that has them.
+fn without_avx512() -> impl Iterator<Item = (Kernels, Cipher)> {
+    let ciphers = [CipherBackend::AesNi, CipherBackend::Vaes256];
+    let ciphers = ciphers.into_iter().filter_map(Cipher::new);
+    ciphers.filter_map(|cipher| Some((Kernels::new(Backend::Avx2)?, cipher)))
 }
 
 /// Puts the plain shares back; ids and agree values are still there.

@@ -137,14 +137,16 @@ fn quoted(cell: &str) -> String {
     format!("\"{}\"", cell.replace('"', "\"\""))
 }
 
-/// The processor's name, its cores, and the widest vectors that the kernels can use.
+/// The processor's name, its cores, the widest vectors that the kernels can use, and the cipher.
 #[must_use]
 pub fn machine() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let name = info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let kernel = reshare_engine::kernel::Backend::detect();
-    format!("{}, {cores} cores, kernel {kernel}", name.unwrap_or("unknown processor"))
+    let cipher = reshare_engine::cipher::Cipher::detect().backend();
+    let name = name.unwrap_or("unknown processor");
+    format!("{name}, {cores} cores, kernel {kernel}, cipher {cipher}")
 }
 
 fn compiler() -> String {
