@@ -91,6 +91,11 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().package_bytes)]
     max_package_bytes: u64,
 
+    /// With --rebuild: bytes of parts that may wait in the inbox, half of them for each sender. A
+    /// sender that is ahead by more waits
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_INBOX_BYTES)]
+    inbox_limit: u64,
+
     /// Bytes of disk space to keep free
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().keep_free_bytes)]
     keep_free_bytes: u64,
@@ -120,13 +125,17 @@ pub(crate) struct LimitArgs {
     min_body_rate: u64,
 }
 
+const DEFAULT_INBOX_BYTES: u64 = 8 << 30;
+
 /// Maximum parts, connections or requests: more than any session has, and no overflow when they are
 /// added up.
 const MAX_PLACES: u64 = 1_000_000;
 
 impl LimitArgs {
-    pub(crate) fn limits(&self) -> Limits {
+    /// `is_bounded`: parts leave the inbox when their rows are loaded.
+    pub(crate) fn limits(&self, is_bounded: bool) -> Limits {
         Limits {
+            inbox_bytes: is_bounded.then_some(self.inbox_limit),
             parts: self.max_parts,
             package_bytes: self.max_package_bytes,
             keep_free_bytes: self.keep_free_bytes,

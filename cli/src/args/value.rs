@@ -13,7 +13,7 @@ const MAX_PARALLEL: u64 = 1000;
 /// Maximum rows of a part: more than any session allows.
 pub(super) const MAX_BATCH: u64 = 1_000_000;
 /// The longest timeout, a year: the clock plus a timeout must be a valid time.
-pub(super) const MAX_SECONDS: u64 = 365 * 86_400;
+pub(crate) const MAX_SECONDS: u64 = 365 * 86_400;
 
 /// Reads how many connections, threads or uploads work in parallel.
 pub(super) fn parallel(text: &str) -> Result<NonZeroUsize, String> {

@@ -6,7 +6,7 @@ use clap::Args;
 use reshare_engine::party::PartyId;
 use reshare_exchange::InboxError;
 use reshare_format::package::{PackageDefect, PackageError, Timestamp};
-use reshare_format::receipt::Compared;
+use reshare_format::receipt::{Compared, ComparedWith};
 use reshare_format::session::{Session, parse_fingerprint};
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::purge::{Origin, Purge, PurgeDefect, PurgeError, Thing};
@@ -158,10 +158,14 @@ impl PurgeArgs {
         let (authority, state) = (&self.authority, &self.state);
         let removal = Removal { session, purge, claimed, authority, state };
         let receipt = receipt::check(path, &removal)?;
-        let Compared { rows, left_over, .. } = receipt.compared();
+        let Compared { rows, left_over, with, .. } = *receipt.compared();
+        let with = match with {
+            ComparedWith::Packages => "packages",
+            ComparedWith::Digests => "digests of what was merged",
+        };
         let (receiver, at) = (receipt.receiver(), receipt.verified_at());
         Ok(format!(
-            "{rows} rows equal to the packages, {left_over} left over, {at}: signed by party \
+            "{rows} rows equal to the {with}, {left_over} left over, {at}: signed by party \
              {receiver}"
         ))
     }

@@ -13,16 +13,19 @@ use reshare_exchange::{
 };
 use reshare_files::fault::Refusable;
 use reshare_format::session::SessionTrust;
+use reshare_pipeline::arriving::Arriving;
 use reshare_pipeline::error::PipelineError;
-use reshare_pipeline::packages::Packages;
-use reshare_pipeline::rebuild::{RebuildReport, rebuild};
+use reshare_pipeline::rebuild::{RebuildReport, rebuild_arriving};
 use reshare_pipeline::workers::{Source, Target, Workers};
 use reshare_postgres::connect::ConnectError;
 use reshare_postgres::load::Loader;
 use reshare_postgres::load_error::LoadError;
 
+use tokio::time::timeout;
+
 use crate::args::{
-    ConflictArgs, DatabaseArgs, LimitArgs, OutputArgs, ReportArgs, SessionArgs, TlsArgs, WorkArgs,
+    ConflictArgs, DatabaseArgs, LimitArgs, MAX_SECONDS, OutputArgs, ReportArgs, SessionArgs,
+    TlsArgs, WorkArgs, within,
 };
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
@@ -55,9 +58,18 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
     health_listen: SocketAddr,
 
-    /// Merge and load as soon as both packages are complete, then exit
+    /// Merge and load rows as soon as both senders have delivered them; exit when all are loaded
     #[arg(long, requires = "identity")]
     rebuild: bool,
+
+    /// With --rebuild: keep the parts whose rows are loaded, for `reshare verify --package`
+    #[arg(long)]
+    keep_packages: bool,
+
+    /// With --rebuild: seconds to go on answering senders when everything is loaded, unless both
+    /// have asked before
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = within::<u64>(0..=MAX_SECONDS))]
+    linger: u64,
 
     /// With --rebuild: the receiver's age identity, a file of mode 0600
     #[arg(long, value_name = "FILE", env = IDENTITY_VARIABLE)]
@@ -82,13 +94,15 @@ pub(crate) struct ReceiveArgs {
 /// What a rebuild needs, opened before anything is received.
 struct Rebuild {
     identity: PathBuf,
-    trust: SessionTrust,
     target: Target,
     workers: Workers,
 }
 
 /// Flags of the rebuild. Without it they would be ignored, and the operator would wait for a table.
-const REBUILD_FLAGS: [&str; 9] = [
+const REBUILD_FLAGS: [&str; 12] = [
+    "keep_packages",
+    "linger",
+    "inbox_limit",
     "report",
     "leftover_ids",
     "db_url",
@@ -112,7 +126,7 @@ impl ReceiveArgs {
         // Before anything is created, such as an inbox or a listening port.
         tls.check_receiver()?;
         let trust = tls.trust(&context.session)?;
-        let rebuild = self.rebuild(&context, &trust)?;
+        let rebuild = self.rebuild(&context)?;
         let (report, took) = run(output, Rerun::Continues, |progress| async {
             let monitor = Monitor::new(Arc::clone(&progress));
             let rebuild = rebuild.as_ref();
@@ -140,7 +154,11 @@ impl ReceiveArgs {
         Err(Failure::usage(error).hint(hint))
     }
 
-    fn rebuild(&self, context: &Context, trust: &SessionTrust) -> Result<Option<Rebuild>, Failure> {
+    fn limits(&self) -> Limits {
+        self.limits.limits(self.rebuild && !self.keep_packages)
+    }
+
+    fn rebuild(&self, context: &Context) -> Result<Option<Rebuild>, Failure> {
         let Some(identity) = self.identity.clone().filter(|_| self.rebuild) else {
             return Ok(None);
         };
@@ -150,7 +168,7 @@ impl ReceiveArgs {
         let source = context.source(context.session.receiver().party, &self.database)?;
         let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);
-        Ok(Some(Rebuild { identity, trust: trust.clone(), target, workers }))
+        Ok(Some(Rebuild { identity, target, workers }))
     }
 }
 
@@ -168,7 +186,7 @@ struct Receiving<'a> {
 impl Receiving<'_> {
     /// Serves until both packages are complete and rebuilt, or, without a rebuild, until a signal.
     async fn run(&self) -> Result<Option<RebuildReport>, Failure> {
-        let (listen, limits) = (self.args.health_listen, self.args.limits.limits());
+        let (listen, limits) = (self.args.health_listen, self.args.limits());
         let health = HealthEndpoint::bind(listen, Arc::clone(&self.monitor), limits).await;
         let health = health.map_err(|error| {
             Failure::failed(error).hint("give another address with --health-listen")
@@ -192,7 +210,7 @@ impl Receiving<'_> {
         shutdown: &Shutdown,
     ) -> Result<Option<RebuildReport>, Failure> {
         let Self { context, progress, monitor, .. } = self;
-        let limits = self.args.limits.limits();
+        let limits = self.args.limits();
         if let Some(rebuild) = self.rebuild {
             progress.begin("check the table", 0);
             rebuild.check_table().await?;
@@ -210,20 +228,12 @@ impl Receiving<'_> {
         let address = endpoint.address().map_err(Failure::failed)?;
         eprintln!("receiving on {address}, health on {health}");
         let working = async {
-            tokio::select! {
-                () = inbox.both_closed(print_closed) => {}
-                () = until_stopped(progress) => {}
-            }
             let done = match self.rebuild {
-                Some(rebuild) if !progress.stopped() => {
-                    monitor.enter(Stage::Rebuilding);
-                    let done = rebuild.run(context, &inbox, progress).await;
-                    monitor.enter(if done.is_ok() { Stage::Done } else { Stage::Failed });
-                    done.map(Some)
-                }
+                Some(rebuild) => self.rebuild_arriving(rebuild, &inbox).await.map(Some),
                 // Until a signal; the run reports which one.
-                _ => {
-                    until_stopped(progress).await;
+                None => {
+                    let closed = inbox.both_closed(print_closed);
+                    tokio::join!(closed_or_stopped(closed, progress), progress.until_stopped());
                     Err(Failure::failed("stopped; what was delivered is kept"))
                 }
             };
@@ -234,7 +244,42 @@ impl Receiving<'_> {
         done
     }
 
-    /// Opens the inbox on its own thread, while others answer requests for the receiver's health.
+    /// Rebuilds while parts arrive, and goes on answering for a while when everything is loaded: a
+    /// sender whose last answer was lost asks again.
+    async fn rebuild_arriving(
+        &self,
+        rebuild: &Rebuild,
+        inbox: &Arc<Inbox>,
+    ) -> Result<RebuildReport, Failure> {
+        let Self { args, context, progress, monitor, .. } = self;
+        monitor.merge_while_receiving();
+        let closing = async {
+            let closed = async {
+                inbox.both_closed(print_closed).await;
+                monitor.enter(Stage::Rebuilding);
+            };
+            closed_or_stopped(closed, progress).await;
+        };
+        let rebuilding = async {
+            let done = rebuild.run(context, inbox, args.keep_packages, progress).await;
+            if done.is_err() {
+                // Nothing more is waited for.
+                progress.stop();
+            }
+            done
+        };
+        let ((), done) = tokio::join!(closing, rebuilding);
+        monitor.enter(if done.is_ok() { Stage::Done } else { Stage::Failed });
+        let report = done?;
+        let acknowledged = timeout(Duration::from_secs(args.linger), inbox.both_acknowledged());
+        tokio::select! {
+            _ = acknowledged => {}
+            () = progress.until_stopped() => {}
+        }
+        Ok(report)
+    }
+
+    /// Opens the inbox on a thread of its own: others answer for the receiver's health meanwhile.
     async fn open_inbox(&self, limits: Limits) -> Result<Arc<Inbox>, Failure> {
         self.progress.begin("read the inbox", 0);
         let (directory, progress) = (self.args.inbox.clone(), Arc::clone(&self.progress));
@@ -277,15 +322,15 @@ impl Rebuild {
     async fn run(
         &self,
         context: &Context,
-        inbox: &Inbox,
+        inbox: &Arc<Inbox>,
+        keep_packages: bool,
         progress: &Arc<Progress>,
     ) -> Result<RebuildReport, Failure> {
         let identity = open_identity(&self.identity)?;
-        let (session, trust) = (&context.session, Some(&self.trust));
-        let packages = Packages::open_signed(session, trust, inbox.packages(), identity)?;
-        let packages = Arc::new(context.listed(packages)?);
+        let (session, list) = (&context.session, context.listed_ids()?);
+        let arriving = Arriving::new(session, Arc::clone(inbox), identity, list, keep_packages)?;
         let progress = Arc::clone(progress);
-        let rebuilt = rebuild(&context.session, packages, &self.target, self.workers, progress);
+        let rebuilt = rebuild_arriving(session, arriving, &self.target, self.workers, progress);
         Ok(rebuilt.await?)
     }
 }
@@ -311,11 +356,9 @@ fn is_temporary(error: &LoadError) -> bool {
     !is_turned_away && !error.is_refusal()
 }
 
-/// How often to look for a request to stop.
-const STOP_PERIOD: Duration = Duration::from_millis(100);
-
-async fn until_stopped(progress: &Progress) {
-    while !progress.stopped() {
-        tokio::time::sleep(STOP_PERIOD).await;
+async fn closed_or_stopped(closed: impl Future<Output = ()>, progress: &Progress) {
+    tokio::select! {
+        () = closed => {}
+        () = progress.until_stopped() => {}
     }
 }

@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use clap::Args;
 use reshare_files::leftovers::Leftovers;
-use reshare_format::receipt::Compared;
+use reshare_format::receipt::{Compared, ComparedWith};
 use reshare_format::session::Session;
 use reshare_format::share_file::{self, Kind};
 use reshare_pipeline::error::PipelineError;
-use reshare_pipeline::packages::Packages;
+use reshare_pipeline::packages::{Manifests, Packages};
 use reshare_pipeline::verify::{PackagesComparison, verify_file, verify_packages, verify_tables};
-use reshare_pipeline::workers::Source;
-use reshare_postgres::compare::Difference;
-use reshare_postgres::verified::{LoadMark, VERIFIED_TABLE, load_state, record_verified};
+use reshare_pipeline::verify_digests::{DigestComparison, verify_digests};
+use reshare_pipeline::workers::{Source, Workers};
+use reshare_postgres::compare::{Comparison, Difference};
+use reshare_postgres::verified::{
+    LoadMark, LoadState, VERIFIED_TABLE, load_state, record_verified,
+};
 use serde::Serialize;
 
 use crate::args::{
@@ -24,6 +27,7 @@ use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::{block_on, run};
 use crate::setup::context::Context;
+use crate::setup::credentials::trust;
 use crate::setup::database::{database, table_of, workers};
 use crate::setup::receipt::ReceiptSigner;
 use crate::text::{counted, printable};
@@ -49,14 +53,14 @@ pub(crate) struct VerifyArgs {
 
     /// Compare the table with the packages that it was rebuilt from: give it twice, once for each
     /// sender; no other database is needed
-    #[arg(
-        long = "package",
-        value_name = "DIR",
-        num_args = 1,
-        conflicts_with = "file",
-        requires = "identity"
-    )]
+    #[arg(long = "package", value_name = "DIR", num_args = 1, conflicts_with = "file")]
     packages: Vec<PathBuf>,
+
+    /// Compare the table with the digests that were recorded as its rows were loaded: the parts of
+    /// the packages need not be there any more. With --package, their manifests are compared with
+    /// what was loaded
+    #[arg(long, conflicts_with_all = ["file", "identity"])]
+    digests: bool,
 
     /// With --package: the receiver's age identity, a file of mode 0600
     #[arg(long, value_name = "FILE", env = "RESHARE_IDENTITY")]
@@ -104,9 +108,15 @@ struct ListedDifference {
 impl VerifyArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
+        if self.receipt.is_some() && self.packages.is_empty() {
+            return Err(Failure::usage("--receipt names two packages: give --package twice"));
+        }
         let sides = self.sides(&context)?;
         let signer = self.signer(&context.session)?;
         let workers = workers(self.connections.count(), &self.work);
+        if self.digests {
+            return self.run_digests(&context, &sides, signer, workers, output);
+        }
         let packages = self.packages(&context)?;
         let received = packages.as_ref().map(|packages| packages.received());
         let (context, sides) = (&context, sides.as_slice());
@@ -143,7 +153,9 @@ impl VerifyArgs {
         }
         if let (true, Some(signer), Some(packages)) = (report.load_verified, &signer, received) {
             let (rows, left_over) = (report.rows_equal, report.left_over);
-            let written = signer.write(&context.session, Compared { packages, rows, left_over })?;
+            let with = ComparedWith::Packages;
+            let compared = Compared { packages, rows, left_over, with };
+            let written = signer.write(&context.session, compared)?;
             report.receipt = Some(written.display().to_string());
         }
         report::print(output, &report, took, || report.text())?;
@@ -162,11 +174,67 @@ impl VerifyArgs {
 
     /// The packages that the table is compared with, if there are any.
     fn packages(&self, context: &Context) -> Result<Option<Arc<Packages>>, Failure> {
-        let Some(identity) = self.identity.clone().filter(|_| !self.packages.is_empty()) else {
+        if self.packages.is_empty() {
             return Ok(None);
+        }
+        let Some(identity) = self.identity.clone() else {
+            let error = "--package needs --identity, or --digests where the parts are gone";
+            return Err(Failure::usage(error));
         };
         let (packages, authority) = (self.packages.clone(), self.authority.clone());
         context.packages(&PackagesArgs { packages, identity, authority }).map(Some)
+    }
+
+    /// Compares the table with the digests of its load.
+    fn run_digests(
+        &self,
+        context: &Context,
+        sides: &[Source],
+        signer: Option<ReceiptSigner>,
+        workers: Workers,
+        output: &OutputArgs,
+    ) -> Outcome {
+        let [table] = sides else {
+            return Err(Failure::usage("--digests compares one table: give --db-url once"));
+        };
+        let session = &context.session;
+        let manifests = self.manifests(session)?;
+        let Loaded { state, mark } = Loaded::read(session, table)?;
+        if let Some(manifests) = &manifests {
+            check_complete(manifests, &state)?;
+        }
+        let (found, took) =
+            run(output, Rerun::StartsOver("nothing was changed"), |progress| async move {
+                let found = verify_digests(table, state.loaded, workers, &progress).await;
+                found.map_err(Failure::from)
+            })?;
+        let mut report = VerifyReport::of_digests(&found);
+        if report.equal && manifests.is_some() {
+            report.load_verified = report.record(session, table, mark, "digests");
+        }
+        if let (true, Some(signer), Some(manifests)) = (report.load_verified, &signer, &manifests) {
+            let (rows, left_over) = (report.rows_equal, report.left_over);
+            let (packages, with) = (manifests.received(), ComparedWith::Digests);
+            let written = signer.write(session, Compared { packages, rows, left_over, with })?;
+            report.receipt = Some(written.display().to_string());
+        }
+        report::print(output, &report, took, || report.text())?;
+        if signer.is_some() && report.receipt.is_none() {
+            return Err(report.no_receipt());
+        }
+        Ok(if report.equal { Exit::Done } else { Exit::Refused })
+    }
+
+    /// The manifests that the load is compared with, where there are any.
+    fn manifests(&self, session: &Session) -> Result<Option<Manifests>, Failure> {
+        if self.packages.is_empty() {
+            return Ok(None);
+        }
+        let directories: [PathBuf; 2] = self.packages.clone().try_into().map_err(|_| {
+            Failure::usage("--package is given twice, once for each sender, or not at all")
+        })?;
+        let trust = trust(session, &self.authority)?;
+        Ok(Some(Manifests::open(session, trust.as_ref(), directories)?))
     }
 
     /// The load that this comparison is about: where both packages, or a merged file that holds
@@ -215,7 +283,62 @@ impl VerifyArgs {
     }
 }
 
+/// What a session has loaded, before its rows are compared.
+struct Loaded {
+    state: LoadState,
+    mark: LoadMark,
+}
+
+impl Loaded {
+    fn read(session: &Session, table: &Source) -> Result<Self, Failure> {
+        let name = table.table.name();
+        let state = block_on(async {
+            let state = load_state(&table.database, name, session.fingerprint()).await;
+            state.map_err(|error| Failure::from(PipelineError::from(error)))
+        })?;
+        let Some(mark) = state.mark() else {
+            let error = format!("this session has loaded nothing into {name}");
+            return Err(Failure::refused(error).hint("give the table that `rebuild` has loaded"));
+        };
+        Ok(Self { state, mark })
+    }
+}
+
+/// Refuses a load that is not of these packages, or not of all of them.
+fn check_complete(manifests: &Manifests, state: &LoadState) -> Result<(), Failure> {
+    if let Some((ids, changed)) = manifests.other_source(&state.loaded) {
+        let error = format!("ids {ids} were loaded from something else: {changed}");
+        return Err(Failure::refused(error).hint("give the packages that `receive` was given"));
+    }
+    let missing = manifests.rows_missing(&state.loaded);
+    let senders = manifests.received().map(|package| package.sender);
+    let Some((rows, sender)) = missing.into_iter().zip(senders).find(|(rows, _)| *rows > 0) else {
+        return Ok(());
+    };
+    let rows = counted(rows, "row");
+    let error = format!("{rows} of sender {sender}'s package not loaded: the load is incomplete");
+    Err(Failure::refused(error).hint("run `receive --rebuild` or `rebuild` to its end"))
+}
+
 impl VerifyReport {
+    fn of_digests(found: &DigestComparison) -> Self {
+        let listed = found.differing.iter().take(Comparison::MAX_LISTED);
+        Self {
+            equal: found.differing.is_empty(),
+            rows_equal: found.rows_equal,
+            differing: found.rows_differing,
+            first_differences: listed
+                .map(|ids| ListedDifference {
+                    id: ids.first(),
+                    difference: format!("rows of ids {ids} are not as they were loaded"),
+                })
+                .collect(),
+            left_over: found.left_over,
+            load_verified: false,
+            receipt: None,
+        }
+    }
+
     /// Records that a load is equal to what was delivered, and returns whether that was possible: the
     /// comparison stands in any case.
     fn record(&self, session: &Session, table: &Source, mark: LoadMark, against: &str) -> bool {

@@ -59,7 +59,8 @@ fn refusal_hint(reason: &str) -> Option<&'static str> {
         "other-digest" => {
             "a file of the package was changed since it was made: make the package again"
         }
-        "other-session" | "other-party" | "manifest" | "signature" | "too-large" => {
+        "other-session" | "other-party" | "manifest" | "signature" | "part-record"
+        | "too-large" => {
             "compare `reshare session show` with the receiver: both must have one session file"
         }
         "too-many-parts" => {
@@ -69,6 +70,10 @@ fn refusal_hint(reason: &str) -> Option<&'static str> {
         "package-too-large" => {
             "ask the receiver to start again with a larger --max-package-bytes, if its disk has the \
              room; then run the same command again: what was delivered stays"
+        }
+        "used" => {
+            "rows of these ids are loaded at the receiver: what has changed since belongs to a new \
+             session"
         }
         "closed" => "what was delivered first stands: use a new session",
         _ => return None,

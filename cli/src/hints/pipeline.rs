@@ -16,6 +16,7 @@ impl From<PipelineError> for Failure {
     fn from(error: PipelineError) -> Self {
         let error = match error {
             PipelineError::Delivery(error) => return error.into(),
+            PipelineError::Inbox(error) => return error.into(),
             error => error,
         };
         let hint = pipeline_hint(&error);
@@ -44,7 +45,7 @@ fn run_hint(error: &PipelineError) -> Option<Hint> {
             return Some(Hint::run_again("make room on the disk, and run the same command again"));
         }
         PipelineError::Conflict { .. } => {
-            "--on-conflict replace replaces such rows; nothing has been written"
+            "--on-conflict replace replaces such rows; none of them has been changed"
         }
         PipelineError::KeyCheck { .. } => {
             "one sender used another key or session file: compare `reshare session show` at both \
@@ -65,6 +66,9 @@ fn run_hint(error: &PipelineError) -> Option<Hint> {
         PipelineError::Merge(error) => merge_hint(error),
         PipelineError::ShareFile(error) => share_file_hint(&error.defect),
         PipelineError::Ledger(error) => ledger_hint(error),
+        PipelineError::PartGone { .. } => {
+            "was the database restored from an older state? Bring these ids in a new session"
+        }
         PipelineError::PartRows { .. } => "give a smaller --batch-size",
         PipelineError::TooManyParts { .. } => "give a larger --batch-size",
         PipelineError::Package(error) => package_hint(error)?,

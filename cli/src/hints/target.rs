@@ -14,7 +14,7 @@ pub(crate) fn target_hint(error: &LoadError) -> Option<String> {
             without_trigger(table, trigger)
         ),
         LoadError::EpochsRefused { table, trigger, .. } => format!(
-            "nothing has been written; {}. The trigger also sets semantic_id and last_modified_at, \
+            "none of these rows has been written; {}. The trigger also sets semantic_id and last_modified_at, \
              which stay NULL without it. The rows cannot be loaded as epoch 0: their shares are of \
              the epoch that is delivered with them",
             without_trigger(table, trigger)

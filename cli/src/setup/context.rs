@@ -158,6 +158,12 @@ impl Context {
         })
     }
 
+    /// The list that the session is about, where it is about one.
+    pub(crate) fn listed_ids(&self) -> Result<Option<&IdList>, Failure> {
+        self.row_ids()?;
+        Ok(self.ids_list.as_ref())
+    }
+
     /// The table of one party.
     pub(crate) fn source(&self, party: PartyId, args: &DatabaseArgs) -> Result<Source, Failure> {
         let table = table_of(&self.session, party, args.db_schema.as_deref())?;

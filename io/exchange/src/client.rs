@@ -21,6 +21,8 @@ use super::digest::{REPR_DIGEST, ReprDigest};
 use super::identity::TlsIdentity;
 use super::listing::{Listing, RefusalBody};
 use super::log::{AttemptLog, Shown};
+use super::recorded::PART_RECORD;
+use super::refusal::INBOX_FULL;
 use super::retry::Retry;
 use super::tls::client_config;
 use super::upload_body::{Content, UploadBody};
@@ -174,13 +176,8 @@ impl Client {
     }
 
     /// Delivers a part or a closing file; on return it is durable at the receiver.
-    pub(super) async fn put(
-        &mut self,
-        place: &str,
-        content: &Content,
-        blake3: blake3::Hash,
-    ) -> Result<(), ClientError> {
-        self.request(Method::PUT, place, Some((content, blake3))).await.map(drop)
+    pub(super) async fn put(&mut self, place: &str, upload: Upload<'_>) -> Result<(), ClientError> {
+        self.request(Method::PUT, place, Some(upload)).await.map(drop)
     }
 
     /// Retries a request until it succeeds, is refused, or the time is up.
@@ -188,7 +185,7 @@ impl Client {
         &mut self,
         method: Method,
         place: &str,
-        body: Option<(&Content, blake3::Hash)>,
+        body: Option<Upload<'_>>,
     ) -> Result<Response<Bytes>, ClientError> {
         let what = || format!("{method} {}{place}", self.target.path);
         let what = what();
@@ -203,6 +200,13 @@ impl Client {
             };
             // The connection is in an unknown state: the next attempt opens another one.
             self.sending = None;
+            if matches!(&failed, AttemptError::Later { reason, .. } if reason == INBOX_FULL) {
+                // The receiver is well, and waits for the other sender: that may take hours.
+                tracing::info!("{}: {failed}", self.target.dialer.host);
+                tokio::time::sleep(FULL_PAUSE).await;
+                retry = Retry::new(give_up_after, first_pause);
+                continue;
+            }
             self.target.log_failure(&what, &failed);
             if !retry.wait().await {
                 let (attempts, tried) = retry.so_far();
@@ -216,7 +220,7 @@ impl Client {
         &mut self,
         method: &Method,
         place: &str,
-        body: Option<(&Content, blake3::Hash)>,
+        body: Option<Upload<'_>>,
     ) -> Result<Response<Bytes>, Failed> {
         let DeliveryTarget { dialer, path, options, .. } = &self.target;
         let sending = match &mut self.sending {
@@ -230,9 +234,14 @@ impl Client {
         let mut longest = options.timeout;
         let body = match body {
             None => UploadBody::empty(),
-            Some((content, blake3)) => {
+            Some(Upload { content, blake3, record }) => {
                 let digest = ReprDigest::Blake3(*blake3.as_bytes());
                 request = request.header(REPR_DIGEST, digest.to_string());
+                // Said of an empty body, too.
+                request = request.header(header::CONTENT_LENGTH, content.bytes());
+                if let Some(record) = record {
+                    request = request.header(PART_RECORD, record);
+                }
                 let seconds = content.bytes() / options.bytes_per_second.max(1);
                 longest = longest.saturating_add(Duration::from_secs(seconds));
                 UploadBody::of(content)
@@ -243,6 +252,18 @@ impl Client {
         dialer.ask(sending, request, longest, MAX_ANSWER_BYTES).await
     }
 }
+
+/// What a request delivers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Upload<'a> {
+    pub(super) content: &'a Content,
+    pub(super) blake3: blake3::Hash,
+    /// What the sender has signed of a part.
+    pub(super) record: Option<&'a str>,
+}
+
+/// How long to leave a receiver alone whose inbox is full.
+const FULL_PAUSE: Duration = Duration::from_secs(2);
 
 /// What the receiver says it has of a sender's package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,6 +281,8 @@ pub struct ReceiverState {
 impl ReceiverState {
     fn of(listing: &Listing, receiver_time: Option<OffsetDateTime>) -> Result<Self, ClientError> {
         let Listing { closed, parts } = listing;
+        // What covers ids without a row is no part.
+        let parts: Vec<_> = parts.iter().filter(|part| part.bytes > 0).collect();
         let bytes = parts.iter().try_fold(0_u64, |all, part| all.checked_add(part.bytes));
         let bytes = bytes.ok_or_else(not_a_listing)?;
         Ok(Self { closed: *closed, parts: parts.len() as u64, bytes, receiver_time })
@@ -290,7 +313,7 @@ fn judge(status: StatusCode, answer: &[u8], what: &str) -> Result<AttemptError, 
         || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
     let (status, what) = (status.as_u16(), what.to_owned());
     if later {
-        return Ok(AttemptError::Later { status, message });
+        return Ok(AttemptError::Later { status, reason, message });
     }
     Err(ClientError::Refused { what, status, reason, message })
 }

@@ -128,6 +128,8 @@ pub enum AttemptError {
     Later {
         /// The status of the answer.
         status: u16,
+        /// The reason in one word.
+        reason: String,
         /// The reason for people.
         message: String,
     },

@@ -12,9 +12,11 @@ use reshare_files::file_error::OnFile;
 use reshare_files::input_file::NotRegular;
 use reshare_format::package::PackageExpectations;
 use reshare_format::session::{Session, SessionMismatch, SessionTrust, parse_fingerprint};
+use tokio::sync::watch;
 
 use super::inbox_error::{InboxDefect, InboxError, USE};
 use super::limits::Limits;
+use super::recorded::ArrivedParts;
 use super::slot::Slot;
 use super::stored::{self, Figures};
 use crate::progress::Progress;
@@ -26,7 +28,9 @@ use crate::progress::Progress;
 /// Until a package is closed, `INBOX/sender-0.journal` has the digests of its parts.
 pub struct Inbox {
     slots: [(PartyId, Arc<Slot>); 2],
-    /// Locked while it is open.
+    /// Raised whenever a package has grown or closed.
+    grown: Arc<watch::Sender<()>>,
+    /// Locked as long as it is open.
     _lock: File,
 }
 
@@ -59,14 +63,16 @@ impl Inbox {
     ) -> Result<Self, InboxError> {
         durable::create_directory(directory).on(USE, directory)?;
         let lock = lock(directory, session)?;
+        let grown = Arc::new(watch::Sender::new(()));
         let open = |party| {
             let expected = PackageExpectations::of(session, party, Some(trust))?;
-            let slot =
-                Slot::open(Self::package_path(directory, party), expected, limits, progress)?;
+            let (path, grown) = (Self::package_path(directory, party), Arc::clone(&grown));
+            let slot = Slot::open(path, expected, limits, grown, progress)?;
             Ok::<_, InboxError>((party, Arc::new(slot)))
         };
         let [lower, higher] = session.senders().map(|sender| sender.party);
-        Ok(Self { slots: [open(lower)?, open(higher)?], _lock: lock })
+        let slots = [open(lower)?, open(higher)?];
+        Ok(Self { slots, grown, _lock: lock })
     }
 
     /// What [`Self::open`] would find, without digesting parts and without changing anything;
@@ -123,8 +129,10 @@ impl Inbox {
     /// The names of everything that an inbox may hold in addition to its packages.
     #[must_use]
     pub fn own_files(session: &Session) -> Vec<String> {
-        let senders = session.senders().map(|sender| format!("sender-{}.journal", sender.party));
-        senders.into_iter().chain([SESSION_FILE.to_owned()]).collect()
+        let of_sender =
+            |kind| session.senders().map(|sender| format!("sender-{}.{kind}", sender.party));
+        let [journals, records] = ["journal", "records"].map(of_sender);
+        journals.into_iter().chain(records).chain([SESSION_FILE.to_owned()]).collect()
     }
 
     /// The directory of a sender's package.
@@ -137,6 +145,12 @@ impl Inbox {
     #[must_use]
     pub fn packages(&self) -> [PathBuf; 2] {
         self.slots.each_ref().map(|(_, slot)| slot.directory().to_owned())
+    }
+
+    /// Whether both packages are closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.slots.iter().all(|(_, slot)| *slot.closed().borrow())
     }
 
     /// Waits until both packages are closed; calls `closed` for each as it closes.
@@ -152,6 +166,40 @@ impl Inbox {
         };
         let [lower, higher] = &self.slots;
         tokio::join!(each(lower), each(higher));
+    }
+
+    /// Takes what has arrived of both senders, the lower one first: the parts that cover ids
+    /// after `after`, as far as nothing is missing. They are not replaced any more.
+    #[must_use]
+    pub fn take(&self, after: Option<i64>) -> [ArrivedParts; 2] {
+        self.slots.each_ref().map(|(_, slot)| slot.take(after))
+    }
+
+    /// Notes that all rows up to an id are in the table: parts that have no others are used, and
+    /// their files are removed unless they are kept.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn use_up(&self, up_to: i64, keep_files: bool) -> Result<(), InboxError> {
+        for (_, slot) in &self.slots {
+            slot.use_up(up_to, keep_files).on(USE, slot.directory())?;
+        }
+        Ok(())
+    }
+
+    /// Sees every change from now on.
+    #[must_use]
+    pub fn growth(&self) -> watch::Receiver<()> {
+        self.grown.subscribe()
+    }
+
+    /// Waits until both senders have asked for the list of their closed package: then they know
+    /// that it is closed.
+    pub async fn both_acknowledged(&self) {
+        for (_, slot) in &self.slots {
+            // The slot holds the sender of this channel: it cannot end first.
+            let _ = slot.acknowledged().wait_for(|acknowledged| *acknowledged).await;
+        }
     }
 
     pub(super) fn slots(&self) -> &[(PartyId, Arc<Slot>); 2] {

@@ -6,7 +6,8 @@
 //!
 //! # Reading order
 //! * Who is who: `identity` (certificates and names), `tls` (what both ends verify).
-//! * The receiver: `inbox`, `slot` (one sender's package), `stored` and `journal` (what a restart
+//! * The receiver: `inbox`, `slot` (one sender's package), `recorded` and `part_records` (parts that
+//!   come with a record, and which were used), `stored` and `journal` (what a restart
 //!   finds), then a connection's way through `server`, `admission`, `gate`, `http`, `routes`,
 //!   `body` and `refusal`. `limits` bounds all of it; `monitor` and `health` show it.
 //! * The sender: `client` and `connection` (one request), `retry`, `part_uploads` (several at
@@ -57,8 +58,10 @@ mod limits;
 mod listing;
 mod log;
 mod monitor;
+mod part_records;
 mod part_uploads;
 pub mod progress;
+mod recorded;
 mod refusal;
 mod retry;
 mod routes;
@@ -83,7 +86,8 @@ pub use server::{Endpoint, EndpointParts, ServerError, try_listen};
 pub use shutdown::Shutdown;
 pub use upload::{UploadOptions, UploadReport, upload};
 
-pub use listing::Listing;
+pub use listing::{ListedPart, Listing};
 pub use part_uploads::{Delivered, PartUpload, PartUploads};
-pub use upload::close;
+pub use recorded::ArrivedParts;
+pub use upload::{close, introduce};
 pub use upload_body::Content;

@@ -13,7 +13,10 @@ pub struct Limits {
     pub parts: usize,
     /// Bytes of a package's parts.
     pub package_bytes: u64,
-    /// Bytes of disk space that must stay free: a part that would use them is refused.
+    /// Bytes of parts that may wait in the inbox to be merged, half of them for each sender; `None`
+    /// where nothing is merged yet, so that packages are kept whole.
+    pub inbox_bytes: Option<u64>,
+    /// Bytes of free disk that are kept: a part that would use them up is refused.
     pub keep_free_bytes: u64,
     /// Concurrent connections that have not authenticated yet.
     pub handshakes: usize,
@@ -34,6 +37,7 @@ impl Default for Limits {
         Self {
             parts: MAX_PARTS,
             package_bytes: 8 << 40,
+            inbox_bytes: None,
             keep_free_bytes: 1 << 30,
             handshakes: 256,
             connections: 32,

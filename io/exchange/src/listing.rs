@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use axum::body::Bytes;
-use reshare_format::package::PartName;
+use reshare_format::package::{PartEntry, PartName};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::part_records::{PartRecords, PartStage};
 use super::stored::{Stored, StoredParts};
 
 /// The answer to a `GET` of a package.
@@ -18,7 +19,12 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The digest of each part. One that is not valid matches no part.
+    /// The parts by their names.
+    pub fn by_name(&self) -> HashMap<PartName, &ListedPart> {
+        self.parts.iter().map(|part| (part.name, part)).collect()
+    }
+
+    /// The digest of each part; one that is none is no part's.
     pub fn digests(&self) -> HashMap<PartName, blake3::Hash> {
         let digest =
             |part: &ListedPart| Some((part.name, blake3::Hash::from_hex(&part.blake3).ok()?));
@@ -28,34 +34,91 @@ impl Listing {
 
 /// One part of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ListedPart {
+pub struct ListedPart {
     pub(super) name: PartName,
     pub(super) bytes: u64,
     /// BLAKE3 in 64 hexadecimal digits, as in the manifest.
     pub(super) blake3: String,
+    /// The content digest of its record, where its sender has sent one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) content_digest: Option<String>,
+    /// Whether its rows are loaded, and it can be replaced no more.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) used: bool,
 }
 
-/// Writes a listing of many parts without first copying all of it in memory.
-pub(super) fn json(closed: bool, parts: &StoredParts) -> Bytes {
+impl ListedPart {
+    /// Its size.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether the receiver needs nothing more for a part that the sender has recorded: its very
+    /// file is there, or its content was used.
+    #[must_use]
+    pub fn is_of(&self, part: &PartEntry) -> bool {
+        if part.rows == 0 {
+            return self.bytes == 0;
+        }
+        let content = part.content_digest.to_hex();
+        let is_used = self.used && self.content_digest.as_deref() == Some(&*content);
+        is_used || self.blake3 == *part.sealed_digest.to_hex()
+    }
+
+    /// Whether the part came with its record.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        self.content_digest.is_some()
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Writes the listing of many parts without a copy of it all in memory before.
+pub(super) fn json(closed: bool, parts: &StoredParts, records: &PartRecords) -> Bytes {
     #[derive(Serialize)]
     struct Borrowed<'a> {
         closed: bool,
         #[serde(serialize_with = "listed")]
-        parts: &'a StoredParts,
+        parts: (&'a StoredParts, &'a PartRecords),
     }
-    // Text and numbers only: JSON can write all of it.
+    // Text and numbers: there is nothing that JSON cannot write.
+    let parts = (parts, records);
     let mut text = serde_json::to_vec(&Borrowed { closed, parts }).unwrap_or_default();
     text.push(b'\n');
     text.into()
 }
 
-fn listed<S: Serializer>(parts: &&StoredParts, serializer: S) -> Result<S::Ok, S::Error> {
-    let part = |(name, part): (&PartName, &Stored)| ListedPart {
-        name: *name,
-        bytes: part.bytes,
-        blake3: part.blake3.to_hex().to_string(),
+fn listed<S: Serializer>(
+    (parts, records): &(&StoredParts, &PartRecords),
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let part = |(name, part): (&PartName, &Stored)| {
+        let known = records.get(*name);
+        ListedPart {
+            name: *name,
+            bytes: part.bytes,
+            blake3: part.blake3.to_hex().to_string(),
+            content_digest: known
+                .map(|known| known.record.part.content_digest.to_hex().to_string()),
+            used: known.is_some_and(|known| known.stage == PartStage::Used),
+        }
     };
-    serializer.collect_seq(parts.iter().map(part))
+    let without_rows = records.iter().filter(|known| known.record.part.rows == 0);
+    let without_rows = without_rows.map(|known| {
+        let PartEntry { name, sealed_digest, content_digest, .. } = &known.record.part;
+        ListedPart {
+            name: *name,
+            bytes: 0,
+            blake3: sealed_digest.to_hex().to_string(),
+            content_digest: Some(content_digest.to_hex().to_string()),
+            used: known.stage == PartStage::Used,
+        }
+    });
+    serializer.collect_seq(parts.iter().map(part).chain(without_rows))
 }
 
 /// The body of every refusal.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -51,6 +51,8 @@ pub struct Monitor {
     log: RefusalLog,
     stage: AtomicU8,
     inbox: OnceLock<Arc<Inbox>>,
+    /// Whether parts are merged while others arrive: then the progress is that of the rebuild.
+    merges: AtomicBool,
 }
 
 impl Monitor {
@@ -63,6 +65,7 @@ impl Monitor {
             log: RefusalLog::default(),
             stage: AtomicU8::new(Stage::Starting as u8),
             inbox: OnceLock::new(),
+            merges: AtomicBool::new(false),
         })
     }
 
@@ -78,6 +81,20 @@ impl Monitor {
         Stage::ALL.into_iter().find(|stage| *stage as u8 == now).unwrap_or(Stage::Failed)
     }
 
+    /// From now on parts are merged while others arrive.
+    pub fn merge_while_receiving(&self) {
+        self.merges.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a part that has arrived.
+    pub(super) fn arrived(&self, bytes: u64) {
+        if self.merges.load(Ordering::Relaxed) {
+            self.progress.deliver_part();
+        } else {
+            self.progress.add(0, bytes);
+        }
+    }
+
     /// The inbox has been read: its figures are known from now on.
     pub(super) fn opened(&self, inbox: &Arc<Inbox>) {
         // Set only once: a receiver has one inbox.
@@ -86,7 +103,10 @@ impl Monitor {
 
     /// All figures, in Prometheus' text format.
     pub(super) fn text(&self) -> String {
-        self.metrics.text(self.stage(), self.inbox.get().map(Arc::as_ref), &self.progress)
+        let stage = self.stage();
+        let runs = self.merges.load(Ordering::Relaxed)
+            || matches!(stage, Stage::Rebuilding | Stage::Done | Stage::Failed);
+        self.metrics.text(stage, self.inbox.get().map(Arc::as_ref), runs, &self.progress)
     }
 
     /// Counts a request that was served.
@@ -124,7 +144,7 @@ impl Metrics {
     }
 
     /// Writes all figures. Those of the inbox are missing while it is still read.
-    fn text(&self, stage: Stage, inbox: Option<&Inbox>, rebuild: &Progress) -> String {
+    fn text(&self, stage: Stage, inbox: Option<&Inbox>, runs: bool, rebuild: &Progress) -> String {
         let mut text = Families::default();
         let stages = Stage::ALL
             .map(|each| (format!("{{stage=\"{}\"}}", each.word()), u64::from(each == stage)));
@@ -137,7 +157,7 @@ impl Metrics {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = refused.iter().map(|(why, count)| (format!("{{reason=\"{why}\"}}"), *count));
         text.counter("reshare_refused_total", "Connections and requests refused.", refused);
-        write_rebuild(&mut text, stage, rebuild);
+        write_rebuild(&mut text, runs, rebuild);
         text.0
     }
 }
@@ -155,10 +175,9 @@ fn write_inbox(text: &mut Families, inbox: &Inbox) {
     text.gauge("reshare_package_closed", "Whether the manifest has arrived.", closed);
 }
 
-/// The rebuild's progress. All zero before it runs, since until then other work is counted.
-fn write_rebuild(text: &mut Families, stage: Stage, rebuild: &Progress) {
+/// The rebuild's progress; all zero before it runs, since until then other work is counted.
+fn write_rebuild(text: &mut Families, runs: bool, rebuild: &Progress) {
     let now = rebuild.snapshot();
-    let runs = matches!(stage, Stage::Rebuilding | Stage::Done | Stage::Failed);
     let shown = |value: u64| [one(if runs { value } else { 0 })];
     let help = "Rows that the rebuild processes; 0 before it runs.";
     text.gauge("reshare_rebuild_rows", help, shown(now.rows_total));

@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use reshare_format::package::PartName;
+use reshare_format::package::{PartName, SignedPartRecord};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
-use super::client::{Client, DeliveryTarget};
+use super::client::{Client, DeliveryTarget, Upload};
 use super::client_error::ClientError;
 use super::upload_body::Content;
 use crate::progress::Progress;
@@ -24,6 +24,8 @@ pub struct PartUpload {
     pub content: Content,
     /// Their digest.
     pub blake3: blake3::Hash,
+    /// What the sender says of them, where the receiver merges parts as they arrive.
+    pub record: Option<SignedPartRecord>,
 }
 
 /// What was delivered.
@@ -138,8 +140,12 @@ async fn upload_parts(
     let mut all = Delivered::default();
     loop {
         let next = parts.lock().await.recv().await;
-        let Some(PartUpload { name, rows, content, blake3 }) = next else { return Ok(all) };
-        client.put(&format!("/parts/{name}"), &content, blake3).await?;
+        let Some(PartUpload { name, rows, content, blake3, record }) = next else {
+            return Ok(all);
+        };
+        let record = record.as_ref().map(SignedPartRecord::to_text);
+        let upload = Upload { content: &content, blake3, record: record.as_deref() };
+        client.put(&format!("/parts/{name}"), upload).await?;
         all.add(Delivered { parts: 1, rows, bytes: content.bytes() });
         count(progress, rows, content.bytes());
     }

@@ -76,6 +76,11 @@ impl Progress {
         self.rows_total.store(done + rows_left, Ordering::Relaxed);
     }
 
+    /// Adds to the rows that are to be gone through in this stage.
+    pub fn expect_more(&self, rows: u64) {
+        self.rows_total.fetch_add(rows, Ordering::Relaxed);
+    }
+
     /// Counts rows as done.
     pub fn add(&self, rows: u64, share_bytes: u64) {
         self.rows_done.fetch_add(rows, Ordering::Relaxed);

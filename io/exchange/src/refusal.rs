@@ -6,12 +6,16 @@ use axum::body::Bytes;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use reshare_engine::party::PartyId;
+use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::CertificateError;
-use reshare_format::package::{ManifestError, PackageError, PartName};
+use reshare_format::package::{ManifestError, PackageError, PartName, PartRecordError};
 
 use super::listing::RefusalBody;
 
-/// Why a request is refused. A refused request changes nothing.
+/// The reason of a receiver whose inbox is full for the moment.
+pub(super) const INBOX_FULL: &str = "inbox-full";
+
+/// Why a request is refused; nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("no such route: see docs/protocol.md")]
@@ -48,6 +52,22 @@ pub(super) enum Refusal {
     DiskFull,
     #[error("the package is closed: nothing in it changes any more")]
     Closed,
+    #[error("Reshare-Part-Record is not Base64 of a record, a full stop and Base64 of a signature")]
+    NotARecord,
+    #[error("a part with a record comes after the sender's manifest-chain.pem")]
+    NoChain,
+    #[error("the part record is refused: {}", with_causes(.0))]
+    Record(PartRecordError),
+    #[error("the part record is of another part than the body")]
+    OtherRecord,
+    #[error("the part was blinded with another key than the parts before it")]
+    OtherKeys,
+    #[error("{name} was used: rows of ids {ids} are loaded or being loaded, and it cannot change")]
+    Used { name: PartName, ids: IdRange },
+    #[error("{name} is being merged: try again later")]
+    BeingMerged { name: PartName },
+    #[error("this sender's half of the inbox, {max} bytes, is full: the other sender is behind")]
+    InboxFull { max: u64 },
     #[error("{name} is listed in the manifest and has not arrived")]
     Missing { name: PartName },
     #[error("{name} is not the part that the manifest lists")]
@@ -107,6 +127,13 @@ impl Refusal {
             Self::OtherLength { .. } => (StatusCode::BAD_REQUEST, "other-length"),
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, "slow"),
             Self::Broken => (StatusCode::BAD_REQUEST, "broken"),
+            Self::NotARecord => (StatusCode::BAD_REQUEST, "part-record"),
+            Self::NoChain => (StatusCode::CONFLICT, "no-chain"),
+            Self::Record(_) | Self::OtherKeys => (StatusCode::UNPROCESSABLE_ENTITY, "part-record"),
+            Self::OtherRecord => (StatusCode::BAD_REQUEST, "other-record"),
+            Self::Used { .. } => (StatusCode::CONFLICT, "used"),
+            Self::BeingMerged { .. } => (StatusCode::SERVICE_UNAVAILABLE, "being-merged"),
+            Self::InboxFull { .. } => (StatusCode::SERVICE_UNAVAILABLE, INBOX_FULL),
             Self::TooManyParts { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-many-parts"),
             Self::PackageTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "package-too-large"),
             Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
@@ -128,7 +155,10 @@ impl Refusal {
 
     /// Whether the body is incomplete or too slow: then the rest is not worth reading.
     pub(super) fn ends_body(&self) -> bool {
-        matches!(self, Self::Slow | Self::Broken | Self::OtherLength { .. })
+        matches!(
+            self,
+            Self::Slow | Self::Broken | Self::OtherLength { .. } | Self::InboxFull { .. }
+        )
     }
 }
 

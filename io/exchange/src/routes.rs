@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -24,6 +25,7 @@ use super::inbox::Inbox;
 use super::limits::Limits;
 use super::log::Shown;
 use super::monitor::Monitor;
+use super::recorded::{Announced, PART_RECORD};
 use super::refusal::{Refusal, json_text};
 use super::slot::{Accepted, Proof, Room, Slot};
 
@@ -172,11 +174,20 @@ async fn put_part(
         let Path((session, party, name)) = path.map_err(|_| Refusal::NotAPart)?;
         let slot = delivery.slot(&peer, &session, &party)?;
         let name: PartName = name.parse().map_err(|_| Refusal::NotAPart)?;
-        let announced = check_headers(&headers, delivery.max_part_bytes)?;
+        let digest = check_headers(&headers, delivery.max_part_bytes)?;
         let bytes = body.announced();
-        let accepted = accept_part(slot, name, announced, body).await?;
+        let record = match headers.get(PART_RECORD) {
+            Some(text) => {
+                let text = text.to_str().map_err(|_| Refusal::NotARecord)?.to_owned();
+                let slot = Arc::clone(slot);
+                Some(blocking(move || slot.verify_record(&text, name, bytes)).await?)
+            }
+            None => None,
+        };
+        let part = Announced { name, bytes, digest, record };
+        let accepted = accept_part(slot, part, body).await?;
         if accepted != Accepted::Same {
-            delivery.monitor.progress.add(0, bytes);
+            delivery.monitor.arrived(bytes);
         }
         Ok(accepted)
     };
@@ -329,21 +340,13 @@ fn check_headers(headers: &HeaderMap, max: u64) -> Result<ReprDigest, Refusal> {
 /// answer.
 async fn accept_part(
     slot: &Arc<Slot>,
-    name: PartName,
-    announced: ReprDigest,
+    part: Announced,
     body: &mut BodyReader,
 ) -> Result<Accepted, Refusal> {
-    let bytes = body.announced();
-    let (tx, rx) = mpsc::channel(PIECES_AHEAD);
-    let room = blocking({
-        let slot = Arc::clone(slot);
-        move || match slot.has(name, announced)? {
-            true => Ok(None),
-            false => slot.reserve(name, bytes).map(Some),
-        }
-    });
-    let Some(room) = room.await? else { return Ok(Accepted::Same) };
-    let writing = tokio::task::spawn_blocking(move || write_part(room, announced, rx));
+    let announced = part.digest;
+    let (tx, pieces) = mpsc::channel(PIECES_AHEAD);
+    let Some(room) = admit(slot, part).await? else { return Ok(Accepted::Same) };
+    let writing = tokio::task::spawn_blocking(move || write_part(room, announced, pieces));
     let received = async {
         while let Some(piece) = body.next().await? {
             if tx.send(Some(piece)).await.is_err() {
@@ -360,6 +363,27 @@ async fn accept_part(
     let written = writing.await.unwrap_or(Err(Refusal::Lost));
     received.and(written)
 }
+
+/// Admits a part. While the inbox is full the request waits: what its sender has begun to send
+/// stays on the line, and need not be sent again.
+async fn admit(slot: &Arc<Slot>, part: Announced) -> Result<Option<Room>, Refusal> {
+    let (part, start) = (Arc::new(part), Instant::now());
+    loop {
+        let (slot, part) = (Arc::clone(slot), Arc::clone(&part));
+        match blocking(move || slot.admit(&part)).await {
+            Err(Refusal::InboxFull { .. } | Refusal::BeingMerged { .. })
+                if start.elapsed() < FULL_WAIT =>
+            {
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            admitted => return admitted,
+        }
+    }
+}
+
+/// How long a request waits for room in the inbox, and how often it looks.
+const FULL_WAIT: Duration = Duration::from_secs(20);
+const FULL_PAUSE: Duration = Duration::from_millis(100);
 
 /// Pieces of a body, some 100 KiB each, that wait for the disk.
 const PIECES_AHEAD: usize = 4;

@@ -8,18 +8,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
 use reshare_files::durable::{self, DurableFile, free_bytes};
+use reshare_files::file_error::OnFile;
 use reshare_files::input_file::NotRegular;
+use reshare_format::keys::certificate::CertificateChain;
 use reshare_format::package::{
     CHAIN_NAME, MANIFEST_NAME, Manifest, ManifestSignature, PackageExpectations, PartEntry,
-    PartName, SIGNATURE_NAME, Totals, UnverifiedManifest,
+    PartName, SIGNATURE_NAME, Totals, UnverifiedManifest, read_chain,
 };
 use tokio::sync::watch;
 
 use super::digest::{BodyHasher, ReprDigest};
-use super::inbox_error::InboxError;
+use super::inbox_error::{InboxError, USE};
 use super::journal::Journal;
 use super::limits::Limits;
 use super::listing;
+use super::part_records::{PartRecords, records_of};
+use super::recorded::{Announced, VerifiedRecord};
 use super::refusal::Refusal;
 use super::stored::{self, Figures, Found, Stored, StoredParts};
 use crate::progress::Progress;
@@ -27,34 +31,55 @@ use crate::progress::Progress;
 /// A sender's package directory and its state.
 pub(super) struct Slot {
     pub(super) directory: PathBuf,
-    session: PackageExpectations,
+    pub(super) session: PackageExpectations,
     limits: Limits,
     state: Mutex<State>,
     closed: watch::Sender<bool>,
+    /// Raised whenever the package has grown or closed.
+    grown: Arc<watch::Sender<()>>,
+    /// Whether the sender has asked for the list after the package was closed.
+    acknowledged: watch::Sender<bool>,
 }
 
-/// The state of a package. Locked while the disk is changed, so never on a thread that drives
-/// connections.
-struct State {
-    parts: StoredParts,
-    /// Names whose bytes may not be durable, since the disk failed at the last step. They are not
-    /// listed, and are removed when the package closes.
+/// What is known of a package. Locked while the disk is changed: never on a thread that
+/// drives connections.
+pub(super) struct State {
+    pub(super) parts: StoredParts,
+    /// What the sender has signed of them.
+    pub(super) records: PartRecords,
+    /// The certificates that verify records, once they were needed.
+    chain: Option<CertificateChain>,
+    /// Names that may show bytes that may not be durable: the disk
+    /// failed at the last moment. Not listed, and gone when the package closes.
     strays: BTreeSet<PartName>,
     /// Bytes of parts that are being received.
     pending_bytes: u64,
     pending_parts: usize,
-    manifest: Option<Closed>,
-    /// The disk failed, and only a restart can find out whether the package is closed.
+    pub(super) manifest: Option<Closed>,
+    /// The disk failed so that only a restart finds out whether the package is closed.
     uncertain: bool,
     journal: Option<Journal>,
-    /// The answer to `GET`, cached until something changes.
-    listing: Option<Bytes>,
+    /// The answer to `GET`, as long as nothing changes.
+    pub(super) listing: Option<Bytes>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Closed {
+#[derive(Debug, Clone)]
+pub(super) struct Closed {
     blake3: blake3::Hash,
     totals: Totals,
+    pub(super) key_check: [u8; 16],
+    pub(super) parts: Arc<[PartEntry]>,
+}
+
+impl Closed {
+    fn of(manifest: &Manifest) -> Self {
+        Self {
+            blake3: blake3::hash(manifest.bytes()),
+            totals: manifest.totals(),
+            key_check: manifest.content().key_check,
+            parts: manifest.parts().into(),
+        }
+    }
 }
 
 /// The result of a delivery.
@@ -94,12 +119,21 @@ impl Slot {
         directory: PathBuf,
         session: PackageExpectations,
         limits: Limits,
+        grown: Arc<watch::Sender<()>>,
         progress: &Progress,
     ) -> Result<Self, InboxError> {
         let journal = journal_of(&directory);
-        let found = stored::find(&directory, &journal, &session, progress)?;
+        let path = records_of(&directory);
+        let mut records = PartRecords::open(path.clone(), &session).on(USE, &path)?;
+        let found = stored::find(&directory, &journal, &session, &records, progress)?;
+        let (Found::Open { parts } | Found::Closed { parts, .. }) = &found;
+        records.retain(|part| {
+            parts.stored(part.name).is_some_and(|stored| stored.blake3 == part.sealed_digest)
+        });
         let mut state = State {
             parts: StoredParts::default(),
+            records,
+            chain: None,
             strays: BTreeSet::new(),
             pending_bytes: 0,
             pending_parts: 0,
@@ -112,8 +146,7 @@ impl Slot {
             Found::Closed { parts, manifest } => {
                 Journal::remove(&journal);
                 state.parts = parts;
-                let blake3 = blake3::hash(manifest.bytes());
-                state.manifest = Some(Closed { blake3, totals: manifest.totals() });
+                state.manifest = Some(Closed::of(&manifest));
             }
             Found::Open { parts } => {
                 state.parts = parts;
@@ -121,12 +154,18 @@ impl Slot {
             }
         }
         let closed = watch::Sender::new(state.manifest.is_some());
-        Ok(Self { directory, session, limits, state: Mutex::new(state), closed })
+        let (state, acknowledged) = (Mutex::new(state), watch::Sender::new(false));
+        Ok(Self { directory, session, limits, state, closed, grown, acknowledged })
     }
 
     /// The directory.
     pub(super) fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Becomes true when the sender has asked once more after the package was closed: it knows.
+    pub(super) fn acknowledged(&self) -> watch::Receiver<bool> {
+        self.acknowledged.subscribe()
     }
 
     /// Becomes true when the package is closed.
@@ -137,41 +176,62 @@ impl Slot {
     /// How much of the package is there.
     pub(super) fn figures(&self) -> Figures {
         let state = self.lock();
-        let rows = state.manifest.map(|closed| closed.totals.rows);
+        let rows = state.manifest.as_ref().map(|closed| closed.totals.rows);
         Figures { parts: state.parts.len() as u64, bytes: state.parts.bytes(), rows }
     }
 
     /// The listing for the sender, as JSON that is cached until something changes.
     pub(super) fn listing(&self) -> Bytes {
         let mut state = self.lock();
+        if state.manifest.is_some() {
+            self.acknowledged.send_replace(true);
+        }
         if let Some(listing) = &state.listing {
             return listing.clone();
         }
-        let made = listing::json(state.manifest.is_some(), &state.parts);
+        let made = listing::json(state.manifest.is_some(), &state.parts, &state.records);
         state.listing = Some(made.clone());
         made
     }
 
-    /// Finds out whether the same part is already there, before its body is read.
+    /// Takes a part in, before its body is read; `None` when nothing more is needed of it.
     ///
     /// # Errors
-    /// [`Refusal::Closed`] when the package is closed and the part differs.
-    pub(super) fn has(&self, name: PartName, announced: ReprDigest) -> Result<bool, Refusal> {
+    /// A [`Refusal`]: the package is closed, the part was used with another content, or there is no
+    /// room.
+    pub(super) fn admit(self: &Arc<Self>, part: &Announced) -> Result<Option<Room>, Refusal> {
+        let Announced { name, bytes, digest, ref record } = *part;
         let (stored, closed) = {
-            let state = self.lock();
+            let mut state = self.lock();
             state.check_certain()?;
+            if state.is_settled(part)? {
+                return Ok(None);
+            }
+            if let Some(record) = record.as_ref().filter(|record| record.part().rows == 0) {
+                return self.cover(&mut state, record).map(|()| None);
+            }
             (state.parts.stored(name), state.manifest.is_some())
         };
-        let same = match (stored, announced) {
+        let same = match (stored, digest) {
             (None, _) => false,
             (Some(stored), ReprDigest::Blake3(digest)) => stored.blake3.as_bytes() == &digest,
-            (Some(_), ReprDigest::Sha256(_)) => self.stored_is(name, announced)?,
+            (Some(_), ReprDigest::Sha256(_)) => self.stored_is(name, digest)?,
         };
-        if closed && !same { Err(Refusal::Closed) } else { Ok(same) }
+        match (closed, same) {
+            (true, false) => Err(Refusal::Closed),
+            (true, true) => Ok(None),
+            (false, true) => self.note_record(record.as_deref()).map(|()| None),
+            (false, false) => self.reserve(name, bytes, record.clone()).map(Some),
+        }
     }
 
-    /// Reserves space for a part, within the limits of the package and the disk.
-    pub(super) fn reserve(self: &Arc<Self>, name: PartName, bytes: u64) -> Result<Room, Refusal> {
+    /// Makes room for a part: under the limits of the package, the inbox and the disk.
+    fn reserve(
+        self: &Arc<Self>,
+        name: PartName,
+        bytes: u64,
+        record: Option<Arc<VerifiedRecord>>,
+    ) -> Result<Room, Refusal> {
         let mut state = self.lock();
         if state.manifest.is_some() {
             return Err(Refusal::Closed);
@@ -185,6 +245,9 @@ impl Slot {
         if total > self.limits.package_bytes {
             return Err(Refusal::PackageTooLarge { max: self.limits.package_bytes });
         }
+        if let (Some(max), Some(record)) = (self.limits.inbox_bytes, &record) {
+            state.check_inbox(max / 2, bytes, record.part())?;
+        }
         let free = free_bytes(&self.directory).map_err(Refusal::disk)?;
         if free < self.limits.keep_free_bytes.saturating_add(bytes) {
             return Err(Refusal::DiskFull);
@@ -195,24 +258,36 @@ impl Slot {
         file.allocate(bytes).map_err(Refusal::disk)?;
         state.pending_parts += 1;
         state.pending_bytes += bytes;
-        Ok(Room::new(Arc::clone(self), name, bytes, file))
+        Ok(Room { slot: Arc::clone(self), name, bytes, file: Some(file), record })
     }
 
-    /// Gives a part with durable bytes its name, unless the package has been closed since.
+    /// Gives a part whose bytes are durable its name, unless the package was closed meanwhile.
+    /// Its record is durable before.
     fn keep(
         &self,
         name: PartName,
         stored: Stored,
         file: durable::SyncedFile,
+        record: Option<&VerifiedRecord>,
     ) -> Result<Accepted, Refusal> {
+        if record.is_some_and(|record| record.part().sealed_digest != stored.blake3) {
+            return Err(Refusal::OtherRecord);
+        }
         let mut state = self.lock();
         state.check_certain()?;
+        if record.is_some_and(|record| matches!(state.is_used(record.part()), Ok(true))) {
+            return Ok(Accepted::Same);
+        }
         let before = state.parts.stored(name).map(|part| part.blake3);
-        if before == Some(stored.blake3) {
+        if before == Some(stored.blake3) && record.is_none() {
             return Ok(Accepted::Same);
         }
         if state.manifest.is_some() {
             return Err(Refusal::Closed);
+        }
+        if let Some(record) = record {
+            state.is_used(record.part())?;
+            record.log(&mut state.records, &self.session)?;
         }
         if before.is_some() {
             state.withdraw(&[name])?;
@@ -224,15 +299,41 @@ impl Slot {
         file.rename().map_err(Refusal::disk)?;
         state.strays.remove(&name);
         state.parts.insert(name, stored);
+        match record {
+            Some(record) => state.records.insert(record.record().clone()),
+            None => state.records.forget(name),
+        }
         state.record(&self.directory, &self.session, name, stored);
+        drop(state);
+        self.grow();
         Ok(if before.is_some() { Accepted::Replaced } else { Accepted::New })
     }
 
-    /// Stores a file of the manifest's signature. It comes before the manifest, is verified with it,
-    /// and may be replaced until then.
+    /// Wakes who waits for the package to grow.
+    pub(super) fn grow(&self) {
+        self.grown.send_replace(());
+    }
+
+    /// The certificates that the sender's records are verified with.
+    ///
+    /// # Errors
+    /// [`Refusal::NoChain`] when it has not sent them.
+    pub(super) fn chain(&self) -> Result<CertificateChain, Refusal> {
+        let mut state = self.lock();
+        if let Some(chain) = &state.chain {
+            return Ok(chain.clone());
+        }
+        let chain = read_chain(&self.directory).map_err(Refusal::signature)?;
+        let chain = chain.ok_or(Refusal::NoChain)?;
+        Ok(state.chain.insert(chain).clone())
+    }
+
+    /// Keeps a file of the manifest's signature, which comes before the manifest and is verified
+    /// with it; it may be replaced until then.
     pub(super) fn keep_proof(&self, proof: Proof, bytes: &[u8]) -> Result<Accepted, Refusal> {
-        let state = self.lock();
+        let mut state = self.lock();
         state.check_certain()?;
+        state.chain = None;
         let path = self.directory.join(proof.name());
         let before = match durable::open_regular(&path) {
             // One byte more than the new file has: a longer file differs.
@@ -276,24 +377,25 @@ impl Slot {
         for part in manifest.parts() {
             match state.parts.stored(part.name) {
                 None => return Err(Refusal::Missing { name: part.name }),
-                Some(stored) if !is_listed(part, &stored) => {
-                    return Err(Refusal::OtherPart { name: part.name });
-                }
-                Some(_) => {}
+                Some(stored) if is_listed(part, &stored) => {}
+                Some(_) if matches!(state.is_used(part), Ok(true)) => {}
+                Some(_) => return Err(Refusal::OtherPart { name: part.name }),
             }
         }
-        // An unfinished part of a dead sender stays in the directory until its connection ends.
+        state.check_used_are_listed(&manifest)?;
+        // A part that a dead sender began stays in the directory until its connection ends.
         if state.pending_parts > 0 {
             return Err(Refusal::Underway { parts: state.pending_parts });
         }
         self.remove_unlisted(&mut state, &manifest)?;
         self.write_manifest(&mut state, &manifest)?;
-        state.manifest = Some(Closed { blake3: digest, totals: manifest.totals() });
+        state.manifest = Some(Closed::of(&manifest));
         state.listing = None;
         // A closed package needs no journal: its manifest has the digests.
         state.journal = None;
         Journal::remove(&journal_of(&self.directory));
         self.closed.send_replace(true);
+        self.grow();
         Ok(Accepted::New)
     }
 
@@ -308,6 +410,7 @@ impl Slot {
         // No longer listed, even if the disk fails to remove them now.
         for name in &extra {
             state.parts.remove(*name);
+            state.records.forget(*name);
             state.strays.insert(*name);
         }
         state.listing = None;
@@ -343,15 +446,19 @@ impl Slot {
         Ok(hasher.0.finish().is_some())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics under the lock, and the state only changes after the disk.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics under the lock; a state is changed only after the disk was.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn check_certain(&self) -> Result<(), Refusal> {
+    pub(super) fn check_certain(&self) -> Result<(), Refusal> {
         if self.uncertain { Err(Refusal::Uncertain) } else { Ok(()) }
+    }
+
+    pub(super) fn pending_bytes(&self) -> u64 {
+        self.pending_bytes
     }
 
     fn withdraw(&mut self, names: &[PartName]) -> Result<(), Refusal> {
@@ -402,14 +509,10 @@ pub(super) struct Room {
     name: PartName,
     bytes: u64,
     file: Option<DurableFile>,
+    record: Option<Arc<VerifiedRecord>>,
 }
 
 impl Room {
-    /// The bytes that the slot counts as pending.
-    pub(super) fn new(slot: Arc<Slot>, name: PartName, bytes: u64, file: DurableFile) -> Self {
-        Self { slot, name, bytes, file: Some(file) }
-    }
-
     /// Writes the next piece.
     pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         match &mut self.file {
@@ -423,8 +526,8 @@ impl Room {
         let Some(file) = self.file.take() else { return Err(Refusal::Lost) };
         // The slow step, before the slot is locked.
         let file = file.sync().map_err(Refusal::disk)?;
-        let stored = Stored { bytes: self.bytes, blake3 };
-        self.slot.keep(self.name, stored, file)
+        let stored = Stored { bytes: self.bytes, blake3, is_there: true };
+        self.slot.keep(self.name, stored, file, self.record.as_deref())
     }
 }
 

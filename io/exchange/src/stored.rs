@@ -8,12 +8,13 @@ use std::path::Path;
 use reshare_files::durable;
 use reshare_files::file_error::{FileError, OnFile};
 use reshare_format::package::{
-    CHAIN_NAME, MANIFEST_NAME, Manifest, Package, PackageExpectations, PartName, SIGNATURE_NAME,
-    Totals,
+    CHAIN_NAME, MANIFEST_NAME, Manifest, Package, PackageExpectations, PartEntry, PartName,
+    SIGNATURE_NAME, Totals,
 };
 
 use super::inbox_error::{InboxDefect, InboxError, USE};
 use super::journal::{FileIdentity, Journal, Record, Records};
+use super::part_records::{PartRecords, records_of};
 use crate::progress::Progress;
 
 /// A durable part.
@@ -21,10 +22,21 @@ use crate::progress::Progress;
 pub(super) struct Stored {
     pub(super) bytes: u64,
     pub(super) blake3: blake3::Hash,
+    /// Whether its file is there: that of a part that was used may be gone.
+    pub(super) is_there: bool,
 }
 
 impl Stored {
-    /// Its journal record; `None` when its file is not as it should be.
+    /// A part that was used, without its file.
+    pub(super) fn gone(part: &PartEntry) -> Self {
+        Self { bytes: part.sealed_bytes, blake3: part.sealed_digest, is_there: false }
+    }
+
+    fn bytes_there(&self) -> u64 {
+        if self.is_there { self.bytes } else { 0 }
+    }
+
+    /// What the journal holds of it; nothing where its file is not as it should be.
     pub(super) fn record(&self, path: &Path) -> Option<Record> {
         let metadata = path.symlink_metadata().ok()?;
         let fits = metadata.is_file() && metadata.len() == self.bytes;
@@ -37,6 +49,7 @@ impl Stored {
 pub(super) struct StoredParts {
     parts: BTreeMap<PartName, Stored>,
     bytes: u64,
+    bytes_there: u64,
 }
 
 impl StoredParts {
@@ -47,13 +60,28 @@ impl StoredParts {
     pub(super) fn insert(&mut self, name: PartName, part: Stored) {
         self.remove(name);
         self.bytes += part.bytes;
+        self.bytes_there += part.bytes_there();
         self.parts.insert(name, part);
     }
 
     pub(super) fn remove(&mut self, name: PartName) {
         if let Some(part) = self.parts.remove(&name) {
             self.bytes -= part.bytes;
+            self.bytes_there -= part.bytes_there();
         }
+    }
+
+    /// Notes that the file of a part is gone, since its rows were used.
+    pub(super) fn remove_file(&mut self, name: PartName) {
+        if let Some(part) = self.parts.get_mut(&name) {
+            self.bytes_there -= part.bytes_there();
+            part.is_there = false;
+        }
+    }
+
+    /// Bytes of the files that are there.
+    pub(super) fn bytes_there(&self) -> u64 {
+        self.bytes_there
     }
 
     pub(super) fn len(&self) -> usize {
@@ -127,6 +155,7 @@ pub(super) fn find(
     directory: &Path,
     journal: &Path,
     session: &PackageExpectations,
+    used: &PartRecords,
     progress: &Progress,
 ) -> Result<Found, InboxError> {
     check_no_link(directory).on(USE, directory)?;
@@ -134,10 +163,15 @@ pub(super) fn find(
     durable::remove_leftovers(directory).on(USE, directory)?;
     durable::sync_directory(directory).on(USE, directory)?;
     match directory.join(MANIFEST_NAME).symlink_metadata() {
-        Ok(_) => closed(directory, session),
+        Ok(_) => closed(directory, session, used),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let records = Journal::read(journal, session.fingerprint).on(USE, journal)?;
-            let parts = open(directory, &records, progress)?;
+            let mut parts = open(directory, &records, progress)?;
+            for part in used.used_parts() {
+                if parts.stored(part.name).is_none() {
+                    parts.insert(part.name, Stored::gone(part));
+                }
+            }
             Ok(Found::Open { parts })
         }
         Err(error) => Err(FileError::new(USE, directory, error).into()),
@@ -164,7 +198,9 @@ pub(super) fn examine(
     check_no_link(directory).on(USE, directory)?;
     match directory.join(MANIFEST_NAME).symlink_metadata() {
         Ok(_) => {
-            let totals = open_closed(directory, session)?.manifest().totals();
+            let records = records_of(directory);
+            let used = PartRecords::look(records.clone(), session).on(USE, &records)?;
+            let totals = open_closed(directory, session, &used)?.manifest().totals();
             let Totals { parts, sealed_bytes: bytes, rows } = totals;
             return Ok(Figures { parts, bytes, rows: Some(rows) });
         }
@@ -182,20 +218,32 @@ pub(super) fn examine(
     Ok(Figures { parts, bytes, rows: None })
 }
 
-/// The content of a closed package, from its manifest.
-fn closed(directory: &Path, session: &PackageExpectations) -> Result<Found, InboxError> {
-    let manifest = open_closed(directory, session)?.manifest().clone();
+/// What a closed package holds: its manifest says it.
+fn closed(
+    directory: &Path,
+    session: &PackageExpectations,
+    used: &PartRecords,
+) -> Result<Found, InboxError> {
+    let package = open_closed(directory, session, used)?;
+    let manifest = package.manifest().clone();
     let mut parts = StoredParts::default();
     for part in manifest.parts() {
-        parts.insert(part.name, Stored { bytes: part.sealed_bytes, blake3: part.sealed_digest });
+        let is_there = !used.is_used(part.name) || package.files().part_path(part.name).is_file();
+        let (bytes, blake3) = (part.sealed_bytes, part.sealed_digest);
+        parts.insert(part.name, Stored { bytes, blake3, is_there });
     }
     Ok(Found::Closed { parts, manifest: Box::new(manifest) })
 }
 
-fn open_closed(directory: &Path, session: &PackageExpectations) -> Result<Package, InboxError> {
+/// Opens a closed package, of which parts that were used need not be there.
+fn open_closed(
+    directory: &Path,
+    session: &PackageExpectations,
+    used: &PartRecords,
+) -> Result<Package, InboxError> {
     let failed =
         |source| InboxError::Package { path: directory.to_owned(), source: Box::new(source) };
-    Package::open(directory, session.clone()).map_err(failed)
+    Package::open_without(directory, session.clone(), |name| used.is_used(name)).map_err(failed)
 }
 
 /// The parts of a package that is still open; only those that no record fits are read.
@@ -212,7 +260,7 @@ fn open(
         let metadata = file.metadata().on(USE, path)?;
         let part = match records.get(&name) {
             Some(record) if record.file == FileIdentity::of(&metadata) => {
-                Stored { bytes: metadata.len(), blake3: record.blake3 }
+                Stored { bytes: metadata.len(), blake3: record.blake3, is_there: true }
             }
             _ => {
                 let part = digest(file).on(USE, path)?;
@@ -263,7 +311,7 @@ fn digest(mut file: File) -> io::Result<Stored> {
     let mut hasher = blake3::Hasher::new();
     let bytes = io::copy(&mut file, &mut hasher)?;
     file.sync_all()?;
-    Ok(Stored { bytes, blake3: hasher.finalize() })
+    Ok(Stored { bytes, blake3: hasher.finalize(), is_there: true })
 }
 
 #[cfg(test)]
@@ -296,7 +344,8 @@ mod tests {
         fn put(&mut self, index: u64, bytes: &[u8]) {
             let name = PartName::new(index);
             durable::write_whole(self.path(index), bytes).unwrap();
-            let stored = Stored { bytes: bytes.len() as u64, blake3: blake3::hash(bytes) };
+            let (bytes, blake3) = (bytes.len() as u64, blake3::hash(bytes));
+            let stored = Stored { bytes, blake3, is_there: true };
             self.parts.insert(name, stored);
         }
 
@@ -381,7 +430,7 @@ mod tests {
         }
         package.parts.insert(
             PartName::new(1),
-            Stored { bytes: changed.len() as u64, blake3: blake3::hash(&changed) },
+            Stored { bytes: changed.len() as u64, blake3: blake3::hash(&changed), is_there: true },
         );
         assert_eq!(package.found(), changed.len() as u64);
     }

@@ -2,14 +2,16 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use reshare_format::keys::certificate::CertificateChain;
 use reshare_format::package::{
     CHAIN_NAME, Manifest, ManifestSignature, Package, PartEntry, SIGNATURE_NAME,
 };
 use serde::Serialize;
 
-use super::client::DeliveryTarget;
+use super::client::{DeliveryTarget, Upload};
 use super::client_error::ClientError;
 use super::part_uploads::{PartUpload, PartUploads};
 use super::upload_body::Content;
@@ -90,10 +92,10 @@ async fn upload_parts(
     };
     let mut uploads = PartUploads::start(target, clients, progress, Progress::add);
     for part in parts {
-        let path = Arc::new(package.part_path(part.name));
+        let path = Arc::new(package.files().part_path(part.name));
         let content = Content::File { path, bytes: part.sealed_bytes };
         let (name, rows, blake3) = (part.name, part.rows, part.sealed_digest);
-        if uploads.put(PartUpload { name, rows, content, blake3 }).await.is_err() {
+        if uploads.put(PartUpload { name, rows, content, blake3, record: None }).await.is_err() {
             break;
         }
     }
@@ -117,8 +119,32 @@ pub fn close<'a>(
         files.push(("manifest", manifest.bytes().to_vec()));
         for (place, bytes) in files {
             let blake3 = blake3::hash(&bytes);
-            client.put(&format!("/{place}"), &Content::Memory(bytes.into()), blake3).await?;
+            let content = Content::Memory(bytes.into());
+            client
+                .put(&format!("/{place}"), Upload { content: &content, blake3, record: None })
+                .await?;
+        }
+        // The receiver waits for this before it ends: it then knows that the answer has arrived.
+        if let Err(error) = target.clone().once(ACKNOWLEDGE_TIMEOUT).list().await {
+            tracing::debug!("the package is closed, and the receiver is gone: {error}");
         }
         Ok(())
+    })
+}
+
+/// How long to try to tell the receiver that its answer has arrived.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Delivers the certificates that verify part records.
+pub fn introduce<'a>(
+    target: &'a DeliveryTarget,
+    chain: &'a CertificateChain,
+) -> BoxFuture<'a, Result<(), ClientError>> {
+    Box::pin(async move {
+        let bytes = chain.to_pem().into_bytes();
+        let blake3 = blake3::hash(&bytes);
+        let content = Content::Memory(bytes.into());
+        let upload = Upload { content: &content, blake3, record: None };
+        target.client().put(&format!("/{CHAIN_NAME}"), upload).await
     })
 }

@@ -36,15 +36,33 @@ pub(crate) async fn open_checked(
 ///
 /// # Secrecy
 /// The digest of rebuilt shares reveals nothing about them: they are uniform.
-pub(crate) fn rows_digest(rows: &Rows<'_>) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    for row in 0..rows.len() {
-        hasher.update(RowIdentity::new(rows.ids[row], rows.agree_values(row)).as_bytes());
-        for shares in rows.share_row(row) {
-            hasher.update(bytemuck::cast_slice(shares));
+#[derive(Default)]
+pub(crate) struct RowsDigest(blake3::Hasher);
+
+impl RowsDigest {
+    /// Adds the rows whose ids are `wanted`, and returns how many there were.
+    pub(crate) fn update(&mut self, rows: &Rows<'_>, wanted: impl Fn(i64) -> bool) -> u64 {
+        let mut count = 0;
+        for row in (0..rows.len()).filter(|row| wanted(rows.ids[*row])) {
+            self.0.update(RowIdentity::new(rows.ids[row], rows.agree_values(row)).as_bytes());
+            for shares in rows.share_row(row) {
+                self.0.update(bytemuck::cast_slice(shares));
+            }
+            count += 1;
         }
+        count
     }
-    *hasher.finalize().as_bytes()
+
+    pub(crate) fn finish(&self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
+    }
+}
+
+/// The digest of all rows: see [`RowsDigest`].
+pub(crate) fn rows_digest(rows: &Rows<'_>) -> [u8; 32] {
+    let mut digest = RowsDigest::default();
+    digest.update(rows, |_| true);
+    digest.finish()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use reshare_exchange::progress::Progress;
-use reshare_exchange::{ClientError, DeliveryTarget, Listing, UploadOptions};
+use reshare_exchange::{ClientError, DeliveryTarget, Listing, UploadOptions, introduce};
 use reshare_format::session::Session;
 use serde::Serialize;
 
@@ -64,8 +64,12 @@ pub fn deliver<'a>(
         if listing.closed {
             return closed_before(session, &sender, &listing);
         }
+        if let Some(credentials) = sender.keys().credentials() {
+            let chain = credentials.certificate.chain();
+            unless_stopped(&progress, introduce(&target, chain)).await?;
+        }
         let package =
-            ReceiverPackage::new(session, &sender, &listing, (target, options), &progress)?;
+            ReceiverPackage::new(session, &sender, listing, (target, options), &progress)?;
         let sealer = Sealer::new(sender, Destination::Receiver(Box::new(package)));
         let (package, delivered) =
             send_with(sealer, session, ids, source, workers, progress).await?;

@@ -9,7 +9,7 @@ use reshare_format::package::{ManifestContent, SealedPart};
 use super::directory_package::DirectoryPackage;
 use super::error::PipelineError;
 use super::receiver_package::ReceiverPackage;
-use crate::ledger::{PartRecord, RecordedParts};
+use crate::ledger::{LedgerPart, RecordedParts};
 
 /// An open package.
 pub(crate) enum Destination {
@@ -26,7 +26,7 @@ impl Destination {
     /// Any error of the file system.
     pub(crate) fn find(
         &self,
-        recorded: Vec<PartRecord>,
+        recorded: Vec<LedgerPart>,
         progress: &Progress,
     ) -> Result<RecordedParts, PipelineError> {
         match self {
@@ -48,11 +48,23 @@ impl Destination {
         index: u64,
         ids: IdRange,
         rows: &Rows<'_>,
-        record: impl FnOnce(&SealedPart) -> Result<(), PipelineError>,
-    ) -> Result<SealedPart, PipelineError> {
+        record: impl FnOnce(&SealedPart) -> Result<LedgerPart, PipelineError>,
+    ) -> Result<LedgerPart, PipelineError> {
         match self {
             Self::Directory(package) => package.put(index, ids, rows, record),
             Self::Receiver(package) => package.put(index, ids, rows, record),
+        }
+    }
+
+    /// Says that no row comes of some ids: `part` has none.
+    ///
+    /// # Errors
+    /// A [`PipelineError`].
+    pub(crate) fn cover(&self, part: &LedgerPart) -> Result<(), PipelineError> {
+        match self {
+            // The manifest closes the package over all ids.
+            Self::Directory(_) => Ok(()),
+            Self::Receiver(package) => package.cover(part),
         }
     }
 

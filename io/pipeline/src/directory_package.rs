@@ -16,7 +16,7 @@ use reshare_format::session::{Session, SessionTrust};
 
 use super::error::PipelineError;
 use super::sender::LedgeredSender;
-use crate::ledger::{PartRecord, RecordedParts};
+use crate::ledger::{LedgerPart, RecordedParts};
 
 /// The directory, which no other run may use at the same time.
 pub(crate) struct DirectoryPackage {
@@ -49,14 +49,14 @@ impl DirectoryPackage {
 
     pub(super) fn find(
         &self,
-        recorded: Vec<PartRecord>,
+        recorded: Vec<LedgerPart>,
         progress: &Progress,
     ) -> Result<RecordedParts, PipelineError> {
         let there: HashMap<PartName, u64> = self.writer.parts()?.into_iter().collect();
-        let maybe = |part: &PartRecord| there.get(&part.name()) == Some(&part.sealed_bytes);
+        let maybe = |part: &LedgerPart| there.get(&part.name()) == Some(&part.sealed_bytes);
         let (maybe, mut missing): (Vec<_>, Vec<_>) = recorded.into_iter().partition(maybe);
         progress.begin("check parts", maybe.iter().map(|part| part.rows).sum());
-        let checked: Vec<(bool, PartRecord)> = maybe
+        let checked: Vec<(bool, LedgerPart)> = maybe
             .into_par_iter()
             .map(|part| Ok((self.is_there(&part, progress)?, part)))
             .collect::<Result<_, PipelineError>>()?;
@@ -67,8 +67,8 @@ impl DirectoryPackage {
         Ok(RecordedParts { kept, missing })
     }
 
-    /// Whether the part's file is the recorded one.
-    fn is_there(&self, part: &PartRecord, progress: &Progress) -> Result<bool, PipelineError> {
+    /// Whether the part's file is the one that was recorded.
+    fn is_there(&self, part: &LedgerPart, progress: &Progress) -> Result<bool, PipelineError> {
         if progress.stopped() {
             return Err(PipelineError::Stopped);
         }
@@ -82,9 +82,14 @@ impl DirectoryPackage {
         index: u64,
         ids: IdRange,
         rows: &Rows<'_>,
-        record: impl FnOnce(&SealedPart) -> Result<(), PipelineError>,
-    ) -> Result<SealedPart, PipelineError> {
-        self.writer.seal_recorded(index, ids, rows, record)
+        record: impl FnOnce(&SealedPart) -> Result<LedgerPart, PipelineError>,
+    ) -> Result<LedgerPart, PipelineError> {
+        let mut recorded = None;
+        self.writer.seal_recorded(index, ids, rows, |part| {
+            recorded = Some(record(part)?);
+            Ok::<_, PipelineError>(())
+        })?;
+        recorded.ok_or(PipelineError::WorkerLost)
     }
 
     pub(super) fn close(self, content: &ManifestContent) -> Result<(), PipelineError> {

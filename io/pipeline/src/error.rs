@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use reshare_engine::blind::BlindError;
 use reshare_engine::merge::MergeError;
 use reshare_engine::party::PartyId;
-use reshare_exchange::ClientError;
+use reshare_exchange::{ClientError, InboxError};
 use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
-use reshare_format::package::{PackageError, PartError};
+use reshare_files::ids::IdRange;
+use reshare_format::package::{PackageError, PartError, PartName, PartRecordError};
 use reshare_format::share_file::ShareFileError;
 use reshare_postgres::compare::CompareError;
 use reshare_postgres::export::ExportError;
@@ -48,6 +49,23 @@ pub enum PipelineError {
     /// The receiver did not take what was sent.
     #[error(transparent)]
     Delivery(#[from] ClientError),
+    /// A part record cannot be signed.
+    #[error("the part record cannot be made")]
+    Record(#[from] PartRecordError),
+    /// The inbox is not what it must be.
+    #[error(transparent)]
+    Inbox(#[from] InboxError),
+    /// Parts that are needed were removed, since their rows had been loaded.
+    #[error(
+        "{part} is needed again: its rows were loaded and its file was removed, but the table has \
+         no record of ids {ids}"
+    )]
+    PartGone {
+        /// The part.
+        part: PartName,
+        /// The ids.
+        ids: IdRange,
+    },
     /// Rows cannot be blinded.
     #[error("the rows cannot be blinded")]
     Blind(#[from] BlindError),
@@ -153,6 +171,7 @@ impl Refusable for PipelineError {
             Self::Part(error) => error.is_refusal(),
             Self::Ledger(error) => error.is_refusal(),
             Self::Delivery(error) => error.is_refusal(),
+            Self::Inbox(error) => error.is_refusal(),
             Self::InUse { .. }
             | Self::PartRows { .. }
             | Self::TooManyParts { .. }
@@ -166,7 +185,6 @@ impl Refusable for PipelineError {
 
 #[cfg(test)]
 mod tests {
-    use reshare_exchange::InboxError;
     use reshare_format::package::PackageDefect;
 
     use super::*;

@@ -1,26 +1,26 @@
-//! Joins two packages without reading their shares, before anything is rebuilt.
+//! Joins both senders' parts without their shares, before anything is rebuilt.
 
 use reshare_engine::merge::join;
 use reshare_engine::rows::Rows;
 use reshare_exchange::progress::Progress;
 use reshare_files::ids::IdRange;
 
+use super::delivered_parts::{DeliveredParts, HeldPrefix};
 use super::error::PipelineError;
-use super::packages::{HeldPrefix, Packages};
 use super::refused_rows::RefusedEpochs;
 use super::sweep::Sweep;
 
-/// A walk over ids, agree columns and row checks of both packages. These are the first bytes of each
-/// part, a small fraction of the whole.
+/// A walk over ids, agree columns and row checks of both sides: the first bytes of every
+/// part, so a small part of the whole.
 pub(crate) struct JoinedIds<'a> {
-    packages: &'a Packages,
+    parts: &'a DeliveredParts,
     sweep: Sweep<'a, HeldPrefix>,
 }
 
 impl<'a> JoinedIds<'a> {
     /// Prepares to walk over ascending `segments`.
-    pub(crate) fn new(packages: &'a Packages, segments: Vec<IdRange>) -> Self {
-        Self { packages, sweep: Sweep::new(packages.ranges(), segments) }
+    pub(crate) fn new(parts: &'a DeliveredParts, segments: Vec<IdRange>) -> Self {
+        Self { parts, sweep: Sweep::new(parts.ranges(), segments) }
     }
 
     /// The next rows that can be rebuilt, ascending; `None` at the end.
@@ -29,10 +29,10 @@ impl<'a> JoinedIds<'a> {
     /// A part that is in the wrong place or of another session, rows outside the session, and rows
     /// that two honest senders cannot have sent.
     pub(crate) fn next(&mut self) -> Result<Option<JoinedRows<'_>>, PipelineError> {
-        let step = self.sweep.step(usize::MAX, |part| self.packages.open_prefix(part))?;
+        let step = self.sweep.step(usize::MAX, |part| self.parts.open_prefix(part))?;
         let Some(step) = step else { return Ok(None) };
         for rows in step.rows.iter().flatten() {
-            self.packages.check_ids(rows.ids)?;
+            self.parts.check_ids(rows.ids)?;
         }
         let [Some(first), Some(second)] = step.rows else {
             return Ok(Some(JoinedRows { first: None, positions: vec![] }));
@@ -74,8 +74,11 @@ impl JoinedRows<'_> {
 ///
 /// # Errors
 /// As [`JoinedIds::next`], and [`PipelineError::Stopped`].
-pub(crate) fn count_rows(packages: &Packages, progress: &Progress) -> Result<u64, PipelineError> {
-    let mut joined = JoinedIds::new(packages, vec![packages.bounds()]);
+pub(crate) fn count_rows(
+    parts: &DeliveredParts,
+    progress: &Progress,
+) -> Result<u64, PipelineError> {
+    let mut joined = JoinedIds::new(parts, vec![parts.bounds()]);
     let mut rows = 0;
     while let Some(next) = joined.next()? {
         if progress.stopped() {

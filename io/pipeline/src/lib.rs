@@ -14,11 +14,13 @@
 //!   (`receiver_package` with `sealed_buffer`).
 //! * Sender, the commands: [`send`] and [`deliver`] read the table in one pass; [`export`] and
 //!   [`pack`] use a share file in between.
-//! * Receiver: [`packages`] opens two packages, `sweep` walks them side by side, `open_ahead` opens
-//!   parts in advance, `joined_ids` and `refused_rows` find trouble before anything is written, and
-//!   `merging` rebuilds the rows.
+//! * Receiver: `delivered_parts` are both senders' parts, of two closed [`packages`] or [`arriving`] in
+//!   the inbox. `sweep` walks them side by side, `open_ahead` opens parts in advance, `joined_ids` and
+//!   `refused_rows` find trouble before anything is written, `merging` rebuilds the rows, and
+//!   `commit_frontier` knows which of them are in the table.
 //! * Receiver, the commands: [`rebuild`] loads packages into the table in one pass; [`merge`] and
-//!   [`load`] use a share file (`checked_file`) in between; [`verify`] compares the result.
+//!   [`load`] use a share file (`checked_file`) in between; [`verify`] compares the result with what
+//!   was delivered, [`verify_digests`] with what was recorded of it.
 //! * Around a run: [`preflight`] (checks before it), [`tune`] (measures the machine), [`purge`]
 //!   (removes what it left).
 //!
@@ -69,6 +71,7 @@
 //! # }
 //! ```
 
+pub mod arriving;
 pub mod deliver;
 pub mod directory_package;
 pub mod error;
@@ -87,9 +90,13 @@ pub mod send;
 pub mod sender;
 pub mod tune;
 pub mod verify;
+pub mod verify_digests;
 pub mod workers;
 
 mod checked_file;
+mod commit_frontier;
+mod covers;
+mod delivered_parts;
 mod destination;
 mod joined_ids;
 mod merging;

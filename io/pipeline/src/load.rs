@@ -9,7 +9,7 @@ use reshare_files::ids::IdRange;
 use reshare_files::leftovers::Leftovers;
 use reshare_format::session::Session;
 use reshare_format::share_file::{Expected, Kind, ShareFile};
-use reshare_postgres::load::{LoadOptions, Loader, OnConflict};
+use reshare_postgres::load::{Loader, OnConflict};
 use reshare_postgres::load_source::LoadSource;
 use reshare_postgres::write::{RangeWriter, Written};
 use serde::Serialize;
@@ -54,9 +54,9 @@ pub fn load<'a>(
         let source = &target.source;
         let fingerprint = session.fingerprint();
         let digest = LoadSource::ShareFile(file.header().digest);
-        let options = LoadOptions { source: Some(digest), ..target.options };
         let mut loader =
-            Loader::open(&source.database, &source.table, fingerprint, options).await?;
+            Loader::open(&source.database, &source.table, fingerprint, target.options).await?;
+        loader.check_sources(|_| Some(digest))?;
         let on_conflict = target.options.on_conflict;
         let ranges = ranges_to_load(&file, &loader, workers.rows_per_part.get());
         refuse_rows(&mut loader, on_conflict, &file, &ranges).await?;
@@ -68,11 +68,13 @@ pub fn load<'a>(
         let ranges = Arc::new(WorkList::new(ranges));
         let mut tasks = Tasks::new(&progress);
         for _ in 0..connections {
+            let mut writer = loader.writer();
+            writer.set_source(digest);
             let task = FileLoad {
                 file: Arc::clone(&file),
                 ranges: Arc::clone(&ranges),
                 progress: Arc::clone(&progress),
-                writer: loader.writer(),
+                writer,
             };
             tasks.start(task.run());
         }

@@ -10,6 +10,7 @@ use reshare_format::session::Session;
 use reshare_format::share_file::{Kind, ShareFileSpec, ShareFileWriter};
 use serde::Serialize;
 
+use super::delivered_parts::DeliveredParts;
 use super::error::PipelineError;
 use super::joined_ids::count_rows;
 use super::merging::Merger;
@@ -54,38 +55,38 @@ pub fn merge<'a>(
             fingerprint: session.fingerprint(),
             party: session.receiver().party,
             part_index: 0,
-            ids: packages.bounds(),
+            ids: packages.parts().bounds(),
             rows: 0,
             layout: Arc::clone(session.layout()),
         };
         let path = path.to_owned();
-        blocking(move || merge_to_file(&packages, spec, &path, workers, &progress)).await
+        blocking(move || merge_to_file(packages.parts(), spec, &path, workers, &progress)).await
     })
 }
 
 fn merge_to_file(
-    packages: &Arc<Packages>,
+    delivered: &Arc<DeliveredParts>,
     spec: ShareFileSpec,
     path: &Path,
     workers: Workers,
     progress: &Progress,
 ) -> Result<MergeReport, PipelineError> {
     progress.begin("count", 0);
-    let rows = count_rows(packages, progress)?;
+    let rows = count_rows(delivered, progress)?;
     progress.begin("merge", rows);
     let (layout, segments) = (Arc::clone(&spec.layout), vec![spec.ids]);
     let writer = ShareFileWriter::create(path, ShareFileSpec { rows, ..spec })?;
-    let parts = pool_of_parts(&layout, packages.part_rows_at_most(), workers.threads);
+    let parts = pool_of_parts(&layout, delivered.part_rows_at_most(), workers.threads);
     let open = Box::new({
-        let packages = Arc::clone(packages);
-        move |part, batch: &mut _| packages.open_part(part, batch)
+        let delivered = Arc::clone(delivered);
+        move |part, batch: &mut _| delivered.open_part(part, batch)
     });
-    let needed = parts_needed(packages.ranges(), &segments);
+    let needed = parts_needed(delivered.ranges(), &segments);
     let mut ahead = OpenAhead::start(needed, workers.threads, parts, open)?;
     let rows_per_range = workers.rows_per_part.get();
     let mut merger =
         Merger::new(BatchPool::new(Arc::clone(&layout), rows_per_range, 2), rows_per_range);
-    let mut sweep = Sweep::new(packages.ranges(), segments);
+    let mut sweep = Sweep::new(delivered.ranges(), segments);
     let (mut written, mut leftovers) = (0, Leftovers::default());
     while let Some(range) = merger.next(&mut sweep, |part| ahead.fetch(part))? {
         if progress.stopped() {

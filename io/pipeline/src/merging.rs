@@ -1,63 +1,110 @@
 //! Opens both packages and merges them into rebuilt rows, range by range.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use reshare_engine::layout::RowLayout;
 use reshare_engine::merge::{join, merge};
 use reshare_engine::rows::Rows;
 use reshare_exchange::progress::Progress;
 use reshare_files::ids::IdRange;
 use reshare_files::leftovers::Leftovers;
-use tokio::sync::mpsc::Sender;
+use reshare_postgres::load_source::LoadSource;
+use tokio::sync::mpsc::{Receiver, Sender};
 
+use super::commit_frontier::CommitFrontier;
+use super::delivered_parts::DeliveredParts;
 use super::error::PipelineError;
 use super::open_ahead::{OpenAhead, pool_of_parts};
-use super::packages::Packages;
 use super::pool::{BatchPool, Bound, PooledBatch};
 use super::sweep::{HeldRows, PartRef, Step, Sweep, parts_needed};
 
 /// Ranges that are merged but not taken yet; the merger may hold two of them.
 const MERGED: Bound = Bound { bytes: 232 << 20, least: 2 };
 
-/// Opens and merges on its own thread.
-pub(crate) struct Merging {
-    pub(crate) packages: Arc<Packages>,
+/// Ids that can be merged, and the parts that have them.
+pub(crate) struct Stretch {
+    pub(crate) parts: Arc<DeliveredParts>,
     /// Ascending.
     pub(crate) segments: Vec<IdRange>,
+    pub(crate) rows_per_range: usize,
+}
+
+/// Opens and merges on a thread of its own.
+pub(crate) struct Merging {
     /// Threads that open parts.
     pub(crate) threads: usize,
-    pub(crate) rows_per_range: usize,
-    /// The most merged ranges at the same time; fewer if they are large.
-    pub(crate) ranges: usize,
+    /// Merged ranges, which bound the memory.
+    pub(crate) pool: Arc<BatchPool>,
     pub(crate) progress: Arc<Progress>,
+    /// What became of the ranges.
+    pub(crate) frontier: Arc<Mutex<CommitFrontier>>,
     pub(crate) tx: Sender<MergedRange>,
 }
 
+/// Batches for merged ranges: as many as are wanted and not too large.
+pub(crate) fn pool_of_ranges(
+    layout: &Arc<RowLayout>,
+    rows_per_range: usize,
+    wanted: usize,
+) -> Arc<BatchPool> {
+    BatchPool::within(MERGED, Arc::clone(layout), rows_per_range, wanted)
+}
+
 impl Merging {
-    /// Merges until the end, or until no loader takes ranges any more.
-    pub(crate) fn run(self) -> Result<(), PipelineError> {
-        let Self { packages, segments, threads, rows_per_range, ranges, progress, tx } = self;
-        let layout = packages.layout();
-        let needed = parts_needed(packages.ranges(), &segments);
-        let parts = pool_of_parts(layout, packages.part_rows_at_most(), threads);
-        let open = Box::new({
-            let packages = Arc::clone(&packages);
-            move |part, batch: &mut _| packages.open_part(part, batch)
-        });
-        let mut ahead = OpenAhead::start(needed, threads, parts, open)?;
-        let merged = BatchPool::within(MERGED, Arc::clone(layout), rows_per_range, ranges);
-        let mut merger = Merger::new(merged, rows_per_range);
-        let mut sweep = Sweep::new(packages.ranges(), segments);
-        while let Some(range) = merger.next(&mut sweep, |part| ahead.fetch(part))? {
-            if progress.stopped() {
-                return Err(PipelineError::Stopped);
-            }
-            let empty = range.rows.is_empty() && range.leftovers.is_empty();
-            if !empty && tx.blocking_send(range).is_err() {
-                // Every loader has ended: one of them returns the cause.
-                return Ok(());
+    /// Merges one stretch after the other, until no other comes or nobody takes ranges any more.
+    pub(crate) fn run(self, mut stretches: Receiver<Stretch>) -> Result<(), PipelineError> {
+        let mut parts = None;
+        while let Some(stretch) = stretches.blocking_recv() {
+            if !self.merge(stretch, &mut parts)? {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Merges one stretch; `false` when nobody takes ranges any more. The pool of parts is kept
+    /// for the next stretch.
+    fn merge(
+        &self,
+        stretch: Stretch,
+        pool: &mut Option<Arc<BatchPool>>,
+    ) -> Result<bool, PipelineError> {
+        let Stretch { parts, segments, rows_per_range } = stretch;
+        let needed = parts_needed(parts.ranges(), &segments);
+        let rows = parts.part_rows_at_most();
+        let kept = pool.take().filter(|pool| pool.rows_per_batch() >= rows);
+        let opened = kept.unwrap_or_else(|| pool_of_parts(parts.layout(), rows, self.threads));
+        *pool = Some(Arc::clone(&opened));
+        let open = Box::new({
+            let parts = Arc::clone(&parts);
+            move |part, batch: &mut _| parts.open_part(part, batch)
+        });
+        let mut ahead = OpenAhead::start(needed, self.threads, opened, open)?;
+        let mut merger = Merger::new(Arc::clone(&self.pool), rows_per_range);
+        let end = segments.last().map(|segment| segment.last());
+        let mut sweep = Sweep::new(parts.ranges(), segments);
+        while let Some(mut range) = merger.next(&mut sweep, |part| ahead.fetch(part))? {
+            if self.progress.stopped() {
+                return Err(PipelineError::Stopped);
+            }
+            if range.rows.is_empty() && range.leftovers.is_empty() {
+                continue;
+            }
+            range.source = parts.load_source(range.range);
+            self.lock().merged(range.range);
+            if self.tx.blocking_send(range).is_err() {
+                // Every loader has ended: one of them returns the cause.
+                return Ok(false);
+            }
+        }
+        if let Some(end) = end {
+            self.lock().nothing_up_to(end);
+        }
+        Ok(true)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CommitFrontier> {
+        self.frontier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,6 +117,8 @@ pub(crate) struct MergedRange {
     pub(crate) range: IdRange,
     pub(crate) rows: PooledBatch,
     pub(crate) leftovers: Leftovers,
+    /// What it was merged from, where all parts of its ids are known.
+    pub(crate) source: Option<LoadSource>,
 }
 
 /// Collects the steps of a sweep into ranges of up to a batch of rebuilt rows.
@@ -128,6 +177,7 @@ impl Merger {
             range: step.range,
             rows: pool.take_blocking(),
             leftovers: Leftovers::default(),
+            source: None,
         });
         current.range = current.range.hull(step.range);
         match &step.rows {

@@ -13,6 +13,7 @@ use reshare_format::session::Session;
 use reshare_format::share_file::{Expected, Kind, ShareFile};
 
 use super::checked_file::open_checked;
+use super::covers::tile;
 use super::destination::Destination;
 use super::directory_package::DirectoryPackage;
 use super::error::PipelineError;
@@ -50,8 +51,9 @@ pub fn pack<'a>(
         let exported_at = written_at(&file)?;
         let package = DirectoryPackage::create(session, &sender, directory)?;
         let sealer = Sealer::new(sender, Destination::Directory(Box::new(package)));
-        let resume =
-            tokio::task::block_in_place(|| Resume::begin(&sealer, IdRange::ALL, &progress))?;
+        let resume = tokio::task::block_in_place(|| {
+            Resume::begin(&sealer, session.ids().range(), &progress)
+        })?;
         let cuts = Cutting { session, workers, exported_at, sealer: &sealer }.cut(&file, resume)?;
         check_parts(cuts.len())?;
         let part_rows = cuts.iter().map(|cut| cut.rows.len() as u64);
@@ -111,17 +113,30 @@ impl Cutting<'_> {
             }
         }
         for gap in gaps {
-            let gap = within(gap);
-            let rows_per_part = self.workers.rows_per_part_of(gap.len() as u64).get();
-            for start in gap.clone().step_by(rows_per_part) {
-                let cut = start..start.saturating_add(rows_per_part).min(gap.end);
-                let Some(ids) = IdRange::of(&rows.ids[cut.clone()]) else { continue };
-                let place = PartPlace { index: next_index, ids, exported_at };
-                cuts.push(Cut { place, rows: cut });
+            let mut in_gap = self.cut_gap(rows.ids, within(gap), next_index);
+            tile(gap, in_gap.iter_mut().map(|cut| &mut cut.place.ids));
+            if in_gap.is_empty() {
+                self.sealer
+                    .record_empty(PartPlace { index: next_index, ids: gap, exported_at }, vec![])?;
                 next_index += 1;
             }
+            next_index += in_gap.len() as u64;
+            cuts.append(&mut in_gap);
         }
         Ok(cuts)
+    }
+
+    /// Cuts the rows at some positions, none of which an earlier run has cut.
+    fn cut_gap(&self, ids: &[i64], positions: Range<usize>, first_index: u64) -> Vec<Cut> {
+        let rows_per_part = self.workers.rows_per_part_of(positions.len() as u64).get();
+        let starts = positions.clone().step_by(rows_per_part);
+        let cut = |(index, start): (u64, usize)| {
+            let rows = start..start.saturating_add(rows_per_part).min(positions.end);
+            let ends = ids[rows.clone()].first().zip(ids[rows.clone()].last());
+            let ids = ends.and_then(|(first, last)| IdRange::new(*first, *last))?;
+            Some(Cut { place: PartPlace { index, ids, exported_at: self.exported_at }, rows })
+        };
+        (first_index..).zip(starts).filter_map(cut).collect()
     }
 }
 

@@ -4,38 +4,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use age::x25519::Identity;
-use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
-use reshare_engine::row_batch::RowBatch;
-use reshare_engine::rows::Rows;
 use reshare_files::ids::IdRange;
-use reshare_format::package::{Package, PackageExpectations, PartEntry, read_manifest};
+use reshare_files::leftovers::Leftovers;
+use reshare_format::package::{Package, PackageExpectations, PartName, read_manifest};
 use reshare_format::receipt::ReceivedPackage;
-use reshare_format::session::{IdList, Session, SessionIds, SessionTrust};
-use reshare_format::share_file::RowPrefix;
-use reshare_postgres::load_source::LoadSource;
+use reshare_format::session::{IdList, Session, SessionTrust};
 
+use reshare_postgres::progress_table::LoadedRange;
+
+use super::delivered_parts::{DeliveredParts, Receiver, SideParts, load_source};
 use super::error::PipelineError;
-use super::pool::PooledBatch;
-use super::sweep::{HeldRows, PartRef};
 
 /// Both senders' packages: closed, of this session, made with the same keys.
 pub struct Packages {
-    /// The lower party's first.
-    packages: [Package; 2],
-    ranges: [Vec<IdRange>; 2],
-    identity: Identity,
-    layout: Arc<RowLayout>,
-    bounds: IdRange,
-    ids: Ids,
-}
-
-/// The ids of the session.
-enum Ids {
-    Range,
-    /// A list that was not given, so no row can be checked against it.
-    ListNotGiven,
-    List(Arc<[i64]>),
+    parts: Arc<DeliveredParts>,
+    received: [ReceivedPackage; 2],
 }
 
 impl Packages {
@@ -63,11 +47,9 @@ impl Packages {
         directories: [PathBuf; 2],
         identity: Identity,
     ) -> Result<Self, PipelineError> {
-        if identity.to_public() != session.receiver().recipient {
-            return Err(PipelineError::OtherIdentity);
-        }
+        let receiver = Arc::new(Receiver::new(session, identity)?);
         let [first, second] = directories;
-        let open = |directory| open_package(session, trust, directory);
+        let open = |directory| open_package(session, trust, directory, |_| false);
         let mut packages = [open(first)?, open(second)?];
         packages.sort_by_key(|package| package.manifest().content().sender);
         let [lower, higher] = packages.each_ref().map(|package| package.manifest().content());
@@ -77,126 +59,104 @@ impl Packages {
         if lower.key_check != higher.key_check {
             return Err(PipelineError::KeyCheck { lower: lower.sender, higher: higher.sender });
         }
-        let ranges = packages
-            .each_ref()
-            .map(|package| package.manifest().parts().iter().map(|part| part.ids).collect());
-        let (layout, bounds) = (Arc::clone(session.layout()), session.ids().range());
-        let ids = match session.ids() {
-            SessionIds::Range(_) => Ids::Range,
-            SessionIds::List { .. } => Ids::ListNotGiven,
-        };
-        Ok(Self { packages, ranges, identity, layout, bounds, ids })
+        let received = packages.each_ref().map(|package| ReceivedPackage::of(package.manifest()));
+        // A closed package speaks for all ids of the session.
+        let end = Some(receiver.bounds().last());
+        let sides = packages.map(|package| {
+            let parts = package.manifest().parts().to_vec();
+            SideParts::new(package.files().clone(), parts, end)
+        });
+        Ok(Self { parts: Arc::new(DeliveredParts::new(receiver, sides)), received })
     }
 
     /// Sets the session's list of ids. A session with a list is not rebuilt without it, since every
     /// row is checked against it.
     #[must_use]
-    pub fn with_list(mut self, list: &IdList) -> Self {
-        if !matches!(self.ids, Ids::Range) {
-            self.ids = Ids::List(list.ids().into());
-        }
-        self
-    }
-
-    /// The source that a load records for both.
-    pub(crate) fn load_source(&self) -> LoadSource {
-        LoadSource::Packages(
-            self.received().map(|package| (package.sender, package.content_digest)),
-        )
+    pub fn with_list(self, list: &IdList) -> Self {
+        let parts = Arc::unwrap_or_clone(self.parts).with_list(list);
+        Self { parts: Arc::new(parts), ..self }
     }
 
     /// The packages as a receipt names them, the lower party's first.
     #[must_use]
     pub fn received(&self) -> [ReceivedPackage; 2] {
-        self.packages.each_ref().map(|package| ReceivedPackage::of(package.manifest()))
+        self.received
     }
 
-    /// Refuses rows outside the session.
-    pub(crate) fn check_ids(&self, ids: &[i64]) -> Result<(), PipelineError> {
-        match &self.ids {
-            Ids::Range => Ok(()),
-            Ids::ListNotGiven if ids.is_empty() => Ok(()),
-            Ids::ListNotGiven => Err(PipelineError::NoIdList),
-            Ids::List(listed) => match ids.iter().find(|id| listed.binary_search(id).is_err()) {
-                Some(id) => Err(PipelineError::NotListed { id: *id }),
-                None => Ok(()),
-            },
-        }
-    }
-
-    /// The list of ids, if the session has one.
-    pub(crate) fn listed(&self) -> Option<&[i64]> {
-        match &self.ids {
-            Ids::List(listed) => Some(listed),
-            Ids::Range | Ids::ListNotGiven => None,
-        }
-    }
-
-    /// The ranges of both packages' parts, the lower party's first.
-    pub(crate) fn ranges(&self) -> [&[IdRange]; 2] {
-        self.ranges.each_ref().map(Vec::as_slice)
-    }
-
-    /// The columns.
-    pub(crate) fn layout(&self) -> &Arc<RowLayout> {
-        &self.layout
-    }
-
-    /// The range of the session's ids.
-    pub(crate) fn bounds(&self) -> IdRange {
-        self.bounds
-    }
-
-    /// The most rows of one part.
-    pub(crate) fn part_rows_at_most(&self) -> usize {
-        let parts = self.packages.iter().flat_map(|package| package.manifest().parts());
-        parts.map(|part| usize::try_from(part.rows).unwrap_or(usize::MAX)).max().unwrap_or(0)
-    }
-
-    /// Opens a part: see [`Package::open_part`].
-    pub(crate) fn open_part(
-        &self,
-        part: PartRef,
-        batch: &mut RowBatch,
-    ) -> Result<(), PipelineError> {
-        let (package, entry) = self.part(part);
-        Ok(package.open_part(entry, &self.identity, batch)?)
-    }
-
-    /// Opens the beginning of a part: ids, agree columns and row checks.
-    pub(crate) fn open_prefix(&self, part: PartRef) -> Result<HeldPrefix, PipelineError> {
-        let (package, entry) = self.part(part);
-        let prefix = package.open_part_prefix(entry, &self.identity)?;
-        Ok(HeldPrefix { layout: Arc::clone(&self.layout), prefix })
-    }
-
-    fn part(&self, part: PartRef) -> (&Package, &PartEntry) {
-        let package = &self.packages[part.side.index()];
-        (package, &package.manifest().parts()[part.index])
+    /// Their parts.
+    pub(crate) fn parts(&self) -> &Arc<DeliveredParts> {
+        &self.parts
     }
 }
 
-/// A part without its shares: enough for a join.
-pub(crate) struct HeldPrefix {
-    layout: Arc<RowLayout>,
-    prefix: RowPrefix,
+/// The manifests of both senders' packages, whose parts need not be there any more.
+pub struct Manifests {
+    sides: [SideParts; 2],
+    received: [ReceivedPackage; 2],
 }
 
-impl HeldRows for HeldPrefix {
-    fn rows(&self) -> Rows<'_> {
-        Rows {
-            layout: &self.layout,
-            ids: &self.prefix.ids,
-            agree: self.prefix.agree.iter().map(|column| column.as_slice()).collect(),
-            row_checks: &self.prefix.row_checks,
-            shares: Vec::new(),
+impl Manifests {
+    /// Reads the manifests of two packages, given in any order, and verifies their signatures where
+    /// the session uses certificates.
+    ///
+    /// # Errors
+    /// A [`PipelineError`] when one is not closed, not of this session, not signed by its sender, or
+    /// both are of the same sender.
+    pub fn open(
+        session: &Session,
+        trust: Option<&SessionTrust>,
+        directories: [PathBuf; 2],
+    ) -> Result<Self, PipelineError> {
+        let [first, second] = directories;
+        // Each part may be gone: what it held was checked when it was merged.
+        let open = |directory| open_package(session, trust, directory, |_| true);
+        let mut packages = [open(first)?, open(second)?];
+        packages.sort_by_key(|package| package.manifest().content().sender);
+        let [lower, higher] =
+            packages.each_ref().map(|package| package.manifest().content().sender);
+        if lower == higher {
+            return Err(PipelineError::SameSender { sender: lower });
         }
+        let received = packages.each_ref().map(|package| ReceivedPackage::of(package.manifest()));
+        let end = Some(session.ids().range().last());
+        let sides = packages.map(|package| {
+            SideParts::new(package.files().clone(), package.manifest().parts().to_vec(), end)
+        });
+        Ok(Self { sides, received })
     }
-}
 
-impl HeldRows for PooledBatch {
-    fn rows(&self) -> Rows<'_> {
-        RowBatch::rows(self)
+    /// What a receipt says of the two, the lower party's first.
+    #[must_use]
+    pub fn received(&self) -> [ReceivedPackage; 2] {
+        self.received
+    }
+
+    /// Finds the first loaded range that is not from these packages, and says what differs.
+    #[must_use]
+    pub fn other_source(&self, loaded: &[LoadedRange]) -> Option<(IdRange, String)> {
+        loaded.iter().find_map(|range| {
+            let source = load_source(&self.sides, range.ids)?;
+            Some((range.ids, source.differing(&range.source)?))
+        })
+    }
+
+    /// How many rows of each package are neither loaded nor recorded as left over, the lower
+    /// party's first.
+    #[must_use]
+    pub fn rows_missing(&self, loaded: &[LoadedRange]) -> [u64; 2] {
+        let sum = |count: fn(&Leftovers) -> &Vec<i64>| {
+            loaded
+                .iter()
+                .map(|range| range.rows + count(&range.leftovers).len() as u64)
+                .sum::<u64>()
+        };
+        let disagreeing: u64 =
+            loaded.iter().map(|range| range.leftovers.disagreeing.len() as u64).sum();
+        let accounted = [
+            sum(|leftovers| &leftovers.only_lower_sender) + disagreeing,
+            sum(|leftovers| &leftovers.only_higher_sender) + disagreeing,
+        ];
+        std::array::from_fn(|side| self.received[side].rows.saturating_sub(accounted[side]))
     }
 }
 
@@ -218,10 +178,11 @@ fn open_package(
     session: &Session,
     trust: Option<&SessionTrust>,
     directory: PathBuf,
+    is_gone: fn(PartName) -> bool,
 ) -> Result<Package, PipelineError> {
     let claimed = read_manifest(&directory)?.claims().sender;
     if session.sender(claimed).is_none() {
         return Err(PipelineError::NotASender { directory, claimed });
     }
-    Ok(Package::open(directory, expectations(session, claimed, trust)?)?)
+    Ok(Package::open_without(directory, expectations(session, claimed, trust)?, is_gone)?)
 }

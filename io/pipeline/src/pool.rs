@@ -69,7 +69,12 @@ impl BatchPool {
         Self::new(layout, rows_per_batch, limit)
     }
 
-    /// Takes a batch; blocks the thread until there is one.
+    /// The rows that a batch has room for without growing.
+    pub(crate) fn rows_per_batch(&self) -> usize {
+        self.rows_per_batch
+    }
+
+    /// Takes a batch, waiting on the thread until there is one.
     pub(crate) fn take_blocking(self: &Arc<Self>) -> PooledBatch {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {

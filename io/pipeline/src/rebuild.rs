@@ -1,21 +1,25 @@
 //! Rebuilds two packages into the receiver's database in one pass.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use futures_util::future::BoxFuture;
 use reshare_exchange::progress::Progress;
 use reshare_files::ids::IdRange;
 use reshare_files::leftovers::Leftovers;
 use reshare_format::session::Session;
-use reshare_postgres::load::{LoadOptions, Loader, OnConflict};
+use reshare_postgres::load::{Loader, OnConflict};
 use reshare_postgres::write::{RangeWriter, Written};
 use serde::Serialize;
 use tokio::sync::Mutex;
+use tokio::sync::mpsc::{Sender, channel};
 
+use super::arriving::Arriving;
 use super::checked_file::rows_digest;
+use super::commit_frontier::CommitFrontier;
+use super::delivered_parts::DeliveredParts;
 use super::error::PipelineError;
 use super::joined_ids::JoinedIds;
-use super::merging::{MergedRange, Merging};
+use super::merging::{MergedRange, Merging, Stretch, pool_of_ranges};
 use super::packages::Packages;
 use super::refused_rows::{Conflicts, RefusedEpochs};
 use super::tasks::{Receivers, Tasks};
@@ -51,70 +55,247 @@ pub fn rebuild<'a>(
 ) -> BoxFuture<'a, Result<RebuildReport, PipelineError>> {
     Box::pin(async move {
         let workers = workers.within_parts_of(session);
-        progress.begin("connect", 0);
-        let (source, fingerprint) = (&target.source, session.fingerprint());
-        let options = LoadOptions { source: Some(packages.load_source()), ..target.options };
-        let mut loader =
-            Loader::open(&source.database, &source.table, fingerprint, options).await?;
-        let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
-        let segments = packages.bounds().without(done.iter().copied());
-        progress.begin("check", 0);
-        let on_conflict = target.options.on_conflict;
-        let rows = check(&mut loader, on_conflict, &packages, &segments, &progress).await?;
+        let feed = Feed::Packages(packages);
+        Rebuilding { session, feed: Arc::new(feed), target, workers, progress }.run().await
+    })
+}
+
+/// As [`rebuild`], from parts that are still arriving: a range is loaded as soon as both senders
+/// cover it. Ends when both packages are closed and all of them is loaded.
+///
+/// Rows that the target would not take are looked for before a stretch of ids is written, and not
+/// before the first one is.
+///
+/// # Errors
+/// As [`rebuild`].
+pub fn rebuild_arriving<'a>(
+    session: &'a Session,
+    arriving: Arriving,
+    target: &'a Target,
+    workers: Workers,
+    progress: Arc<Progress>,
+) -> BoxFuture<'a, Result<RebuildReport, PipelineError>> {
+    Box::pin(async move {
+        let workers = workers.within_parts_of(session);
+        let feed = Feed::Arriving(arriving);
+        Rebuilding { session, feed: Arc::new(feed), target, workers, progress }.run().await
+    })
+}
+
+/// Where the parts of a rebuild come from.
+enum Feed {
+    Packages(Arc<Packages>),
+    Arriving(Arriving),
+}
+
+impl Feed {
+    /// Parts that cover ids after `after`; `None` when there are no other ids.
+    async fn next(
+        &self,
+        after: Option<i64>,
+        progress: &Progress,
+    ) -> Result<Arc<DeliveredParts>, PipelineError> {
+        match self {
+            Self::Packages(packages) => Ok(Arc::clone(packages.parts())),
+            Self::Arriving(arriving) => Ok(Arc::new(arriving.next(after, progress).await?)),
+        }
+    }
+
+    /// Everything that is known by now.
+    fn known(&self) -> Result<Arc<DeliveredParts>, PipelineError> {
+        match self {
+            Self::Packages(packages) => Ok(Arc::clone(packages.parts())),
+            Self::Arriving(arriving) => Ok(Arc::new(arriving.taken(None)?)),
+        }
+    }
+
+    fn bounds(&self) -> IdRange {
+        match self {
+            Self::Packages(packages) => packages.parts().bounds(),
+            Self::Arriving(arriving) => arriving.bounds(),
+        }
+    }
+
+    fn is_arriving(&self) -> bool {
+        matches!(self, Self::Arriving(_))
+    }
+
+    /// Notes that everything up to an id is in the table.
+    fn use_up(&self, up_to: i64) -> Result<(), PipelineError> {
+        match self {
+            Self::Packages(_) => Ok(()),
+            Self::Arriving(arriving) => arriving.use_up(up_to),
+        }
+    }
+}
+
+/// A rebuild, whatever its parts come from.
+struct Rebuilding<'a> {
+    session: &'a Session,
+    feed: Arc<Feed>,
+    target: &'a Target,
+    workers: Workers,
+    progress: Arc<Progress>,
+}
+
+impl Rebuilding<'_> {
+    async fn run(self) -> Result<RebuildReport, PipelineError> {
+        let Self { session, feed, target, progress, .. } = &self;
+        let mut loader = match &**feed {
+            Feed::Packages(_) => {
+                progress.begin("connect", 0);
+                open_loader(session, target).await?
+            }
+            Feed::Arriving(arriving) => {
+                arriving.next(None, progress).await?;
+                arriving.unless_closed(progress, || open_loader(session, target)).await?
+            }
+        };
+        let known = feed.known()?;
+        loader.check_sources(|ids| known.load_source(ids))?;
         let mut report = RebuildReport::default();
         for range in loader.loaded() {
             report.rows_skipped += range.rows;
             report.leftovers.extend(&range.leftovers);
         }
-        progress.begin("rebuild", rows + report.rows_skipped);
+        let stage = if feed.is_arriving() { "receive and rebuild" } else { "check" };
+        progress.begin(stage, report.rows_skipped);
         progress.skip(report.rows_skipped);
-        let (tx, rx) = Receivers::queue(1);
         let totals = Arc::new(Mutex::new(report));
-        let mut tasks = Tasks::new(&progress);
-        let rows_per_range = workers.rows_per_part_of(rows).get();
-        let merging = Merging {
-            packages,
-            segments,
-            threads: workers.threads,
-            rows_per_range,
-            // One being filled, one in the queue, one at every connection.
-            ranges: workers.connections + 2,
-            progress: Arc::clone(&progress),
-            tx,
+        let mut tasks = Tasks::new(progress);
+        let stretches = self.start(&loader, &mut tasks, &totals);
+        let feeding = async {
+            let fed = self.feed(&mut loader, stretches).await;
+            if fed.is_err() {
+                progress.stop();
+            }
+            fed
         };
-        tasks.start_thread(move || merging.run());
-        for _ in 0..workers.connections.max(1) {
-            let loading = Loading {
-                rx: rx.clone(),
-                totals: Arc::clone(&totals),
-                progress: Arc::clone(&progress),
-                writer: loader.writer(),
-            };
-            tasks.start(loading.run());
+        let (fed, ran) = tokio::join!(feeding, tasks.finish());
+        match (fed, ran) {
+            // Each stops the other: the cause is what is not a request to stop.
+            (Err(PipelineError::Stopped) | Ok(()), Err(error)) => return Err(error),
+            (fed, _) => fed?,
         }
-        drop(rx);
-        tasks.finish().await?;
+        if feed.is_arriving() {
+            let closed = feed.known()?;
+            loader.refresh().await?;
+            loader.check_sources(|ids| closed.load_source(ids))?;
+            feed.use_up(feed.bounds().last())?;
+        }
         loader.close().await;
         let mut report = std::mem::take(&mut *totals.lock().await);
         report.leftovers.only_lower_sender.sort_unstable();
         report.leftovers.only_higher_sender.sort_unstable();
         report.leftovers.disagreeing.sort_unstable();
         Ok(report)
-    })
+    }
+
+    /// Starts what merges and loads; the stretches that are sent are worked on in their order.
+    fn start(
+        &self,
+        loader: &Loader,
+        tasks: &mut Tasks,
+        totals: &Arc<Mutex<RebuildReport>>,
+    ) -> Sender<Stretch> {
+        let Workers { connections, threads, rows_per_part } = self.workers;
+        let (stretch_tx, stretches) = channel(1);
+        let (tx, rx) = Receivers::queue(1);
+        let frontier = Arc::<std::sync::Mutex<CommitFrontier>>::default();
+        let merging = Merging {
+            threads,
+            // One being filled, one on its way, one at every connection.
+            pool: pool_of_ranges(self.session.layout(), rows_per_part.get(), connections + 2),
+            progress: Arc::clone(&self.progress),
+            frontier: Arc::clone(&frontier),
+            tx,
+        };
+        tasks.start_thread(move || merging.run(stretches));
+        for _ in 0..connections.max(1) {
+            let loading = Loading {
+                rx: rx.clone(),
+                totals: Arc::clone(totals),
+                feed: Arc::clone(&self.feed),
+                frontier: Arc::clone(&frontier),
+                progress: Arc::clone(&self.progress),
+                writer: loader.writer(),
+            };
+            tasks.start(loading.run());
+        }
+        stretch_tx
+    }
+
+    /// Checks and passes on what can be merged, until nothing of the session is left.
+    async fn feed(
+        &self,
+        loader: &mut Loader,
+        stretches: Sender<Stretch>,
+    ) -> Result<(), PipelineError> {
+        let (bounds, progress) = (self.feed.bounds(), &self.progress);
+        let done: Vec<IdRange> = loader.loaded().iter().map(|range| range.ids).collect();
+        let mut after = None;
+        loop {
+            let parts = self.feed.next(after, progress).await?;
+            let first = after.map_or(bounds.first(), |last: i64| last.saturating_add(1));
+            let last = parts.frontier().unwrap_or(bounds.first()).min(bounds.last());
+            let Some(ahead) = IdRange::new(first, last) else { return Ok(()) };
+            let segments = ahead.without(done.iter().copied());
+            parts.check_there(&segments)?;
+            let on_conflict = self.target.options.on_conflict;
+            let rows = check(loader, on_conflict, &parts, ahead, &segments, progress).await?;
+            if !self.feed.is_arriving() {
+                let skipped = progress.snapshot().rows_skipped;
+                progress.begin("rebuild", rows + skipped);
+                progress.skip(skipped);
+            } else {
+                progress.expect_more(rows);
+            }
+            let rows_per_range = self.rows_per_range(rows);
+            if stretches.send(Stretch { parts, segments, rows_per_range }).await.is_err() {
+                // The merger has ended: it returns the cause.
+                return Ok(());
+            }
+            if last == bounds.last() {
+                return Ok(());
+            }
+            after = Some(last);
+        }
+    }
+
+    /// Rows of one transaction.
+    fn rows_per_range(&self, rows: u64) -> usize {
+        if !self.feed.is_arriving() {
+            return self.workers.rows_per_part_of(rows).get();
+        }
+        // A stretch of what has just arrived is short: a range for each connection.
+        let even = rows.div_ceil(self.workers.connections.max(1) as u64);
+        let most = self.workers.rows_per_part.get();
+        usize::try_from(even).unwrap_or(most).clamp(most.min(LEAST_ROWS_PER_RANGE), most)
+    }
 }
 
-/// Joins both packages without their shares and looks for rows that the target would refuse, before
-/// anything is written. Returns how many rows can be rebuilt.
+async fn open_loader(session: &Session, target: &Target) -> Result<Loader, PipelineError> {
+    let Target { source, options } = target;
+    let fingerprint = session.fingerprint();
+    Ok(Loader::open(&source.database, &source.table, fingerprint, *options).await?)
+}
+
+/// Fewer rows in a transaction cost more than they win.
+const LEAST_ROWS_PER_RANGE: usize = 64;
+
+/// Joins both senders' parts without their shares and looks for rows that the target would not take,
+/// before anything is written, and returns how many rows can be rebuilt.
 async fn check(
     loader: &mut Loader,
     on_conflict: OnConflict,
-    packages: &Packages,
+    parts: &DeliveredParts,
+    bounds: IdRange,
     segments: &[IdRange],
     progress: &Progress,
 ) -> Result<u64, PipelineError> {
     let mut epochs = RefusedEpochs::begin(loader);
-    let mut conflicts = Conflicts::begin(loader, on_conflict, packages.bounds()).await?;
-    let mut joined = JoinedIds::new(packages, segments.to_vec());
+    let mut conflicts = Conflicts::begin(loader, on_conflict, bounds).await?;
+    let mut joined = JoinedIds::new(parts, segments.to_vec());
     let mut rows = 0;
     loop {
         let ids = tokio::task::block_in_place(|| {
@@ -146,6 +327,8 @@ async fn check(
 struct Loading {
     rx: Receivers<MergedRange>,
     totals: Arc<Mutex<RebuildReport>>,
+    feed: Arc<Feed>,
+    frontier: Arc<std::sync::Mutex<CommitFrontier>>,
     progress: Arc<Progress>,
     writer: RangeWriter,
 }
@@ -166,6 +349,9 @@ impl Loading {
     async fn load(&mut self, merged: &MergedRange) -> Result<(), PipelineError> {
         let rows = merged.rows.rows();
         let digest = tokio::task::block_in_place(|| rows_digest(&rows));
+        if let Some(source) = merged.source {
+            self.writer.set_source(source);
+        }
         let written = self.writer.write(merged.range, &rows, digest, &merged.leftovers).await?;
         let count = rows.len() as u64;
         let share_bytes = count * rows.layout.row_share_bytes() as u64;
@@ -182,6 +368,17 @@ impl Loading {
                 self.progress.skip(count);
             }
         }
-        Ok(())
+        drop(totals);
+        tokio::task::block_in_place(|| self.use_up(merged.range))
+    }
+
+    /// Notes that a range is in the table, and lets go of the parts that are all there.
+    fn use_up(&self, range: IdRange) -> Result<(), PipelineError> {
+        let up_to = {
+            let mut frontier = self.frontier.lock().unwrap_or_else(PoisonError::into_inner);
+            frontier.committed(range);
+            frontier.up_to()
+        };
+        up_to.map_or(Ok(()), |up_to| self.feed.use_up(up_to))
     }
 }

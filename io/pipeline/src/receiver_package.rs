@@ -1,6 +1,5 @@
 //! A package that is made at the receiver: parts are sent as soon as they are sealed.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,24 +14,25 @@ use reshare_exchange::{
 use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::PartyCertificate;
 use reshare_format::package::{
-    Compression, ManifestContent, PackageExpectations, PartDefect, PartError, PartName, SealedPart,
-    SignedManifest, seal_part_to, sealed_bytes_at_most,
+    Compression, ManifestContent, PackageExpectations, PartDefect, PartError, PartName, PartRecord,
+    SealedPart, SignedManifest, Timestamp, seal_part_to, sealed_bytes_at_most,
 };
 use reshare_format::session::Session;
 
 use super::error::PipelineError;
 use super::sealed_buffer::SealedBuffers;
 use super::sender::LedgeredSender;
-use crate::ledger::{PartRecord, RecordedParts};
+use crate::ledger::{LedgerPart, RecordedParts};
 
 /// What the receiver has of an open package, and the parts on their way to it.
 pub(crate) struct ReceiverPackage {
     session: PackageExpectations,
+    key_check: [u8; 16],
     recipient: Recipient,
     compression: Compression,
     certificate: Option<PartyCertificate>,
     target: DeliveryTarget,
-    there: HashMap<PartName, blake3::Hash>,
+    listing: Listing,
     buffers: Arc<SealedBuffers>,
     uploads: PartUploads,
     progress: Arc<Progress>,
@@ -46,7 +46,7 @@ impl ReceiverPackage {
     pub(crate) fn new(
         session: &Session,
         sender: &LedgeredSender,
-        listing: &Listing,
+        listing: Listing,
         (target, options): (DeliveryTarget, UploadOptions),
         progress: &Arc<Progress>,
     ) -> Result<Self, PipelineError> {
@@ -55,20 +55,24 @@ impl ReceiverPackage {
         let count = |progress: &Progress, _, _| progress.deliver_part();
         Ok(Self {
             session: keys.expectations(session)?,
+            key_check: keys.key_check().0,
             recipient: session.receiver().recipient.clone(),
             compression: sender.compression(),
             certificate,
             uploads: PartUploads::start(&target, options.parts_at_once, progress, count),
             target,
-            there: listing.digests(),
+            listing,
             buffers: Arc::default(),
             progress: Arc::clone(progress),
         })
     }
 
-    pub(super) fn find(&self, recorded: Vec<PartRecord>) -> RecordedParts {
-        let is_there =
-            |part: &PartRecord| self.there.get(&part.name()) == Some(&part.sealed_digest);
+    pub(super) fn find(&self, recorded: Vec<LedgerPart>) -> RecordedParts {
+        let there = self.listing.by_name();
+        let is_there = |part: &LedgerPart| {
+            let listed = there.get(&part.name());
+            listed.is_some_and(|listed| listed.is_recorded() && listed.is_of(&part.entry()))
+        };
         let (kept, missing) = recorded.into_iter().partition(is_there);
         RecordedParts { kept, missing }
     }
@@ -78,19 +82,48 @@ impl ReceiverPackage {
         index: u64,
         ids: IdRange,
         rows: &Rows<'_>,
-        record: impl FnOnce(&SealedPart) -> Result<(), PipelineError>,
-    ) -> Result<SealedPart, PipelineError> {
-        let (part, sealed) = self.seal(index, ids, rows)?;
-        record(&part)?;
+        record: impl FnOnce(&SealedPart) -> Result<LedgerPart, PipelineError>,
+    ) -> Result<LedgerPart, PipelineError> {
+        let (sealed_part, sealed) = self.seal(index, ids, rows)?;
+        let part = record(&sealed_part)?;
+        let ends = rows.ids.first().zip(rows.ids.last());
+        let bounds = ends.and_then(|(first, last)| IdRange::new(*first, *last));
+        self.upload(&part, bounds, sealed)?;
+        Ok(part)
+    }
+
+    /// Says that no row comes of some ids: a record without a part.
+    pub(super) fn cover(&self, part: &LedgerPart) -> Result<(), PipelineError> {
+        self.upload(part, None, Bytes::new())
+    }
+
+    /// Signs what there is to say of a part, and has both delivered.
+    fn upload(
+        &self,
+        part: &LedgerPart,
+        bounds: Option<IdRange>,
+        sealed: Bytes,
+    ) -> Result<(), PipelineError> {
+        let record = PartRecord {
+            session_id: self.session.session_id.clone(),
+            fingerprint: self.session.fingerprint,
+            sender: self.session.sender,
+            receiver: self.session.receiver,
+            key_check: self.key_check,
+            part: part.entry(),
+            bounds,
+            signed_at: Timestamp::now(),
+        };
+        let certificate = self.certificate.as_ref().ok_or(PipelineError::NoCredentials)?;
         let upload = PartUpload {
-            name: part.name,
-            rows: rows.len() as u64,
+            name: part.name(),
+            rows: part.rows,
+            blake3: blake3_of(part, &sealed),
             content: Content::Memory(sealed),
-            blake3: part.sealed_digest,
+            record: Some(record.sign(certificate)?),
         };
         // `settle` returns why no more parts are taken.
-        self.uploads.put_blocking(upload).map_err(|_| PipelineError::Stopped)?;
-        Ok(part)
+        self.uploads.put_blocking(upload).map_err(|_| PipelineError::Stopped)
     }
 
     fn seal(
@@ -139,7 +172,12 @@ impl ReceiverPackage {
     }
 }
 
-/// The path of a part that is on no disk, for errors.
+/// The digest of what is uploaded: of nothing where the part has no row.
+fn blake3_of(part: &LedgerPart, sealed: &Bytes) -> blake3::Hash {
+    if sealed.is_empty() { blake3::hash(&[]) } else { part.sealed_digest }
+}
+
+/// The place of a part that is on no disk, in errors.
 const MEMORY: &str = "in memory";
 
 /// Waits for the receiver, or until the run is asked to stop.
@@ -153,11 +191,12 @@ pub(super) async fn unless_stopped<T>(
     }
 }
 
-/// Whether the receiver has closed the package with exactly the parts in the ledger.
-pub(super) fn is_as_recorded(listing: &Listing, recorded: &[PartRecord]) -> bool {
-    let there = listing.digests();
-    let recorded = recorded.iter().filter(|part| part.rows > 0);
-    let recorded: HashMap<PartName, blake3::Hash> =
-        recorded.map(|part| (part.name(), part.sealed_digest)).collect();
-    there == recorded
+/// Whether the receiver has closed the package over just the parts that the ledger has recorded.
+pub(super) fn is_as_recorded(listing: &Listing, recorded: &[LedgerPart]) -> bool {
+    let there = listing.by_name();
+    let mut recorded = recorded.iter().filter(|part| part.rows > 0);
+    let parts = there.values().filter(|listed| listed.bytes() > 0).count();
+    recorded.clone().count() == parts
+        && recorded
+            .all(|part| there.get(&part.name()).is_some_and(|listed| listed.is_of(&part.entry())))
 }

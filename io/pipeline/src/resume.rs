@@ -10,14 +10,14 @@ use reshare_format::session::Session;
 use super::error::PipelineError;
 use super::sealer::{PackReport, Sealer};
 use super::sender::LedgeredSender;
-use crate::ledger::{PartRecord, RecordedParts};
+use crate::ledger::{LedgerPart, RecordedParts};
 
 /// What is left to be sealed of a package.
 #[derive(Debug)]
 pub(crate) struct Resume {
     /// Parts to be sealed again, within their recorded bounds.
-    pub(crate) missing: Vec<PartRecord>,
-    /// Ranges where no part has been cut yet.
+    pub(crate) missing: Vec<LedgerPart>,
+    /// Where no part was cut yet.
     pub(crate) gaps: Vec<IdRange>,
     /// The index of the next part to be cut.
     pub(crate) next_index: u64,
@@ -80,7 +80,7 @@ pub(crate) fn closed_before(
     let package = Package::open(directory, expectations)?;
     let manifest = package.manifest();
     let recorded = sender.ledger().parts();
-    let there = recorded.iter().filter(|part| part.rows > 0).map(PartRecord::entry);
+    let there = recorded.iter().filter(|part| part.rows > 0).map(LedgerPart::entry);
     let same = manifest.content().key_check == keys.key_check().0
         && there.map(|part| content_of(&part)).eq(manifest.parts().iter().map(content_of));
     if !same {

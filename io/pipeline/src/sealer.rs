@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::destination::Destination;
 use super::error::PipelineError;
 use super::sender::LedgeredSender;
-use crate::ledger::PartRecord;
+use crate::ledger::LedgerPart;
 
 /// A package being made.
 pub(crate) struct Sealer {
@@ -26,7 +26,7 @@ pub(crate) struct Sealer {
 /// The parts of the package so far.
 #[derive(Default)]
 struct Packed {
-    parts: Vec<PartRecord>,
+    parts: Vec<LedgerPart>,
     kept: u64,
 }
 
@@ -77,8 +77,8 @@ impl Sealer {
         &self.destination
     }
 
-    /// Takes a part as sealed by an earlier run.
-    pub(crate) fn keep(&self, part: PartRecord) {
+    /// Takes a part as an earlier run has sealed it.
+    pub(crate) fn keep(&self, part: LedgerPart) {
         let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         packed.kept += u64::from(part.rows > 0);
         packed.parts.push(part);
@@ -131,7 +131,7 @@ impl Sealer {
             return self.record_empty(place, left_out);
         }
         let rows = blinded.rows();
-        let record = |part: &SealedPart| PartRecord {
+        let record = |part: &SealedPart| LedgerPart {
             index,
             ids,
             rows: rows.len() as u64,
@@ -141,10 +141,12 @@ impl Sealer {
             exported_at,
             left_out: left_out.clone(),
         };
-        let part = self
-            .destination
-            .put(index, ids, &rows, |part| Ok(ledger.record_part(record(part))?))?;
-        self.packed.lock().unwrap_or_else(PoisonError::into_inner).parts.push(record(&part));
+        let part = self.destination.put(index, ids, &rows, |sealed| {
+            let part = record(sealed);
+            ledger.record_part(part.clone())?;
+            Ok(part)
+        })?;
+        self.packed.lock().unwrap_or_else(PoisonError::into_inner).parts.push(part);
         Ok(())
     }
 
@@ -154,8 +156,9 @@ impl Sealer {
         place: PartPlace,
         left_out: Vec<i64>,
     ) -> Result<(), PipelineError> {
-        let part = PartRecord::empty(place.index, place.ids, place.exported_at, left_out);
+        let part = LedgerPart::empty(place.index, place.ids, place.exported_at, left_out);
         self.sender.ledger().record_part(part.clone())?;
+        self.destination.cover(&part)?;
         self.keep(part);
         Ok(())
     }
@@ -173,7 +176,7 @@ impl Sealer {
         let packed = self.packed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let report = PackReport::of(session, &self.sender, &packed.parts, packed.kept);
         let parts = packed.parts.iter().filter(|part| part.rows > 0);
-        let mut parts: Vec<_> = parts.map(PartRecord::entry).collect();
+        let mut parts: Vec<_> = parts.map(LedgerPart::entry).collect();
         parts.sort_by_key(|part| part.ids);
         let keys = self.sender.keys();
         let content = ManifestContent {
@@ -200,7 +203,7 @@ impl PackReport {
     pub(crate) fn of(
         session: &Session,
         sender: &LedgeredSender,
-        parts: &[PartRecord],
+        parts: &[LedgerPart],
         parts_kept: u64,
     ) -> Self {
         let rows = parts.iter().map(|part| part.rows).sum();

@@ -11,8 +11,9 @@ use reshare_exchange::progress::Progress;
 use reshare_format::package::Timestamp;
 use reshare_format::session::Session;
 use reshare_postgres::export::Snapshot;
-use reshare_postgres::plan::PlannedPart;
+use reshare_postgres::plan::{ExportIds, PlannedPart};
 
+use super::covers::tile;
 use super::error::PipelineError;
 use super::read_parts::PartRead;
 use super::resume::Resume;
@@ -131,15 +132,32 @@ impl Reading<'_> {
         }
         let mut next_index = left.next_index;
         for gap in &left.gaps {
-            let Some(ids) = self.ids.export_ids_within(*gap) else { continue };
-            let rows = snapshot.count_up_to(&ids, self.workers.rows_for_full_parts()).await?;
-            let rows_per_part = self.workers.rows_per_part_of(rows);
-            for part in snapshot.plan(&ids, rows_per_part).await? {
+            let mut parts = match self.ids.export_ids_within(*gap) {
+                Some(ids) => self.plan_gap(snapshot, &ids).await?,
+                None => vec![],
+            };
+            tile(*gap, parts.iter_mut().map(|part| &mut part.ids));
+            if parts.is_empty() {
+                let place = PartPlace { index: next_index, ids: *gap, exported_at };
+                tokio::task::block_in_place(|| self.sealer.record_empty(place, vec![]))?;
+                next_index += 1;
+            }
+            for part in parts {
                 plan.push((next_index, part));
                 next_index += 1;
             }
         }
         plan.sort_by_key(|(_, part)| part.ids);
         Ok(plan)
+    }
+
+    /// The parts of ids of which no part was cut yet.
+    async fn plan_gap(
+        &self,
+        snapshot: &mut Snapshot,
+        ids: &ExportIds<'_>,
+    ) -> Result<Vec<PlannedPart>, PipelineError> {
+        let rows = snapshot.count_up_to(ids, self.workers.rows_for_full_parts()).await?;
+        Ok(snapshot.plan(ids, self.workers.rows_per_part_of(rows)).await?)
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::channel;
 use super::checked_file::open_checked;
 use super::error::PipelineError;
 use super::joined_ids::count_rows;
-use super::merging::Merging;
+use super::merging::{Merging, Stretch, pool_of_ranges};
 use super::packages::Packages;
 use super::rows_wanted::RowIds;
 use super::workers::{Source, Workers};
@@ -112,27 +112,32 @@ pub fn verify_packages<'a>(
 ) -> BoxFuture<'a, Result<PackagesComparison, PipelineError>> {
     Box::pin(async move {
         progress.begin("count", 0);
-        let rows = tokio::task::block_in_place(|| count_rows(&packages, progress))?;
+        let rows = tokio::task::block_in_place(|| count_rows(packages.parts(), progress))?;
         progress.begin("verify", rows);
-        let within = packages.bounds();
+        let within = packages.parts().bounds();
         let rows_per_range = workers.rows_per_part_of(rows);
         let mut check =
             TableCheck::open(&source.database, &source.table, within, rows_per_range).await?;
-        if let Some(listed) = packages.listed() {
+        if let Some(listed) = packages.parts().listed() {
             check = check.only(listed);
         }
         let (tx, mut rx) = channel(1);
+        let (stretch_tx, stretches) = channel(1);
+        let parts = Arc::clone(packages.parts());
         let merging = Merging {
-            packages,
-            segments: vec![within],
             threads: workers.threads,
-            rows_per_range: rows_per_range.get(),
-            // One being filled, one in the queue, one being compared.
-            ranges: 3,
+            // One being filled, one on its way, one being compared.
+            pool: pool_of_ranges(parts.layout(), rows_per_range.get(), 3),
             progress: Arc::clone(progress),
+            frontier: Arc::default(),
             tx,
         };
-        let merging = tokio::task::spawn_blocking(move || merging.run());
+        let stretch =
+            Stretch { parts, segments: vec![within], rows_per_range: rows_per_range.get() };
+        // The queue has room for it.
+        let _ = stretch_tx.try_send(stretch);
+        drop(stretch_tx);
+        let merging = tokio::task::spawn_blocking(move || merging.run(stretches));
         let mut leftovers = Leftovers::default();
         while let Some(merged) = rx.recv().await {
             let rows = merged.rows.rows();

@@ -48,14 +48,11 @@ pub struct LoadOptions {
     pub on_conflict: OnConflict,
     /// How long to wait while another process loads the same session into the same table.
     pub lock_wait: Duration,
-    /// The source of the rows, if the caller knows it. It is recorded with each range, and a load
-    /// is refused if the session has loaded ranges from another source.
-    pub source: Option<LoadSource>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { on_conflict: OnConflict::Error, lock_wait: Duration::from_secs(60), source: None }
+        Self { on_conflict: OnConflict::Error, lock_wait: Duration::from_secs(60) }
     }
 }
 
@@ -78,9 +75,8 @@ impl Loader {
     /// nothing: the first write creates the progress table.
     ///
     /// # Errors
-    /// A [`LoadError`]: no connection, not the session's table, a trigger or foreign key that would
-    /// make every load fail, [`LoadError::Busy`], loaded rows that are missing now, or
-    /// [`LoadError::OtherSource`].
+    /// A [`LoadError`]: no connection, not the table, a trigger or foreign key of the table that
+    /// would make every load fail, [`LoadError::Busy`], or rows that were loaded and are gone.
     pub fn open<'a>(
         database: &'a Database,
         spec: &'a TableSpec,
@@ -153,9 +149,7 @@ impl Loader {
         }
         check_still_there(&mut control, spec, &loaded).await?;
         let database = database.clone();
-        let loader = Self { database, table, triggers, progress, options, turn, control, loaded };
-        loader.check_source()?;
-        Ok(loader)
+        Ok(Self { database, table, triggers, progress, options, turn, control, loaded })
     }
 
     /// The table with its real types.
@@ -170,7 +164,7 @@ impl Loader {
         self.triggers.iter().find(|trigger| trigger.effect == TriggerEffect::RefusesEpochs)
     }
 
-    /// The ranges the session had loaded when the loader was opened, in id order.
+    /// The ranges the session had loaded when the loader was opened or last refreshed, in id order.
     #[must_use]
     pub fn loaded(&self) -> &[LoadedRange] {
         &self.loaded
@@ -188,23 +182,39 @@ impl Loader {
         )
     }
 
-    /// Refuses packages or a share file other than those that the recorded ranges were loaded from.
-    fn check_source(&self) -> Result<(), LoadError> {
-        match self.other_source() {
-            Some((range, changed)) => Err(LoadError::OtherSource {
-                table: self.table.spec().name().clone(),
-                range: range.ids,
-                loaded_at: range.loaded_at,
-                changed,
-            }),
-            None => Ok(()),
-        }
+    /// Refuses to go on when a range was loaded from something else than the caller has for its
+    /// ids now. `source_of` returns what it has, and `None` where it does not know yet.
+    ///
+    /// # Errors
+    /// [`LoadError::OtherSource`], with the first such range.
+    pub fn check_sources(
+        &self,
+        source_of: impl Fn(IdRange) -> Option<LoadSource>,
+    ) -> Result<(), LoadError> {
+        let differing = self
+            .loaded
+            .iter()
+            .find_map(|range| Some((range, source_of(range.ids)?.differing(&range.source)?)));
+        let Some((range, changed)) = differing else { return Ok(()) };
+        let (table, loaded_at) = (self.table.spec().name().clone(), range.loaded_at);
+        Err(LoadError::OtherSource { table, range: range.ids, loaded_at, changed })
     }
 
-    /// The first range that was loaded from something else, and what differs now.
-    fn other_source(&self) -> Option<(&LoadedRange, String)> {
-        let source = self.options.source?;
-        self.loaded.iter().find_map(|range| Some((range, source.differing(&range.source)?)))
+    /// Reads again what the session has loaded, with what writers of this loader have added.
+    ///
+    /// # Errors
+    /// [`LoadError::Database`].
+    pub fn refresh(&mut self) -> BoxFuture<'_, Result<(), LoadError>> {
+        Box::pin(async move {
+            let failed = |source| {
+                let table = self.table.spec().name().clone();
+                LoadError::Database { table, source }
+            };
+            if self.progress.exists(&mut self.control).await.map_err(failed)? {
+                self.loaded = self.progress.loaded(&mut self.control).await.map_err(failed)?;
+            }
+            Ok(())
+        })
     }
 
     /// The first `limit` ids of the target within `range` that this session has not loaded,

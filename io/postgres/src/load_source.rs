@@ -2,11 +2,12 @@
 
 use reshare_engine::party::PartyId;
 
-/// What the rows of a load were rebuilt from. It is recorded with every range, so that a load that
+/// What the rows of a range were rebuilt from. It is recorded with the range, so that a load that
 /// continues with something else is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadSource {
-    /// Two packages, the lower sender's first: see `reshare_format::receipt::content_of_parts`.
+    /// The parts of two packages that cover ids of the range, the lower sender's first: see
+    /// `reshare_format::receipt::content_of_parts`.
     Packages([(PartyId, blake3::Hash); 2]),
     /// A share file, by the digest in its header.
     ShareFile(blake3::Hash),
@@ -25,7 +26,8 @@ impl LoadSource {
 
     /// Describes what differs from the record; `None` if nothing does, or if one is packages and
     /// the other a share file, which cannot be compared.
-    pub(super) fn differing(self, recorded: &[u8]) -> Option<String> {
+    #[must_use]
+    pub fn differing(self, recorded: &[u8]) -> Option<String> {
         let own = self.to_bytes();
         if own.len() != recorded.len() || own == recorded {
             return None;

@@ -62,6 +62,11 @@ impl RangeWriter {
         Self { database, work, turn, connection: None }
     }
 
+    /// Sets what the next ranges are loaded from, which is recorded with each of them.
+    pub fn set_source(&mut self, source: LoadSource) {
+        self.work.source = Some(source);
+    }
+
     /// Writes the rows of a range and records it, in one transaction.
     ///
     /// `digest` identifies the content: the same range with the same number of rows and digest
@@ -114,8 +119,8 @@ impl RangeWriter {
 impl Work {
     fn new(table: Arc<Table>, progress: ProgressTable, options: LoadOptions) -> Self {
         let encoder = Encoder::new(Arc::clone(&table));
-        let LoadOptions { on_conflict, source, .. } = options;
-        Self { table, progress, on_conflict, source, encoder }
+        let LoadOptions { on_conflict, .. } = options;
+        Self { table, progress, on_conflict, source: None, encoder }
     }
 
     fn name(&self) -> &TableName {

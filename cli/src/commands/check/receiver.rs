@@ -97,7 +97,7 @@ impl CheckReceiverArgs {
             }
         }
         self.identity(list, context);
-        let keep_free = self.limits.limits().keep_free_bytes;
+        let keep_free = self.limits.limits(false).keep_free_bytes;
         match (&self.inbox, &opened.trust) {
             (None, _) => list.not_checked("inbox", "--inbox DIR"),
             (Some(_), _) if session.ca_sha256().is_none() => list.not_ok(

@@ -107,6 +107,7 @@ impl Watched {
         );
         let mut receive = self.world.receiver_flags();
         receive.set("--db-url", &self.urls[2]).add("--rebuild", None);
+        receive.add("--keep-packages", None);
         let mut command = self.program("2", &receive.command("receive"));
         let log = std::fs::File::create(self.world.path("receive.log")).expect("a file");
         let mut receiver = command.stdout(Stdio::piped()).stderr(log).spawn().expect("it starts");

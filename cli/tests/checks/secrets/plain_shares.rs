@@ -152,7 +152,7 @@ fn writes_below(directory: &Path, child: Running, needles: &Needles) -> usize {
 /// Starts a receiver.
 fn receive(world: &Network) -> Running {
     let mut flags = world.receiver_flags();
-    flags.add("--rebuild", None);
+    flags.add("--rebuild", None).add("--keep-packages", None);
     Running::start(&mut program(world, "2", &flags.command("receive")))
 }
 

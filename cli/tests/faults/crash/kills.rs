@@ -70,10 +70,11 @@ fn a_rebuild_and_a_load_that_are_killed_at_many_moments_go_on_and_end_with_an_eq
 fn a_receiver_that_is_killed_while_it_rebuilds_continues_with_what_is_in_its_inbox() {
     let world = World::new();
     world.send_both();
-    let flags = ["--rebuild", "--identity", "r.age", "-j", "1", "--batch-size", "4", "--db-url"];
+    let rebuild = ["--rebuild", "--identity", "r.age", "--linger", "1"];
+    let flags = [&rebuild[..], &["-j", "1", "--batch-size", "4", "--db-url"]].concat();
     let receiving = |url: &str| {
         let mut command = world.receiving("inbox");
-        command.args(flags).arg(url);
+        command.args(&flags).arg(url);
         command
     };
     let mut receiver = world.receive("inbox");
@@ -213,6 +214,56 @@ fn a_receiver_that_is_killed_again_and_again_gets_all_that_is_sent_to_it() {
     }
     world.run_as("2", &World::rebuild(&world.databases[2])).ends_with(0);
     world.assert_rebuilt();
+}
+
+#[test]
+fn a_receiver_that_is_killed_while_it_merges_what_arrives_loses_and_repeats_nothing() {
+    let world = World::new();
+    let receive = |url: &str| {
+        let mut command = world.receiving("inbox");
+        command.args(["--rebuild", "--identity", "r.age", "--json", "-j", "1"]);
+        Running::start(command.args(["--batch-size", "4", "--db-url", url]))
+    };
+    // Until the first receiver listens there is none at all.
+    let line = Way::to_receiver("127.0.0.1:1", Direction::ToServer, i64::MAX, End::Hold);
+    let mut senders = ["0", "1"].map(|sender| {
+        let url = &world.databases[usize::from(sender == "1")];
+        let to = ["-j", "1", "--db-url", url, "--server-url", &line.url, "--retry-for", "600"];
+        world.start_as(sender, &World::sender("send", sender, &to))
+    });
+    let mut loaded = 0;
+    for bytes in [1, 300_000, 600_000] {
+        let way = Way::to_database(&world.databases[2], Direction::ToServer, bytes, End::Hold);
+        let mut receiver = receive(&way.url);
+        line.lead_to(&receiver.address());
+        receiver.is_held_on(&way);
+        receiver.kill();
+        drop(way);
+        let now = world.loaded_rows();
+        assert!(now >= loaded, "{bytes}: {now} rows of {loaded}");
+        loaded = now;
+    }
+    assert!((1..ROWS).contains(&loaded), "{loaded} rows");
+    let mut receiver = receive(&world.databases[2]);
+    line.lead_to(&receiver.address());
+    for sender in &mut senders {
+        let report = sender.finish().ends_with(0);
+        assert_eq!((report.number("parts"), report.number("rows")), (PARTS, ROWS));
+    }
+    let report = receiver.finish().ends_with(0);
+    assert_eq!((report.number("rows"), report.number("rows_skipped")), (ROWS - loaded, loaded));
+    world.assert_rebuilt();
+    // What was loaded has left the inbox, and is verified without it.
+    let packages = ["inbox/sender-0", "inbox/sender-1"];
+    assert!(packages.iter().all(|package| parts(&world.path(package)).is_empty()));
+    let [lower, higher] = packages;
+    let verify = ["verify", "--json", "--digests", "--db-url", &world.databases[2]];
+    let verify = [&verify[..], &["--package", lower, "--package", higher]].concat();
+    let report = world.run_as("2", &verify).ends_with(0);
+    assert_eq!(report.number("rows_equal"), ROWS);
+    let purge = ["purge", "--inbox", "inbox", "--db-url", &world.databases[2]];
+    world.run_as("2", &purge).ends_with(0);
+    assert!(!world.path("inbox").exists() || names(&world.path("inbox")).is_empty());
 }
 
 /// A session of PostgreSQL that has a lock until its standard input ends.

@@ -87,7 +87,7 @@ fn opened_of(network: &Network, session: &str, package: &str) -> Vec<(i64, Vec<R
     let mut batch = RowBatch::with_capacity(session.layout().clone(), ROWS);
     let mut rows = vec![];
     for part in package.manifest().parts() {
-        package.open_part(part, &identity, &mut batch).expect("a part");
+        package.files().open_part(part, &identity, &mut batch).expect("a part");
         let part = batch.rows();
         for (row, id) in part.ids.iter().enumerate() {
             rows.push((*id, part.share_row(row).flat_map(elements).collect()));

@@ -56,7 +56,7 @@ fn one_epoch_in_the_last_rows_is_refused_before_anything_is_written() {
         "table SMPC_dev_2.irises: the trigger \"update_iris_metadata_trigger\" refuses rows whose \
          rerand_epoch is not 0, and 2 of the delivered rows have another: id 59 (epoch 3), \
          id 60 (epoch 4)\n",
-        "hint: nothing has been written; ALTER TABLE \"SMPC_dev_2\".\"irises\" DISABLE TRIGGER",
+        "hint: none of these rows has been written; ALTER TABLE \"SMPC_dev_2\".\"irises\" DISABLE TRIGGER",
         "run the same command again, then ALTER TABLE",
         "ENABLE ALWAYS TRIGGER \"update_iris_metadata_trigger\"",
         "cannot be loaded as epoch 0",

@@ -53,7 +53,7 @@ async fn curl_delivers_a_package_over_http_1_and_2() {
         let port = receiver.address.port();
         let parts = package.manifest().parts().iter();
         let mut deliveries: Vec<_> = parts
-            .map(|part| (format!("/parts/{}", part.name), package.part_path(part.name)))
+            .map(|part| (format!("/parts/{}", part.name), package.files().part_path(part.name)))
             .collect();
         for name in ["manifest-chain.pem", "manifest.sig"] {
             deliveries.push((format!("/{name}"), package.directory().join(name)));
@@ -80,7 +80,7 @@ async fn a_receiver_may_be_started_again_in_the_middle() {
     let (address, package) = (receiver.address, world.package(0));
     let place = place(&world, 0);
     for part in &package.manifest().parts()[..3] {
-        let file = package.part_path(part.name);
+        let file = package.files().part_path(part.name);
         let path = format!("{place}/parts/{}", part.name);
         let digest = sha256_of(&file);
         let arguments = ["-H", &digest, "-T", file.to_str().unwrap()];
@@ -138,7 +138,7 @@ async fn a_part_may_be_replaced_until_the_manifest_comes_and_never_after() {
     let world = World::new();
     let receiver = world.receiver().await;
     let other = world.package_of(&world.session, 0, "sealed-again");
-    let part = other.part_path(other.manifest().parts()[0].name);
+    let part = other.files().part_path(other.manifest().parts()[0].name);
     let (digest, path) = (sha256_of(&part), format!("{}/parts/part-000000.age", place(&world, 0)));
     let arguments = ["-H", &digest, "-T", part.to_str().unwrap()];
     let port = receiver.address.port();

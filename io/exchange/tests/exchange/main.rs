@@ -1,6 +1,7 @@
 //! Deliveries over mutual TLS on loopback: what is accepted, what is refused, what survives.
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps in vain")]
 
+mod arriving;
 mod certificates;
 mod cutting;
 mod cutting_proxy;

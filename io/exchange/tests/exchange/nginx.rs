@@ -43,7 +43,7 @@ async fn nginx_passes_tls_through_and_the_receiver_checks_certificates() {
     let at = place(&world, 0);
     for part in package.manifest().parts() {
         let path = format!("{at}/parts/{}", part.name);
-        deliver(&world, port, &path, &package.part_path(part.name)).await;
+        deliver(&world, port, &path, &package.files().part_path(part.name)).await;
     }
     for (place, name) in [
         ("manifest-chain.pem", "manifest-chain.pem"),

@@ -30,26 +30,20 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Makes a row's shares unusable, or usable again.
-async fn toggle(senders: &mut Senders, id: i64) {
-    let sql = "UPDATE zero.irises SET code = CASE WHEN length(code) = 2400 THEN code || '\\x00' \
-               ELSE substr(code, 1, 2400) END WHERE id = ";
-    senders.run(&format!("{sql}{id}")).await;
-}
-
 /// Breaks a delivery at its last row, and returns the parts that had arrived by then.
 async fn broken_delivery(senders: &mut Senders) -> (Running, BTreeMap<String, Vec<u8>>) {
     let receiver = senders.world.receiver().await;
-    toggle(senders, 60).await;
+    senders.toggle(0, 60).await;
     let target = senders.world.target(0, receiver.address);
     let broken = senders.deliver_to(0, target, [5, 1], &Arc::default()).await;
     assert!(matches!(broken, Err(PipelineError::Export(_))), "{broken:?}");
-    toggle(senders, 60).await;
+    senders.toggle(0, 60).await;
     // Another run: what was on its way may have arrived or not.
     receiver.stop().await;
     let receiver = senders.world.receiver().await;
-    let arrived = files(&receiver.package(0));
-    // The missing parts were being read or sealed, in the queue, or on their way.
+    let mut arrived = files(&receiver.package(0));
+    arrived.retain(|name, _| name.starts_with("part-"));
+    // Missing are the parts that were read, sealed, in the queue and on their way just then.
     assert!((7..=11).contains(&arrived.len()), "{:?}", arrived.keys());
     (receiver, arrived)
 }
@@ -93,8 +87,8 @@ async fn a_broken_delivery_continues_with_what_is_missing() {
 async fn a_connection_that_is_cut_is_made_again() {
     let (senders, receiver) = sixty_rows().await;
     for (index, after_bytes) in [(0, 10_000), (1, 40_000)] {
-        // The first connection lists and closes, the second carries parts.
-        let cut = Cut { connection: 1, direction: Direction::ToReceiver, after_bytes };
+        // The first connection lists, the second brings the certificates, the third carries parts.
+        let cut = Cut { connection: 2, direction: Direction::ToReceiver, after_bytes };
         let proxy = Proxy::start(receiver.address, cut).await;
         let report = senders.deliver(index, proxy.address, 20).await.unwrap();
         assert_eq!((report.parts_delivered, report.rows_delivered), (3, 60));

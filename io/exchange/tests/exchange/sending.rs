@@ -91,6 +91,16 @@ impl Senders {
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.sql).await.unwrap();
     }
 
+    /// Makes a row's shares unusable at a sender, or usable again.
+    pub(crate) async fn toggle(&mut self, index: u8, id: i64) {
+        let schema = PARTIES[usize::from(index)];
+        let sql = format!(
+            "UPDATE {schema}.irises SET code = CASE WHEN length(code) = 2400 THEN code || '\\x00' \
+             ELSE substr(code, 1, 2400) END WHERE id = {id}"
+        );
+        self.run(&sql).await;
+    }
+
     pub(crate) fn source(&self, schema: &str) -> Source {
         let name = TableName::new(schema, "irises").unwrap();
         let layout = Arc::clone(self.world.session.layout());
@@ -186,7 +196,7 @@ impl Senders {
 }
 
 /// One connection and one thread: parts are cut and sealed in order.
-fn workers_of(rows_per_part: usize) -> Workers {
+pub(crate) fn workers_of(rows_per_part: usize) -> Workers {
     let rows_per_part = NonZeroUsize::new(rows_per_part).unwrap();
     Workers { connections: 1, threads: 1, rows_per_part }
 }

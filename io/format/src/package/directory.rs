@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use age::x25519::Identity;
+use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
 use reshare_files::durable::{is_temporary, open_regular};
 use reshare_files::file_error::{FileError, OnFile};
@@ -23,9 +24,15 @@ use crate::share_file::RowPrefix;
 /// The bytes of a part are checked when the part is opened.
 #[derive(Debug)]
 pub struct Package {
+    files: PartFiles,
+    manifest: Manifest,
+}
+
+/// The directory of one sender's parts, closed or not, and what the session says of them.
+#[derive(Debug, Clone)]
+pub struct PartFiles {
     directory: PathBuf,
     session: PackageExpectations,
-    manifest: Manifest,
 }
 
 impl Package {
@@ -38,6 +45,18 @@ impl Package {
         directory: impl Into<PathBuf>,
         session: PackageExpectations,
     ) -> Result<Self, PackageError> {
+        Self::open_without(directory, session, |_| false)
+    }
+
+    /// As [`Self::open`], but parts that `is_gone` names need not be there any more.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_without(
+        directory: impl Into<PathBuf>,
+        session: PackageExpectations,
+        is_gone: impl Fn(PartName) -> bool,
+    ) -> Result<Self, PackageError> {
         let directory = directory.into();
         let unverified = read_manifest(&directory)?;
         let is_signed = session.trust.is_some();
@@ -47,8 +66,8 @@ impl Package {
             path: directory.join(MANIFEST_NAME),
             source,
         })?;
-        check_closed_list(&directory, manifest.parts(), is_signed)?;
-        Ok(Self { directory, session, manifest })
+        check_closed_list(&directory, manifest.parts(), is_signed, is_gone)?;
+        Ok(Self { files: PartFiles { directory, session }, manifest })
     }
 
     /// The manifest.
@@ -57,10 +76,30 @@ impl Package {
         &self.manifest
     }
 
+    /// The files of its parts.
+    #[must_use]
+    pub fn files(&self) -> &PartFiles {
+        &self.files
+    }
+
     /// The directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        &self.directory
+        &self.files.directory
+    }
+}
+
+impl PartFiles {
+    /// Takes a directory; nothing in it is looked at.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>, session: PackageExpectations) -> Self {
+        Self { directory: directory.into(), session }
+    }
+
+    /// Whose parts they are.
+    #[must_use]
+    pub fn sender(&self) -> PartyId {
+        self.session.sender
     }
 
     /// The path of a part.
@@ -128,6 +167,7 @@ pub(super) fn check_closed_list(
     directory: &Path,
     parts: &[PartEntry],
     is_signed: bool,
+    is_gone: impl Fn(PartName) -> bool,
 ) -> Result<(), PackageError> {
     let mut missing: HashMap<PartName, u64> =
         parts.iter().map(|part| (part.name, part.sealed_bytes)).collect();
@@ -151,7 +191,7 @@ pub(super) fn check_closed_list(
             return Err(PackageDefect::PartSize { expected, got }.at(path));
         }
     }
-    match missing.into_keys().min() {
+    match missing.into_keys().filter(|name| !is_gone(*name)).min() {
         Some(name) => Err(PackageDefect::MissingPart.at(directory.join(name.to_string()))),
         None => Ok(()),
     }

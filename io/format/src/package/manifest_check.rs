@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
 
@@ -55,23 +56,36 @@ pub(super) fn check_against(
     content: &ManifestContent,
     session: &PackageExpectations,
 ) -> Result<(), ManifestError> {
-    if content.session_id != session.session_id {
-        let (expected, got) = (session.session_id.clone(), content.session_id.clone());
-        return Err(ManifestError::OtherSessionId { expected, got });
-    }
-    SessionMismatch::check(session.fingerprint, content.fingerprint)?;
-    if content.sender != session.sender {
-        let (expected, got) = (session.sender, content.sender);
-        return Err(ManifestError::OtherSender { expected, got });
-    }
-    if content.receiver != session.receiver {
-        let (expected, got) = (session.receiver, content.receiver);
-        return Err(ManifestError::OtherReceiver { expected, got });
-    }
+    let parties = [content.sender, content.receiver];
+    check_facts(session, &content.session_id, content.fingerprint, parties)?;
     content.parts.iter().try_for_each(|part| check_part(part, session))
 }
 
-fn check_part(part: &PartEntry, session: &PackageExpectations) -> Result<(), ManifestError> {
+/// Compares what a manifest or a part record says of its session, its sender and its receiver.
+pub(super) fn check_facts(
+    session: &PackageExpectations,
+    session_id: &str,
+    fingerprint: Fingerprint,
+    [sender, receiver]: [PartyId; 2],
+) -> Result<(), ManifestError> {
+    if session_id != session.session_id {
+        let (expected, got) = (session.session_id.clone(), session_id.to_owned());
+        return Err(ManifestError::OtherSessionId { expected, got });
+    }
+    SessionMismatch::check(session.fingerprint, fingerprint)?;
+    if sender != session.sender {
+        return Err(ManifestError::OtherSender { expected: session.sender, got: sender });
+    }
+    if receiver != session.receiver {
+        return Err(ManifestError::OtherReceiver { expected: session.receiver, got: receiver });
+    }
+    Ok(())
+}
+
+pub(super) fn check_part(
+    part: &PartEntry,
+    session: &PackageExpectations,
+) -> Result<(), ManifestError> {
     let PartEntry { name, ids, rows, sealed_bytes: bytes, .. } = *part;
     if !session.ids.covers(ids) {
         return Err(ManifestError::PartOutsideSession { name, ids, session: session.ids });
@@ -93,27 +107,37 @@ pub(super) fn rows_fit(rows: u64, bytes: u64, session: &PackageExpectations) -> 
     needed.is_some_and(|needed| needed <= bytes)
 }
 
+/// Takes the entry of a part in a manifest, which has at least one row.
 fn into_entry(part: DocumentPart) -> Result<PartEntry, ManifestError> {
-    let (name, first, last) = (part.name, part.first_id, part.last_id);
-    if name.index() != part.index {
-        return Err(ManifestError::PartName { index: part.index, name });
+    let entry = part.into_entry()?;
+    let PartEntry { name, ids, rows, .. } = entry;
+    if rows == 0 { Err(ManifestError::PartRows { name, rows, ids }) } else { Ok(entry) }
+}
+
+impl DocumentPart {
+    /// Takes an entry, with as many rows as its ids have room for.
+    pub(super) fn into_entry(self) -> Result<PartEntry, ManifestError> {
+        let (name, first, last) = (self.name, self.first_id, self.last_id);
+        if name.index() != self.index {
+            return Err(ManifestError::PartName { index: self.index, name });
+        }
+        let ids =
+            IdRange::new(first, last).ok_or(ManifestError::BackwardRange { name, first, last })?;
+        let rows = self.rows;
+        let room = i128::from(last) - i128::from(first) + 1;
+        if i128::from(rows) > room {
+            return Err(ManifestError::PartRows { name, rows, ids });
+        }
+        Ok(PartEntry {
+            name,
+            ids,
+            rows,
+            sealed_bytes: self.sealed_bytes,
+            sealed_digest: self.sealed_blake3,
+            content_digest: self.content_digest,
+            exported_at: self.exported_at,
+        })
     }
-    let ids =
-        IdRange::new(first, last).ok_or(ManifestError::BackwardRange { name, first, last })?;
-    let rows = part.rows;
-    let room = i128::from(last) - i128::from(first) + 1;
-    if rows == 0 || i128::from(rows) > room {
-        return Err(ManifestError::PartRows { name, rows, ids });
-    }
-    Ok(PartEntry {
-        name,
-        ids,
-        rows,
-        sealed_bytes: part.sealed_bytes,
-        sealed_digest: part.sealed_blake3,
-        content_digest: part.content_digest,
-        exported_at: part.exported_at,
-    })
 }
 
 /// Checks that no part is listed twice and that their ids ascend without overlap.

@@ -16,6 +16,7 @@ mod manifest_check;
 mod manifest_content;
 mod open;
 mod part_name;
+mod part_record;
 mod seal;
 mod signature;
 mod signed_manifest;
@@ -24,7 +25,7 @@ mod writer;
 mod zstd_store;
 
 pub use compression::{Compression, CompressionError};
-pub use directory::{Package, read_manifest};
+pub use directory::{Package, PartFiles, read_manifest};
 pub use error::{ManifestError, PackageDefect, PackageError, PartDefect, PartError};
 pub use expectations::{NoAuthority, PackageExpectations};
 pub use manifest::{
@@ -33,11 +34,16 @@ pub use manifest::{
 pub use manifest_content::{ManifestContent, PartEntry, Totals};
 pub use open::{open_part, open_part_prefix};
 pub use part_name::PartName;
+pub use part_record::{
+    MAX_PART_RECORD_CHARS, PART_RECORD_FORMAT, PartRecord, PartRecordError, SignedPartRecord,
+};
 pub use seal::{
     SealedPart, Sealing, rows_per_part_at_most, seal_part, seal_part_recorded, seal_part_to,
     sealed_bytes_at_most,
 };
-pub use signature::{CHAIN_NAME, MAX_SIGNATURE_BYTES, ManifestSignature, SIGNATURE_NAME};
+pub use signature::{
+    CHAIN_NAME, MAX_SIGNATURE_BYTES, ManifestSignature, SIGNATURE_NAME, read_chain,
+};
 pub use survey::{Closed, PackageSurvey, survey};
 pub use writer::PackageWriter;
 

@@ -15,7 +15,7 @@ use super::{
 use crate::keys::certificate::{
     CertificateChain, CertificateError, PartyCertificate, SignatureContext,
 };
-use crate::session::check_not_in_future;
+use crate::session::{SessionTrust, check_not_in_future};
 
 /// The file name of the signature.
 pub const SIGNATURE_NAME: &str = "manifest.sig";
@@ -56,11 +56,10 @@ impl ManifestSignature {
     /// [`PackageError`] when a file is not regular or too long, or the chain is not one.
     pub fn load(directory: &Path) -> Result<Option<Self>, PackageError> {
         let signature = read(&directory.join(SIGNATURE_NAME), MAX_SIGNATURE_BYTES)?;
-        let path = directory.join(CHAIN_NAME);
-        let chain = read(&path, CertificateChain::MAX_PEM_BYTES)?;
-        let (Some(signature), Some(chain)) = (signature, chain) else { return Ok(None) };
-        let read = Self::parse(signature, &chain);
-        read.map(Some).map_err(|source| PackageError::Signature { path, source })
+        let (Some(signature), Some(chain)) = (signature, read_chain(directory)?) else {
+            return Ok(None);
+        };
+        Ok(Some(Self { signature, chain }))
     }
 
     /// The signature's bytes.
@@ -76,8 +75,19 @@ impl ManifestSignature {
     }
 }
 
-/// Checks a manifest's signature at the time that the manifest gives: the certificate may
-/// have expired while the package travelled.
+/// Reads the certificates of a package's sender; `None` when the file is missing.
+///
+/// # Errors
+/// [`PackageError`] when it is no regular file, too long, or no chain.
+pub fn read_chain(directory: &Path) -> Result<Option<CertificateChain>, PackageError> {
+    let path = directory.join(CHAIN_NAME);
+    let chain = read(&path, CertificateChain::MAX_PEM_BYTES)?;
+    let parsed = chain.map(|pem| CertificateChain::from_canonical_pem(&pem)).transpose();
+    parsed.map_err(|source| PackageError::Signature { path, source })
+}
+
+/// Checks a manifest's signature at the moment that the manifest names: the certificate may
+/// have ended while the package travelled.
 pub(super) fn check_signature(
     bytes: &[u8],
     content: &ManifestContent,
@@ -96,7 +106,16 @@ pub(super) fn check_signature(
     trust
         .verify_signature(&signature.chain, sender, at, message, &signature.signature)
         .map_err(|source| ManifestError::Signature { sender, source })?;
+    check_signed_at(signed_at, trust)
+}
+
+/// Refuses a signature from the future, or from before or after the session.
+pub(super) fn check_signed_at(
+    signed_at: Timestamp,
+    trust: &SessionTrust,
+) -> Result<(), ManifestError> {
     check_not_in_future(signed_at, OffsetDateTime::now_utc())?;
+    let at = signed_at.moment();
     let (not_before, not_after) = trust.period();
     if at < not_before || at > not_after {
         let (not_before, not_after) = (Timestamp::from(not_before), Timestamp::from(not_after));

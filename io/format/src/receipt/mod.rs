@@ -35,6 +35,25 @@ pub struct Compared {
     pub rows: u64,
     /// Rows that could not be rebuilt from these packages.
     pub left_over: u64,
+    /// What the rows of the table were compared with.
+    pub with: ComparedWith,
+}
+
+/// What the rows of a table were compared with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ComparedWith {
+    /// With the rows of both packages, which were rebuilt once more.
+    #[default]
+    Packages,
+    /// With the digests that were recorded as the rows were merged and loaded.
+    Digests,
+}
+
+/// What a receipt says where the comparison was not with packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OtherComparison {
+    Digests,
 }
 
 /// A receipt as it is in a file: signed by somebody, and not verified.
@@ -64,6 +83,8 @@ struct ReceiptStatement {
     packages: [PackageStatement; 2],
     rows_compared: u64,
     left_over: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    compared_with: Option<OtherComparison>,
     verified_at: Timestamp,
 }
 
@@ -114,6 +135,10 @@ impl UnverifiedReceipt {
             packages: compared.packages.map(PackageStatement::from),
             rows_compared: compared.rows,
             left_over: compared.left_over,
+            compared_with: match compared.with {
+                ComparedWith::Packages => None,
+                ComparedWith::Digests => Some(OtherComparison::Digests),
+            },
             verified_at: Timestamp::from(now),
         };
         Ok(Self { signed: Signed::sign(statement, receiver, certificate)?, compared })
@@ -138,7 +163,11 @@ impl UnverifiedReceipt {
         let [lower, higher] = &statement.packages;
         let packages = [lower.received()?, higher.received()?];
         let (rows, left_over) = (statement.rows_compared, statement.left_over);
-        Ok(Self { compared: Compared { packages, rows, left_over }, signed })
+        let with = match signed.statement.compared_with {
+            None => ComparedWith::Packages,
+            Some(OtherComparison::Digests) => ComparedWith::Digests,
+        };
+        Ok(Self { compared: Compared { packages, rows, left_over, with }, signed })
     }
 
     /// The bytes of the file: compact JSON in canonical field order and a line feed.

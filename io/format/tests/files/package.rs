@@ -75,7 +75,7 @@ impl Made {
         let package = self.open()?;
         let mut batch = RowBatch::with_capacity(Arc::clone(&self.session.layout), 3);
         for entry in package.manifest().parts() {
-            package.open_part(entry, &self.identity, &mut batch)?;
+            package.files().open_part(entry, &self.identity, &mut batch)?;
         }
         Ok(package)
     }
@@ -88,9 +88,9 @@ fn a_package_is_opened_as_it_was_sealed() {
     assert_eq!(package.manifest().content(), &made.content);
     let mut batch = RowBatch::with_capacity(small_layout(), 3);
     for (entry, ids) in package.manifest().parts().iter().zip(PARTS) {
-        package.open_part(entry, &made.identity, &mut batch).unwrap();
+        package.files().open_part(entry, &made.identity, &mut batch).unwrap();
         assert_same_rows(&batch.rows(), &rows_of(&small_layout(), &ids, true).rows());
-        let prefix = package.open_part_prefix(entry, &made.identity).unwrap();
+        let prefix = package.files().open_part_prefix(entry, &made.identity).unwrap();
         assert_eq!(prefix.ids, ids);
     }
     let names = ["manifest.json", "part-000000.age", "part-000001.age", "part-000002.age"];
@@ -247,7 +247,7 @@ fn a_part_swapped_for_a_link_after_the_package_was_opened_is_not_followed() {
     symlink(&aside, made.part(0)).unwrap();
     let mut batch = RowBatch::with_capacity(small_layout(), 3);
     let entry = &package.manifest().parts()[0];
-    let error = package.open_part(entry, &made.identity, &mut batch).unwrap_err();
+    let error = package.files().open_part(entry, &made.identity, &mut batch).unwrap_err();
     assert!(matches!(*error.defect, PartDefect::NotRegular), "{error:?}");
 }
 

@@ -10,15 +10,15 @@ use reshare_files::durable::DurableLog;
 use super::format::{KIND_TAGS, TagRecord};
 use super::index::Index;
 use super::log::Log;
-use super::{Ledger, LedgerDefect, LedgerError, PartRecord, check_mode, not_opened};
+use super::{Ledger, LedgerDefect, LedgerError, LedgerPart, check_mode, not_opened};
 
 /// The figures of a ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LedgerFigures {
     /// Rows whose content is recorded. Each version of a row counts.
     pub rows_blinded: u64,
-    /// The most recently sealed parts, in id order.
-    pub parts: Vec<PartRecord>,
+    /// The parts that were sealed last, in id order.
+    pub parts: Vec<LedgerPart>,
 }
 
 impl Ledger {

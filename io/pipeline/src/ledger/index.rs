@@ -7,7 +7,7 @@ use reshare_files::ids::IdRange;
 use super::LedgerDefect;
 use super::format::{KIND_PART, KIND_TAGS, RawPart, TagRecord, range_of, read_at};
 use super::log::Entry;
-use super::part::PartRecord;
+use super::part::LedgerPart;
 
 /// About 40 bytes for the tags of a part and 150 for the part. The tags themselves stay in the file.
 #[derive(Debug, Default)]
@@ -16,9 +16,9 @@ pub(super) struct Index {
     tags: BTreeMap<(i64, u64), i64>,
     /// The widest entry of tags, in ids: how far before an id its entry may begin.
     widest: u64,
-    /// The current parts, by their first id. They do not overlap.
-    parts: BTreeMap<i64, PartRecord>,
-    /// The key in `parts` of each part index.
+    /// The parts that are in force, by their first id: none overlaps another one.
+    parts: BTreeMap<i64, LedgerPart>,
+    /// Where in `parts` the part of an index is.
     first_of: HashMap<u64, i64>,
     next_part_index: u64,
 }
@@ -43,7 +43,7 @@ impl Index {
             KIND_PART => {
                 let part: RawPart = read_at(entry.payload(), 0).ok_or(corrupt("part"))?;
                 let left_out = &entry.payload()[size_of::<RawPart>()..];
-                let part = PartRecord::read(ids, &part, left_out).ok_or(corrupt("part"))?;
+                let part = LedgerPart::read(ids, &part, left_out).ok_or(corrupt("part"))?;
                 self.add_part(part);
             }
             _ => return Err(corrupt("kind of an entry")),
@@ -56,8 +56,8 @@ impl Index {
         self.widest = self.widest.max(ids.last().abs_diff(ids.first()));
     }
 
-    /// Makes a part current, in place of those that it overlaps.
-    pub(super) fn add_part(&mut self, part: PartRecord) {
+    /// Puts a part in force, in place of those that it overlaps.
+    pub(super) fn add_part(&mut self, part: LedgerPart) {
         self.next_part_index = self.next_part_index.max(part.index.saturating_add(1));
         let overlapping: Vec<i64> = self
             .parts
@@ -83,7 +83,7 @@ impl Index {
         reach.map(|((_, offset), _)| *offset).collect()
     }
 
-    pub(super) fn parts(&self) -> Vec<PartRecord> {
+    pub(super) fn parts(&self) -> Vec<LedgerPart> {
         self.parts.values().cloned().collect()
     }
 

@@ -33,7 +33,7 @@ mod part;
 
 pub use error::{LedgerDefect, LedgerError};
 pub use glance::LedgerFigures;
-pub use part::PartRecord;
+pub use part::LedgerPart;
 
 pub(crate) use part::RecordedParts;
 
@@ -124,7 +124,7 @@ impl Ledger {
         state: &Path,
         fingerprint: &Fingerprint,
         sender: PartyId,
-    ) -> Result<Vec<PartRecord>, LedgerError> {
+    ) -> Result<Vec<LedgerPart>, LedgerError> {
         let path = Self::path_in(state, fingerprint, sender);
         let mut index = Index::default();
         let checked = locked(&path, DurableLog::open_read_only).and_then(|file| {
@@ -163,7 +163,7 @@ impl Ledger {
 
     /// The most recently sealed parts, ascending and without overlaps.
     #[must_use]
-    pub fn parts(&self) -> Vec<PartRecord> {
+    pub fn parts(&self) -> Vec<LedgerPart> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).index.parts()
     }
 
@@ -191,7 +191,7 @@ impl Ledger {
     ///
     /// # Errors
     /// A [`LedgerError`]: then the part may not leave.
-    pub fn record_part(&self, part: PartRecord) -> Result<(), LedgerError> {
+    pub fn record_part(&self, part: LedgerPart) -> Result<(), LedgerError> {
         self.try_record_part(part).map_err(|defect| self.error(defect))
     }
 
@@ -231,7 +231,7 @@ impl Ledger {
         Ok(verdicts.into_iter().map(|verdict| verdict != Verdict::Changed).collect())
     }
 
-    fn try_record_part(&self, part: PartRecord) -> Result<(), LedgerDefect> {
+    fn try_record_part(&self, part: LedgerPart) -> Result<(), LedgerDefect> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (raw, left_out) = (part.raw(), bytemuck::cast_slice(&part.left_out));
         let raw = bytemuck::bytes_of(&raw);

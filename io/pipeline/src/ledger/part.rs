@@ -8,8 +8,8 @@ use super::format::RawPart;
 
 /// The most recent sealing of one part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartRecord {
-    /// The index, from which its name follows.
+pub struct LedgerPart {
+    /// The index, which is its name.
     pub index: u64,
     /// The range that it was cut to, which every later run keeps.
     pub ids: IdRange,
@@ -27,8 +27,8 @@ pub struct PartRecord {
     pub left_out: Vec<i64>,
 }
 
-impl PartRecord {
-    /// A part without rows, which has no file.
+impl LedgerPart {
+    /// A part without rows, of which there is no file.
     #[must_use]
     pub fn empty(index: u64, ids: IdRange, exported_at: Timestamp, left_out: Vec<i64>) -> Self {
         let none = blake3::Hash::from_bytes([0; 32]);
@@ -90,8 +90,8 @@ impl PartRecord {
 
 /// Recorded parts, divided by their state at the destination.
 pub(crate) struct RecordedParts {
-    /// Those that are there, byte for byte as recorded.
-    pub(crate) kept: Vec<PartRecord>,
+    /// Those that are there, byte for byte as they were recorded.
+    pub(crate) kept: Vec<LedgerPart>,
     /// Those to be sealed again.
-    pub(crate) missing: Vec<PartRecord>,
+    pub(crate) missing: Vec<LedgerPart>,
 }

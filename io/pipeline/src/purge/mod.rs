@@ -192,7 +192,7 @@ impl Purge {
         }
         self.steps.extend(steps);
         // The file that names the session of the inbox is removed last.
-        let (last, first) = own.into_iter().partition(|name| !name.ends_with(".journal"));
+        let (last, first) = own.into_iter().partition(|name| !name.contains('.'));
         let step = Step::Directory { path: path.clone(), first, last };
         self.add(step, path, "inbox".to_owned(), (files, bytes), Origin::Receiver)
     }

@@ -6,7 +6,7 @@ use reshare_engine::party::PartyId;
 use reshare_format::receipt::{Receipt, ReceivedPackage, content_of_parts};
 
 use super::{Origin, Purge, Thing};
-use crate::ledger::PartRecord;
+use crate::ledger::LedgerPart;
 
 /// Why a receipt does not let a sender remove something.
 #[derive(Debug, thiserror::Error)]
@@ -148,10 +148,10 @@ fn check_thing(thing: &Thing, received: &ReceivedPackage) -> Result<(), NotRecei
 pub fn check_ledger(
     receipt: &Receipt,
     sender: PartyId,
-    parts: &[PartRecord],
+    parts: &[LedgerPart],
 ) -> Result<(), NotReceived> {
     let entries: Vec<_> =
-        parts.iter().filter(|part| part.rows > 0).map(PartRecord::entry).collect();
+        parts.iter().filter(|part| part.rows > 0).map(LedgerPart::entry).collect();
     let received = receipt.package_of(sender);
     if received.is_some_and(|received| received.content_digest == content_of_parts(&entries)) {
         return Ok(());

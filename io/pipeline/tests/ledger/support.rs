@@ -13,7 +13,7 @@ use reshare_engine::row_key::ContentTag;
 use reshare_engine::rows::AgreeValue;
 use reshare_files::ids::IdRange;
 use reshare_format::package::Timestamp;
-use reshare_pipeline::ledger::{Ledger, LedgerDefect, LedgerError, PartRecord};
+use reshare_pipeline::ledger::{Ledger, LedgerDefect, LedgerError, LedgerPart};
 use tempfile::TempDir;
 
 pub(crate) const SESSION: Fingerprint = Fingerprint([3; 32]);
@@ -86,8 +86,8 @@ pub(crate) fn try_admit(ledger: &Ledger, rows: &[Row]) -> Result<Vec<bool>, Ledg
     ledger.admit(&batch.rows(), &tags)
 }
 
-pub(crate) fn part(index: u64, first: i64, last: i64) -> PartRecord {
-    PartRecord {
+pub(crate) fn part(index: u64, first: i64, last: i64) -> LedgerPart {
+    LedgerPart {
         index,
         ids: IdRange::new(first, last).expect("in order"),
         rows: last.abs_diff(first) + 1,

@@ -1,4 +1,5 @@
-//! A session is about one delivery: a load that continues with another delivery is refused.
+//! What was loaded stays what was delivered: a load that goes on with other parts of the same ids is
+//! refused.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use reshare_postgres::load::LoadOptions;
 
 use crate::support::{REFERENCE, SENDERS, TARGET, World, chain, workers};
 
+/// A row that is loaded.
+const LOADED: i64 = 5;
+
 /// Twenty rows of which half are loaded: the others' records are gone.
 async fn half_loaded() -> (World, Arc<Packages>) {
     let mut world = World::new(&(1..=20).collect::<Vec<_>>()).await;
@@ -25,10 +29,10 @@ async fn half_loaded() -> (World, Arc<Packages>) {
     (world, packages)
 }
 
-/// Lets the lower sender send a newer version of a row that is not loaded yet.
-async fn another_package(world: &mut World) -> Arc<Packages> {
-    let newer = "UPDATE lower.rows SET version_id = version_id + 1 WHERE id = 15";
-    world.place.run(newer).await;
+/// Lets the lower sender send a newer version of a row.
+async fn another_package(world: &mut World, id: i64) -> Arc<Packages> {
+    let newer = "UPDATE lower.rows SET version_id = version_id + 1 WHERE id = ";
+    world.place.run(&format!("{newer}{id}")).await;
     world.try_send(0, "newer", 6).await.expect("sent");
     world.packages_of(["newer", SENDERS[1]]).expect("both are good")
 }
@@ -48,7 +52,7 @@ async fn merge_to(world: &World, packages: &Arc<Packages>, name: &str, jobs: usi
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_does_not_go_on_with_another_package() {
     let (mut world, first) = half_loaded().await;
-    let other = another_package(&mut world).await;
+    let other = another_package(&mut world, LOADED).await;
     let error = world.try_rebuild(&other).await.expect_err("another package");
     assert!(error.is_refusal());
     let said = chain(&error);
@@ -75,21 +79,30 @@ async fn a_package_that_was_sealed_again_is_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_package_is_loaded_when_what_was_loaded_is_deleted() {
     let (mut world, _) = half_loaded().await;
-    let other = another_package(&mut world).await;
+    let other = another_package(&mut world, LOADED).await;
     world.try_rebuild(&other).await.expect_err("another package");
     world.place.run("DELETE FROM target.rows; DELETE FROM target.reshare_progress").await;
     let report = world.rebuild(&other).await;
     assert_eq!((report.rows, report.rows_skipped), (19, 0));
-    assert_eq!(report.leftovers.disagreeing, [15]);
-    world.place.run(&format!("DELETE FROM {REFERENCE}.rows WHERE id = 15")).await;
+    assert_eq!(report.leftovers.disagreeing, [LOADED]);
+    world.place.run(&format!("DELETE FROM {REFERENCE}.rows WHERE id = {LOADED}")).await;
     assert_eq!(world.equal_rows().await, 19);
 }
 
-/// A share file does not name its packages: `verify` finds what no load can know.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_of_ids_that_are_not_loaded_yet_may_become_others() {
+    let (mut world, _) = half_loaded().await;
+    let other = another_package(&mut world, 15).await;
+    let report = world.rebuild(&other).await;
+    assert_eq!((report.rows, report.rows_skipped), (12, 7));
+    assert_eq!(report.leftovers.disagreeing, [15]);
+}
+
+/// A share file does not say which packages it is of: `verify` shows what no load can know.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_share_file_of_other_packages_is_found_by_comparing_with_the_first() {
     let (mut world, first) = half_loaded().await;
-    let other = another_package(&mut world).await;
+    let other = another_package(&mut world, 15).await;
     merge_to(&world, &other, "other", 2).await;
     let report = load_file(&world, "other").await.expect("loaded");
     // Row 15 is of two versions there.
@@ -114,7 +127,7 @@ async fn a_load_does_not_go_on_with_another_share_file() {
     merge_to(&world, &packages, "again", 3).await;
     let report = load_file(&world, "again").await.expect("complete");
     assert_eq!((report.rows, report.rows_skipped), (0, 20));
-    let other = another_package(&mut world).await;
+    let other = another_package(&mut world, 15).await;
     merge_to(&world, &other, "other", 2).await;
     let error = load_file(&world, "other").await.expect_err("another file");
     assert!(error.is_refusal());

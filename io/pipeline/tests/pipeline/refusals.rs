@@ -66,7 +66,7 @@ fn reseal(world: &World, side: usize, mut change: impl FnMut(u64, &mut RowBatch)
     for entry in &mut content.parts {
         let rows = usize::try_from(entry.rows).expect("few");
         let mut batch = RowBatch::with_capacity(Arc::clone(&world.layout), rows);
-        package.open_part(entry, &world.cast.identity, &mut batch).expect("opened");
+        package.files().open_part(entry, &world.cast.identity, &mut batch).expect("opened");
         change(entry.name.index(), &mut batch);
         let part = writer.seal(entry.name.index(), entry.ids, &batch.rows()).expect("sealed");
         (entry.sealed_bytes, entry.sealed_digest) = (part.sealed_bytes, part.sealed_digest);

@@ -5,5 +5,6 @@ mod certificates;
 mod interrupted;
 mod openssl;
 mod package;
+mod part_record;
 mod pipeline;
 mod support;

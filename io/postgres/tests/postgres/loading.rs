@@ -27,7 +27,7 @@ const REPLACE: LoadOptions = replace(false);
 
 const fn replace(allow_older: bool) -> LoadOptions {
     let on_conflict = OnConflict::Replace { allow_older };
-    LoadOptions { on_conflict, lock_wait: Duration::from_secs(60), source: None }
+    LoadOptions { on_conflict, lock_wait: Duration::from_secs(60) }
 }
 
 const OTHER_SESSION: Fingerprint = Fingerprint([8; 32]);

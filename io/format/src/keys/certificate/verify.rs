@@ -29,6 +29,8 @@ pub enum Purpose {
 pub enum SignatureContext {
     /// The manifest of a package.
     Manifest,
+    /// The record of one part.
+    Part,
     /// A party's approval of a session.
     Approval,
     /// The receiver's statement that it loaded what was delivered.
@@ -41,6 +43,7 @@ impl SignatureContext {
     pub const fn prefix(self) -> &'static [u8] {
         match self {
             Self::Manifest => b"reshare/v1/manifest\0",
+            Self::Part => b"reshare/v1/part\0",
             Self::Approval => b"reshare/v1/approval\0",
             Self::Receipt => b"reshare/v1/receipt\0",
         }
@@ -50,6 +53,7 @@ impl SignatureContext {
     pub(crate) const fn deed(self) -> &'static str {
         match self {
             Self::Manifest => "sign a manifest",
+            Self::Part => "sign a part record",
             Self::Approval => "approve the session",
             Self::Receipt => "sign a receipt",
         }
@@ -64,6 +68,7 @@ impl fmt::Display for SignatureContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Manifest => "manifest",
+            Self::Part => "part record",
             Self::Approval => "approval",
             Self::Receipt => "receipt",
         })

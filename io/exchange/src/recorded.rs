@@ -1,0 +1,235 @@
+//! Parts that come with a record: what the receiver checks of them, and when they are used.
+
+use std::sync::Arc;
+
+use reshare_files::durable;
+use reshare_format::keys::certificate::CertificateChain;
+use reshare_format::package::{
+    Manifest, PackageExpectations, PartEntry, PartFiles, PartName, PartRecord, SignedPartRecord,
+};
+
+use super::digest::ReprDigest;
+use super::part_records::{Known, PartRecords, PartStage};
+use super::refusal::Refusal;
+use super::slot::{Slot, State};
+
+/// The header of a request that delivers a part: what its sender has signed of it.
+pub(super) const PART_RECORD: &str = "reshare-part-record";
+
+/// A part that a request announces.
+#[derive(Debug)]
+pub(super) struct Announced {
+    pub(super) name: PartName,
+    pub(super) bytes: u64,
+    pub(super) digest: ReprDigest,
+    pub(super) record: Option<Arc<VerifiedRecord>>,
+}
+
+/// A record that its sender has signed, and what shows it.
+#[derive(Debug)]
+pub(super) struct VerifiedRecord {
+    signed: SignedPartRecord,
+    chain: CertificateChain,
+    record: PartRecord,
+}
+
+impl VerifiedRecord {
+    pub(super) fn record(&self) -> &PartRecord {
+        &self.record
+    }
+
+    pub(super) fn part(&self) -> &PartEntry {
+        &self.record.part
+    }
+
+    /// Makes the record durable.
+    pub(super) fn log(
+        &self,
+        records: &mut PartRecords,
+        session: &PackageExpectations,
+    ) -> Result<(), Refusal> {
+        records.log(session, &self.chain, &self.signed).map_err(Refusal::disk)
+    }
+}
+
+/// What has arrived of one sender, as far as nothing is missing.
+#[derive(Debug, Clone)]
+pub struct ArrivedParts {
+    /// Where the parts are.
+    pub files: PartFiles,
+    /// What both senders must have in common; `None` before the first part.
+    pub key_check: Option<[u8; 16]>,
+    /// The parts by ascending ids.
+    pub parts: Vec<PartEntry>,
+    /// The last id that was covered.
+    pub covered_up_to: Option<i64>,
+    /// Parts whose files are gone, since their rows were used.
+    pub gone: Vec<PartName>,
+}
+
+impl Slot {
+    /// Verifies what a request says of its part.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when the record is none, not the sender's, or of another part.
+    pub(super) fn verify_record(
+        &self,
+        text: &str,
+        name: PartName,
+        bytes: u64,
+    ) -> Result<Arc<VerifiedRecord>, Refusal> {
+        let signed = SignedPartRecord::parse(text).ok_or(Refusal::NotARecord)?;
+        let chain = self.chain()?;
+        let record = signed.verify(&self.session, &chain).map_err(Refusal::Record)?;
+        if record.part.name != name || record.part.sealed_bytes != bytes {
+            return Err(Refusal::OtherRecord);
+        }
+        let first = self.lock().records.iter().next().map(|known| known.record.key_check);
+        if first.is_some_and(|first| first != record.key_check) {
+            return Err(Refusal::OtherKeys);
+        }
+        Ok(Arc::new(VerifiedRecord { signed, chain, record }))
+    }
+
+    /// Notes a record that covers ids without a row.
+    pub(super) fn cover(&self, state: &mut State, record: &VerifiedRecord) -> Result<(), Refusal> {
+        if state.manifest.is_some() {
+            return Err(Refusal::Closed);
+        }
+        record.log(&mut state.records, &self.session)?;
+        state.records.insert(record.record().clone());
+        state.listing = None;
+        self.grow();
+        Ok(())
+    }
+
+    /// Notes the record of a part that is there already.
+    pub(super) fn note_record(&self, record: Option<&VerifiedRecord>) -> Result<(), Refusal> {
+        let Some(record) = record else { return Ok(()) };
+        let mut state = self.lock();
+        let known = state.records.get(record.part().name);
+        if known.is_some_and(|known| known.record.part == *record.part()) {
+            return Ok(());
+        }
+        self.cover(&mut state, record)
+    }
+
+    /// Takes what covers ids after `after`, as far as nothing is missing. Such parts are not
+    /// replaced any more.
+    pub(super) fn take(&self, after: Option<i64>) -> ArrivedParts {
+        let files = PartFiles::new(self.directory(), self.session.clone());
+        let mut state = self.lock();
+        let (key_check, parts, covered_up_to) = match state.manifest.clone() {
+            Some(closed) => {
+                let is_new = |part: &&PartEntry| after.is_none_or(|after| part.ids.last() > after);
+                let parts = closed.parts.iter().filter(is_new).cloned().collect();
+                (Some(closed.key_check), parts, Some(self.session.ids.last()))
+            }
+            None => {
+                let key_check = state.records.iter().next().map(|known| known.record.key_check);
+                let covered_up_to = state.records.covered_up_to();
+                (key_check, state.records.take(after), covered_up_to)
+            }
+        };
+        let is_gone =
+            |part: &&PartEntry| state.parts.stored(part.name).is_none_or(|stored| !stored.is_there);
+        let gone = parts.iter().filter(is_gone).map(|part| part.name).collect();
+        ArrivedParts { files, key_check, parts, covered_up_to, gone }
+    }
+
+    /// Notes that all rows up to an id are in the table, and removes the files of such parts
+    /// unless they are kept.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn use_up(&self, up_to: i64, keep_files: bool) -> std::io::Result<()> {
+        let mut state = self.lock();
+        let used = state.records.use_up(&self.session, up_to)?;
+        if used.is_empty() {
+            return Ok(());
+        }
+        state.listing = None;
+        if keep_files {
+            return Ok(());
+        }
+        for name in &used {
+            state.parts.remove_file(*name);
+        }
+        durable::remove_files(&self.directory, used.iter().map(PartName::to_string))
+    }
+}
+
+impl State {
+    /// Whether nothing more is needed of a part that a request announces, by its record or by what
+    /// was used of it.
+    ///
+    /// # Errors
+    /// [`Refusal::Used`] and [`Refusal::BeingMerged`].
+    pub(super) fn is_settled(&self, part: &Announced) -> Result<bool, Refusal> {
+        match &part.record {
+            Some(record) => self.is_used(record.part()),
+            None => {
+                match self.records.get(part.name).filter(|known| known.stage > PartStage::Arrived) {
+                    None => Ok(false),
+                    Some(known) => {
+                        let digest =
+                            ReprDigest::Blake3(*known.record.part.sealed_digest.as_bytes());
+                        if digest == part.digest { Ok(true) } else { Err(used(known)) }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a part was used, with the very same content.
+    ///
+    /// # Errors
+    /// [`Refusal::Used`] when it overlaps one that was used with another content, and
+    /// [`Refusal::BeingMerged`] when it was sealed again while the same content is being merged.
+    pub(super) fn is_used(&self, part: &PartEntry) -> Result<bool, Refusal> {
+        let named = self.records.get(part.name);
+        let mut same = false;
+        for known in self.records.overlapping(part.ids).chain(named) {
+            let is_file = known.record.part.sealed_digest == part.sealed_digest;
+            match (known.stage, known.has_content_of(part)) {
+                (PartStage::Arrived, _) => {}
+                (PartStage::Used, true) => same = true,
+                (PartStage::Taken, true) if is_file => same = true,
+                (PartStage::Taken, true) => return Err(Refusal::BeingMerged { name: part.name }),
+                (PartStage::Taken | PartStage::Used, false) => return Err(used(known)),
+            }
+        }
+        Ok(same)
+    }
+
+    /// Refuses a part while the inbox is full, unless nothing goes on without it.
+    pub(super) fn check_inbox(
+        &self,
+        max: u64,
+        bytes: u64,
+        part: &PartEntry,
+    ) -> Result<(), Refusal> {
+        let held = self.parts.bytes_there().saturating_add(self.pending_bytes());
+        if self.records.is_next(part) || held.saturating_add(bytes) <= max {
+            return Ok(());
+        }
+        Err(Refusal::InboxFull { max })
+    }
+
+    /// Refuses a manifest that leaves out a part whose rows were used.
+    pub(super) fn check_used_are_listed(&self, manifest: &Manifest) -> Result<(), Refusal> {
+        let taken = self.records.iter().filter(|known| known.stage > PartStage::Arrived);
+        for known in taken.filter(|known| known.record.part.rows > 0) {
+            let name = known.record.part.name;
+            if !manifest.parts().iter().any(|part| part.name == name) {
+                return Err(used(known));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn used(known: &Known) -> Refusal {
+    let PartEntry { name, ids, .. } = known.record.part;
+    Refusal::Used { name, ids }
+}

@@ -1,0 +1,174 @@
+//! Both senders' parts while they arrive in the receiver's inbox.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use age::x25519::Identity;
+use reshare_engine::party::PartyId;
+use reshare_exchange::progress::Progress;
+use reshare_exchange::{ArrivedParts, Inbox};
+use reshare_files::fault::Refusable;
+use reshare_files::ids::IdRange;
+use reshare_format::session::{IdList, Session};
+use tokio::time::timeout;
+
+use super::delivered_parts::{DeliveredParts, Receiver, SideParts};
+use super::error::PipelineError;
+
+/// An inbox that is merged while it fills.
+pub struct Arriving {
+    inbox: Arc<Inbox>,
+    receiver: Arc<Receiver>,
+    /// Whether the files of parts stay after their rows were loaded.
+    keep_files: bool,
+}
+
+/// For how long nothing may arrive that can be merged before the log says what is missing.
+const SILENCE: Duration = Duration::from_secs(60);
+
+impl Arriving {
+    /// Gets ready to open what arrives.
+    ///
+    /// # Errors
+    /// [`PipelineError::OtherIdentity`].
+    pub fn new(
+        session: &Session,
+        inbox: Arc<Inbox>,
+        identity: Identity,
+        list: Option<&IdList>,
+        keep_files: bool,
+    ) -> Result<Self, PipelineError> {
+        let receiver = Receiver::new(session, identity)?;
+        let receiver = Arc::new(match list {
+            Some(list) => receiver.with_list(list),
+            None => receiver,
+        });
+        Ok(Self { inbox, receiver, keep_files })
+    }
+
+    /// What has arrived, for ids after `after`; those parts are not replaced any more.
+    pub(crate) fn taken(&self, after: Option<i64>) -> Result<DeliveredParts, PipelineError> {
+        let arrived = self.inbox.take(after);
+        if let [Some(lower), Some(higher)] = arrived.each_ref().map(|side| side.key_check)
+            && lower != higher
+        {
+            let [lower, higher] = arrived.each_ref().map(|side| side.files.sender());
+            return Err(PipelineError::KeyCheck { lower, higher });
+        }
+        let sides = arrived.map(|side| {
+            let ArrivedParts { files, parts, covered_up_to, gone, .. } = side;
+            SideParts::new(files, parts, covered_up_to).without_files(gone)
+        });
+        Ok(DeliveredParts::new(Arc::clone(&self.receiver), sides))
+    }
+
+    /// Waits until both senders cover ids after `after`.
+    ///
+    /// # Errors
+    /// [`PipelineError::KeyCheck`], and [`PipelineError::Stopped`].
+    pub(crate) async fn next(
+        &self,
+        after: Option<i64>,
+        progress: &Progress,
+    ) -> Result<DeliveredParts, PipelineError> {
+        let mut growth = self.inbox.growth();
+        let mut is_told = false;
+        loop {
+            growth.mark_unchanged();
+            let parts = tokio::task::block_in_place(|| self.taken(after))?;
+            if parts.frontier() > after {
+                return Ok(parts);
+            }
+            tokio::select! {
+                grown = timeout(SILENCE, growth.changed()) => {
+                    if grown.is_err() && !is_told {
+                        tell_what_is_missing(&parts);
+                        is_told = true;
+                    }
+                }
+                () = progress.until_stopped() => return Err(PipelineError::Stopped),
+            }
+        }
+    }
+
+    /// Opens what the load needs. As long as parts still arrive, what fails for the moment is tried
+    /// again: deliveries go on meanwhile.
+    ///
+    /// # Errors
+    /// What `open` returns: a refusal, or a failure when both packages are closed.
+    pub(crate) async fn unless_closed<T, F>(
+        &self,
+        progress: &Progress,
+        open: impl Fn() -> F,
+    ) -> Result<T, PipelineError>
+    where
+        F: Future<Output = Result<T, PipelineError>>,
+    {
+        let mut is_told = false;
+        loop {
+            let error = match open().await {
+                Ok(opened) => return Ok(opened),
+                Err(error) if error.is_refusal() || self.inbox.is_closed() => return Err(error),
+                Err(error) => error,
+            };
+            if !is_told {
+                let causes = causes(&error);
+                tracing::warn!("cannot load yet, and tried again until it works: {causes}");
+                is_told = true;
+            }
+            let closed = self.inbox.both_closed(|_| ());
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = closed => {}
+                () = progress.until_stopped() => return Err(PipelineError::Stopped),
+            }
+        }
+    }
+
+    /// Notes that everything up to an id is in the table.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn use_up(&self, up_to: i64) -> Result<(), PipelineError> {
+        Ok(self.inbox.use_up(up_to, self.keep_files)?)
+    }
+
+    /// The ids that the session is about.
+    pub(crate) fn bounds(&self) -> IdRange {
+        self.receiver.bounds()
+    }
+}
+
+/// How long to leave a database alone that does not answer.
+const AGAIN: Duration = Duration::from_secs(5);
+
+fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Names the sender that the other one is ahead of.
+fn tell_what_is_missing(parts: &DeliveredParts) {
+    let [lower, higher]: [(PartyId, Option<i64>); 2] = parts.covered();
+    let behind = if lower.1 <= higher.1 { lower } else { higher };
+    let ahead = if lower.1 <= higher.1 { higher } else { lower };
+    let show = |covered: Option<i64>| match covered {
+        Some(id) => format!("up to id {id}"),
+        None => "nothing yet".to_owned(),
+    };
+    let seconds = SILENCE.as_secs();
+    tracing::warn!(
+        "nothing to merge for {seconds} s: sender {} has delivered {}, sender {} {}",
+        behind.0,
+        show(behind.1),
+        ahead.0,
+        show(ahead.1),
+    );
+}

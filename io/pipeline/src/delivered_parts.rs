@@ -1,0 +1,258 @@
+//! The parts that a receiver has of both senders.
+
+use std::sync::Arc;
+
+use age::x25519::Identity;
+use reshare_engine::layout::RowLayout;
+use reshare_engine::party::PartyId;
+use reshare_engine::row_batch::RowBatch;
+use reshare_engine::rows::Rows;
+use reshare_files::ids::IdRange;
+use reshare_format::package::{PartEntry, PartFiles, PartName};
+use reshare_format::receipt::content_of_parts;
+use reshare_format::session::{IdList, Session, SessionIds};
+use reshare_format::share_file::RowPrefix;
+use reshare_postgres::load_source::LoadSource;
+
+use super::error::PipelineError;
+use super::pool::PooledBatch;
+use super::sweep::{HeldRows, PartRef};
+
+/// Parts of both senders, as far as they have arrived: both packages of a session, or the part of
+/// them that can be merged by now.
+#[derive(Clone)]
+pub(crate) struct DeliveredParts {
+    /// The lower party's first.
+    sides: [SideParts; 2],
+    receiver: Arc<Receiver>,
+}
+
+/// What a receiver needs to open parts of a session, whoever sent them.
+pub(crate) struct Receiver {
+    identity: Identity,
+    layout: Arc<RowLayout>,
+    bounds: IdRange,
+    ids: Ids,
+}
+
+/// Which ids the session is about.
+enum Ids {
+    Range,
+    /// A list that was not given: no row can be checked against it.
+    ListNotGiven,
+    List(Arc<[i64]>),
+}
+
+/// One sender's parts.
+#[derive(Debug, Clone)]
+pub(crate) struct SideParts {
+    files: PartFiles,
+    entries: Vec<PartEntry>,
+    ranges: Vec<IdRange>,
+    /// The last id that these parts speak for: up to there, rows that are in none do not come.
+    covered_up_to: Option<i64>,
+    /// Parts whose files are not there any more.
+    gone: Vec<PartName>,
+}
+
+impl SideParts {
+    /// Takes parts by ascending ids.
+    pub(crate) fn new(
+        files: PartFiles,
+        entries: Vec<PartEntry>,
+        covered_up_to: Option<i64>,
+    ) -> Self {
+        let ranges = entries.iter().map(|part| part.ids).collect();
+        Self { files, entries, ranges, covered_up_to, gone: vec![] }
+    }
+
+    /// Notes parts whose files were removed after their rows were loaded.
+    pub(crate) fn without_files(self, gone: Vec<PartName>) -> Self {
+        Self { gone, ..self }
+    }
+
+    /// The parts that cover ids of `range`; `None` where others may still come.
+    fn within(&self, range: IdRange) -> Option<&[PartEntry]> {
+        if self.covered_up_to.is_none_or(|last| last < range.last()) {
+            return None;
+        }
+        let start = self.ranges.partition_point(|ids| ids.last() < range.first());
+        let end = self.ranges.partition_point(|ids| ids.first() <= range.last());
+        Some(&self.entries[start..end.max(start)])
+    }
+}
+
+impl Receiver {
+    /// Takes the identity that parts are sealed to.
+    ///
+    /// # Errors
+    /// [`PipelineError::OtherIdentity`].
+    pub(crate) fn new(session: &Session, identity: Identity) -> Result<Self, PipelineError> {
+        if identity.to_public() != session.receiver().recipient {
+            return Err(PipelineError::OtherIdentity);
+        }
+        let (layout, bounds) = (Arc::clone(session.layout()), session.ids().range());
+        let ids = match session.ids() {
+            SessionIds::Range(_) => Ids::Range,
+            SessionIds::List { .. } => Ids::ListNotGiven,
+        };
+        Ok(Self { identity, layout, bounds, ids })
+    }
+
+    /// Sets the list that the session is about, where it is about one.
+    pub(crate) fn with_list(mut self, list: &IdList) -> Self {
+        if !matches!(self.ids, Ids::Range) {
+            self.ids = Ids::List(list.ids().into());
+        }
+        self
+    }
+
+    /// The ids that the session is about.
+    pub(crate) fn bounds(&self) -> IdRange {
+        self.bounds
+    }
+}
+
+impl DeliveredParts {
+    pub(crate) fn new(receiver: Arc<Receiver>, sides: [SideParts; 2]) -> Self {
+        Self { sides, receiver }
+    }
+
+    /// The same parts, opened by another receiver's settings.
+    pub(crate) fn with_list(self, list: &IdList) -> Self {
+        let Receiver { layout, bounds, identity, ids } = &*self.receiver;
+        let ids = match ids {
+            Ids::Range => Ids::Range,
+            _ => Ids::List(list.ids().into()),
+        };
+        let (identity, layout, bounds) = (identity.clone(), Arc::clone(layout), *bounds);
+        Self { receiver: Arc::new(Receiver { identity, layout, bounds, ids }), ..self }
+    }
+
+    /// The last id that both senders have covered.
+    pub(crate) fn frontier(&self) -> Option<i64> {
+        let [lower, higher] = &self.sides;
+        lower.covered_up_to.zip(higher.covered_up_to).map(|(lower, higher)| lower.min(higher))
+    }
+
+    /// The senders, and the last id that each has covered.
+    pub(crate) fn covered(&self) -> [(PartyId, Option<i64>); 2] {
+        self.sides.each_ref().map(|side| (side.files.sender(), side.covered_up_to))
+    }
+
+    /// Refuses to merge ids of a part that is not there any more.
+    ///
+    /// # Errors
+    /// [`PipelineError::PartGone`].
+    pub(crate) fn check_there(&self, segments: &[IdRange]) -> Result<(), PipelineError> {
+        for side in self.sides.iter().filter(|side| !side.gone.is_empty()) {
+            let mut gone = side.entries.iter().filter(|part| side.gone.contains(&part.name));
+            let needed = gone.find_map(|part| {
+                let segment = segments.iter().find_map(|segment| segment.intersection(part.ids))?;
+                Some((part.name, segment))
+            });
+            if let Some((part, ids)) = needed {
+                return Err(PipelineError::PartGone { part, ids });
+            }
+        }
+        Ok(())
+    }
+
+    /// What rows of `range` are rebuilt from; `None` where parts of it may still come.
+    pub(crate) fn load_source(&self, range: IdRange) -> Option<LoadSource> {
+        load_source(&self.sides, range)
+    }
+
+    /// Refuses rows that the session is not about.
+    pub(crate) fn check_ids(&self, ids: &[i64]) -> Result<(), PipelineError> {
+        match &self.receiver.ids {
+            Ids::Range => Ok(()),
+            Ids::ListNotGiven if ids.is_empty() => Ok(()),
+            Ids::ListNotGiven => Err(PipelineError::NoIdList),
+            Ids::List(listed) => match ids.iter().find(|id| listed.binary_search(id).is_err()) {
+                Some(id) => Err(PipelineError::NotListed { id: *id }),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// The list of ids, where the session is about one.
+    pub(crate) fn listed(&self) -> Option<&[i64]> {
+        match &self.receiver.ids {
+            Ids::List(listed) => Some(listed),
+            Ids::Range | Ids::ListNotGiven => None,
+        }
+    }
+
+    /// The ranges of both senders' parts, the lower party's first.
+    pub(crate) fn ranges(&self) -> [&[IdRange]; 2] {
+        self.sides.each_ref().map(|side| side.ranges.as_slice())
+    }
+
+    /// What the columns are.
+    pub(crate) fn layout(&self) -> &Arc<RowLayout> {
+        &self.receiver.layout
+    }
+
+    /// The ids that the session is about.
+    pub(crate) fn bounds(&self) -> IdRange {
+        self.receiver.bounds
+    }
+
+    /// The most rows of one part.
+    pub(crate) fn part_rows_at_most(&self) -> usize {
+        let parts = self.sides.iter().flat_map(|side| &side.entries);
+        parts.map(|part| usize::try_from(part.rows).unwrap_or(usize::MAX)).max().unwrap_or(0)
+    }
+
+    /// Opens a part: see [`PartFiles::open_part`].
+    pub(crate) fn open_part(
+        &self,
+        part: PartRef,
+        batch: &mut RowBatch,
+    ) -> Result<(), PipelineError> {
+        let side = &self.sides[part.side.index()];
+        let entry = &side.entries[part.index];
+        Ok(side.files.open_part(entry, &self.receiver.identity, batch)?)
+    }
+
+    /// Opens the beginning of a part: ids, agree columns and row checks.
+    pub(crate) fn open_prefix(&self, part: PartRef) -> Result<HeldPrefix, PipelineError> {
+        let side = &self.sides[part.side.index()];
+        let entry = &side.entries[part.index];
+        let prefix = side.files.open_part_prefix(entry, &self.receiver.identity)?;
+        Ok(HeldPrefix { layout: Arc::clone(&self.receiver.layout), prefix })
+    }
+}
+
+/// What rows of `range` are rebuilt from; `None` where parts of it may still come.
+pub(crate) fn load_source(sides: &[SideParts; 2], range: IdRange) -> Option<LoadSource> {
+    let source =
+        |side: &SideParts| Some((side.files.sender(), content_of_parts(side.within(range)?)));
+    let [lower, higher]: [Option<(PartyId, _)>; 2] = sides.each_ref().map(source);
+    Some(LoadSource::Packages([lower?, higher?]))
+}
+
+/// A part without its shares: enough for a join.
+pub(crate) struct HeldPrefix {
+    layout: Arc<RowLayout>,
+    prefix: RowPrefix,
+}
+
+impl HeldRows for HeldPrefix {
+    fn rows(&self) -> Rows<'_> {
+        Rows {
+            layout: &self.layout,
+            ids: &self.prefix.ids,
+            agree: self.prefix.agree.iter().map(|column| column.as_slice()).collect(),
+            row_checks: &self.prefix.row_checks,
+            shares: Vec::new(),
+        }
+    }
+}
+
+impl HeldRows for PooledBatch {
+    fn rows(&self) -> Rows<'_> {
+        RowBatch::rows(self)
+    }
+}
