@@ -15,13 +15,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio_rustls::TlsConnector;
 
+use super::announced::PART_RECORD;
 use super::client_error::{AttemptError, ClientError};
 use super::connection::{Dialer, Failed, Sending};
 use super::digest::{REPR_DIGEST, ReprDigest};
 use super::identity::TlsIdentity;
 use super::listing::{Listing, RefusalBody};
 use super::log::{AttemptLog, Shown};
-use super::recorded::PART_RECORD;
 use super::refusal::INBOX_FULL;
 use super::retry::Retry;
 use super::tls::client_config;

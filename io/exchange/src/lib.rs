@@ -6,8 +6,8 @@
 //!
 //! # Reading order
 //! * Who is who: `identity` (certificates and names), `tls` (what both ends verify).
-//! * The receiver: `inbox`, `slot` (one sender's package), `recorded` and `part_records` (parts that
-//!   come with a record, and which were used), `stored` and `journal` (what a restart
+//! * The receiver: `inbox`, `slot` (one sender's package), `announced`, `recorded` and `part_records`
+//!   (parts that come with a record, and which were used), `stored` and `journal` (what a restart
 //!   finds), then a connection's way through `server`, `admission`, `gate`, `http`, `routes`,
 //!   `body` and `refusal`. `limits` bounds all of it; `monitor` and `health` show it.
 //! * The sender: `client` and `connection` (one request), `retry`, `part_uploads` (several at
@@ -42,6 +42,7 @@
 //! ```
 
 mod admission;
+mod announced;
 mod body;
 mod client;
 mod client_error;

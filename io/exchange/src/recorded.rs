@@ -3,54 +3,13 @@
 use std::sync::Arc;
 
 use reshare_files::durable;
-use reshare_format::keys::certificate::CertificateChain;
-use reshare_format::package::{
-    Manifest, PackageExpectations, PartEntry, PartFiles, PartName, PartRecord, SignedPartRecord,
-};
+use reshare_format::package::{Manifest, PartEntry, PartFiles, PartName};
 
+use super::announced::{Announced, VerifiedRecord};
 use super::digest::ReprDigest;
-use super::part_records::{Known, PartRecords, PartStage};
+use super::part_records::{Known, PartStage};
 use super::refusal::Refusal;
 use super::slot::{Slot, State};
-
-/// The header of a request that delivers a part: what its sender has signed of it.
-pub(super) const PART_RECORD: &str = "reshare-part-record";
-
-/// A part that a request announces.
-#[derive(Debug)]
-pub(super) struct Announced {
-    pub(super) name: PartName,
-    pub(super) bytes: u64,
-    pub(super) digest: ReprDigest,
-    pub(super) record: Option<Arc<VerifiedRecord>>,
-}
-
-/// A record that its sender has signed, and what shows it.
-#[derive(Debug)]
-pub(super) struct VerifiedRecord {
-    signed: SignedPartRecord,
-    chain: CertificateChain,
-    record: PartRecord,
-}
-
-impl VerifiedRecord {
-    pub(super) fn record(&self) -> &PartRecord {
-        &self.record
-    }
-
-    pub(super) fn part(&self) -> &PartEntry {
-        &self.record.part
-    }
-
-    /// Makes the record durable.
-    pub(super) fn log(
-        &self,
-        records: &mut PartRecords,
-        session: &PackageExpectations,
-    ) -> Result<(), Refusal> {
-        records.log(session, &self.chain, &self.signed).map_err(Refusal::disk)
-    }
-}
 
 /// What has arrived of one sender, as far as nothing is missing.
 #[derive(Debug, Clone)]
@@ -78,9 +37,8 @@ impl Slot {
         name: PartName,
         bytes: u64,
     ) -> Result<Arc<VerifiedRecord>, Refusal> {
-        let signed = SignedPartRecord::parse(text).ok_or(Refusal::NotARecord)?;
-        let chain = self.chain()?;
-        let record = signed.verify(&self.session, &chain).map_err(Refusal::Record)?;
+        let verified = VerifiedRecord::verify(text, &self.session, self.chain()?)?;
+        let record = verified.record();
         if record.part.name != name || record.part.sealed_bytes != bytes {
             return Err(Refusal::OtherRecord);
         }
@@ -88,7 +46,7 @@ impl Slot {
         if first.is_some_and(|first| first != record.key_check) {
             return Err(Refusal::OtherKeys);
         }
-        Ok(Arc::new(VerifiedRecord { signed, chain, record }))
+        Ok(Arc::new(verified))
     }
 
     /// Notes a record that covers ids without a row.

@@ -19,13 +19,13 @@ use reshare_format::package::{
 use reshare_format::session::Session;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
+use super::announced::{Announced, PART_RECORD};
 use super::body::BodyReader;
 use super::digest::{BodyHasher, REPR_DIGEST, ReprDigest};
 use super::inbox::Inbox;
 use super::limits::Limits;
 use super::log::Shown;
 use super::monitor::Monitor;
-use super::recorded::{Announced, PART_RECORD};
 use super::refusal::{Refusal, json_text};
 use super::slot::{Accepted, Proof, Room, Slot};
 

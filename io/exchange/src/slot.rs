@@ -17,13 +17,13 @@ use reshare_format::package::{
 };
 use tokio::sync::watch;
 
+use super::announced::{Announced, VerifiedRecord};
 use super::digest::{BodyHasher, ReprDigest};
 use super::inbox_error::{InboxError, USE};
 use super::journal::Journal;
 use super::limits::Limits;
 use super::listing;
 use super::part_records::{PartRecords, records_of};
-use super::recorded::{Announced, VerifiedRecord};
 use super::refusal::Refusal;
 use super::stored::{self, Figures, Found, Stored, StoredParts};
 use crate::progress::Progress;
