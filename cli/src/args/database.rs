@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
-use reshare_postgres::load::{LoadOptions, OnConflict};
+use reshare_postgres::load_options::{LoadOptions, OnConflict};
 
 use super::value::parallel;
 use crate::failure::Failure;

@@ -3,8 +3,9 @@
 use reshare_engine::rows::{AgreeValue, Rows};
 use reshare_files::ids::IdRange;
 use reshare_postgres::iris_mpc::RERAND_EPOCH;
-use reshare_postgres::load::{Loader, OnConflict};
+use reshare_postgres::load::Loader;
 use reshare_postgres::load_error::{LISTED_IDS, LoadError};
+use reshare_postgres::load_options::OnConflict;
 use reshare_postgres::table::TableName;
 use reshare_postgres::triggers::Trigger;
 

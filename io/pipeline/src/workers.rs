@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reshare_engine::layout::RowLayout;
 use reshare_format::session::Session;
 use reshare_postgres::connect::Database;
-use reshare_postgres::load::LoadOptions;
+use reshare_postgres::load_options::LoadOptions;
 use reshare_postgres::table::TableSpec;
 
 use super::error::PipelineError;

@@ -73,6 +73,7 @@ pub mod export;
 pub mod iris_mpc;
 pub mod load;
 pub mod load_error;
+pub mod load_options;
 pub mod load_source;
 mod pgpass;
 pub mod plan;

@@ -12,49 +12,16 @@ use sqlx::postgres::PgConnection;
 use super::connect::Database;
 use super::export::close;
 use super::load_error::LoadError;
+use super::load_options::{LoadOptions, OnConflict};
 use super::load_source::LoadSource;
 use super::progress_table::{LoadedRange, ProgressTable};
-use super::references::refuse_referenced;
+use super::references::references;
 use super::schema::{compressed_columns, storage_sql};
 use super::stored::present_ids;
 use super::table::{Table, TableName, TableSpec};
 use super::triggers::{Trigger, TriggerEffect, fired_triggers};
 use super::turn::Turn;
 use super::write::RangeWriter;
-
-/// What to do about rows that are already in the target and were not loaded by this session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnConflict {
-    /// Refuse.
-    Error,
-    /// Replace the row: it is deleted and inserted again, so that columns the session does not know
-    /// take their defaults. An UPDATE would fire triggers that raise the version.
-    Replace {
-        /// Replace the row even if its integer agree columns are higher than the delivered ones.
-        allow_older: bool,
-    },
-}
-
-impl OnConflict {
-    const fn replaces(self) -> bool {
-        matches!(self, Self::Replace { .. })
-    }
-}
-
-/// How to load.
-#[derive(Debug, Clone, Copy)]
-pub struct LoadOptions {
-    /// What to do about rows that are already there.
-    pub on_conflict: OnConflict,
-    /// How long to wait while another process loads the same session into the same table.
-    pub lock_wait: Duration,
-}
-
-impl Default for LoadOptions {
-    fn default() -> Self {
-        Self { on_conflict: OnConflict::Error, lock_wait: Duration::from_secs(60) }
-    }
-}
 
 /// A load of one session into one table, by one process at a time.
 ///
@@ -287,6 +254,28 @@ async fn loadable(
         refuse_referenced(control, spec).await?;
     }
     Ok((table, triggers))
+}
+
+/// Refuses to replace rows of a table that others refer to: a replaced row is deleted and inserted
+/// again.
+///
+/// It does not matter whether a row would be replaced now: one may be added while the load runs,
+/// and the loss in the other table would go unnoticed.
+///
+/// # Errors
+/// [`LoadError::Referenced`], and any error of the server.
+pub fn refuse_referenced<'a>(
+    connection: &'a mut PgConnection,
+    spec: &'a TableSpec,
+) -> BoxFuture<'a, Result<(), LoadError>> {
+    Box::pin(async move {
+        let table = spec.name().clone();
+        match references(connection, spec).await {
+            Ok(references) if references.is_empty() => Ok(()),
+            Ok(references) => Err(LoadError::Referenced { table, references }),
+            Err(source) => Err(LoadError::Database { table, source }),
+        }
+    })
 }
 
 async fn triggers(

@@ -2,12 +2,10 @@
 
 use std::fmt;
 
-use futures_util::future::BoxFuture;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 
 use super::error::DatabaseError;
-use super::load_error::LoadError;
 use super::table::{TableSpec, quote_identifier};
 
 /// A foreign key that does something when a row it refers to is deleted.
@@ -71,28 +69,6 @@ impl fmt::Display for DeleteAction {
     }
 }
 
-/// Refuses to replace rows of a table that others refer to: a replaced row is deleted and inserted
-/// again.
-///
-/// It does not matter whether a row would be replaced now: one may be added while the load runs,
-/// and the loss in the other table would go unnoticed.
-///
-/// # Errors
-/// [`LoadError::Referenced`], and any error of the server.
-pub fn refuse_referenced<'a>(
-    connection: &'a mut PgConnection,
-    spec: &'a TableSpec,
-) -> BoxFuture<'a, Result<(), LoadError>> {
-    Box::pin(async move {
-        let table = spec.name().clone();
-        match references(connection, spec).await {
-            Ok(references) if references.is_empty() => Ok(()),
-            Ok(references) => Err(LoadError::Referenced { table, references }),
-            Err(source) => Err(LoadError::Database { table, source }),
-        }
-    })
-}
-
 /// Finds the constraints that refer to the table, its partitions and its children, each by the name
 /// of its original definition. A constraint counts only if its trigger on DELETE (bit 3 of its type)
 /// fires on this connection. A deferred one that refers only to the id does not count: at the end of
@@ -120,7 +96,7 @@ const CATALOG: &str = "\
           WHERE a.attrelid = k.confrelid AND a.attname = $3)) \
     ORDER BY 2, 1";
 
-async fn references(
+pub(super) async fn references(
     connection: &mut PgConnection,
     spec: &TableSpec,
 ) -> Result<Vec<Reference>, DatabaseError> {

@@ -8,7 +8,8 @@ use reshare_pipeline::preflight::{
 use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::workers::Source;
 use reshare_postgres::export::ExportError;
-use reshare_postgres::load::{LoadOptions, Loader, OnConflict};
+use reshare_postgres::load::Loader;
+use reshare_postgres::load_options::{LoadOptions, OnConflict};
 use reshare_postgres::table::quote_identifier;
 use reshare_postgres::triggers::TriggerEffect;
 

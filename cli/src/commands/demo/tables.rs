@@ -9,7 +9,7 @@ use reshare_pipeline::send::send;
 use reshare_pipeline::verify::verify_tables;
 use reshare_pipeline::workers::{Source, Target};
 use reshare_postgres::connect::Database;
-use reshare_postgres::load::LoadOptions;
+use reshare_postgres::load_options::LoadOptions;
 use reshare_synthetic::seed::{SeedPlan, SeedTarget, prepare, seed};
 
 use super::databases::Databases;

@@ -13,7 +13,7 @@ use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::rebuild::{RebuildReport, rebuild_arriving};
 use reshare_pipeline::verify_digests::verify_digests;
 use reshare_pipeline::workers::Target;
-use reshare_postgres::load::LoadOptions;
+use reshare_postgres::load_options::LoadOptions;
 use reshare_postgres::verified::load_state;
 use tokio::task::JoinHandle;
 

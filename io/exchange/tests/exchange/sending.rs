@@ -28,7 +28,7 @@ use reshare_pipeline::sender::{LedgeredSender, SenderCredentials, SenderKeys};
 use reshare_pipeline::verify::verify_tables;
 use reshare_pipeline::workers::{self, Source, Workers};
 use reshare_postgres::connect::Database;
-use reshare_postgres::load::LoadOptions;
+use reshare_postgres::load_options::LoadOptions;
 use reshare_postgres::table::{TableName, TableSpec};
 use secrecy::SecretString;
 use sqlx::postgres::PgConnection;

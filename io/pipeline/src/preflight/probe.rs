@@ -2,8 +2,8 @@
 
 use reshare_postgres::connect::{ConnectError, Database};
 use reshare_postgres::error::DatabaseError;
+use reshare_postgres::load::refuse_referenced;
 use reshare_postgres::load_error::LoadError;
-use reshare_postgres::references::refuse_referenced;
 use reshare_postgres::schema::{SchemaError, compressed_columns, storage_sql};
 use reshare_postgres::table::{Table, TableName, TableSpec};
 use reshare_postgres::triggers::{Trigger, fired_triggers};

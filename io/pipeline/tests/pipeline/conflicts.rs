@@ -5,8 +5,8 @@ use std::sync::Arc;
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::load::load;
 use reshare_pipeline::merge::merge;
-use reshare_postgres::load::{LoadOptions, OnConflict};
 use reshare_postgres::load_error::LoadError;
+use reshare_postgres::load_options::{LoadOptions, OnConflict};
 
 use crate::support::{TARGET, World, assert_refusal, workers};
 

@@ -20,7 +20,7 @@ use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::send::send;
 use reshare_pipeline::verify::verify_file;
 use reshare_pipeline::workers::{Source, Target};
-use reshare_postgres::load::LoadOptions;
+use reshare_postgres::load_options::LoadOptions;
 use tokio::sync::OnceCell;
 
 use crate::support::{Cast, Place, database, equal_rows, party, range, source, workers};

@@ -10,7 +10,7 @@ use reshare_pipeline::merge::merge;
 use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::verify::{verify_packages, verify_tables};
 use reshare_postgres::compare::Difference;
-use reshare_postgres::load::LoadOptions;
+use reshare_postgres::load_options::LoadOptions;
 
 use crate::support::{REFERENCE, SENDERS, TARGET, World, pick, push, range, workers};
 

@@ -20,7 +20,7 @@ use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::send::send;
 use reshare_pipeline::verify::verify_file;
 use reshare_pipeline::workers::Target;
-use reshare_postgres::load::LoadOptions;
+use reshare_postgres::load_options::LoadOptions;
 use tokio::runtime::Runtime;
 
 use crate::support::{Cast, Place, REFERENCE, SENDERS, TARGET, layout, push, range, workers};

@@ -10,7 +10,7 @@ use reshare_pipeline::load::{LoadReport, load};
 use reshare_pipeline::merge::merge;
 use reshare_pipeline::packages::Packages;
 use reshare_pipeline::verify::verify_packages;
-use reshare_postgres::load::LoadOptions;
+use reshare_postgres::load_options::LoadOptions;
 
 use crate::support::{REFERENCE, SENDERS, TARGET, World, chain, workers};
 

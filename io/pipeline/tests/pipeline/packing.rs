@@ -16,7 +16,7 @@ use reshare_pipeline::pack::pack;
 use reshare_pipeline::sealer::PackReport;
 use reshare_pipeline::send::send;
 use reshare_pipeline::verify::{verify_file, verify_tables};
-use reshare_postgres::load::LoadOptions;
+use reshare_postgres::load_options::LoadOptions;
 
 use crate::gate::Gate;
 use crate::support::{

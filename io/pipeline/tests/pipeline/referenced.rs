@@ -5,8 +5,8 @@ use std::sync::Arc;
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::packages::Packages;
 use reshare_pipeline::rebuild::RebuildReport;
-use reshare_postgres::load::{LoadOptions, OnConflict};
 use reshare_postgres::load_error::LoadError;
+use reshare_postgres::load_options::{LoadOptions, OnConflict};
 use reshare_postgres::references::{DeleteAction, Reference};
 
 use crate::support::{TARGET, World, assert_refusal, workers};

@@ -10,7 +10,7 @@ use reshare_pipeline::load::load;
 use reshare_pipeline::merge::merge;
 use reshare_pipeline::rebuild::{RebuildReport, rebuild};
 use reshare_pipeline::send::send;
-use reshare_postgres::load::{LoadOptions, OnConflict};
+use reshare_postgres::load_options::{LoadOptions, OnConflict};
 use sqlx::postgres::PgConnection;
 use tokio::task::JoinHandle;
 

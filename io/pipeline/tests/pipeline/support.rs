@@ -32,7 +32,7 @@ use reshare_pipeline::sender::{LedgeredSender, SenderKeys};
 use reshare_pipeline::verify::{verify_file, verify_tables};
 use reshare_pipeline::workers::{Source, Target, Workers};
 use reshare_postgres::connect::Database;
-use reshare_postgres::load::LoadOptions;
+use reshare_postgres::load_options::LoadOptions;
 use reshare_postgres::table::{TableName, TableSpec};
 use secrecy::SecretString;
 use sqlx::postgres::PgConnection;
