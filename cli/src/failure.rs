@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use reshare_files::causes::causes;
 use reshare_files::fault::Refusable;
 
 use crate::exit::Exit;
@@ -124,17 +125,14 @@ impl Failure {
 
     /// The error and its causes, the last one at the end.
     pub(crate) fn causes(&self) -> Vec<String> {
-        let mut causes = vec![self.error.to_string()];
-        let mut cause = self.error.source();
-        while let Some(error) = cause {
-            let text = error.to_string();
+        let mut messages: Vec<String> = Vec::new();
+        for message in causes(self.error.as_ref()).map(ToString::to_string) {
             // Some libraries repeat their cause in their own text: print it once.
-            if !causes.last().is_some_and(|last| last.contains(&text)) {
-                causes.push(text);
+            if !messages.last().is_some_and(|last| last.contains(&message)) {
+                messages.push(message);
             }
-            cause = error.source();
         }
-        causes
+        messages
     }
 
     /// What to do next, if it is known.

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use reshare_files::causes::causes;
 use reshare_pipeline::error::PipelineError;
 
 use super::database::database_hint;
@@ -83,13 +84,7 @@ fn run_hint(error: &PipelineError) -> Option<Hint> {
 
 /// Whether a disk of this machine is full.
 fn is_without_room(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
-        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|error| {
+        matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    })
 }

@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use reshare_engine::party::PartyId;
+use reshare_files::causes::with_causes;
 use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::CertificateError;
 use reshare_format::package::{ManifestError, PackageError, PartName, PartRecordError};
@@ -173,18 +174,6 @@ impl IntoResponse for Refusal {
         }
         response
     }
-}
-
-/// An error with its causes, all of them about what the sender has sent.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Answers with JSON and a line feed.

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use super::causes::causes;
 use super::file_error::FileError;
 
 /// An error that is either a refusal or a failure.
@@ -18,14 +19,7 @@ pub trait Refusable: Error + 'static {
     where
         Self: Sized,
     {
-        let mut cause: Option<&(dyn Error + 'static)> = Some(self);
-        while let Some(error) = cause {
-            if error.is::<io::Error>() {
-                return false;
-            }
-            cause = error.source();
-        }
-        true
+        !causes(self).any(|cause| cause.is::<io::Error>())
     }
 }
 

@@ -10,7 +10,7 @@
 //!   `leftovers` (unfinished files of a crash). `faults` makes all of these fail or freeze in tests.
 //! * [`input_file`]: files that a flag names. A pipe or a device is refused, not waited for.
 //! * [`file_error`] says which file the file system refuses, [`fault`] what is a refusal and what a
-//!   failure.
+//!   failure, and [`causes`] what is behind an error.
 //! * [`ids`], [`leftovers`] and [`timestamp`]: ranges of row ids, rows that a merge does not
 //!   rebuild, and points in time, as sessions, parts, databases and reports write them.
 //!
@@ -48,6 +48,7 @@
 //! # }
 //! ```
 
+pub mod causes;
 pub mod durable;
 pub mod fault;
 pub mod file_error;

@@ -1,6 +1,5 @@
 //! Both senders' parts while they arrive in the receiver's inbox.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use age::x25519::Identity;
 use reshare_engine::party::PartyId;
 use reshare_exchange::progress::Progress;
 use reshare_exchange::{ArrivedParts, Inbox};
+use reshare_files::causes::with_causes;
 use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use reshare_format::session::{IdList, Session};
@@ -113,8 +113,8 @@ impl Arriving {
                 Err(error) => error,
             };
             if !is_told {
-                let causes = causes(&error);
-                tracing::warn!("cannot load yet, and tried again until it works: {causes}");
+                let why = with_causes(&error);
+                tracing::warn!("cannot load yet, and tried again until it works: {why}");
                 is_told = true;
             }
             let closed = self.inbox.both_closed(|_| ());
@@ -142,17 +142,6 @@ impl Arriving {
 
 /// How long to leave a database alone that does not answer.
 const AGAIN: Duration = Duration::from_secs(5);
-
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
 
 /// Names the sender that the other one is ahead of.
 fn tell_what_is_missing(parts: &DeliveredParts) {

@@ -14,6 +14,7 @@ use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::{AgreeValue, Rows};
 use reshare_exchange::progress::Progress;
+pub(crate) use reshare_files::causes::with_causes as chain;
 use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
@@ -484,17 +485,6 @@ pub(crate) fn push(
     let shares: Vec<Vec<u8>> = from.share_row(row).map(le).collect();
     let shares: Vec<&[u8]> = shares.iter().map(Vec::as_slice).collect();
     batch.push_bytes(id, agree, &shares).expect("fits");
-}
-
-/// An error as the program shows it, with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut shown = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        shown = format!("{shown}: {cause}");
-        source = cause.source();
-    }
-    shown
 }
 
 /// Asserts that an error is a refusal which says `text`.

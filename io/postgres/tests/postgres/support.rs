@@ -8,6 +8,7 @@ use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
+pub(crate) use reshare_files::causes::with_causes as chain;
 use reshare_files::ids::IdRange;
 use reshare_files::leftovers::Leftovers;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
@@ -142,17 +143,6 @@ pub(crate) fn none() -> Leftovers {
 
 pub(crate) fn count(count: usize) -> NonZeroUsize {
     NonZeroUsize::new(count).expect("not zero")
-}
-
-/// An error as the program shows it, with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut shown = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        shown = format!("{shown}: {cause}");
-        source = cause.source();
-    }
-    shown
 }
 
 /// Compares everything that two batches hold.
