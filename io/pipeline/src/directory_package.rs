@@ -84,12 +84,7 @@ impl DirectoryPackage {
         rows: &Rows<'_>,
         record: impl FnOnce(&SealedPart) -> Result<LedgerPart, PipelineError>,
     ) -> Result<LedgerPart, PipelineError> {
-        let mut recorded = None;
-        self.writer.seal_recorded(index, ids, rows, |part| {
-            recorded = Some(record(part)?);
-            Ok::<_, PipelineError>(())
-        })?;
-        recorded.ok_or(PipelineError::WorkerLost)
+        self.writer.seal_recorded(index, ids, rows, record)
     }
 
     pub(super) fn close(self, content: &ManifestContent) -> Result<(), PipelineError> {

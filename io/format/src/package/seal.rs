@@ -53,21 +53,21 @@ pub fn seal_part(
     max_part_bytes: u64,
 ) -> Result<SealedPart, PartError> {
     let sealing = Sealing { recipient, max_part_bytes, compression: Compression::Auto };
-    seal_part_recorded(directory, spec, rows, sealing, |_| Ok(()))
+    seal_part_recorded(directory, spec, rows, sealing, |part| Ok(*part))
 }
 
 /// Like [`seal_part`], and calls `record` when the part is durable under a temporary name but does
-/// not have its final name yet.
+/// not have its final name yet. Returns what `record` returns.
 ///
 /// # Errors
 /// As [`seal_part`], and any error of `record`. The final name does not appear then.
-pub fn seal_part_recorded<E: From<PartError>>(
+pub fn seal_part_recorded<T, E: From<PartError>>(
     directory: &Path,
     spec: &ShareFileSpec,
     rows: &Rows<'_>,
     sealing: Sealing<'_>,
-    record: impl FnOnce(&SealedPart) -> Result<(), E>,
-) -> Result<SealedPart, E> {
+    record: impl FnOnce(&SealedPart) -> Result<T, E>,
+) -> Result<T, E> {
     let name = PartName::new(spec.part_index);
     let path = directory.join(name.to_string());
     let refused =
@@ -83,9 +83,9 @@ pub fn seal_part_recorded<E: From<PartError>>(
         Ok((file.sync().map_err(PartDefect::Write)?, part))
     };
     let (file, part) = seal().map_err(refused)?;
-    record(&part)?;
+    let recorded = record(&part)?;
     file.rename().map_err(|error| refused(PartDefect::Write(error)))?;
-    Ok(part)
+    Ok(recorded)
 }
 
 /// Seals blinded rows for one recipient, into any writer, in pieces of 256 KiB.

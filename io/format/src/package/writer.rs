@@ -145,21 +145,21 @@ impl PackageWriter {
         ids: IdRange,
         rows: &Rows<'_>,
     ) -> Result<SealedPart, PackageError> {
-        self.seal_recorded(part_index, ids, rows, |_| Ok::<(), PackageError>(()))
+        self.seal_recorded(part_index, ids, rows, |part| Ok::<_, PackageError>(*part))
     }
 
-    /// Like [`Self::seal`], and calls `record` before the part appears: see
-    /// [`seal_part_recorded`].
+    /// Like [`Self::seal`], and calls `record` before the part appears, and returns what that
+    /// returns: see [`seal_part_recorded`].
     ///
     /// # Errors
     /// As [`Self::seal`], and any error of `record`.
-    pub fn seal_recorded<E: From<PackageError>>(
+    pub fn seal_recorded<T, E: From<PackageError>>(
         &self,
         part_index: u64,
         ids: IdRange,
         rows: &Rows<'_>,
-        record: impl FnOnce(&SealedPart) -> Result<(), E>,
-    ) -> Result<SealedPart, E> {
+        record: impl FnOnce(&SealedPart) -> Result<T, E>,
+    ) -> Result<T, E> {
         self.check_open()?;
         let spec = self.session.spec(part_index, ids, rows.len() as u64);
         let (recipient, compression) = (&self.recipient, self.compression);
@@ -167,7 +167,7 @@ impl PackageWriter {
         let sealing = Sealing { recipient, max_part_bytes, compression };
         let record = |part: &SealedPart| record(part).map_err(SealStop::Record);
         match seal_part_recorded(&self.directory, &spec, rows, sealing, record) {
-            Ok(part) => Ok(part),
+            Ok(recorded) => Ok(recorded),
             Err(SealStop::Part(error)) => Err(PackageError::from(error).into()),
             Err(SealStop::Record(error)) => Err(error),
         }
