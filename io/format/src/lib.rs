@@ -118,3 +118,5 @@ pub mod package;
 pub mod receipt;
 pub mod session;
 pub mod share_file;
+
+mod read;

@@ -1,7 +1,7 @@
 //! The header of an age file, as the crate `age` writes and verifies it, and the payload's key.
 //!
-//! The crate gives its file key to whoever wraps or unwraps it, and to nobody else. So the true
-//! recipient or identity is wrapped in one that notes the file key.
+//! The crate shows its file key only to the code that wraps or unwraps it. So the true recipient or
+//! identity is wrapped in one that notes the file key.
 
 use std::cell::Cell;
 use std::collections::HashSet;

@@ -18,6 +18,7 @@ use age::x25519::{Identity, Recipient};
 use aws_lc_rs::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 
 use super::{PartDefect, age_header};
+use crate::read::read_up_to;
 
 /// Plain bytes of a chunk.
 pub(super) const CHUNK_BYTES: usize = 64 << 10;
@@ -233,20 +234,6 @@ impl<R: Read> Read for Reader<R> {
         self.consume(count);
         Ok(count)
     }
-}
-
-/// Fills a buffer as far as the input reaches; returns how far.
-fn read_up_to(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match input.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// The nonces of the chunks, none of them twice.

@@ -1,6 +1,6 @@
 //! The closed list of a package: `manifest.json`.
 
-use super::manifest_check::{check_against, check_totals, into_content};
+use super::manifest_check::{check_against, check_canonical, check_totals, into_content};
 use super::manifest_content::{Document, DocumentPart};
 use super::signature::check_signature;
 use super::{
@@ -59,12 +59,7 @@ impl UnverifiedManifest {
         }
         let document: Document = serde_json::from_slice(&bytes).map_err(StatementError::Json)?;
         check_format(MANIFEST_FORMAT, &document.format)?;
-        let canonical = document.to_bytes()?;
-        if canonical != bytes {
-            let differs = canonical.iter().zip(&bytes).position(|(a, b)| a != b);
-            let offset = differs.unwrap_or(canonical.len().min(bytes.len()));
-            return Err(ManifestError::NotCanonical { offset });
-        }
+        check_canonical(&document.to_bytes()?, &bytes)?;
         let totals = document.totals;
         Ok(Self { bytes, content: into_content(document)?, totals })
     }

@@ -27,6 +27,16 @@ pub(super) fn into_content(document: Document) -> Result<ManifestContent, Manife
     })
 }
 
+/// Compares bytes with those that their content is written as.
+pub(super) fn check_canonical(canonical: &[u8], bytes: &[u8]) -> Result<(), ManifestError> {
+    if canonical == bytes {
+        return Ok(());
+    }
+    let differs = canonical.iter().zip(bytes).position(|(a, b)| a != b);
+    let offset = differs.unwrap_or(canonical.len().min(bytes.len()));
+    Err(ManifestError::NotCanonical { offset })
+}
+
 /// Adds up the parts and compares the sums with the totals, if there are any.
 pub(super) fn check_totals(
     parts: &[PartEntry],

@@ -7,7 +7,7 @@ use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
 use serde::{Deserialize, Serialize};
 
-use super::manifest_check::{check_facts, check_part};
+use super::manifest_check::{check_canonical, check_facts, check_part};
 use super::manifest_content::DocumentPart;
 use super::signature::check_signed_at;
 use super::{ManifestError, PackageExpectations, PartEntry, Timestamp, hex_bytes};
@@ -112,12 +112,7 @@ impl PartRecord {
             signed_at: document.signed_at,
         };
         record.check_rows()?;
-        let canonical = record.to_bytes()?;
-        if canonical != bytes {
-            let differs = canonical.iter().zip(bytes).position(|(a, b)| a != b);
-            let offset = differs.unwrap_or(canonical.len().min(bytes.len()));
-            return Err(ManifestError::NotCanonical { offset });
-        }
+        check_canonical(&record.to_bytes()?, bytes)?;
         Ok(record)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The bytes are those of a share file, with a digest of zero: the seal authenticates them.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 
 use reshare_engine::layout::AgreeKind;
 use reshare_engine::row_batch::{AgreeSliceMut, AgreeValuesMut, RowBatch, RowsMut};
@@ -11,6 +11,7 @@ use reshare_engine::rows::{AgreeSlice, AgreeValue, AgreeValues, RowCheck, Rows};
 use super::block_plan::{BLOCK_ALIGN, Block, BlockPlan};
 use super::check::{check_agree, check_ids, check_padding, check_shape};
 use super::{HEADER_BYTES, ShareFileDefect, ShareFileHeader, ShareFileSpec};
+use crate::read;
 
 /// The columns before the shares of a part: enough to join two packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,16 +259,7 @@ fn read_block(
     check_padding(padding, range.start)
 }
 
-/// Fills a buffer as far as the input goes; returns the number of bytes.
+/// As [`read::read_up_to`].
 fn read_up_to(input: &mut dyn Read, buffer: &mut [u8]) -> Result<usize, ShareFileDefect> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match input.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(ShareFileDefect::Read(error)),
-        }
-    }
-    Ok(filled)
+    read::read_up_to(input, buffer).map_err(ShareFileDefect::Read)
 }
