@@ -1,7 +1,5 @@
 //! A part that a request announces, and the record that its sender has signed of it.
 
-use std::sync::Arc;
-
 use reshare_format::keys::certificate::CertificateChain;
 use reshare_format::package::{
     PackageExpectations, PartEntry, PartName, PartRecord, SignedPartRecord,
@@ -20,7 +18,7 @@ pub(super) struct Announced {
     pub(super) name: PartName,
     pub(super) bytes: u64,
     pub(super) digest: ReprDigest,
-    pub(super) record: Option<Arc<VerifiedRecord>>,
+    pub(super) record: Option<VerifiedRecord>,
 }
 
 /// A record that its sender has signed, and what shows it.

@@ -168,11 +168,25 @@ impl Inbox {
         tokio::join!(each(lower), each(higher));
     }
 
-    /// Takes what has arrived of both senders, the lower one first: the parts that cover ids
-    /// after `after`, as far as nothing is missing. They are not replaced any more.
+    /// The senders, the lower one first, and the last id up to which nothing of each is missing.
+    #[must_use]
+    pub fn covered(&self) -> [(PartyId, Option<i64>); 2] {
+        self.slots.each_ref().map(|(sender, slot)| (*sender, slot.covered_up_to()))
+    }
+
+    /// The last id that both senders have covered.
+    #[must_use]
+    pub fn frontier(&self) -> Option<i64> {
+        let [(_, lower), (_, higher)] = self.covered();
+        lower.min(higher)
+    }
+
+    /// Takes what both senders have covered after `after`, the lower one's parts first. They are not
+    /// replaced any more; those beyond the frontier may be.
     #[must_use]
     pub fn take(&self, after: Option<i64>) -> [ArrivedParts; 2] {
-        self.slots.each_ref().map(|(_, slot)| slot.take(after))
+        let up_to = self.frontier();
+        self.slots.each_ref().map(|(_, slot)| slot.take(after, up_to))
     }
 
     /// Notes that all rows up to an id are in the table: parts that have no others are used, and

@@ -6,7 +6,8 @@
 //!
 //! # Reading order
 //! * Who is who: `identity` (certificates and names), `tls` (what both ends verify).
-//! * The receiver: `inbox`, `slot` (one sender's package), `announced`, `recorded` and `part_records`
+//! * The receiver: `inbox`, `slot` (one sender's package) and
+//!   `proofs` (who signed it), `announced`, `recorded` and `part_records`
 //!   (parts that come with a record, and which were used), `stored` and `journal` (what a restart
 //!   finds), then a connection's way through `server`, `admission`, `gate`, `http`, `routes`,
 //!   `body` and `refusal`. `limits` bounds all of it; `monitor` and `health` show it.
@@ -62,6 +63,7 @@ mod monitor;
 mod part_records;
 mod part_uploads;
 pub mod progress;
+mod proofs;
 mod recorded;
 mod refusal;
 mod retry;

@@ -239,10 +239,7 @@ impl PartRecords {
     /// Whether nothing but what is used comes before a part: then only this part, or one of the
     /// other sender, lets the frontier move on.
     pub(super) fn is_next(&self, part: &PartEntry) -> bool {
-        match self.used_up_to {
-            None => part.ids.first() <= self.begin,
-            Some(last) => part.ids.first() <= last.saturating_add(1),
-        }
+        self.next_after(self.used_up_to).is_none_or(|next| part.ids.first() <= next)
     }
 
     /// The last id up to which nothing is missing.
@@ -250,17 +247,23 @@ impl PartRecords {
         self.covered_up_to
     }
 
-    /// Takes the parts that cover ids after `after`, as far as nothing is missing: they are not
-    /// replaced any more.
-    pub(super) fn take(&mut self, after: Option<i64>) -> Vec<PartEntry> {
-        let Some(covered_up_to) = self.covered_up_to else { return vec![] };
-        let start = after.and_then(|after| self.known.range(..=after).next_back());
-        let start = start.map_or(i64::MIN, |(first, _)| *first);
+    /// What both senders must have in common; `None` before the first record.
+    pub(super) fn key_check(&self) -> Option<[u8; 16]> {
+        self.known.values().next().map(|known| known.record.key_check)
+    }
+
+    /// Takes the parts that cover ids after `after` and up to `up_to`, where nothing is missing: they
+    /// are not replaced any more.
+    pub(super) fn take(&mut self, after: Option<i64>, up_to: i64) -> Vec<PartEntry> {
+        let before = after.and_then(|after| self.known.range(..=after).next_back());
+        let start = before.map_or(i64::MIN, |(first, _)| *first);
+        if start > up_to {
+            return vec![];
+        }
         let mut taken = vec![];
-        for known in self.known.range_mut(start..).map(|(_, known)| known) {
+        for known in self.known.range_mut(start..=up_to).map(|(_, known)| known) {
             let part = &known.record.part;
-            let is_new = after.is_none_or(|after| part.ids.last() > after);
-            if is_new && part.ids.first() <= covered_up_to {
+            if after.is_none_or(|after| part.ids.last() > after) {
                 known.stage = known.stage.max(PartStage::Taken);
                 taken.extend((part.rows > 0).then(|| part.clone()));
             }
@@ -278,10 +281,7 @@ impl PartRecords {
         session: &PackageExpectations,
         up_to: i64,
     ) -> io::Result<Vec<PartName>> {
-        let begin = match self.used_up_to {
-            None => Some(self.begin),
-            Some(last) => last.checked_add(1),
-        };
+        let begin = self.next_after(self.used_up_to);
         let Some(begin) = begin.filter(|begin| *begin <= up_to) else { return Ok(vec![]) };
         let is_used_now =
             |known: &Known| known.stage != PartStage::Used && known.record.part.ids.last() <= up_to;
@@ -325,15 +325,16 @@ impl PartRecords {
         self.covered_up_to = self.reach(from, |_| true);
     }
 
+    /// The first id after those that were reached; `None` when these are all there are.
+    fn next_after(&self, reached: Option<i64>) -> Option<i64> {
+        reached.map_or(Some(self.begin), |last| last.checked_add(1))
+    }
+
     /// The last id of a row of records without a gap, each `wanted`, after `from`.
     fn reach(&self, from: Option<i64>, wanted: impl Fn(&Known) -> bool) -> Option<i64> {
         let mut reached = from;
         loop {
-            let next = match reached {
-                None => Some(self.begin),
-                Some(last) => last.checked_add(1),
-            };
-            let known = next.and_then(|next| self.known.get(&next));
+            let known = self.next_after(reached).and_then(|next| self.known.get(&next));
             let Some(known) = known.filter(|known| wanted(known)) else { return reached };
             reached = Some(known.record.part.ids.last());
         }
@@ -428,16 +429,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut records = empty(directory.path());
         records.insert(record(1, range(11, 20), 3));
-        assert_eq!((records.covered_up_to(), records.take(None)), (None, vec![]));
+        assert_eq!((records.covered_up_to(), records.take(None, 0)), (None, vec![]));
         records.insert(record(0, range(1, 10), 3));
         records.insert(record(3, range(31, 40), 3));
         assert_eq!(records.covered_up_to(), Some(20));
         let taken = |records: &mut PartRecords, after| {
-            records.take(after).iter().map(|part| part.name.index()).collect::<Vec<_>>()
+            let up_to = records.covered_up_to().unwrap();
+            records.take(after, up_to).iter().map(|part| part.name.index()).collect::<Vec<_>>()
         };
         assert_eq!(taken(&mut records, None), [0, 1]);
         assert_eq!(taken(&mut records, Some(10)), [1]);
         assert_eq!(taken(&mut records, Some(9)), [0, 1]);
+        assert_eq!(records.take(Some(20), 9), []);
         // Without a row there is no part to take.
         records.insert(record(2, range(21, 30), 0));
         assert_eq!(records.covered_up_to(), Some(40));

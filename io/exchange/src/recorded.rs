@@ -1,9 +1,10 @@
 //! Parts that come with a record: what the receiver checks of them, and when they are used.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 
 use reshare_files::durable;
-use reshare_format::package::{Manifest, PartEntry, PartFiles, PartName};
+use reshare_files::ids::IdRange;
+use reshare_format::package::{PartEntry, PartFiles, PartName};
 
 use super::announced::{Announced, VerifiedRecord};
 use super::digest::ReprDigest;
@@ -23,7 +24,7 @@ pub struct ArrivedParts {
     /// The last id that was covered.
     pub covered_up_to: Option<i64>,
     /// Parts whose files are gone, since their rows were used.
-    pub gone: Vec<PartName>,
+    pub gone: Vec<(PartName, IdRange)>,
 }
 
 impl Slot {
@@ -36,17 +37,16 @@ impl Slot {
         text: &str,
         name: PartName,
         bytes: u64,
-    ) -> Result<Arc<VerifiedRecord>, Refusal> {
+    ) -> Result<VerifiedRecord, Refusal> {
         let verified = VerifiedRecord::verify(text, &self.session, self.chain()?)?;
         let record = verified.record();
         if record.part.name != name || record.part.sealed_bytes != bytes {
             return Err(Refusal::OtherRecord);
         }
-        let first = self.lock().records.iter().next().map(|known| known.record.key_check);
-        if first.is_some_and(|first| first != record.key_check) {
+        if self.lock().records.key_check().is_some_and(|first| first != record.key_check) {
             return Err(Refusal::OtherKeys);
         }
-        Ok(Arc::new(verified))
+        Ok(verified)
     }
 
     /// Notes a record that covers ids without a row.
@@ -72,26 +72,33 @@ impl Slot {
         self.cover(&mut state, record)
     }
 
-    /// Takes what covers ids after `after`, as far as nothing is missing. Such parts are not
-    /// replaced any more.
-    pub(super) fn take(&self, after: Option<i64>) -> ArrivedParts {
+    /// The last id up to which nothing is missing.
+    pub(super) fn covered_up_to(&self) -> Option<i64> {
+        self.lock().covered_up_to(self.session.ids.last())
+    }
+
+    /// Takes the parts that cover ids after `after` and up to `up_to`, as far as nothing is missing.
+    /// They are not replaced any more.
+    pub(super) fn take(&self, after: Option<i64>, up_to: Option<i64>) -> ArrivedParts {
         let files = PartFiles::new(self.directory(), self.session.clone());
         let mut state = self.lock();
-        let (key_check, parts, covered_up_to) = match state.manifest.clone() {
-            Some(closed) => {
+        let covered_up_to = state.covered_up_to(self.session.ids.last()).min(up_to);
+        let key_check = match &state.manifest {
+            Some(closed) => Some(closed.key_check),
+            None => state.records.key_check(),
+        };
+        let parts = match (covered_up_to, state.manifest.clone()) {
+            (None, _) => vec![],
+            (Some(last), Some(closed)) => {
                 let is_new = |part: &&PartEntry| after.is_none_or(|after| part.ids.last() > after);
-                let parts = closed.parts.iter().filter(is_new).cloned().collect();
-                (Some(closed.key_check), parts, Some(self.session.ids.last()))
+                let ahead = closed.parts.iter().take_while(|part| part.ids.first() <= last);
+                ahead.filter(is_new).cloned().collect()
             }
-            None => {
-                let key_check = state.records.iter().next().map(|known| known.record.key_check);
-                let covered_up_to = state.records.covered_up_to();
-                (key_check, state.records.take(after), covered_up_to)
-            }
+            (Some(last), None) => state.records.take(after, last),
         };
         let is_gone =
             |part: &&PartEntry| state.parts.stored(part.name).is_none_or(|stored| !stored.is_there);
-        let gone = parts.iter().filter(is_gone).map(|part| part.name).collect();
+        let gone = parts.iter().filter(is_gone).map(|part| (part.name, part.ids)).collect();
         ArrivedParts { files, key_check, parts, covered_up_to, gone }
     }
 
@@ -118,25 +125,27 @@ impl Slot {
 }
 
 impl State {
+    /// The last id up to which nothing is missing; a closed package covers all ids up to `end`.
+    fn covered_up_to(&self, end: i64) -> Option<i64> {
+        match &self.manifest {
+            Some(_) => Some(end),
+            None => self.records.covered_up_to(),
+        }
+    }
+
     /// Whether nothing more is needed of a part that a request announces, by its record or by what
     /// was used of it.
     ///
     /// # Errors
     /// [`Refusal::Used`] and [`Refusal::BeingMerged`].
     pub(super) fn is_settled(&self, part: &Announced) -> Result<bool, Refusal> {
-        match &part.record {
-            Some(record) => self.is_used(record.part()),
-            None => {
-                match self.records.get(part.name).filter(|known| known.stage > PartStage::Arrived) {
-                    None => Ok(false),
-                    Some(known) => {
-                        let digest =
-                            ReprDigest::Blake3(*known.record.part.sealed_digest.as_bytes());
-                        if digest == part.digest { Ok(true) } else { Err(used(known)) }
-                    }
-                }
-            }
+        if let Some(record) = &part.record {
+            return self.is_used(record.part());
         }
+        let known = self.records.get(part.name).filter(|known| known.stage > PartStage::Arrived);
+        let Some(known) = known else { return Ok(false) };
+        let digest = ReprDigest::Blake3(*known.record.part.sealed_digest.as_bytes());
+        if digest == part.digest { Ok(true) } else { Err(used(known)) }
     }
 
     /// Whether a part was used, with the very same content.
@@ -175,15 +184,12 @@ impl State {
     }
 
     /// Refuses a manifest that leaves out a part whose rows were used.
-    pub(super) fn check_used_are_listed(&self, manifest: &Manifest) -> Result<(), Refusal> {
-        let taken = self.records.iter().filter(|known| known.stage > PartStage::Arrived);
-        for known in taken.filter(|known| known.record.part.rows > 0) {
-            let name = known.record.part.name;
-            if !manifest.parts().iter().any(|part| part.name == name) {
-                return Err(used(known));
-            }
-        }
-        Ok(())
+    pub(super) fn check_used_are_listed(&self, listed: &HashSet<PartName>) -> Result<(), Refusal> {
+        let is_left_out = |known: &&Known| {
+            let part = &known.record.part;
+            known.stage > PartStage::Arrived && part.rows > 0 && !listed.contains(&part.name)
+        };
+        self.records.iter().find(is_left_out).map_or(Ok(()), |known| Err(used(known)))
     }
 }
 

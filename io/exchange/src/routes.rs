@@ -26,8 +26,9 @@ use super::inbox::Inbox;
 use super::limits::Limits;
 use super::log::Shown;
 use super::monitor::Monitor;
+use super::proofs::Proof;
 use super::refusal::{Refusal, json_text};
-use super::slot::{Accepted, Proof, Room, Slot};
+use super::slot::{Accepted, Room, Slot};
 
 /// The party whose certificate the connection uses.
 #[derive(Debug, Clone)]
@@ -370,7 +371,7 @@ async fn admit(slot: &Arc<Slot>, part: Announced) -> Result<Option<Room>, Refusa
     let (part, start) = (Arc::new(part), Instant::now());
     loop {
         let (slot, part) = (Arc::clone(slot), Arc::clone(&part));
-        match blocking(move || slot.admit(&part)).await {
+        match blocking(move || slot.admit(part)).await {
             Err(Refusal::InboxFull { .. } | Refusal::BeingMerged { .. })
                 if start.elapsed() < FULL_WAIT =>
             {

@@ -9,15 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::body::Bytes;
 use reshare_files::durable::{self, DurableFile, free_bytes};
 use reshare_files::file_error::OnFile;
-use reshare_files::input_file::NotRegular;
 use reshare_format::keys::certificate::CertificateChain;
 use reshare_format::package::{
-    CHAIN_NAME, MANIFEST_NAME, Manifest, ManifestSignature, PackageExpectations, PartEntry,
-    PartName, SIGNATURE_NAME, Totals, UnverifiedManifest, read_chain,
+    MANIFEST_NAME, Manifest, ManifestSignature, PackageExpectations, PartEntry, PartName, Totals,
+    UnverifiedManifest,
 };
 use tokio::sync::watch;
 
-use super::announced::{Announced, VerifiedRecord};
+use super::announced::Announced;
 use super::digest::{BodyHasher, ReprDigest};
 use super::inbox_error::{InboxError, USE};
 use super::journal::Journal;
@@ -48,7 +47,7 @@ pub(super) struct State {
     /// What the sender has signed of them.
     pub(super) records: PartRecords,
     /// The certificates that verify records, once they were needed.
-    chain: Option<CertificateChain>,
+    pub(super) chain: Option<CertificateChain>,
     /// Names that may show bytes that may not be durable: the disk
     /// failed at the last moment. Not listed, and gone when the package closes.
     strays: BTreeSet<PartName>,
@@ -91,25 +90,6 @@ pub(super) enum Accepted {
     Replaced,
     /// The same bytes were already there.
     Same,
-}
-
-/// A file of the manifest's signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Proof {
-    /// The signature.
-    Signature,
-    /// The signer's certificate and the intermediate ones.
-    Chain,
-}
-
-impl Proof {
-    /// The file's name, in the package and in the URL.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Signature => SIGNATURE_NAME,
-            Self::Chain => CHAIN_NAME,
-        }
-    }
 }
 
 impl Slot {
@@ -199,39 +179,35 @@ impl Slot {
     /// # Errors
     /// A [`Refusal`]: the package is closed, the part was used with another content, or there is no
     /// room.
-    pub(super) fn admit(self: &Arc<Self>, part: &Announced) -> Result<Option<Room>, Refusal> {
-        let Announced { name, bytes, digest, ref record } = *part;
+    pub(super) fn admit(self: &Arc<Self>, part: Arc<Announced>) -> Result<Option<Room>, Refusal> {
+        let record = part.record.as_ref();
         let (stored, closed) = {
             let mut state = self.lock();
             state.check_certain()?;
-            if state.is_settled(part)? {
+            if state.is_settled(&part)? {
                 return Ok(None);
             }
-            if let Some(record) = record.as_ref().filter(|record| record.part().rows == 0) {
+            if let Some(record) = record.filter(|record| record.part().rows == 0) {
                 return self.cover(&mut state, record).map(|()| None);
             }
-            (state.parts.stored(name), state.manifest.is_some())
+            (state.parts.stored(part.name), state.manifest.is_some())
         };
-        let same = match (stored, digest) {
+        let same = match (stored, part.digest) {
             (None, _) => false,
             (Some(stored), ReprDigest::Blake3(digest)) => stored.blake3.as_bytes() == &digest,
-            (Some(_), ReprDigest::Sha256(_)) => self.stored_is(name, digest)?,
+            (Some(_), digest @ ReprDigest::Sha256(_)) => self.stored_is(part.name, digest)?,
         };
         match (closed, same) {
             (true, false) => Err(Refusal::Closed),
             (true, true) => Ok(None),
-            (false, true) => self.note_record(record.as_deref()).map(|()| None),
-            (false, false) => self.reserve(name, bytes, record.clone()).map(Some),
+            (false, true) => self.note_record(record).map(|()| None),
+            (false, false) => self.reserve(part).map(Some),
         }
     }
 
     /// Makes room for a part: under the limits of the package, the inbox and the disk.
-    fn reserve(
-        self: &Arc<Self>,
-        name: PartName,
-        bytes: u64,
-        record: Option<Arc<VerifiedRecord>>,
-    ) -> Result<Room, Refusal> {
+    fn reserve(self: &Arc<Self>, part: Arc<Announced>) -> Result<Room, Refusal> {
+        let Announced { name, bytes, ref record, .. } = *part;
         let mut state = self.lock();
         if state.manifest.is_some() {
             return Err(Refusal::Closed);
@@ -245,7 +221,7 @@ impl Slot {
         if total > self.limits.package_bytes {
             return Err(Refusal::PackageTooLarge { max: self.limits.package_bytes });
         }
-        if let (Some(max), Some(record)) = (self.limits.inbox_bytes, &record) {
+        if let (Some(max), Some(record)) = (self.limits.inbox_bytes, record) {
             state.check_inbox(max / 2, bytes, record.part())?;
         }
         let free = free_bytes(&self.directory).map_err(Refusal::disk)?;
@@ -258,35 +234,31 @@ impl Slot {
         file.allocate(bytes).map_err(Refusal::disk)?;
         state.pending_parts += 1;
         state.pending_bytes += bytes;
-        Ok(Room { slot: Arc::clone(self), name, bytes, file: Some(file), record })
+        Ok(Room { slot: Arc::clone(self), part, file: Some(file) })
     }
 
-    /// Gives a part whose bytes are durable its name, unless the package was closed meanwhile.
-    /// Its record is durable before.
+    /// Gives a part whose bytes are durable its name, unless it was used or the package was closed
+    /// meanwhile. Its record is durable before.
     fn keep(
         &self,
-        name: PartName,
+        part: &Announced,
         stored: Stored,
         file: durable::SyncedFile,
-        record: Option<&VerifiedRecord>,
     ) -> Result<Accepted, Refusal> {
+        let (name, record) = (part.name, part.record.as_ref());
         if record.is_some_and(|record| record.part().sealed_digest != stored.blake3) {
             return Err(Refusal::OtherRecord);
         }
         let mut state = self.lock();
         state.check_certain()?;
-        if record.is_some_and(|record| matches!(state.is_used(record.part()), Ok(true))) {
-            return Ok(Accepted::Same);
-        }
         let before = state.parts.stored(name).map(|part| part.blake3);
-        if before == Some(stored.blake3) && record.is_none() {
+        if state.is_settled(part)? || before == Some(stored.blake3) && record.is_none() {
             return Ok(Accepted::Same);
         }
         if state.manifest.is_some() {
             return Err(Refusal::Closed);
         }
         if let Some(record) = record {
-            state.is_used(record.part())?;
             record.log(&mut state.records, &self.session)?;
         }
         if before.is_some() {
@@ -314,51 +286,6 @@ impl Slot {
         self.grown.send_replace(());
     }
 
-    /// The certificates that the sender's records are verified with.
-    ///
-    /// # Errors
-    /// [`Refusal::NoChain`] when it has not sent them.
-    pub(super) fn chain(&self) -> Result<CertificateChain, Refusal> {
-        let mut state = self.lock();
-        if let Some(chain) = &state.chain {
-            return Ok(chain.clone());
-        }
-        let chain = read_chain(&self.directory).map_err(Refusal::signature)?;
-        let chain = chain.ok_or(Refusal::NoChain)?;
-        Ok(state.chain.insert(chain).clone())
-    }
-
-    /// Keeps a file of the manifest's signature, which comes before the manifest and is verified
-    /// with it; it may be replaced until then.
-    pub(super) fn keep_proof(&self, proof: Proof, bytes: &[u8]) -> Result<Accepted, Refusal> {
-        let mut state = self.lock();
-        state.check_certain()?;
-        state.chain = None;
-        let path = self.directory.join(proof.name());
-        let before = match durable::open_regular(&path) {
-            // One byte more than the new file has: a longer file differs.
-            Ok(Some(file)) => {
-                let most = bytes.len() as u64 + 1;
-                let (mut before, mut file) = (Vec::new(), io::Read::take(file, most));
-                io::Read::read_to_end(&mut file, &mut before).map_err(Refusal::disk)?;
-                Some(before)
-            }
-            Ok(None) => return Err(Refusal::disk(NotRegular.into())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(Refusal::disk(error)),
-        };
-        if before.as_deref() == Some(bytes) {
-            // An earlier attempt may have failed at this step.
-            durable::sync_directory(&self.directory).map_err(Refusal::disk)?;
-            return Ok(Accepted::Same);
-        }
-        if state.manifest.is_some() {
-            return Err(Refusal::Closed);
-        }
-        durable::write_whole(path, bytes).map_err(Refusal::disk)?;
-        Ok(if before.is_some() { Accepted::Replaced } else { Accepted::New })
-    }
-
     /// Closes the package. The manifest must fit the session, be signed if the session uses
     /// certificates, and list only parts that are there.
     ///
@@ -382,12 +309,13 @@ impl Slot {
                 Some(_) => return Err(Refusal::OtherPart { name: part.name }),
             }
         }
-        state.check_used_are_listed(&manifest)?;
+        let listed = manifest.parts().iter().map(|part| part.name).collect();
+        state.check_used_are_listed(&listed)?;
         // A part that a dead sender began stays in the directory until its connection ends.
         if state.pending_parts > 0 {
             return Err(Refusal::Underway { parts: state.pending_parts });
         }
-        self.remove_unlisted(&mut state, &manifest)?;
+        self.remove_unlisted(&mut state, &listed)?;
         self.write_manifest(&mut state, &manifest)?;
         state.manifest = Some(Closed::of(&manifest));
         state.listing = None;
@@ -399,8 +327,11 @@ impl Slot {
         Ok(Accepted::New)
     }
 
-    fn remove_unlisted(&self, state: &mut State, manifest: &Manifest) -> Result<(), Refusal> {
-        let listed: HashSet<PartName> = manifest.parts().iter().map(|part| part.name).collect();
+    fn remove_unlisted(
+        &self,
+        state: &mut State,
+        listed: &HashSet<PartName>,
+    ) -> Result<(), Refusal> {
         let there = state.parts.names().chain(state.strays.iter().copied());
         let extra: Vec<PartName> = there.filter(|name| !listed.contains(name)).collect();
         if extra.is_empty() {
@@ -506,10 +437,8 @@ impl State {
 /// Reserved space for one part, and its temporary file. Both are released when this is dropped.
 pub(super) struct Room {
     slot: Arc<Slot>,
-    name: PartName,
-    bytes: u64,
+    part: Arc<Announced>,
     file: Option<DurableFile>,
-    record: Option<Arc<VerifiedRecord>>,
 }
 
 impl Room {
@@ -526,8 +455,8 @@ impl Room {
         let Some(file) = self.file.take() else { return Err(Refusal::Lost) };
         // The slow step, before the slot is locked.
         let file = file.sync().map_err(Refusal::disk)?;
-        let stored = Stored { bytes: self.bytes, blake3, is_there: true };
-        self.slot.keep(self.name, stored, file, self.record.as_deref())
+        let stored = Stored { bytes: self.part.bytes, blake3, is_there: true };
+        self.slot.keep(&self.part, stored, file)
     }
 }
 
@@ -535,7 +464,7 @@ impl Drop for Room {
     fn drop(&mut self) {
         let mut state = self.slot.lock();
         state.pending_parts -= 1;
-        state.pending_bytes -= self.bytes;
+        state.pending_bytes -= self.part.bytes;
     }
 }
 

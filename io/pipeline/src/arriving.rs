@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use age::x25519::Identity;
-use reshare_engine::party::PartyId;
 use reshare_exchange::progress::Progress;
 use reshare_exchange::{ArrivedParts, Inbox};
 use reshare_files::causes::with_causes;
@@ -73,23 +72,43 @@ impl Arriving {
         progress: &Progress,
     ) -> Result<DeliveredParts, PipelineError> {
         let mut growth = self.inbox.growth();
-        let mut is_told = false;
+        let mut has_warned = false;
         loop {
             growth.mark_unchanged();
-            let parts = tokio::task::block_in_place(|| self.taken(after))?;
-            if parts.frontier() > after {
-                return Ok(parts);
+            if self.inbox.frontier() > after {
+                let parts = tokio::task::block_in_place(|| self.taken(after))?;
+                if parts.frontier() > after {
+                    return Ok(parts);
+                }
             }
             tokio::select! {
                 grown = timeout(SILENCE, growth.changed()) => {
-                    if grown.is_err() && !is_told {
-                        tell_what_is_missing(&parts);
-                        is_told = true;
+                    if grown.is_err() && !has_warned {
+                        self.warn_of_silence();
+                        has_warned = true;
                     }
                 }
                 () = progress.until_stopped() => return Err(PipelineError::Stopped),
             }
         }
+    }
+
+    /// Names the sender that the other one is ahead of.
+    fn warn_of_silence(&self) {
+        let [lower, higher] = self.inbox.covered();
+        let [behind, ahead] = if lower.1 <= higher.1 { [lower, higher] } else { [higher, lower] };
+        let show = |covered: Option<i64>| match covered {
+            Some(id) => format!("up to id {id}"),
+            None => "nothing yet".to_owned(),
+        };
+        tracing::warn!(
+            "nothing to merge for {} s: sender {} has delivered {}, sender {} {}",
+            SILENCE.as_secs(),
+            behind.0,
+            show(behind.1),
+            ahead.0,
+            show(ahead.1),
+        );
     }
 
     /// Opens what the load needs. As long as parts still arrive, what fails for the moment is tried
@@ -105,17 +124,17 @@ impl Arriving {
     where
         F: Future<Output = Result<T, PipelineError>>,
     {
-        let mut is_told = false;
+        let mut has_warned = false;
         loop {
             let error = match open().await {
                 Ok(opened) => return Ok(opened),
                 Err(error) if error.is_refusal() || self.inbox.is_closed() => return Err(error),
                 Err(error) => error,
             };
-            if !is_told {
+            if !has_warned {
                 let why = with_causes(&error);
                 tracing::warn!("cannot load yet, and tried again until it works: {why}");
-                is_told = true;
+                has_warned = true;
             }
             let closed = self.inbox.both_closed(|_| ());
             tokio::select! {
@@ -142,22 +161,3 @@ impl Arriving {
 
 /// How long to leave a database alone that does not answer.
 const AGAIN: Duration = Duration::from_secs(5);
-
-/// Names the sender that the other one is ahead of.
-fn tell_what_is_missing(parts: &DeliveredParts) {
-    let [lower, higher]: [(PartyId, Option<i64>); 2] = parts.covered();
-    let behind = if lower.1 <= higher.1 { lower } else { higher };
-    let ahead = if lower.1 <= higher.1 { higher } else { lower };
-    let show = |covered: Option<i64>| match covered {
-        Some(id) => format!("up to id {id}"),
-        None => "nothing yet".to_owned(),
-    };
-    let seconds = SILENCE.as_secs();
-    tracing::warn!(
-        "nothing to merge for {seconds} s: sender {} has delivered {}, sender {} {}",
-        behind.0,
-        show(behind.1),
-        ahead.0,
-        show(ahead.1),
-    );
-}

@@ -28,6 +28,7 @@ pub(crate) struct DeliveredParts {
 }
 
 /// What a receiver needs to open parts of a session, whoever sent them.
+#[derive(Clone)]
 pub(crate) struct Receiver {
     identity: Identity,
     layout: Arc<RowLayout>,
@@ -36,6 +37,7 @@ pub(crate) struct Receiver {
 }
 
 /// Which ids the session is about.
+#[derive(Clone)]
 enum Ids {
     Range,
     /// A list that was not given: no row can be checked against it.
@@ -52,7 +54,7 @@ pub(crate) struct SideParts {
     /// The last id that these parts speak for: up to there, rows that are in none do not come.
     covered_up_to: Option<i64>,
     /// Parts whose files are not there any more.
-    gone: Vec<PartName>,
+    gone: Vec<(PartName, IdRange)>,
 }
 
 impl SideParts {
@@ -67,7 +69,7 @@ impl SideParts {
     }
 
     /// Notes parts whose files were removed after their rows were loaded.
-    pub(crate) fn without_files(self, gone: Vec<PartName>) -> Self {
+    pub(crate) fn without_files(self, gone: Vec<(PartName, IdRange)>) -> Self {
         Self { gone, ..self }
     }
 
@@ -118,26 +120,16 @@ impl DeliveredParts {
         Self { sides, receiver }
     }
 
-    /// The same parts, opened by another receiver's settings.
+    /// The same parts of a session about a list of ids.
     pub(crate) fn with_list(self, list: &IdList) -> Self {
-        let Receiver { layout, bounds, identity, ids } = &*self.receiver;
-        let ids = match ids {
-            Ids::Range => Ids::Range,
-            _ => Ids::List(list.ids().into()),
-        };
-        let (identity, layout, bounds) = (identity.clone(), Arc::clone(layout), *bounds);
-        Self { receiver: Arc::new(Receiver { identity, layout, bounds, ids }), ..self }
+        let receiver = Receiver::clone(&self.receiver).with_list(list);
+        Self { receiver: Arc::new(receiver), ..self }
     }
 
     /// The last id that both senders have covered.
     pub(crate) fn frontier(&self) -> Option<i64> {
         let [lower, higher] = &self.sides;
-        lower.covered_up_to.zip(higher.covered_up_to).map(|(lower, higher)| lower.min(higher))
-    }
-
-    /// The senders, and the last id that each has covered.
-    pub(crate) fn covered(&self) -> [(PartyId, Option<i64>); 2] {
-        self.sides.each_ref().map(|side| (side.files.sender(), side.covered_up_to))
+        lower.covered_up_to.min(higher.covered_up_to)
     }
 
     /// Refuses to merge ids of a part that is not there any more.
@@ -145,17 +137,12 @@ impl DeliveredParts {
     /// # Errors
     /// [`PipelineError::PartGone`].
     pub(crate) fn check_there(&self, segments: &[IdRange]) -> Result<(), PipelineError> {
-        for side in self.sides.iter().filter(|side| !side.gone.is_empty()) {
-            let mut gone = side.entries.iter().filter(|part| side.gone.contains(&part.name));
-            let needed = gone.find_map(|part| {
-                let segment = segments.iter().find_map(|segment| segment.intersection(part.ids))?;
-                Some((part.name, segment))
-            });
-            if let Some((part, ids)) = needed {
-                return Err(PipelineError::PartGone { part, ids });
-            }
-        }
-        Ok(())
+        let mut gone = self.sides.iter().flat_map(|side| &side.gone);
+        let needed = gone.find_map(|(part, ids)| {
+            let ids = segments.iter().find_map(|segment| segment.intersection(*ids))?;
+            Some(PipelineError::PartGone { part: *part, ids })
+        });
+        needed.map_or(Ok(()), Err)
     }
 
     /// What rows of `range` are rebuilt from; `None` where parts of it may still come.
