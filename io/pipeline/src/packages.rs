@@ -6,11 +6,9 @@ use std::sync::Arc;
 use age::x25519::Identity;
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
-use reshare_files::leftovers::Leftovers;
 use reshare_format::package::{Package, PackageExpectations, PartName, read_manifest};
 use reshare_format::receipt::ReceivedPackage;
 use reshare_format::session::{IdList, Session, SessionTrust};
-
 use reshare_postgres::progress_table::LoadedRange;
 
 use super::delivered_parts::{DeliveredParts, Receiver, SideParts, load_source};
@@ -48,24 +46,8 @@ impl Packages {
         identity: Identity,
     ) -> Result<Self, PipelineError> {
         let receiver = Arc::new(Receiver::new(session, identity)?);
-        let [first, second] = directories;
-        let open = |directory| open_package(session, trust, directory, |_| false);
-        let mut packages = [open(first)?, open(second)?];
-        packages.sort_by_key(|package| package.manifest().content().sender);
-        let [lower, higher] = packages.each_ref().map(|package| package.manifest().content());
-        if lower.sender == higher.sender {
-            return Err(PipelineError::SameSender { sender: lower.sender });
-        }
-        if lower.key_check != higher.key_check {
-            return Err(PipelineError::KeyCheck { lower: lower.sender, higher: higher.sender });
-        }
-        let received = packages.each_ref().map(|package| ReceivedPackage::of(package.manifest()));
-        // A closed package speaks for all ids of the session.
-        let end = Some(receiver.bounds().last());
-        let sides = packages.map(|package| {
-            let parts = package.manifest().parts().to_vec();
-            SideParts::new(package.files().clone(), parts, end)
-        });
+        let Manifests { sides, received } =
+            Manifests::read(session, trust, directories, |_| false)?;
         Ok(Self { parts: Arc::new(DeliveredParts::new(receiver, sides)), received })
     }
 
@@ -100,27 +82,39 @@ impl Manifests {
     /// the session uses certificates.
     ///
     /// # Errors
-    /// A [`PipelineError`] when one is not closed, not of this session, not signed by its sender, or
-    /// both are of the same sender.
+    /// As [`Packages::open_signed`].
     pub fn open(
         session: &Session,
         trust: Option<&SessionTrust>,
         directories: [PathBuf; 2],
     ) -> Result<Self, PipelineError> {
-        let [first, second] = directories;
         // Each part may be gone: what it held was checked when it was merged.
-        let open = |directory| open_package(session, trust, directory, |_| true);
+        Self::read(session, trust, directories, |_| true)
+    }
+
+    fn read(
+        session: &Session,
+        trust: Option<&SessionTrust>,
+        directories: [PathBuf; 2],
+        is_gone: fn(PartName) -> bool,
+    ) -> Result<Self, PipelineError> {
+        let [first, second] = directories;
+        let open = |directory| open_package(session, trust, directory, is_gone);
         let mut packages = [open(first)?, open(second)?];
         packages.sort_by_key(|package| package.manifest().content().sender);
-        let [lower, higher] =
-            packages.each_ref().map(|package| package.manifest().content().sender);
-        if lower == higher {
-            return Err(PipelineError::SameSender { sender: lower });
+        let [lower, higher] = packages.each_ref().map(|package| package.manifest().content());
+        if lower.sender == higher.sender {
+            return Err(PipelineError::SameSender { sender: lower.sender });
+        }
+        if lower.key_check != higher.key_check {
+            return Err(PipelineError::KeyCheck { lower: lower.sender, higher: higher.sender });
         }
         let received = packages.each_ref().map(|package| ReceivedPackage::of(package.manifest()));
+        // A closed package speaks for all ids of the session.
         let end = Some(session.ids().range().last());
         let sides = packages.map(|package| {
-            SideParts::new(package.files().clone(), package.manifest().parts().to_vec(), end)
+            let parts = package.manifest().parts().to_vec();
+            SideParts::new(package.files().clone(), parts, end)
         });
         Ok(Self { sides, received })
     }
@@ -144,18 +138,12 @@ impl Manifests {
     /// party's first.
     #[must_use]
     pub fn rows_missing(&self, loaded: &[LoadedRange]) -> [u64; 2] {
-        let sum = |count: fn(&Leftovers) -> &Vec<i64>| {
-            loaded
-                .iter()
-                .map(|range| range.rows + count(&range.leftovers).len() as u64)
-                .sum::<u64>()
-        };
-        let disagreeing: u64 =
-            loaded.iter().map(|range| range.leftovers.disagreeing.len() as u64).sum();
-        let accounted = [
-            sum(|leftovers| &leftovers.only_lower_sender) + disagreeing,
-            sum(|leftovers| &leftovers.only_higher_sender) + disagreeing,
-        ];
+        let mut accounted = [0; 2];
+        for LoadedRange { rows, leftovers, .. } in loaded {
+            let of_both = rows + leftovers.disagreeing.len() as u64;
+            accounted[0] += of_both + leftovers.only_lower_sender.len() as u64;
+            accounted[1] += of_both + leftovers.only_higher_sender.len() as u64;
+        }
         std::array::from_fn(|side| self.received[side].rows.saturating_sub(accounted[side]))
     }
 }

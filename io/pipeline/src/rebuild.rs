@@ -54,11 +54,7 @@ pub fn rebuild<'a>(
     workers: Workers,
     progress: Arc<Progress>,
 ) -> BoxFuture<'a, Result<RebuildReport, PipelineError>> {
-    Box::pin(async move {
-        let workers = workers.within_parts_of(session);
-        let feed = Feed::Packages(packages);
-        Rebuilding { session, feed: Arc::new(feed), target, workers, progress }.run().await
-    })
+    Rebuilding::new(session, Feed::Packages(packages), target, workers, progress).run()
 }
 
 /// As [`rebuild`], from parts that are still arriving: a range is loaded as soon as both senders
@@ -76,11 +72,7 @@ pub fn rebuild_arriving<'a>(
     workers: Workers,
     progress: Arc<Progress>,
 ) -> BoxFuture<'a, Result<RebuildReport, PipelineError>> {
-    Box::pin(async move {
-        let workers = workers.within_parts_of(session);
-        let feed = Feed::Arriving(arriving);
-        Rebuilding { session, feed: Arc::new(feed), target, workers, progress }.run().await
-    })
+    Rebuilding::new(session, Feed::Arriving(arriving), target, workers, progress).run()
 }
 
 /// Where the parts of a rebuild come from.
@@ -90,7 +82,7 @@ enum Feed {
 }
 
 impl Feed {
-    /// Parts that cover ids after `after`; `None` when there are no other ids.
+    /// Parts that cover ids after `after`; waits until there are some.
     async fn next(
         &self,
         after: Option<i64>,
@@ -139,8 +131,23 @@ struct Rebuilding<'a> {
     progress: Arc<Progress>,
 }
 
-impl Rebuilding<'_> {
-    async fn run(self) -> Result<RebuildReport, PipelineError> {
+impl<'a> Rebuilding<'a> {
+    fn new(
+        session: &'a Session,
+        feed: Feed,
+        target: &'a Target,
+        workers: Workers,
+        progress: Arc<Progress>,
+    ) -> Self {
+        let workers = workers.within_parts_of(session);
+        Self { session, feed: Arc::new(feed), target, workers, progress }
+    }
+
+    fn run(self) -> BoxFuture<'a, Result<RebuildReport, PipelineError>> {
+        Box::pin(self.run_all())
+    }
+
+    async fn run_all(self) -> Result<RebuildReport, PipelineError> {
         let Self { session, feed, target, progress, .. } = &self;
         let mut loader = match &**feed {
             Feed::Packages(_) => {
