@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use reshare_files::leftovers::Leftovers;
-use reshare_format::receipt::{Compared, ComparedWith};
+use reshare_format::receipt::{Compared, ComparedWith, ReceivedPackage};
 use reshare_format::session::Session;
 use reshare_format::share_file::{self, Kind};
 use reshare_pipeline::error::PipelineError;
@@ -151,18 +152,11 @@ impl VerifyArgs {
             let against = if self.file.is_some() { "share file" } else { "packages" };
             report.load_verified = report.record(&context.session, table, mark, against);
         }
-        if let (true, Some(signer), Some(packages)) = (report.load_verified, &signer, received) {
-            let (rows, left_over) = (report.rows_equal, report.left_over);
-            let with = ComparedWith::Packages;
-            let compared = Compared { packages, rows, left_over, with };
-            let written = signer.write(&context.session, compared)?;
-            report.receipt = Some(written.display().to_string());
+        let compared = received.map(|packages| report.compared(packages, ComparedWith::Packages));
+        if let Some(signer) = &signer {
+            report.sign(&context.session, signer, compared)?;
         }
-        report::print(output, &report, took, || report.text())?;
-        if signer.is_some() && report.receipt.is_none() {
-            return Err(report.no_receipt());
-        }
-        Ok(if report.equal { Exit::Done } else { Exit::Refused })
+        report.conclude(signer.is_some(), output, took)
     }
 
     /// What a receipt is signed with, if one is requested.
@@ -199,7 +193,11 @@ impl VerifyArgs {
         };
         let session = &context.session;
         let manifests = self.manifests(session)?;
-        let Loaded { state, mark } = Loaded::read(session, table)?;
+        let state = state_of(session, table)?;
+        let Some(mark) = state.mark() else {
+            let error = format!("this session has loaded nothing into {}", table.table.name());
+            return Err(Failure::refused(error).hint("give the table that `rebuild` has loaded"));
+        };
         if let Some(manifests) = &manifests {
             check_complete(manifests, &state)?;
         }
@@ -212,17 +210,12 @@ impl VerifyArgs {
         if report.equal && manifests.is_some() {
             report.load_verified = report.record(session, table, mark, "digests");
         }
-        if let (true, Some(signer), Some(manifests)) = (report.load_verified, &signer, &manifests) {
-            let (rows, left_over) = (report.rows_equal, report.left_over);
-            let (packages, with) = (manifests.received(), ComparedWith::Digests);
-            let written = signer.write(session, Compared { packages, rows, left_over, with })?;
-            report.receipt = Some(written.display().to_string());
+        let received = manifests.map(|manifests| manifests.received());
+        let compared = received.map(|packages| report.compared(packages, ComparedWith::Digests));
+        if let Some(signer) = &signer {
+            report.sign(session, signer, compared)?;
         }
-        report::print(output, &report, took, || report.text())?;
-        if signer.is_some() && report.receipt.is_none() {
-            return Err(report.no_receipt());
-        }
-        Ok(if report.equal { Exit::Done } else { Exit::Refused })
+        report.conclude(signer.is_some(), output, took)
     }
 
     /// The manifests that the load is compared with, where there are any.
@@ -250,12 +243,8 @@ impl VerifyArgs {
             }
         }
         let name = table.table.name();
-        let state = block_on(async {
-            let state = load_state(&table.database, name, session.fingerprint()).await;
-            state.map_err(|error| Failure::from(PipelineError::from(error)))
-        });
         // A role that may only read the table can still compare.
-        let why = match state.map(|state| state.mark()) {
+        let why = match state_of(session, table).map(|state| state.mark()) {
             Ok(Some(mark)) => return Ok(Some(mark)),
             Ok(None) => format!("this session has loaded nothing into {name}"),
             Err(failure) => {
@@ -283,25 +272,13 @@ impl VerifyArgs {
     }
 }
 
-/// What a session has loaded, before its rows are compared.
-struct Loaded {
-    state: LoadState,
-    mark: LoadMark,
-}
-
-impl Loaded {
-    fn read(session: &Session, table: &Source) -> Result<Self, Failure> {
-        let name = table.table.name();
-        let state = block_on(async {
-            let state = load_state(&table.database, name, session.fingerprint()).await;
-            state.map_err(|error| Failure::from(PipelineError::from(error)))
-        })?;
-        let Some(mark) = state.mark() else {
-            let error = format!("this session has loaded nothing into {name}");
-            return Err(Failure::refused(error).hint("give the table that `rebuild` has loaded"));
-        };
-        Ok(Self { state, mark })
-    }
+/// What a session has loaded into a table.
+fn state_of(session: &Session, table: &Source) -> Result<LoadState, Failure> {
+    block_on(async {
+        let (name, fingerprint) = (table.table.name(), session.fingerprint());
+        let state = load_state(&table.database, name, fingerprint).await;
+        state.map_err(|error| Failure::from(PipelineError::from(error)))
+    })
 }
 
 /// Refuses a load that is not of these packages, or not of all of them.
@@ -337,6 +314,34 @@ impl VerifyReport {
             load_verified: false,
             receipt: None,
         }
+    }
+
+    /// What a receipt says of this comparison.
+    fn compared(&self, packages: [ReceivedPackage; 2], with: ComparedWith) -> Compared {
+        Compared { packages, rows: self.rows_equal, left_over: self.left_over, with }
+    }
+
+    /// Signs a receipt, if the load is verified.
+    fn sign(
+        &mut self,
+        session: &Session,
+        signer: &ReceiptSigner,
+        compared: Option<Compared>,
+    ) -> Result<(), Failure> {
+        if let Some(compared) = compared.filter(|_| self.load_verified) {
+            let written = signer.write(session, compared)?;
+            self.receipt = Some(written.display().to_string());
+        }
+        Ok(())
+    }
+
+    /// Prints the report; an error if a receipt was asked for and there is none.
+    fn conclude(self, wants_receipt: bool, output: &OutputArgs, took: Duration) -> Outcome {
+        report::print(output, &self, took, || self.text())?;
+        if wants_receipt && self.receipt.is_none() {
+            return Err(self.no_receipt());
+        }
+        Ok(if self.equal { Exit::Done } else { Exit::Refused })
     }
 
     /// Records that a load is equal to what was delivered, and returns whether that was possible: the
