@@ -27,7 +27,7 @@ pub(crate) struct DeliveredParts {
     receiver: Arc<Receiver>,
 }
 
-/// What a receiver needs to open parts of a session, whoever sent them.
+/// What a receiver needs to open the parts of both senders.
 #[derive(Clone)]
 pub(crate) struct Receiver {
     identity: Identity,
