@@ -38,6 +38,24 @@ fn a_send_that_is_killed_at_many_moments_continues_and_ends_with_the_same_conten
     assert_eq!(contents(&package), contents(&world.path("again")));
 }
 
+/// Kills what loads into the target, each time after so many bytes to its server. Returns how many
+/// rows are loaded then: some, not all, and after no kill fewer than before.
+fn killed_while_loading(world: &World, kills: &[i64], start: impl Fn(&str) -> Running) -> u64 {
+    let mut loaded = 0;
+    for bytes in kills {
+        let way = Way::to_database(&world.databases[2], Direction::ToServer, *bytes, End::Hold);
+        let mut job = start(&way.url);
+        job.is_held_on(&way);
+        job.kill();
+        drop(way);
+        let now = world.loaded_rows();
+        assert!(now >= loaded, "{bytes}: {now} rows of {loaded}");
+        loaded = now;
+    }
+    assert!((1..ROWS).contains(&loaded), "{loaded} rows");
+    loaded
+}
+
 #[test]
 fn a_rebuild_and_a_load_that_are_killed_at_many_moments_go_on_and_end_with_an_equal_table() {
     for is_load in [false, true] {
@@ -48,18 +66,8 @@ fn a_rebuild_and_a_load_that_are_killed_at_many_moments_go_on_and_end_with_an_eq
             world.run_as("2", &World::merge()).ends_with(0);
         }
         let flags = if is_load { World::load } else { World::rebuild };
-        let mut loaded = 0;
-        for bytes in [1, 2_000, 300_000, 10_000, 700_000, 500_000, 400_000] {
-            let way = Way::to_database(&world.databases[2], Direction::ToServer, bytes, End::Hold);
-            let mut job = world.start_as("2", &flags(&way.url));
-            job.is_held_on(&way);
-            job.kill();
-            drop(way);
-            let now = world.loaded_rows();
-            assert!(now >= loaded, "{bytes}: {now} rows of {loaded}");
-            loaded = now;
-        }
-        assert!((1..ROWS).contains(&loaded), "{loaded} rows");
+        let kills = [1, 2_000, 300_000, 10_000, 700_000, 500_000, 400_000];
+        let loaded = killed_while_loading(&world, &kills, |url| world.start_as("2", &flags(url)));
         let run = world.run_as("2", &flags(&world.databases[2])).ends_with(0);
         assert_eq!((run.number("rows"), run.number("rows_skipped")), (ROWS - loaded, loaded));
         world.assert_rebuilt();
@@ -83,18 +91,8 @@ fn a_receiver_that_is_killed_while_it_rebuilds_continues_with_what_is_in_its_inb
         world.run_as(sender, &["upload", package, "--server-url", &url]).ends_with(0);
     }
     receiver.kill();
-    let mut loaded = 0;
-    for bytes in [1, 300_000, 700_000, 400_000] {
-        let way = Way::to_database(&world.databases[2], Direction::ToServer, bytes, End::Hold);
-        let mut receiver = Running::start(&mut receiving(&way.url));
-        receiver.is_held_on(&way);
-        receiver.kill();
-        drop(way);
-        let now = world.loaded_rows();
-        assert!(now >= loaded, "{bytes}: {now} rows of {loaded}");
-        loaded = now;
-    }
-    assert!((1..ROWS).contains(&loaded), "{loaded} rows");
+    let kills = [1, 300_000, 700_000, 400_000];
+    let loaded = killed_while_loading(&world, &kills, |url| Running::start(&mut receiving(url)));
     let mut command = receiving(&world.databases[2]);
     let run = Running::start(command.arg("--json")).finish().ends_with(0);
     assert_eq!((run.number("rows"), run.number("rows_skipped")), (ROWS - loaded, loaded));
@@ -219,33 +217,22 @@ fn a_receiver_that_is_killed_again_and_again_gets_all_that_is_sent_to_it() {
 #[test]
 fn a_receiver_that_is_killed_while_it_merges_what_arrives_loses_and_repeats_nothing() {
     let world = World::new();
+    // Until the first receiver listens there is none at all.
+    let line = Way::to_receiver("127.0.0.1:1", Direction::ToServer, i64::MAX, End::Hold);
     let receive = |url: &str| {
         let mut command = world.receiving("inbox");
         command.args(["--rebuild", "--identity", "r.age", "--json", "-j", "1"]);
-        Running::start(command.args(["--batch-size", "4", "--db-url", url]))
+        let mut receiver = Running::start(command.args(["--batch-size", "4", "--db-url", url]));
+        line.lead_to(&receiver.address());
+        receiver
     };
-    // Until the first receiver listens there is none at all.
-    let line = Way::to_receiver("127.0.0.1:1", Direction::ToServer, i64::MAX, End::Hold);
     let mut senders = ["0", "1"].map(|sender| {
         let url = &world.databases[usize::from(sender == "1")];
         let to = ["-j", "1", "--db-url", url, "--server-url", &line.url, "--retry-for", "600"];
         world.start_as(sender, &World::sender("send", sender, &to))
     });
-    let mut loaded = 0;
-    for bytes in [1, 300_000, 600_000] {
-        let way = Way::to_database(&world.databases[2], Direction::ToServer, bytes, End::Hold);
-        let mut receiver = receive(&way.url);
-        line.lead_to(&receiver.address());
-        receiver.is_held_on(&way);
-        receiver.kill();
-        drop(way);
-        let now = world.loaded_rows();
-        assert!(now >= loaded, "{bytes}: {now} rows of {loaded}");
-        loaded = now;
-    }
-    assert!((1..ROWS).contains(&loaded), "{loaded} rows");
+    let loaded = killed_while_loading(&world, &[1, 300_000, 600_000], receive);
     let mut receiver = receive(&world.databases[2]);
-    line.lead_to(&receiver.address());
     for sender in &mut senders {
         let report = sender.finish().ends_with(0);
         assert_eq!((report.number("parts"), report.number("rows")), (PARTS, ROWS));

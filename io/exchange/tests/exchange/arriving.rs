@@ -11,7 +11,7 @@ use reshare_exchange::{ClientError, Limits};
 use reshare_pipeline::arriving::Arriving;
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::rebuild::{RebuildReport, rebuild_arriving};
-use reshare_pipeline::verify_digests::verify_digests;
+use reshare_pipeline::verify_digests::{DigestComparison, verify_digests};
 use reshare_pipeline::workers::Target;
 use reshare_postgres::load_options::LoadOptions;
 use reshare_postgres::verified::load_state;
@@ -52,9 +52,28 @@ fn parts(directory: PathBuf) -> BTreeSet<String> {
     names.map(|name| name.into_string().unwrap()).filter(|name| name.starts_with("part-")).collect()
 }
 
+/// The lower sender delivers everything, in parts of so many rows; the other one's delivery breaks at
+/// its last row.
+async fn deliver_all_but_the_end(senders: &mut Senders, receiver: &Running, rows_per_part: usize) {
+    senders.deliver(0, receiver.address, rows_per_part).await.unwrap();
+    senders.toggle(1, 60).await;
+    let target = senders.world.target(1, receiver.address);
+    let broken = senders.deliver_to(1, target, [5, 1], &Arc::default()).await;
+    assert!(matches!(broken, Err(PipelineError::Export(_))), "{broken:?}");
+    senders.toggle(1, 60).await;
+}
+
 async fn rows_in_target(senders: &mut Senders) -> i64 {
     let count = sqlx::query_scalar("SELECT count(*) FROM target.irises");
     count.fetch_one(&mut senders.sql).await.unwrap()
+}
+
+/// Compares the target with the digests of its load.
+async fn compared_with_digests(senders: &Senders) -> DigestComparison {
+    let source = senders.source("target");
+    let (name, fingerprint) = (source.table.name(), senders.world.session.fingerprint());
+    let loaded = load_state(&source.database, name, fingerprint).await.unwrap().loaded;
+    verify_digests(&source, loaded, workers_of(9), &Arc::default()).await.unwrap()
 }
 
 /// Waits until the target has so many rows.
@@ -83,11 +102,7 @@ async fn rows_that_both_have_delivered_are_loaded_and_their_parts_leave_the_inbo
     assert_eq!([0, 1].map(|index| parts(receiver.package(index)).len()), [0, 0]);
     receiver.inbox.both_acknowledged().await;
     // Without a part the table is compared with what was recorded.
-    let source = senders.source("target");
-    let fingerprint = senders.world.session.fingerprint();
-    let name = source.table.name();
-    let loaded = load_state(&source.database, name, fingerprint).await.unwrap().loaded;
-    let found = verify_digests(&source, loaded, workers_of(9), &Arc::default()).await.unwrap();
+    let found = compared_with_digests(&senders).await;
     assert_eq!((found.rows_equal, found.differing), (60, vec![]));
 }
 
@@ -102,11 +117,7 @@ async fn a_row_that_was_changed_after_its_load_differs_from_its_digest() {
     assert_eq!([0, 1].map(|index| parts(receiver.package(index)).len()), [3, 3]);
     senders.run("UPDATE target.irises SET code = set_byte(code, 9, 255 - get_byte(code, 9)) WHERE id = 33").await;
     senders.run("DELETE FROM target.irises WHERE id = 60").await;
-    let source = senders.source("target");
-    let fingerprint = senders.world.session.fingerprint();
-    let name = source.table.name();
-    let loaded = load_state(&source.database, name, fingerprint).await.unwrap().loaded;
-    let found = verify_digests(&source, loaded, workers_of(9), &Arc::default()).await.unwrap();
+    let found = compared_with_digests(&senders).await;
     assert_eq!(found.differing.len(), 2);
     assert!(found.differing[0].contains(33) && found.differing[1].contains(60), "{found:?}");
     assert_eq!(found.rows_equal + found.rows_differing, 60);
@@ -117,13 +128,7 @@ async fn what_one_sender_has_not_delivered_waits_and_a_new_process_goes_on() {
     let (mut senders, receiver) = sixty_rows(limits()).await;
     let progress = Arc::<Progress>::default();
     let first = rebuilding(&senders, &receiver, false, &progress);
-    senders.deliver(0, receiver.address, 6).await.unwrap();
-    // Breaks at the last row of the other one.
-    senders.toggle(1, 60).await;
-    let target = senders.world.target(1, receiver.address);
-    let broken = senders.deliver_to(1, target, [5, 1], &Arc::default()).await;
-    assert!(matches!(broken, Err(PipelineError::Export(_))), "{broken:?}");
-    senders.toggle(1, 60).await;
+    deliver_all_but_the_end(&mut senders, &receiver, 6).await;
     let arrived = parts(receiver.package(1)).len();
     for _ in 0..600 {
         let loaded = rows_in_target(&mut senders).await;
@@ -160,11 +165,7 @@ async fn a_part_that_was_used_is_closed_to_another_content_and_open_to_the_same(
     let (mut senders, receiver) = sixty_rows(limits()).await;
     let progress = Arc::<Progress>::default();
     let rebuilding = rebuilding(&senders, &receiver, false, &progress);
-    senders.deliver(0, receiver.address, 60).await.unwrap();
-    senders.toggle(1, 60).await;
-    let target = senders.world.target(1, receiver.address);
-    senders.deliver_to(1, target, [5, 1], &Arc::default()).await.unwrap_err();
-    senders.toggle(1, 60).await;
+    deliver_all_but_the_end(&mut senders, &receiver, 60).await;
     until_some_are_loaded(&mut senders).await;
     // Sealed again elsewhere: the ledger names other files of the same content.
     senders.pack(1, "elsewhere").await;
@@ -179,11 +180,7 @@ async fn a_sender_that_changes_what_was_used_is_refused() {
     let (mut senders, receiver) = sixty_rows(limits()).await;
     let progress = Arc::<Progress>::default();
     let rebuilding = rebuilding(&senders, &receiver, false, &progress);
-    senders.deliver(0, receiver.address, 60).await.unwrap();
-    senders.toggle(1, 60).await;
-    let target = senders.world.target(1, receiver.address);
-    senders.deliver_to(1, target, [5, 1], &Arc::default()).await.unwrap_err();
-    senders.toggle(1, 60).await;
+    deliver_all_but_the_end(&mut senders, &receiver, 60).await;
     until_some_are_loaded(&mut senders).await;
     // Newer versions of rows that are loaded, in a package whose parts have other content.
     senders.run("UPDATE one.irises SET version_id = version_id + 1 WHERE id <= 5").await;
