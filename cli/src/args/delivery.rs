@@ -96,6 +96,11 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_INBOX_BYTES)]
     inbox_limit: u64,
 
+    /// With --rebuild: bytes of parts that may be in memory only until their rows are loaded, half of
+    /// them for each sender; 0 writes every part to the inbox
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_MEMORY_BYTES)]
+    memory_limit: u64,
+
     /// Bytes of disk space to keep free
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().keep_free_bytes)]
     keep_free_bytes: u64,
@@ -126,6 +131,7 @@ pub(crate) struct LimitArgs {
 }
 
 const DEFAULT_INBOX_BYTES: u64 = 8 << 30;
+const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;
 
 /// Maximum parts, connections or requests: more than any session has, and no overflow when they are
 /// added up.
@@ -136,6 +142,7 @@ impl LimitArgs {
     pub(crate) fn limits(&self, is_bounded: bool) -> Limits {
         Limits {
             inbox_bytes: is_bounded.then_some(self.inbox_limit),
+            held_bytes: if is_bounded { self.memory_limit } else { 0 },
             parts: self.max_parts,
             package_bytes: self.max_package_bytes,
             keep_free_bytes: self.keep_free_bytes,

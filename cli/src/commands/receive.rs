@@ -99,10 +99,11 @@ struct Rebuild {
 }
 
 /// Flags of the rebuild. Without it they would be ignored, and the operator would wait for a table.
-const REBUILD_FLAGS: [&str; 12] = [
+const REBUILD_FLAGS: [&str; 13] = [
     "keep_packages",
     "linger",
     "inbox_limit",
+    "memory_limit",
     "report",
     "leftover_ids",
     "db_url",
@@ -241,6 +242,14 @@ impl Receiving<'_> {
             done
         };
         let ((), done) = tokio::join!(endpoint.serve(shutdown.clone()), working);
+        if done.is_err() {
+            // The next run goes on with it. What is lost, its sender sends again.
+            let written = tokio::task::spawn_blocking(move || inbox.write_held()).await;
+            if let Err(error) = written.map_err(Failure::failed)?.map_err(Failure::from) {
+                let why = error.causes().join(": ");
+                eprintln!("{}", printable(&format!("warning: parts in memory are lost: {why}")));
+            }
+        }
         done
     }
 

@@ -6,7 +6,7 @@ use reshare_format::package::{
 };
 
 use super::digest::ReprDigest;
-use super::part_records::PartRecords;
+use super::part_records::{PartRecords, RecordProof};
 use super::refusal::Refusal;
 
 /// The header of a request that delivers a part: what its sender has signed of it.
@@ -24,8 +24,7 @@ pub(super) struct Announced {
 /// A record that its sender has signed, and what shows it.
 #[derive(Debug)]
 pub(super) struct VerifiedRecord {
-    signed: SignedPartRecord,
-    chain: CertificateChain,
+    proof: RecordProof,
     record: PartRecord,
 }
 
@@ -41,7 +40,7 @@ impl VerifiedRecord {
     ) -> Result<Self, Refusal> {
         let signed = SignedPartRecord::parse(text).ok_or(Refusal::NotARecord)?;
         let record = signed.verify(session, &chain).map_err(Refusal::Record)?;
-        Ok(Self { signed, chain, record })
+        Ok(Self { proof: RecordProof { signed, chain }, record })
     }
 
     pub(super) fn record(&self) -> &PartRecord {
@@ -52,12 +51,17 @@ impl VerifiedRecord {
         &self.record.part
     }
 
+    /// What proves it.
+    pub(super) fn proof(&self) -> &RecordProof {
+        &self.proof
+    }
+
     /// Makes the record durable.
     pub(super) fn log(
         &self,
         records: &mut PartRecords,
         session: &PackageExpectations,
     ) -> Result<(), Refusal> {
-        records.log(session, &self.chain, &self.signed).map_err(Refusal::disk)
+        records.log(session, &self.proof).map_err(Refusal::disk)
     }
 }

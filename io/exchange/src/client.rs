@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use reshare_engine::party::PartyId;
 use reshare_format::keys::certificate::Purpose;
+use reshare_format::package::PartName;
 use reshare_format::session::Session;
 use rustls::pki_types::ServerName;
 use time::OffsetDateTime;
@@ -24,6 +25,7 @@ use super::listing::{Listing, RefusalBody};
 use super::log::{AttemptLog, Shown};
 use super::refusal::INBOX_FULL;
 use super::retry::Retry;
+use super::standing::{RECEIVER, Standing};
 use super::tls::client_config;
 use super::upload_body::{Content, UploadBody};
 
@@ -180,6 +182,32 @@ impl Client {
         self.request(Method::PUT, place, Some(upload)).await.map(drop)
     }
 
+    /// Uploads a part; what became of it, and where the receiver is.
+    ///
+    /// # Errors
+    /// As every request's. A full inbox is none.
+    pub(super) async fn put_part(
+        &mut self,
+        name: PartName,
+        upload: Upload<'_>,
+    ) -> Result<(Taken, Option<Standing>), ClientError> {
+        let answer = self.request(Method::PUT, &format!("/parts/{name}"), Some(upload)).await?;
+        let standing = answer.headers().get(RECEIVER).and_then(|value| value.to_str().ok());
+        let taken = match answer.status() {
+            StatusCode::ACCEPTED => Taken::Held,
+            status if status.is_success() => Taken::Durable,
+            _ => {
+                // The receiver is well, and waits for the other sender: that may take hours.
+                tracing::info!(
+                    "{}: this sender's half of the inbox is full",
+                    self.target.dialer.host
+                );
+                Taken::Full
+            }
+        };
+        Ok((taken, standing.and_then(Standing::parse)))
+    }
+
     /// Retries a request until it succeeds, is refused, or the time is up.
     async fn request(
         &mut self,
@@ -194,19 +222,17 @@ impl Client {
         loop {
             let failed = match self.attempt(&method, place, body).await {
                 Ok(answer) if answer.status().is_success() => return Ok(answer),
+                Ok(answer) if is_inbox_full(&answer) => {
+                    // What was sent of the body is still on the line.
+                    self.sending = None;
+                    return Ok(answer);
+                }
                 Ok(answer) => judge(answer.status(), answer.body(), &what)?,
                 Err(Failed::Never(error)) => return Err(error),
                 Err(Failed::Again(error)) => error,
             };
             // The connection is in an unknown state: the next attempt opens another one.
             self.sending = None;
-            if matches!(&failed, AttemptError::Later { reason, .. } if reason == INBOX_FULL) {
-                // The receiver is well, and waits for the other sender: that may take hours.
-                tracing::info!("{}: {failed}", self.target.dialer.host);
-                tokio::time::sleep(FULL_PAUSE).await;
-                retry = Retry::new(give_up_after, first_pause);
-                continue;
-            }
             self.target.log_failure(&what, &failed);
             if !retry.wait().await {
                 let (attempts, tried) = retry.so_far();
@@ -262,8 +288,22 @@ pub(super) struct Upload<'a> {
     pub(super) record: Option<&'a str>,
 }
 
-/// How long to leave a receiver alone whose inbox is full.
-const FULL_PAUSE: Duration = Duration::from_secs(2);
+/// What became of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is durable, or its rows are loaded.
+    Durable,
+    /// It is in the receiver's memory until its rows are loaded.
+    Held,
+    /// There is no room for it while the other sender is behind.
+    Full,
+}
+
+fn is_inbox_full(answer: &Response<Bytes>) -> bool {
+    answer.status() == StatusCode::SERVICE_UNAVAILABLE
+        && serde_json::from_slice(answer.body())
+            .is_ok_and(|RefusalBody { error, .. }| error == INBOX_FULL)
+}
 
 /// What the receiver says it has of a sender's package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

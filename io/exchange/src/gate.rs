@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use reshare_engine::party::PartyId;
+use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -91,7 +92,9 @@ impl Gate {
         &self,
         stream: TcpStream,
         address: SocketAddr,
-    ) -> Option<(TlsStream<TcpStream>, Peer)> {
+    ) -> Option<(TlsStream<BufReader<TcpStream>>, Peer)> {
+        // rustls reads four KiB at a time.
+        let stream = BufReader::with_capacity(READ_BYTES, stream);
         let accepting = self.acceptor.accept(stream).into_fallible();
         let accepting = timeout(self.limits.header_timeout, accepting);
         let (handshake, names) = with_claimed_names(accepting).await;
@@ -131,6 +134,9 @@ impl Gate {
         });
     }
 }
+
+/// What is read from a socket at once, at most.
+const READ_BYTES: usize = 128 << 10;
 
 /// Why a handshake failed: in one word, and in clearer words than the library's if it has some.
 fn handshake_reason(error: &io::Error) -> (&'static str, Option<&'static str>) {

@@ -6,18 +6,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::rand;
 use reshare_engine::party::PartyId;
 use reshare_files::durable;
 use reshare_files::file_error::OnFile;
 use reshare_files::input_file::NotRegular;
 use reshare_format::package::PackageExpectations;
 use reshare_format::session::{Session, SessionMismatch, SessionTrust, parse_fingerprint};
+use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use super::inbox_error::{InboxDefect, InboxError, USE};
 use super::limits::Limits;
 use super::recorded::ArrivedParts;
-use super::slot::Slot;
+use super::sealed_buffer::SealedBuffers;
+use super::slot::{Common, Slot};
 use super::stored::{self, Figures};
 use crate::progress::Progress;
 
@@ -64,10 +67,15 @@ impl Inbox {
         durable::create_directory(directory).on(USE, directory)?;
         let lock = lock(directory, session)?;
         let grown = Arc::new(watch::Sender::new(()));
+        // What both senders may hold, and what the merge has not let go of yet.
+        let most = limits.held_bytes.saturating_mul(2);
+        let buffers = SealedBuffers::new(usize::try_from(most).unwrap_or(usize::MAX));
+        let grown_by_both = Arc::clone(&grown);
+        let common = Common { limits, instance: instance().into(), grown: grown_by_both, buffers };
         let open = |party| {
             let expected = PackageExpectations::of(session, party, Some(trust))?;
-            let (path, grown) = (Self::package_path(directory, party), Arc::clone(&grown));
-            let slot = Slot::open(path, expected, limits, grown, progress)?;
+            let path = Self::package_path(directory, party);
+            let slot = Slot::open(path, expected, common.clone(), progress)?;
             Ok::<_, InboxError>((party, Arc::new(slot)))
         };
         let [lower, higher] = session.senders().map(|sender| sender.party);
@@ -201,6 +209,17 @@ impl Inbox {
         Ok(())
     }
 
+    /// Writes the parts that are only in memory into files, so that the next process finds them.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write_held(&self) -> Result<(), InboxError> {
+        for (_, slot) in &self.slots {
+            slot.write_all_held().on(USE, slot.directory())?;
+        }
+        Ok(())
+    }
+
     /// Sees every change from now on.
     #[must_use]
     pub fn growth(&self) -> watch::Receiver<()> {
@@ -242,6 +261,16 @@ impl std::fmt::Debug for Inbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inbox").field("packages", &self.packages()).finish_non_exhaustive()
     }
+}
+
+/// A name for this process that no other one has had.
+fn instance() -> String {
+    let mut bytes = [0; 8];
+    // Without random bytes, the time tells two starts apart.
+    if rand::fill(&mut bytes).is_err() {
+        bytes = OffsetDateTime::now_utc().unix_timestamp().to_be_bytes();
+    }
+    format!("{:016x}", u64::from_be_bytes(bytes))
 }
 
 /// Locks an inbox and checks its session.

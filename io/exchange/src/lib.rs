@@ -8,11 +8,12 @@
 //! * Who is who: `identity` (certificates and names), `tls` (what both ends verify).
 //! * The receiver: `inbox`, `slot` (one sender's package) and
 //!   `proofs` (who signed it), `announced`, `recorded` and `part_records`
-//!   (parts that come with a record, and which were used), `stored` and `journal` (what a restart
-//!   finds), then a connection's way through `server`, `admission`, `gate`, `http`, `routes`,
+//!   (parts that come with a record, and which were used), `room` and `held` (parts on their way
+//!   and in memory), `stored` and `journal` (what a restart finds), then a connection's way through `server`, `admission`, `gate`, `http`, `routes`,
 //!   `body` and `refusal`. `limits` bounds all of it; `monitor` and `health` show it.
 //! * The sender: `client` and `connection` (one request), `retry`, `part_uploads` (several at
-//!   once), `upload` (a package from a directory).
+//!   once), `retained` (those to send again after a crash of the receiver, which `standing` shows),
+//!   `upload` (a package from a directory).
 //! * `progress` is here because deliveries and pipelines share the counters of a run.
 //!
 //! # What is absent
@@ -51,6 +52,7 @@ mod connection;
 mod digest;
 mod gate;
 mod health;
+mod held;
 mod http;
 mod identity;
 mod inbox;
@@ -66,11 +68,15 @@ pub mod progress;
 mod proofs;
 mod recorded;
 mod refusal;
+mod retained;
 mod retry;
+mod room;
 mod routes;
+pub mod sealed_buffer;
 mod server;
 mod shutdown;
 mod slot;
+mod standing;
 mod stored;
 mod tls;
 mod traffic;
@@ -92,5 +98,6 @@ pub use upload::{UploadOptions, UploadReport, upload};
 pub use listing::{ListedPart, Listing};
 pub use part_uploads::{Delivered, PartUpload, PartUploads};
 pub use recorded::ArrivedParts;
-pub use upload::{close, introduce};
+pub use retained::Retained;
+pub use upload::{close_retaining, introduce};
 pub use upload_body::Content;

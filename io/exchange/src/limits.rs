@@ -16,6 +16,9 @@ pub struct Limits {
     /// Bytes of parts that may wait in the inbox to be merged, half of them for each sender; `None`
     /// where nothing is merged yet, so that packages are kept whole.
     pub inbox_bytes: Option<u64>,
+    /// Bytes of parts that may be in memory only, half of them for each sender: only a receiver that
+    /// merges what arrives has such parts.
+    pub held_bytes: u64,
     /// Bytes of free disk that are kept: a part that would use them up is refused.
     pub keep_free_bytes: u64,
     /// Concurrent connections that have not authenticated yet.
@@ -38,6 +41,7 @@ impl Default for Limits {
             parts: MAX_PARTS,
             package_bytes: 8 << 40,
             inbox_bytes: None,
+            held_bytes: 0,
             keep_free_bytes: 1 << 30,
             handshakes: 256,
             connections: 32,

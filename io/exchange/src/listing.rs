@@ -7,14 +7,14 @@ use reshare_format::package::{PartEntry, PartName};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::part_records::{PartRecords, PartStage};
-use super::stored::{Stored, StoredParts};
+use super::stored::{Place, Stored, StoredParts};
 
 /// The answer to a `GET` of a package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
     /// Whether the manifest is there, so that nothing changes any more.
     pub closed: bool,
-    /// The parts that are durable at the receiver, in the order of their names.
+    /// The parts that are at the receiver, in the order of their names.
     pub(super) parts: Vec<ListedPart>,
 }
 
@@ -45,6 +45,9 @@ pub struct ListedPart {
     /// Whether its rows are loaded, and it can be replaced no more.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) used: bool,
+    /// Whether it is only in memory so far: a crash of the receiver loses it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) held: bool,
 }
 
 impl ListedPart {
@@ -64,6 +67,12 @@ impl ListedPart {
         let content = part.content_digest.to_hex();
         let is_used = self.used && self.content_digest.as_deref() == Some(&*content);
         is_used || self.blake3 == *part.sealed_digest.to_hex()
+    }
+
+    /// Whether a crash of the receiver would lose it.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held
     }
 
     /// Whether the part came with its record.
@@ -105,6 +114,7 @@ fn listed<S: Serializer>(
             content_digest: known
                 .map(|known| known.record.part.content_digest.to_hex().to_string()),
             used: known.is_some_and(|known| known.stage == PartStage::Used),
+            held: part.place == Place::Memory,
         }
     };
     let without_rows = records.iter().filter(|known| known.record.part.rows == 0);
@@ -116,6 +126,7 @@ fn listed<S: Serializer>(
             blake3: sealed_digest.to_hex().to_string(),
             content_digest: Some(content_digest.to_hex().to_string()),
             used: known.stage == PartStage::Used,
+            held: false,
         }
     });
     serializer.collect_seq(parts.iter().map(part).chain(without_rows))

@@ -1,8 +1,9 @@
 //! What a sender has signed of its parts, and which of them were used.
 //!
-//! A log of lines, each with a checksum. A part's line is durable before its part is listed, and a
-//! line that a part was used before its file is removed. So after a crash a line may be of a part
-//! that never came, and no part that was used is without one.
+//! A log of lines, each with a checksum. A part's line is durable before its file is listed, and a
+//! line that a part was used before its file is removed. The line of a part that is only in memory
+//! is written with the line that it was used. So after a crash a line may be of a part that never
+//! came, and no part that was used is without one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -40,6 +41,15 @@ pub(super) struct PartRecords {
 pub(super) struct Known {
     pub(super) record: PartRecord,
     pub(super) stage: PartStage,
+    /// What the log lacks of it so far.
+    unlogged: Option<Box<RecordProof>>,
+}
+
+/// A signed record, and the certificates that verify it.
+#[derive(Debug, Clone)]
+pub(super) struct RecordProof {
+    pub(super) signed: SignedPartRecord,
+    pub(super) chain: CertificateChain,
 }
 
 /// How far a part is.
@@ -51,6 +61,21 @@ pub(super) enum PartStage {
     Taken,
     /// All its rows are in the table.
     Used,
+}
+
+impl RecordProof {
+    /// Adds the lines of a log whose last certificates are `chain`.
+    fn put_lines(
+        &self,
+        session: &PackageExpectations,
+        chain: Option<&CertificateChain>,
+        lines: &mut String,
+    ) {
+        if chain != Some(&self.chain) {
+            lines.push_str(&line(session, CHAIN, &STANDARD.encode(self.chain.to_pem())));
+        }
+        lines.push_str(&line(session, PART, &self.signed.to_text()));
+    }
 }
 
 impl Known {
@@ -155,23 +180,49 @@ impl PartRecords {
     pub(super) fn log(
         &mut self,
         session: &PackageExpectations,
-        chain: &CertificateChain,
-        signed: &SignedPartRecord,
+        proof: &RecordProof,
     ) -> io::Result<()> {
         let mut lines = String::new();
-        if self.chain.as_ref() != Some(chain) {
-            let pem = STANDARD.encode(chain.to_pem());
-            lines = line(session, CHAIN, &pem);
-        }
-        lines.push_str(&line(session, PART, &signed.to_text()));
+        proof.put_lines(session, self.chain.as_ref(), &mut lines);
         self.append(lines.as_bytes())?;
-        self.chain = Some(chain.clone());
+        self.chain = Some(proof.chain.clone());
         Ok(())
+    }
+
+    /// Makes the record of a part durable that was [`Self::insert_unlogged`].
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn log_late(
+        &mut self,
+        session: &PackageExpectations,
+        name: PartName,
+    ) -> io::Result<()> {
+        let known = self.names.get(&name).and_then(|first| self.known.get_mut(first));
+        let Some(proof) = known.and_then(|known| known.unlogged.take()) else { return Ok(()) };
+        let logged = self.log(session, &proof);
+        if logged.is_err()
+            && let Some(known) = self.names.get(&name).and_then(|first| self.known.get_mut(first))
+        {
+            known.unlogged = Some(proof);
+        }
+        logged
     }
 
     /// Notes a record, in place of those that it overlaps.
     pub(super) fn insert(&mut self, record: PartRecord) {
-        let part = &record.part;
+        self.note(Known { record, stage: PartStage::Arrived, unlogged: None });
+    }
+
+    /// Notes the record of a part in memory. It becomes durable when the part is used, or earlier
+    /// by [`Self::log_late`].
+    pub(super) fn insert_unlogged(&mut self, record: PartRecord, proof: RecordProof) {
+        let unlogged = Some(Box::new(proof));
+        self.note(Known { record, stage: PartStage::Arrived, unlogged });
+    }
+
+    fn note(&mut self, known: Known) {
+        let part = &known.record.part;
         let (name, first) = (part.name, part.ids.first());
         let mut replaced: Vec<i64> = self.overlapping(part.ids).map(first_of).collect();
         // The same part in another place: an earlier cut.
@@ -182,7 +233,7 @@ impl PartRecords {
             }
         }
         self.names.insert(name, first);
-        self.known.insert(first, Known { record, stage: PartStage::Arrived });
+        self.known.insert(first, known);
         // What was replaced may leave a gap behind.
         self.extend(if replaced.is_empty() { self.covered_up_to } else { None });
     }
@@ -231,6 +282,15 @@ impl PartRecords {
         used.map(|known| &known.record.part).filter(|part| part.rows > 0)
     }
 
+    /// The last id up to which all parts were used.
+    pub(super) fn used_up_to(&self) -> Option<i64> {
+        self.used_up_to
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// All records by ascending ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Known> {
         self.known.values()
@@ -272,7 +332,7 @@ impl PartRecords {
     }
 
     /// Notes durably that parts were used, all of whose ids are at most `up_to`; returns those
-    /// that have a file.
+    /// that have rows. What the log lacks of them comes before.
     ///
     /// # Errors
     /// What the file system says: then their files must stay.
@@ -285,20 +345,27 @@ impl PartRecords {
         let Some(begin) = begin.filter(|begin| *begin <= up_to) else { return Ok(vec![]) };
         let is_used_now =
             |known: &Known| known.stage != PartStage::Used && known.record.part.ids.last() <= up_to;
-        let (mut names, mut lines) = (vec![], String::new());
+        let (mut names, mut lines, mut chain) = (vec![], String::new(), self.chain.as_ref());
         let candidates = self.known.range(begin..=up_to).map(|(_, known)| known);
         for known in candidates.filter(|known| is_used_now(known)) {
             let part = &known.record.part;
+            if let Some(proof) = &known.unlogged {
+                proof.put_lines(session, chain, &mut lines);
+                chain = Some(&proof.chain);
+            }
             lines.push_str(&line(session, USED, &part.name.to_string()));
             names.extend((part.rows > 0).then_some(part.name));
         }
         if lines.is_empty() {
             return Ok(names);
         }
+        let chain = chain.cloned();
         self.append(lines.as_bytes())?;
+        self.chain = chain;
         for (_, known) in self.known.range_mut(begin..=up_to) {
             if known.record.part.ids.last() <= up_to {
                 known.stage = PartStage::Used;
+                known.unlogged = None;
             }
         }
         self.used_up_to = self.reach(self.used_up_to, |known| known.stage == PartStage::Used);

@@ -2,22 +2,27 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use reshare_files::ids::IdRange;
 use reshare_format::package::{PartName, SignedPartRecord};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
-use super::client::{Client, DeliveryTarget, Upload};
+use super::client::{Client, DeliveryTarget, Taken, Upload};
 use super::client_error::ClientError;
+use super::retained::Retained;
 use super::upload_body::Content;
 use crate::progress::Progress;
 
 /// One part to be delivered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PartUpload {
     /// Its name in the package.
     pub name: PartName,
+    /// The ids that it covers, where the receiver merges parts as they arrive.
+    pub ids: Option<IdRange>,
     /// Its rows.
     pub rows: u64,
     /// The sealed bytes.
@@ -50,6 +55,7 @@ pub struct PartUploads {
     /// `None` once all parts are in the queue.
     queue: Option<mpsc::Sender<PartUpload>>,
     tasks: JoinSet<Result<Delivered, ClientError>>,
+    retained: Arc<Retained>,
 }
 
 /// Parts that wait for a client, not counting those on their way.
@@ -66,11 +72,12 @@ impl PartUploads {
         let (queue, parts) = mpsc::channel(QUEUED_PARTS);
         let parts = Arc::new(Mutex::new(parts));
         let mut tasks = JoinSet::new();
+        let retained = Arc::<Retained>::default();
         for _ in 0..clients.get() {
             let (parts, progress) = (Arc::clone(&parts), Arc::clone(progress));
-            let client = target.client();
+            let (client, retained) = (target.client(), Arc::clone(&retained));
             tasks.spawn(async move {
-                let uploading = upload_parts(client, &parts, &progress, count);
+                let uploading = upload_parts(client, &parts, &retained, &progress, count);
                 let uploaded = tokio::select! {
                     uploaded = uploading => uploaded,
                     () = progress.until_stopped() => Err(ClientError::Stopped),
@@ -81,7 +88,7 @@ impl PartUploads {
                 uploaded
             });
         }
-        Self { queue: Some(queue), tasks }
+        Self { queue: Some(queue), tasks, retained }
     }
 
     /// Waits for room in the queue.
@@ -99,7 +106,13 @@ impl PartUploads {
         queue.blocking_send(part).map_err(|_| ClientError::Stopped)
     }
 
-    /// Waits until all parts are durable at the receiver. No more parts may follow.
+    /// The parts that the receiver has in memory, for [`super::close_retaining`].
+    #[must_use]
+    pub fn retained(&self) -> &Arc<Retained> {
+        &self.retained
+    }
+
+    /// Waits until all parts are at the receiver. No more parts may follow.
     ///
     /// # Errors
     /// The first failure, and [`ClientError::Stopped`] when the run was asked to stop.
@@ -134,19 +147,76 @@ impl Delivered {
 async fn upload_parts(
     mut client: Client,
     parts: &Mutex<mpsc::Receiver<PartUpload>>,
+    retained: &Retained,
     progress: &Progress,
     count: Count,
 ) -> Result<Delivered, ClientError> {
-    let mut all = Delivered::default();
+    let (mut all, mut waiting) = (Delivered::default(), None);
     loop {
-        let next = parts.lock().await.recv().await;
-        let Some(PartUpload { name, rows, content, blake3, record }) = next else {
-            return Ok(all);
+        // The receiver waits for these, and may take nothing else before.
+        if let Some(lost) = retained.take_lost() {
+            tracing::info!("{} is sent again: the receiver was started again", lost.name);
+            while !upload_part(&mut client, &lost, retained).await? {
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            continue;
+        }
+        let next = match waiting.take() {
+            Some(part) => Some(part),
+            None => parts.lock().await.recv().await,
         };
-        let record = record.as_ref().map(SignedPartRecord::to_text);
-        let upload = Upload { content: &content, blake3, record: record.as_deref() };
-        client.put(&format!("/parts/{name}"), upload).await?;
-        all.add(Delivered { parts: 1, rows, bytes: content.bytes() });
-        count(progress, rows, content.bytes());
+        let Some(part) = next else { return Ok(all) };
+        if !upload_part(&mut client, &part, retained).await? {
+            waiting = Some(part);
+            tokio::time::sleep(FULL_PAUSE).await;
+            continue;
+        }
+        let bytes = part.content.bytes();
+        all.add(Delivered { parts: 1, rows: part.rows, bytes });
+        count(progress, part.rows, bytes);
     }
 }
+
+/// Uploads a part, and retains it if the receiver has it in memory; `false` while there is no room.
+async fn upload_part(
+    client: &mut Client,
+    part: &PartUpload,
+    retained: &Retained,
+) -> Result<bool, ClientError> {
+    let record = part.record.as_ref().map(SignedPartRecord::to_text);
+    let (content, blake3) = (&part.content, part.blake3);
+    let upload = Upload { content, blake3, record: record.as_deref() };
+    let (taken, standing) = client.put_part(part.name, upload).await?;
+    if let Some(standing) = &standing {
+        retained.note(standing);
+    }
+    match taken {
+        Taken::Durable => Ok(true),
+        Taken::Full => Ok(false),
+        Taken::Held => {
+            retained.keep(part.clone(), standing.as_ref());
+            Ok(true)
+        }
+    }
+}
+
+/// Sends all retained parts again.
+///
+/// # Errors
+/// As every upload.
+pub(super) async fn upload_retained(
+    target: &DeliveryTarget,
+    retained: &Retained,
+) -> Result<usize, ClientError> {
+    let parts = retained.take_all();
+    let mut client = target.client();
+    for part in &parts {
+        while !upload_part(&mut client, part, retained).await? {
+            tokio::time::sleep(FULL_PAUSE).await;
+        }
+    }
+    Ok(parts.len())
+}
+
+/// How long a sender waits that is ahead of the other one.
+const FULL_PAUSE: Duration = Duration::from_secs(2);

@@ -1,7 +1,9 @@
 //! Parts that come with a record: what the receiver checks of them, and when they are used.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
+use axum::body::Bytes;
 use reshare_files::durable;
 use reshare_files::ids::IdRange;
 use reshare_format::package::{PartEntry, PartFiles, PartName};
@@ -11,6 +13,7 @@ use super::digest::ReprDigest;
 use super::part_records::{Known, PartStage};
 use super::refusal::Refusal;
 use super::slot::{Slot, State};
+use super::stored::Place;
 
 /// What has arrived of one sender, as far as nothing is missing.
 #[derive(Debug, Clone)]
@@ -25,6 +28,8 @@ pub struct ArrivedParts {
     pub covered_up_to: Option<i64>,
     /// Parts whose files are gone, since their rows were used.
     pub gone: Vec<(PartName, IdRange)>,
+    /// The sealed bytes of parts that are in memory, which are what the entry says.
+    pub held: HashMap<PartName, Bytes>,
 }
 
 impl Slot {
@@ -96,10 +101,12 @@ impl Slot {
             }
             (Some(last), None) => state.records.take(after, last),
         };
-        let is_gone =
-            |part: &&PartEntry| state.parts.stored(part.name).is_none_or(|stored| !stored.is_there);
+        let place = |part: &PartEntry| state.parts.stored(part.name).map(|stored| stored.place);
+        let is_gone = |part: &&PartEntry| place(part).is_none_or(|place| place == Place::Gone);
         let gone = parts.iter().filter(is_gone).map(|part| (part.name, part.ids)).collect();
-        ArrivedParts { files, key_check, parts, covered_up_to, gone }
+        let held = |part: &PartEntry| Some((part.name, state.parts.held(part.name)?.clone()));
+        let held = parts.iter().filter_map(held).collect();
+        ArrivedParts { files, key_check, parts, covered_up_to, gone, held }
     }
 
     /// Notes that all rows up to an id are in the table, and removes the files of such parts
@@ -114,13 +121,20 @@ impl Slot {
             return Ok(());
         }
         state.listing = None;
+        let (held, files): (Vec<_>, Vec<_>) =
+            used.into_iter().partition(|name| state.parts.held(*name).is_some());
+        for name in held {
+            state.parts.place(name, Place::Gone);
+            state.last_use = Instant::now();
+        }
+        self.note_moved(&state);
         if keep_files {
             return Ok(());
         }
-        for name in &used {
-            state.parts.remove_file(*name);
+        for name in &files {
+            state.parts.place(*name, Place::Gone);
         }
-        durable::remove_files(&self.directory, used.iter().map(PartName::to_string))
+        durable::remove_files(&self.directory, files.iter().map(PartName::to_string))
     }
 }
 
@@ -176,8 +190,8 @@ impl State {
         bytes: u64,
         part: &PartEntry,
     ) -> Result<(), Refusal> {
-        let held = self.parts.bytes_there().saturating_add(self.pending_bytes());
-        if self.records.is_next(part) || held.saturating_add(bytes) <= max {
+        let there = self.parts.file_bytes().saturating_add(self.pending_file_bytes());
+        if self.records.is_next(part) || there.saturating_add(bytes) <= max {
             return Ok(());
         }
         Err(Refusal::InboxFull { max })

@@ -15,6 +15,8 @@ use super::listing::RefusalBody;
 
 /// The reason of a receiver whose inbox is full for the moment.
 pub(super) const INBOX_FULL: &str = "inbox-full";
+/// The reason of a manifest that lists a part which is not there.
+pub(super) const PART_MISSING: &str = "part-missing";
 
 /// Why a request is refused; nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +141,7 @@ impl Refusal {
             Self::PackageTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "package-too-large"),
             Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
             Self::Closed => (StatusCode::CONFLICT, "closed"),
-            Self::Missing { .. } => (StatusCode::CONFLICT, "part-missing"),
+            Self::Missing { .. } => (StatusCode::CONFLICT, PART_MISSING),
             Self::OtherPart { .. } => (StatusCode::CONFLICT, "other-part"),
             Self::Manifest(_) => (StatusCode::UNPROCESSABLE_ENTITY, "manifest"),
             Self::Signature(_) => (StatusCode::UNPROCESSABLE_ENTITY, "signature"),

@@ -18,6 +18,7 @@ use reshare_format::package::{
 };
 use reshare_format::session::Session;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio::time::timeout;
 
 use super::announced::{Announced, PART_RECORD};
 use super::body::BodyReader;
@@ -28,7 +29,9 @@ use super::log::Shown;
 use super::monitor::Monitor;
 use super::proofs::Proof;
 use super::refusal::{Refusal, json_text};
-use super::slot::{Accepted, Room, Slot};
+use super::room::Room;
+use super::slot::{Accepted, Admitted, OnFull, Slot};
+use super::standing::RECEIVER;
 
 /// The party whose certificate the connection uses.
 #[derive(Debug, Clone)]
@@ -147,7 +150,7 @@ async fn bounded(
             _ => delivery.refuse(Refusal::Busy, request).await,
         };
         delivery.note(&peer, &method, &path, &response);
-        response
+        delivery.with_standing(&peer, response)
     });
     running.await.unwrap_or_else(|_| Refused(Refusal::Lost).into_response())
 }
@@ -237,6 +240,10 @@ async fn put_whole(
         let mut hasher = BodyHasher::new(announced);
         hasher.update(&bytes);
         hasher.finish().ok_or(Refusal::OtherDigest)?;
+        if whole == Whole::Manifest {
+            // What is loaded soon need not be written to a file first.
+            slot.until_none_is_held(HELD_WAIT).await;
+        }
         let take = move || match whole {
             Whole::Signature => slot.keep_proof(Proof::Signature, &bytes),
             Whole::Chain => slot.keep_proof(Proof::Chain, &bytes),
@@ -265,6 +272,15 @@ impl Delivery {
                 "request refused: {text}"
             );
         });
+    }
+
+    /// Adds which receiver this is, and how far it is.
+    fn with_standing(&self, peer: &Peer, mut response: Response) -> Response {
+        let standing = self.inbox.slot(peer.party).map(|slot| slot.standing().to_string());
+        if let Some(value) = standing.and_then(|standing| HeaderValue::from_str(&standing).ok()) {
+            response.headers_mut().insert(RECEIVER, value);
+        }
+        response
     }
 
     /// The right to send a manifest, which one request of a sender has at a time.
@@ -312,6 +328,7 @@ async fn finish(
     }
     match accepted {
         Ok(Accepted::New) => Ok(StatusCode::CREATED),
+        Ok(Accepted::Held) => Ok(StatusCode::ACCEPTED),
         Ok(Accepted::Replaced | Accepted::Same) => Ok(StatusCode::NO_CONTENT),
         Err(refusal) => Err(Refused(refusal)),
     }
@@ -337,16 +354,46 @@ fn check_headers(headers: &HeaderMap, max: u64) -> Result<ReprDigest, Refusal> {
     value.to_str().ok().and_then(ReprDigest::parse).ok_or(Refusal::NoDigest)
 }
 
-/// Receives a part under a temporary name, digests it on the way, and makes it durable before the
-/// answer.
+/// Receives a part, and digests it on the way. In memory, it is held; in a file, it is durable before
+/// the answer.
 async fn accept_part(
     slot: &Arc<Slot>,
     part: Announced,
     body: &mut BodyReader,
 ) -> Result<Accepted, Refusal> {
     let announced = part.digest;
+    match admit(slot, part).await? {
+        Admitted::Room(room) if room.is_in_memory() => hold_part(room, announced, body).await,
+        Admitted::Room(room) => keep_part(room, announced, body).await,
+        Admitted::Settled(accepted) => Ok(accepted),
+        // It waits for that.
+        Admitted::MemoryFull => Err(Refusal::Lost),
+    }
+}
+
+/// Receives a part in memory.
+async fn hold_part(
+    mut room: Room,
+    announced: ReprDigest,
+    body: &mut BodyReader,
+) -> Result<Accepted, Refusal> {
+    let mut hasher = BodyHasher::new(announced);
+    while let Some(piece) = body.next().await? {
+        hasher.update(&piece);
+        room.write(&piece).map_err(Refusal::disk)?;
+    }
+    let blake3 = hasher.finish().ok_or(Refusal::OtherDigest)?;
+    // Its slot may be locked by another request that waits for the disk.
+    blocking(move || room.commit(blake3)).await
+}
+
+/// Receives a part under a temporary name.
+async fn keep_part(
+    room: Room,
+    announced: ReprDigest,
+    body: &mut BodyReader,
+) -> Result<Accepted, Refusal> {
     let (tx, pieces) = mpsc::channel(PIECES_AHEAD);
-    let Some(room) = admit(slot, part).await? else { return Ok(Accepted::Same) };
     let writing = tokio::task::spawn_blocking(move || write_part(room, announced, pieces));
     let received = async {
         while let Some(piece) = body.next().await? {
@@ -365,17 +412,26 @@ async fn accept_part(
     received.and(written)
 }
 
-/// Admits a part. While the inbox is full the request waits: what its sender has begun to send
-/// stays on the line, and need not be sent again.
-async fn admit(slot: &Arc<Slot>, part: Announced) -> Result<Option<Room>, Refusal> {
+/// Admits a part. While the memory or the inbox is full the request waits: what its sender has begun
+/// to send stays on the line, and need not be sent again.
+async fn admit(slot: &Arc<Slot>, part: Announced) -> Result<Admitted, Refusal> {
     let (part, start) = (Arc::new(part), Instant::now());
+    let mut moved = slot.moved();
     loop {
-        let (slot, part) = (Arc::clone(slot), Arc::clone(&part));
-        match blocking(move || slot.admit(part)).await {
-            Err(Refusal::InboxFull { .. } | Refusal::BeingMerged { .. })
-                if start.elapsed() < FULL_WAIT =>
-            {
+        moved.borrow_and_update();
+        let may_wait = start.elapsed() < FULL_WAIT;
+        let full = if may_wait { OnFull::Wait } else { OnFull::UseFile };
+        let admitted = blocking({
+            let (slot, part) = (Arc::clone(slot), Arc::clone(&part));
+            move || slot.admit(part, full)
+        });
+        match admitted.await {
+            Err(Refusal::InboxFull { .. } | Refusal::BeingMerged { .. }) if may_wait => {
                 tokio::time::sleep(FULL_PAUSE).await;
+            }
+            Ok(Admitted::MemoryFull) => {
+                // Whether it changed or not, another look says more.
+                let _ = timeout(FULL_PAUSE, moved.changed()).await;
             }
             admitted => return admitted,
         }
@@ -385,6 +441,9 @@ async fn admit(slot: &Arc<Slot>, part: Announced) -> Result<Option<Room>, Refusa
 /// How long a request waits for room in the inbox, and how often it looks.
 const FULL_WAIT: Duration = Duration::from_secs(20);
 const FULL_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a package that closes waits for the parts in memory to be loaded.
+const HELD_WAIT: Duration = Duration::from_secs(10);
 
 /// Pieces of a body, some 100 KiB each, that wait for the disk.
 const PIECES_AHEAD: usize = 4;

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use reshare_files::durable::{self, DurableFile, free_bytes};
@@ -24,20 +25,68 @@ use super::limits::Limits;
 use super::listing;
 use super::part_records::{PartRecords, records_of};
 use super::refusal::Refusal;
-use super::stored::{self, Figures, Found, Stored, StoredParts};
+use super::room::{Room, Space};
+use super::sealed_buffer::{SealedBuffer, SealedBuffers};
+use super::standing::Standing;
+use super::stored::{self, Figures, Found, Place, Stored, StoredParts};
 use crate::progress::Progress;
 
 /// A sender's package directory and its state.
 pub(super) struct Slot {
     pub(super) directory: PathBuf,
     pub(super) session: PackageExpectations,
-    limits: Limits,
+    common: Common,
     state: Mutex<State>,
     closed: watch::Sender<bool>,
-    /// Raised whenever the package has grown or closed.
-    grown: Arc<watch::Sender<()>>,
     /// Whether the sender has asked for the list after the package was closed.
     acknowledged: watch::Sender<bool>,
+    /// Bytes of parts that are only in memory, and how far rows are loaded.
+    moved: watch::Sender<Moved>,
+}
+
+/// What changes as parts in memory come and are used.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Moved {
+    pub(super) held_bytes: u64,
+    pub(super) used_up_to: Option<i64>,
+}
+
+/// What both packages of an inbox share.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) limits: Limits,
+    /// Another one after each start.
+    pub(super) instance: Arc<str>,
+    /// Raised whenever a package has grown or closed.
+    pub(super) grown: Arc<watch::Sender<()>>,
+    /// Memory for parts that are not written to a file.
+    pub(super) buffers: Arc<SealedBuffers>,
+}
+
+/// What becomes of a part that a request announces.
+pub(super) enum Admitted {
+    /// It is there or was used, which is the answer.
+    Settled(Accepted),
+    /// It is to be received.
+    Room(Room),
+    /// It is to be received when memory is free.
+    MemoryFull,
+}
+
+/// What to do with a part for which no memory is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnFull {
+    Wait,
+    UseFile,
+}
+
+/// Whether a part is received in memory.
+enum Memory {
+    Free(SealedBuffer),
+    /// Not now: it is full.
+    Full,
+    /// Never: it has no record, is too large, or replaces a file.
+    Unfit,
 }
 
 /// What is known of a package. Locked while the disk is changed: never on a thread that
@@ -51,9 +100,12 @@ pub(super) struct State {
     /// Names that may show bytes that may not be durable: the disk
     /// failed at the last moment. Not listed, and gone when the package closes.
     strays: BTreeSet<PartName>,
-    /// Bytes of parts that are being received.
+    /// Bytes of parts that are being received, and of those among them that go to memory.
     pending_bytes: u64,
+    pending_held: u64,
     pending_parts: usize,
+    /// When a part in memory was last used, or the first one came.
+    pub(super) last_use: Instant,
     pub(super) manifest: Option<Closed>,
     /// The disk failed so that only a restart finds out whether the package is closed.
     uncertain: bool,
@@ -88,6 +140,8 @@ pub(super) enum Accepted {
     New,
     /// It replaced other bytes.
     Replaced,
+    /// It is new or another than before, and only in memory until its rows are loaded.
+    Held,
     /// The same bytes were already there.
     Same,
 }
@@ -98,8 +152,7 @@ impl Slot {
     pub(super) fn open(
         directory: PathBuf,
         session: PackageExpectations,
-        limits: Limits,
-        grown: Arc<watch::Sender<()>>,
+        common: Common,
         progress: &Progress,
     ) -> Result<Self, InboxError> {
         let journal = journal_of(&directory);
@@ -116,7 +169,9 @@ impl Slot {
             chain: None,
             strays: BTreeSet::new(),
             pending_bytes: 0,
+            pending_held: 0,
             pending_parts: 0,
+            last_use: Instant::now(),
             manifest: None,
             uncertain: false,
             journal: None,
@@ -135,7 +190,10 @@ impl Slot {
         }
         let closed = watch::Sender::new(state.manifest.is_some());
         let (state, acknowledged) = (Mutex::new(state), watch::Sender::new(false));
-        Ok(Self { directory, session, limits, state, closed, grown, acknowledged })
+        let moved = watch::Sender::new(Moved::default());
+        let slot = Self { directory, session, common, state, closed, acknowledged, moved };
+        slot.note_moved(&slot.lock());
+        Ok(slot)
     }
 
     /// The directory.
@@ -179,16 +237,21 @@ impl Slot {
     /// # Errors
     /// A [`Refusal`]: the package is closed, the part was used with another content, or there is no
     /// room.
-    pub(super) fn admit(self: &Arc<Self>, part: Arc<Announced>) -> Result<Option<Room>, Refusal> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        part: Arc<Announced>,
+        full: OnFull,
+    ) -> Result<Admitted, Refusal> {
         let record = part.record.as_ref();
         let (stored, closed) = {
             let mut state = self.lock();
             state.check_certain()?;
             if state.is_settled(&part)? {
-                return Ok(None);
+                return Ok(Admitted::Settled(state.answer_to_known(part.name)));
             }
             if let Some(record) = record.filter(|record| record.part().rows == 0) {
-                return self.cover(&mut state, record).map(|()| None);
+                self.cover(&mut state, record)?;
+                return Ok(Admitted::Settled(Accepted::Same));
             }
             (state.parts.stored(part.name), state.manifest.is_some())
         };
@@ -199,64 +262,100 @@ impl Slot {
         };
         match (closed, same) {
             (true, false) => Err(Refusal::Closed),
-            (true, true) => Ok(None),
-            (false, true) => self.note_record(record).map(|()| None),
-            (false, false) => self.reserve(part).map(Some),
+            (true, true) => Ok(Admitted::Settled(Accepted::Same)),
+            (false, true) => {
+                self.note_record(record)?;
+                Ok(Admitted::Settled(self.lock().answer_to_known(part.name)))
+            }
+            (false, false) => self.reserve(part, full),
         }
     }
 
-    /// Makes room for a part: under the limits of the package, the inbox and the disk.
-    fn reserve(self: &Arc<Self>, part: Arc<Announced>) -> Result<Room, Refusal> {
-        let Announced { name, bytes, ref record, .. } = *part;
+    /// Makes room for a part: under the limits of the package, the memory, the inbox and the disk.
+    fn reserve(self: &Arc<Self>, part: Arc<Announced>, full: OnFull) -> Result<Admitted, Refusal> {
+        let Announced { name, bytes, .. } = *part;
         let mut state = self.lock();
         if state.manifest.is_some() {
             return Err(Refusal::Closed);
         }
         state.check_certain()?;
         let (others, held) = state.parts.without(name);
-        if others + state.pending_parts + 1 > self.limits.parts {
-            return Err(Refusal::TooManyParts { max: self.limits.parts });
+        if others + state.pending_parts + 1 > self.common.limits.parts {
+            return Err(Refusal::TooManyParts { max: self.common.limits.parts });
         }
         let total = held.saturating_add(state.pending_bytes).saturating_add(bytes);
-        if total > self.limits.package_bytes {
-            return Err(Refusal::PackageTooLarge { max: self.limits.package_bytes });
+        if total > self.common.limits.package_bytes {
+            return Err(Refusal::PackageTooLarge { max: self.common.limits.package_bytes });
         }
-        if let (Some(max), Some(record)) = (self.limits.inbox_bytes, record) {
+        let space = match self.memory_for(&state, &part) {
+            Memory::Free(buffer) => Space::Memory(buffer),
+            Memory::Full if full == OnFull::Wait && state.last_use.elapsed() < STALL => {
+                return Ok(Admitted::MemoryFull);
+            }
+            Memory::Full | Memory::Unfit => Space::File(self.file_for(&state, &part)?),
+        };
+        state.pending_parts += 1;
+        state.pending_bytes += bytes;
+        state.pending_held += if space.place() == Place::Memory { bytes } else { 0 };
+        Ok(Admitted::Room(Room::new(Arc::clone(self), part, space)))
+    }
+
+    /// Memory for a part that is merged as soon as the other sender's rows are there.
+    fn memory_for(&self, state: &State, part: &Announced) -> Memory {
+        let (half, bytes) = (self.common.limits.held_bytes / 2, part.bytes);
+        let Some(record) = part.record.as_ref().filter(|_| bytes <= half) else {
+            return Memory::Unfit;
+        };
+        if state.parts.stored(part.name).is_some_and(|stored| stored.place == Place::File) {
+            return Memory::Unfit;
+        }
+        let held = state.parts.held_bytes().saturating_add(state.pending_held);
+        // What all others wait for must not wait for them.
+        let fits = held.saturating_add(bytes) <= half || state.records.is_next(record.part());
+        let capacity = usize::try_from(bytes).ok().filter(|_| fits);
+        match capacity.and_then(|capacity| self.common.buffers.try_take(capacity)) {
+            Some(buffer) => Memory::Free(buffer),
+            None => Memory::Full,
+        }
+    }
+
+    /// A file for a part. Called under the lock: what is reserved here is not free for the next part.
+    fn file_for(&self, state: &State, part: &Announced) -> Result<DurableFile, Refusal> {
+        let Announced { name, bytes, ref record, .. } = *part;
+        if let (Some(max), Some(record)) = (self.common.limits.inbox_bytes, record) {
             state.check_inbox(max / 2, bytes, record.part())?;
         }
         let free = free_bytes(&self.directory).map_err(Refusal::disk)?;
-        if free < self.limits.keep_free_bytes.saturating_add(bytes) {
+        if free < self.common.limits.keep_free_bytes.saturating_add(bytes) {
             return Err(Refusal::DiskFull);
         }
-        let path = self.directory.join(name.to_string());
-        let file = DurableFile::create(path).map_err(Refusal::disk)?;
-        // Under the lock: what is reserved here is not free for the next part.
+        let file = DurableFile::create(self.directory.join(name.to_string()));
+        let file = file.map_err(Refusal::disk)?;
         file.allocate(bytes).map_err(Refusal::disk)?;
-        state.pending_parts += 1;
-        state.pending_bytes += bytes;
-        Ok(Room { slot: Arc::clone(self), part, file: Some(file) })
+        Ok(file)
+    }
+
+    /// Releases what was reserved for a part.
+    pub(super) fn release(&self, bytes: u64, place: Place) {
+        let mut state = self.lock();
+        state.pending_parts -= 1;
+        state.pending_bytes -= bytes;
+        state.pending_held -= if place == Place::Memory { bytes } else { 0 };
     }
 
     /// Gives a part whose bytes are durable its name, unless it was used or the package was closed
     /// meanwhile. Its record is durable before.
-    fn keep(
+    pub(super) fn keep(
         &self,
         part: &Announced,
         stored: Stored,
         file: durable::SyncedFile,
     ) -> Result<Accepted, Refusal> {
         let (name, record) = (part.name, part.record.as_ref());
-        if record.is_some_and(|record| record.part().sealed_digest != stored.blake3) {
-            return Err(Refusal::OtherRecord);
-        }
         let mut state = self.lock();
-        state.check_certain()?;
         let before = state.parts.stored(name).map(|part| part.blake3);
-        if state.is_settled(part)? || before == Some(stored.blake3) && record.is_none() {
-            return Ok(Accepted::Same);
-        }
-        if state.manifest.is_some() {
-            return Err(Refusal::Closed);
+        if state.is_the_same(part, stored.blake3)? {
+            return Ok(state.answer_to_known(part.name));
         }
         if let Some(record) = record {
             record.log(&mut state.records, &self.session)?;
@@ -276,14 +375,62 @@ impl Slot {
             None => state.records.forget(name),
         }
         state.record(&self.directory, &self.session, name, stored);
+        self.note_moved(&state);
         drop(state);
         self.grow();
         Ok(if before.is_some() { Accepted::Replaced } else { Accepted::New })
     }
 
+    /// Holds a part in memory, unless it was used or the package was closed meanwhile. A crash loses
+    /// it, and its sender finds that out when it closes the package.
+    pub(super) fn hold(
+        &self,
+        part: &Announced,
+        blake3: blake3::Hash,
+        content: Bytes,
+    ) -> Result<Accepted, Refusal> {
+        let name = part.name;
+        let mut state = self.lock();
+        if state.is_the_same(part, blake3)? {
+            return Ok(state.answer_to_known(part.name));
+        }
+        let record = part.record.as_ref().ok_or(Refusal::Lost)?;
+        if state.parts.stored(name).is_some_and(|stored| stored.place == Place::File) {
+            // Another request has just brought it, into a file.
+            return Err(Refusal::Busy);
+        }
+        if state.records.is_empty() {
+            state.last_use = Instant::now();
+        }
+        state.parts.hold(name, blake3, content);
+        state.records.insert_unlogged(record.record().clone(), record.proof().clone());
+        state.listing = None;
+        self.note_moved(&state);
+        drop(state);
+        self.grow();
+        Ok(Accepted::Held)
+    }
+
+    /// Wakes who waits for memory.
+    pub(super) fn note_moved(&self, state: &State) {
+        let used_up_to = state.records.used_up_to();
+        self.moved.send_replace(Moved { held_bytes: state.parts.held_bytes(), used_up_to });
+    }
+
+    /// Sees parts in memory come and go.
+    pub(super) fn moved(&self) -> watch::Receiver<Moved> {
+        self.moved.subscribe()
+    }
+
+    /// What every answer tells the sender.
+    pub(super) fn standing(&self) -> Standing {
+        let used_up_to = self.moved.borrow().used_up_to;
+        Standing { instance: self.common.instance.to_string(), used_up_to }
+    }
+
     /// Wakes who waits for the package to grow.
     pub(super) fn grow(&self) {
-        self.grown.send_replace(());
+        self.common.grown.send_replace(());
     }
 
     /// Closes the package. The manifest must fit the session, be signed if the session uses
@@ -316,6 +463,8 @@ impl Slot {
             return Err(Refusal::Underway { parts: state.pending_parts });
         }
         self.remove_unlisted(&mut state, &listed)?;
+        // A closed package must outlive this process.
+        self.write_held(&mut state).map_err(Refusal::disk)?;
         self.write_manifest(&mut state, &manifest)?;
         state.manifest = Some(Closed::of(&manifest));
         state.listing = None;
@@ -368,6 +517,12 @@ impl Slot {
 
     /// Digests a stored part with the announced algorithm, and compares.
     fn stored_is(&self, name: PartName, announced: ReprDigest) -> Result<bool, Refusal> {
+        let held = self.lock().parts.held(name).cloned();
+        if let Some(held) = held {
+            let mut hasher = BodyHasher::new(announced);
+            hasher.update(&held);
+            return Ok(hasher.finish().is_some());
+        }
         let path = self.directory.join(name.to_string());
         let Some(mut file) = durable::open_regular(&path).map_err(Refusal::disk)? else {
             return Ok(false);
@@ -388,8 +543,29 @@ impl State {
         if self.uncertain { Err(Refusal::Uncertain) } else { Ok(()) }
     }
 
-    pub(super) fn pending_bytes(&self) -> u64 {
-        self.pending_bytes
+    pub(super) fn pending_file_bytes(&self) -> u64 {
+        self.pending_bytes - self.pending_held
+    }
+
+    /// The answer to a part that was there before.
+    fn answer_to_known(&self, name: PartName) -> Accepted {
+        let is_held = self.parts.held(name).is_some();
+        if is_held { Accepted::Held } else { Accepted::Same }
+    }
+
+    /// Whether a part whose bytes have arrived is no news. It must be what its record says, and
+    /// news is refused once the package is closed.
+    fn is_the_same(&self, part: &Announced, blake3: blake3::Hash) -> Result<bool, Refusal> {
+        let record = part.record.as_ref();
+        if record.is_some_and(|record| record.part().sealed_digest != blake3) {
+            return Err(Refusal::OtherRecord);
+        }
+        self.check_certain()?;
+        let before = self.parts.stored(part.name).map(|part| part.blake3);
+        if self.is_settled(part)? || before == Some(blake3) && record.is_none() {
+            return Ok(true);
+        }
+        if self.manifest.is_some() { Err(Refusal::Closed) } else { Ok(false) }
     }
 
     fn withdraw(&mut self, names: &[PartName]) -> Result<(), Refusal> {
@@ -400,7 +576,7 @@ impl State {
     }
 
     /// Records a durable part, and writes a new journal when most records of the old one are outdated.
-    fn record(
+    pub(super) fn record(
         &mut self,
         directory: &Path,
         session: &PackageExpectations,
@@ -434,39 +610,8 @@ impl State {
     }
 }
 
-/// Reserved space for one part, and its temporary file. Both are released when this is dropped.
-pub(super) struct Room {
-    slot: Arc<Slot>,
-    part: Arc<Announced>,
-    file: Option<DurableFile>,
-}
-
-impl Room {
-    /// Writes the next piece.
-    pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        match &mut self.file {
-            Some(file) => file.write_all(piece),
-            None => Err(io::ErrorKind::InvalidInput.into()),
-        }
-    }
-
-    /// Makes the part durable under its name, unless the package has been closed since.
-    pub(super) fn commit(mut self, blake3: blake3::Hash) -> Result<Accepted, Refusal> {
-        let Some(file) = self.file.take() else { return Err(Refusal::Lost) };
-        // The slow step, before the slot is locked.
-        let file = file.sync().map_err(Refusal::disk)?;
-        let stored = Stored { bytes: self.part.bytes, blake3, is_there: true };
-        self.slot.keep(&self.part, stored, file)
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let mut state = self.slot.lock();
-        state.pending_parts -= 1;
-        state.pending_bytes -= self.part.bytes;
-    }
-}
+/// How long no part in memory was used when more parts go to files: the other sender is behind.
+const STALL: Duration = Duration::from_secs(3);
 
 /// How many outdated records a journal may have before a new one is written.
 const SPARE_RECORDS: u64 = 1024;

@@ -1,10 +1,11 @@
 //! The parts of a package in the inbox, and how they are found after a restart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use axum::body::Bytes;
 use reshare_files::durable;
 use reshare_files::file_error::{FileError, OnFile};
 use reshare_format::package::{
@@ -17,39 +18,54 @@ use super::journal::{FileIdentity, Journal, Record, Records};
 use super::part_records::{PartRecords, records_of};
 use crate::progress::Progress;
 
-/// A durable part.
+/// A part of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) bytes: u64,
     pub(super) blake3: blake3::Hash,
-    /// Whether its file is there: that of a part that was used may be gone.
-    pub(super) is_there: bool,
+    pub(super) place: Place,
+}
+
+/// Where the bytes of a part are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a durable file.
+    File,
+    /// In memory, until its rows are loaded: a crash loses it.
+    Memory,
+    /// Nowhere any more: its rows are loaded.
+    Gone,
 }
 
 impl Stored {
     /// A part that was used, without its file.
     pub(super) fn gone(part: &PartEntry) -> Self {
-        Self { bytes: part.sealed_bytes, blake3: part.sealed_digest, is_there: false }
+        Self { bytes: part.sealed_bytes, blake3: part.sealed_digest, place: Place::Gone }
     }
 
-    fn bytes_there(&self) -> u64 {
-        if self.is_there { self.bytes } else { 0 }
+    fn bytes_in(&self, place: Place) -> u64 {
+        if self.place == place { self.bytes } else { 0 }
     }
 
     /// What the journal holds of it; nothing where its file is not as it should be.
     pub(super) fn record(&self, path: &Path) -> Option<Record> {
+        if self.place != Place::File {
+            return None;
+        }
         let metadata = path.symlink_metadata().ok()?;
         let fits = metadata.is_file() && metadata.len() == self.bytes;
         fits.then(|| Record { file: FileIdentity::of(&metadata), blake3: self.blake3 })
     }
 }
 
-/// The durable parts of a package, and the sum of their bytes.
+/// The parts of a package, the content of those in memory, and the sums of their bytes.
 #[derive(Debug, Default)]
 pub(super) struct StoredParts {
     parts: BTreeMap<PartName, Stored>,
+    held: HashMap<PartName, Bytes>,
     bytes: u64,
-    bytes_there: u64,
+    file_bytes: u64,
+    held_bytes: u64,
 }
 
 impl StoredParts {
@@ -57,31 +73,55 @@ impl StoredParts {
         self.parts.get(&name).copied()
     }
 
+    /// The content of a part that is in memory.
+    pub(super) fn held(&self, name: PartName) -> Option<&Bytes> {
+        self.held.get(&name)
+    }
+
     pub(super) fn insert(&mut self, name: PartName, part: Stored) {
         self.remove(name);
         self.bytes += part.bytes;
-        self.bytes_there += part.bytes_there();
+        self.file_bytes += part.bytes_in(Place::File);
+        self.held_bytes += part.bytes_in(Place::Memory);
         self.parts.insert(name, part);
+    }
+
+    /// Takes a part whose content stays in memory.
+    pub(super) fn hold(&mut self, name: PartName, blake3: blake3::Hash, content: Bytes) {
+        let bytes = content.len() as u64;
+        self.insert(name, Stored { bytes, blake3, place: Place::Memory });
+        self.held.insert(name, content);
     }
 
     pub(super) fn remove(&mut self, name: PartName) {
         if let Some(part) = self.parts.remove(&name) {
+            self.held.remove(&name);
             self.bytes -= part.bytes;
-            self.bytes_there -= part.bytes_there();
+            self.file_bytes -= part.bytes_in(Place::File);
+            self.held_bytes -= part.bytes_in(Place::Memory);
         }
     }
 
-    /// Notes that the file of a part is gone, since its rows were used.
-    pub(super) fn remove_file(&mut self, name: PartName) {
-        if let Some(part) = self.parts.get_mut(&name) {
-            self.bytes_there -= part.bytes_there();
-            part.is_there = false;
+    /// Notes where the bytes of a part are now. Those in memory are dropped.
+    pub(super) fn place(&mut self, name: PartName, place: Place) {
+        if let Some(part) = self.stored(name) {
+            self.insert(name, Stored { place, ..part });
         }
+    }
+
+    /// The parts that are in memory.
+    pub(super) fn held_names(&self) -> Vec<PartName> {
+        self.held.keys().copied().collect()
     }
 
     /// Bytes of the files that are there.
-    pub(super) fn bytes_there(&self) -> u64 {
-        self.bytes_there
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Bytes of the parts that are in memory.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.held_bytes
     }
 
     pub(super) fn len(&self) -> usize {
@@ -229,8 +269,9 @@ fn closed(
     let mut parts = StoredParts::default();
     for part in manifest.parts() {
         let is_there = !used.is_used(part.name) || package.files().part_path(part.name).is_file();
+        let place = if is_there { Place::File } else { Place::Gone };
         let (bytes, blake3) = (part.sealed_bytes, part.sealed_digest);
-        parts.insert(part.name, Stored { bytes, blake3, is_there });
+        parts.insert(part.name, Stored { bytes, blake3, place });
     }
     Ok(Found::Closed { parts, manifest: Box::new(manifest) })
 }
@@ -260,7 +301,7 @@ fn open(
         let metadata = file.metadata().on(USE, path)?;
         let part = match records.get(&name) {
             Some(record) if record.file == FileIdentity::of(&metadata) => {
-                Stored { bytes: metadata.len(), blake3: record.blake3, is_there: true }
+                Stored { bytes: metadata.len(), blake3: record.blake3, place: Place::File }
             }
             _ => {
                 let part = digest(file).on(USE, path)?;
@@ -311,7 +352,7 @@ fn digest(mut file: File) -> io::Result<Stored> {
     let mut hasher = blake3::Hasher::new();
     let bytes = io::copy(&mut file, &mut hasher)?;
     file.sync_all()?;
-    Ok(Stored { bytes, blake3: hasher.finalize(), is_there: true })
+    Ok(Stored { bytes, blake3: hasher.finalize(), place: Place::File })
 }
 
 #[cfg(test)]
@@ -345,7 +386,7 @@ mod tests {
             let name = PartName::new(index);
             durable::write_whole(self.path(index), bytes).unwrap();
             let (bytes, blake3) = (bytes.len() as u64, blake3::hash(bytes));
-            let stored = Stored { bytes, blake3, is_there: true };
+            let stored = Stored { bytes, blake3, place: Place::File };
             self.parts.insert(name, stored);
         }
 
@@ -430,7 +471,11 @@ mod tests {
         }
         package.parts.insert(
             PartName::new(1),
-            Stored { bytes: changed.len() as u64, blake3: blake3::hash(&changed), is_there: true },
+            Stored {
+                bytes: changed.len() as u64,
+                blake3: blake3::hash(&changed),
+                place: Place::File,
+            },
         );
         assert_eq!(package.found(), changed.len() as u64);
     }

@@ -71,9 +71,18 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Counted<IO> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.count(buffer.filled().len() - before);
-        polled
+        loop {
+            let had = buffer.filled().len();
+            let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+            let is_more = buffer.filled().len() > had && matches!(polled, Poll::Ready(Ok(())));
+            // TLS gives one record at a time, of at most 16 KiB.
+            if is_more && buffer.remaining() > 0 {
+                continue;
+            }
+            self.count(buffer.filled().len() - before);
+            // What was read comes before the end, or the error, that follows it.
+            return if buffer.filled().len() > before { Poll::Ready(Ok(())) } else { polled };
+        }
     }
 }
 

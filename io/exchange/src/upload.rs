@@ -13,7 +13,9 @@ use serde::Serialize;
 
 use super::client::{DeliveryTarget, Upload};
 use super::client_error::ClientError;
-use super::part_uploads::{PartUpload, PartUploads};
+use super::part_uploads::{PartUpload, PartUploads, upload_retained};
+use super::refusal::PART_MISSING;
+use super::retained::Retained;
 use super::upload_body::Content;
 use crate::progress::Progress;
 
@@ -95,7 +97,11 @@ async fn upload_parts(
         let path = Arc::new(package.files().part_path(part.name));
         let content = Content::File { path, bytes: part.sealed_bytes };
         let (name, rows, blake3) = (part.name, part.rows, part.sealed_digest);
-        if uploads.put(PartUpload { name, rows, content, blake3, record: None }).await.is_err() {
+        if uploads
+            .put(PartUpload { name, ids: None, rows, content, blake3, record: None })
+            .await
+            .is_err()
+        {
             break;
         }
     }
@@ -103,7 +109,7 @@ async fn upload_parts(
 }
 
 /// Closes a package with the delivered parts. The signature comes before the manifest that it signs.
-pub fn close<'a>(
+fn close<'a>(
     target: &'a DeliveryTarget,
     manifest: &'a Manifest,
     signature: Option<&'a ManifestSignature>,
@@ -129,6 +135,28 @@ pub fn close<'a>(
             tracing::debug!("the package is closed, and the receiver is gone: {error}");
         }
         Ok(())
+    })
+}
+
+/// As [`close`]; parts that the receiver has lost from its memory are sent again.
+///
+/// # Errors
+/// As [`close`].
+pub fn close_retaining<'a>(
+    target: &'a DeliveryTarget,
+    manifest: &'a Manifest,
+    signature: Option<&'a ManifestSignature>,
+    retained: &'a Retained,
+) -> BoxFuture<'a, Result<(), ClientError>> {
+    Box::pin(async move {
+        loop {
+            let closed = close(target, manifest, signature).await;
+            let is_missing = matches!(&closed, Err(ClientError::Refused { reason, .. }) if reason == PART_MISSING);
+            // A part that is sent again is retained again only by a receiver that has lost it.
+            if !is_missing || upload_retained(target, retained).await? == 0 {
+                return closed;
+            }
+        }
     })
 }
 

@@ -56,8 +56,8 @@ impl Arriving {
             return Err(PipelineError::KeyCheck { lower, higher });
         }
         let sides = arrived.map(|side| {
-            let ArrivedParts { files, parts, covered_up_to, gone, .. } = side;
-            SideParts::new(files, parts, covered_up_to).without_files(gone)
+            let ArrivedParts { files, parts, covered_up_to, gone, held, .. } = side;
+            SideParts::new(files, parts, covered_up_to).without_files(gone).holding(held)
         });
         Ok(DeliveredParts::new(Arc::clone(&self.receiver), sides))
     }

@@ -1,8 +1,10 @@
 //! The parts that a receiver has of both senders.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use age::x25519::Identity;
+use bytes::Bytes;
 use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
@@ -55,6 +57,8 @@ pub(crate) struct SideParts {
     covered_up_to: Option<i64>,
     /// Parts whose files are not there any more.
     gone: Vec<(PartName, IdRange)>,
+    /// Sealed bytes of parts that are in memory, which this process has digested.
+    held: HashMap<PartName, Bytes>,
 }
 
 impl SideParts {
@@ -65,12 +69,18 @@ impl SideParts {
         covered_up_to: Option<i64>,
     ) -> Self {
         let ranges = entries.iter().map(|part| part.ids).collect();
-        Self { files, entries, ranges, covered_up_to, gone: vec![] }
+        let (gone, held) = (vec![], HashMap::new());
+        Self { files, entries, ranges, covered_up_to, gone, held }
     }
 
     /// Notes parts whose files were removed after their rows were loaded.
     pub(crate) fn without_files(self, gone: Vec<(PartName, IdRange)>) -> Self {
         Self { gone, ..self }
+    }
+
+    /// Of these parts the sealed bytes are in memory.
+    pub(crate) fn holding(self, held: HashMap<PartName, Bytes>) -> Self {
+        Self { held, ..self }
     }
 
     /// The parts that cover ids of `range`; `None` where others may still come.
@@ -199,15 +209,21 @@ impl DeliveredParts {
         batch: &mut RowBatch,
     ) -> Result<(), PipelineError> {
         let side = &self.sides[part.side.index()];
-        let entry = &side.entries[part.index];
-        Ok(side.files.open_part(entry, &self.receiver.identity, batch)?)
+        let (entry, identity) = (&side.entries[part.index], &self.receiver.identity);
+        Ok(match side.held.get(&entry.name) {
+            Some(sealed) => side.files.open_held_part(sealed, entry, identity, batch)?,
+            None => side.files.open_part(entry, identity, batch)?,
+        })
     }
 
     /// Opens the beginning of a part: ids, agree columns and row checks.
     pub(crate) fn open_prefix(&self, part: PartRef) -> Result<HeldPrefix, PipelineError> {
         let side = &self.sides[part.side.index()];
-        let entry = &side.entries[part.index];
-        let prefix = side.files.open_part_prefix(entry, &self.receiver.identity)?;
+        let (entry, identity) = (&side.entries[part.index], &self.receiver.identity);
+        let prefix = match side.held.get(&entry.name) {
+            Some(sealed) => side.files.open_held_part_prefix(sealed, entry, identity)?,
+            None => side.files.open_part_prefix(entry, identity)?,
+        };
         Ok(HeldPrefix { layout: Arc::clone(&self.receiver.layout), prefix })
     }
 }

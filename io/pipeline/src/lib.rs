@@ -106,7 +106,6 @@ mod read_parts;
 mod receiver_package;
 mod refused_rows;
 mod resume;
-mod sealed_buffer;
 mod snapshots;
 mod sweep;
 mod tasks;

@@ -159,8 +159,7 @@ impl<'a> Rebuilding<'a> {
                 arriving.unless_closed(progress, || open_loader(session, target)).await?
             }
         };
-        let known = feed.known()?;
-        loader.check_sources(|ids| known.load_source(ids))?;
+        check_sources(&loader, feed)?;
         let mut report = RebuildReport::default();
         for range in loader.loaded() {
             report.rows_skipped += range.rows;
@@ -186,9 +185,8 @@ impl<'a> Rebuilding<'a> {
             (fed, _) => fed?,
         }
         if feed.is_arriving() {
-            let closed = feed.known()?;
             loader.refresh().await?;
-            loader.check_sources(|ids| closed.load_source(ids))?;
+            check_sources(&loader, feed)?;
             feed.use_up(feed.bounds().last())?;
         }
         loader.close().await;
@@ -280,6 +278,12 @@ impl<'a> Rebuilding<'a> {
         let most = self.workers.rows_per_part.get();
         usize::try_from(even).unwrap_or(most).clamp(most.min(LEAST_ROWS_PER_RANGE), most)
     }
+}
+
+/// Compares what was loaded with the parts that are known now.
+fn check_sources(loader: &Loader, feed: &Feed) -> Result<(), PipelineError> {
+    let known = feed.known()?;
+    Ok(loader.check_sources(|ids| known.load_source(ids))?)
 }
 
 async fn open_loader(session: &Session, target: &Target) -> Result<Loader, PipelineError> {

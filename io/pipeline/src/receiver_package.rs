@@ -7,9 +7,10 @@ use age::x25519::Recipient;
 use bytes::Bytes;
 use reshare_engine::rows::Rows;
 use reshare_exchange::progress::Progress;
+use reshare_exchange::sealed_buffer::SealedBuffers;
 use reshare_exchange::{
     ClientError, Content, Delivered, DeliveryTarget, Listing, PartUpload, PartUploads,
-    UploadOptions, close,
+    UploadOptions, close_retaining,
 };
 use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::PartyCertificate;
@@ -20,7 +21,6 @@ use reshare_format::package::{
 use reshare_format::session::Session;
 
 use super::error::PipelineError;
-use super::sealed_buffer::SealedBuffers;
 use super::sender::LedgeredSender;
 use crate::ledger::{LedgerPart, RecordedParts};
 
@@ -62,7 +62,7 @@ impl ReceiverPackage {
             uploads: PartUploads::start(&target, options.parts_at_once, progress, count),
             target,
             listing,
-            buffers: Arc::default(),
+            buffers: SealedBuffers::new(MAX_SEALED_BYTES),
             progress: Arc::clone(progress),
         })
     }
@@ -71,7 +71,10 @@ impl ReceiverPackage {
         let there = self.listing.by_name();
         let is_there = |part: &LedgerPart| {
             let listed = there.get(&part.name());
-            listed.is_some_and(|listed| listed.is_recorded() && listed.is_of(&part.entry()))
+            // What is only in the receiver's memory is retained by the process that has sent it.
+            listed.is_some_and(|listed| {
+                listed.is_recorded() && !listed.is_held() && listed.is_of(&part.entry())
+            })
         };
         let (kept, missing) = recorded.into_iter().partition(is_there);
         RecordedParts { kept, missing }
@@ -117,6 +120,7 @@ impl ReceiverPackage {
         let certificate = self.certificate.as_ref().ok_or(PipelineError::NoCredentials)?;
         let upload = PartUpload {
             name: part.name(),
+            ids: Some(part.ids),
             rows: part.rows,
             blake3: blake3_of(part, &sealed),
             content: Content::Memory(sealed),
@@ -167,7 +171,8 @@ impl ReceiverPackage {
         let certificate = self.certificate.as_ref();
         let signed = SignedManifest::make(content, &self.session, certificate, Path::new(""))?;
         let SignedManifest { manifest, signature } = signed;
-        let closing = close(&self.target, &manifest, signature.as_ref());
+        let retained = self.uploads.retained();
+        let closing = close_retaining(&self.target, &manifest, signature.as_ref(), retained);
         unless_stopped(&self.progress, closing).await
     }
 }
@@ -176,6 +181,9 @@ impl ReceiverPackage {
 fn blake3_of(part: &LedgerPart, sealed: &Bytes) -> blake3::Hash {
     if sealed.is_empty() { blake3::hash(&[]) } else { part.sealed_digest }
 }
+
+/// The most memory of sealed parts. Beyond it, sealing waits until parts have arrived.
+const MAX_SEALED_BYTES: usize = 160 << 20;
 
 /// The place of a part that is on no disk, in errors.
 const MEMORY: &str = "in memory";

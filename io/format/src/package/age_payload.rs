@@ -127,8 +127,63 @@ impl<W: Write> Write for Writer<W> {
     }
 }
 
-/// Opens a sealed file, in bounded memory, and gives its plain bytes out of the buffer that they
-/// were read into. No byte of a chunk is given before its tag was verified.
+/// Where a [`Reader`] takes sealed bytes from.
+pub(super) trait SealedInput {
+    /// The sealed bytes that are next: at least `count`, or all that are left.
+    fn ahead(&mut self, count: usize) -> io::Result<&[u8]>;
+
+    /// Passes over bytes that [`Self::ahead`] has shown.
+    fn consume(&mut self, count: usize);
+}
+
+/// A sealed file that is in memory as a whole.
+impl SealedInput for &[u8] {
+    fn ahead(&mut self, _: usize) -> io::Result<&[u8]> {
+        Ok(self)
+    }
+
+    fn consume(&mut self, count: usize) {
+        *self = &self[count..];
+    }
+}
+
+/// A sealed file that is read in pieces of 256 KiB.
+pub(super) struct Pieces<R> {
+    input: R,
+    buffer: Box<[u8]>,
+    /// Where bytes are that were not consumed yet.
+    held: Range<usize>,
+    /// Whether the input has no more bytes.
+    at_end: bool,
+}
+
+impl<R: Read> Pieces<R> {
+    pub(super) fn new(input: R) -> Self {
+        let buffer = vec![0; SEALED_BYTES + PIECE_BYTES].into_boxed_slice();
+        Self { input, buffer, held: 0..0, at_end: false }
+    }
+}
+
+impl<R: Read> SealedInput for Pieces<R> {
+    fn ahead(&mut self, count: usize) -> io::Result<&[u8]> {
+        debug_assert!(count <= SEALED_BYTES + 1, "{count} bytes do not fit beside a piece");
+        if self.held.len() < count && !self.at_end {
+            self.buffer.copy_within(self.held.clone(), 0);
+            self.held = 0..self.held.len();
+            let room = &mut self.buffer[self.held.end..][..PIECE_BYTES];
+            let got = read_up_to(&mut self.input, room)?;
+            self.held.end += got;
+            self.at_end = got < PIECE_BYTES;
+        }
+        Ok(&self.buffer[self.held.clone()])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.held.start += count;
+    }
+}
+
+/// Opens a sealed file, in bounded memory. No byte of a chunk is given before its tag was verified.
 ///
 /// # Secrecy
 /// The key is wiped when dropped, the plain bytes in the buffer are not.
@@ -136,86 +191,64 @@ impl<W: Write> Write for Writer<W> {
 /// # Errors
 /// Reading fails with the kind [`io::ErrorKind::InvalidData`] and a [`PayloadDefect`] where the file
 /// is changed, cut or extended, and with what `input` returns.
-pub(super) struct Reader<R> {
-    input: R,
+pub(super) struct Reader<S> {
+    input: S,
     key: LessSafeKey,
     nonces: Nonces,
+    /// The plain bytes of a chunk.
     buffer: Box<[u8]>,
     /// Where plain bytes are that were not given yet.
     plain: Range<usize>,
-    /// Where sealed bytes are that were not opened yet, after `plain`.
-    sealed: Range<usize>,
-    /// Whether the input has no more bytes.
-    at_end: bool,
     /// Whether the last chunk was opened.
     is_complete: bool,
 }
 
-impl<R: Read> Reader<R> {
-    /// Verifies the header of a file. Reads 256 KiB at first, and then as much at a time.
+impl<S: SealedInput> Reader<S> {
+    /// Verifies the header of a file.
     ///
     /// # Errors
     /// [`PartDefect::SealHeader`], [`PartDefect::OtherRecipient`] and [`PartDefect::Unseal`] for a
     /// file that is refused, and [`PartDefect::Read`].
-    pub(super) fn new(mut input: R, identity: &Identity) -> Result<Self, PartDefect> {
-        let mut buffer = vec![0; SEALED_BYTES + PIECE_BYTES].into_boxed_slice();
-        let got = read_up_to(&mut input, &mut buffer[..PIECE_BYTES]).map_err(PartDefect::Read)?;
+    pub(super) fn new(mut input: S, identity: &Identity) -> Result<Self, PartDefect> {
         let max = age_header::MAX_BYTES;
-        let header = age_header::len(&buffer[..got]).ok_or(PartDefect::SealHeader { max })?;
-        let header = header.min(got);
-        let key = age_header::open(&buffer[..header], identity).map_err(|error| match error {
+        let ahead = input.ahead(max).map_err(PartDefect::Read)?;
+        let header = age_header::len(ahead).ok_or(PartDefect::SealHeader { max })?;
+        let header = header.min(ahead.len());
+        let key = age_header::open(&ahead[..header], identity).map_err(|error| match error {
             age::DecryptError::NoMatchingKeys => PartDefect::OtherRecipient,
             age::DecryptError::Io(error) => PartDefect::Read(error),
             error => PartDefect::Unseal(error),
         })?;
-        Ok(Self {
-            input,
-            key,
-            nonces: Nonces::new(),
-            buffer,
-            plain: header..header,
-            sealed: header..got,
-            at_end: got < PIECE_BYTES,
-            is_complete: false,
-        })
+        input.consume(header);
+        let buffer = vec![0; CHUNK_BYTES].into_boxed_slice();
+        Ok(Self { input, key, nonces: Nonces::new(), buffer, plain: 0..0, is_complete: false })
     }
 
-    /// Opens the next chunk where it is.
+    /// Opens the next chunk.
     fn open_chunk(&mut self) -> io::Result<()> {
-        self.read_piece()?;
-        let start = self.sealed.start;
-        let sealed_bytes = self.sealed.len().min(SEALED_BYTES);
-        let last = self.at_end && self.sealed.len() == sealed_bytes;
-        let plain_bytes = sealed_bytes.checked_sub(TAG_BYTES).ok_or(PayloadDefect::Truncated)?;
-        if plain_bytes == 0 && !self.nonces.is_first() {
+        // Only the last chunk has no byte after it.
+        let ahead = self.input.ahead(SEALED_BYTES + 1)?;
+        let last = ahead.len() <= SEALED_BYTES;
+        let sealed = &ahead[..ahead.len().min(SEALED_BYTES)];
+        let (sealed, tag) =
+            sealed.split_last_chunk::<TAG_BYTES>().ok_or(PayloadDefect::Truncated)?;
+        if sealed.is_empty() && !self.nonces.is_first() {
             return Err(PayloadDefect::EmptyChunk.into());
         }
         let (chunk, nonce) = (self.nonces.index(), self.nonces.next(last)?);
+        let plain = &mut self.buffer[..sealed.len()];
         self.key
-            .open_in_place(nonce, Aad::empty(), &mut self.buffer[start..][..sealed_bytes])
+            .open_separate_gather(nonce, Aad::empty(), sealed, tag, plain)
             .map_err(|_| PayloadDefect::Tag { chunk })?;
-        self.plain = start..start + plain_bytes;
-        self.sealed.start += sealed_bytes;
+        self.plain = 0..sealed.len();
         self.is_complete = last;
-        Ok(())
-    }
-
-    /// Reads on, unless there is a chunk and one more byte: only the last chunk has none after it.
-    fn read_piece(&mut self) -> io::Result<()> {
-        if self.at_end || self.sealed.len() > SEALED_BYTES {
-            return Ok(());
-        }
-        self.buffer.copy_within(self.sealed.clone(), 0);
-        self.sealed = 0..self.sealed.len();
-        let room = &mut self.buffer[self.sealed.end..][..PIECE_BYTES];
-        let got = read_up_to(&mut self.input, room)?;
-        self.sealed.end += got;
-        self.at_end = got < PIECE_BYTES;
+        let opened = sealed.len() + TAG_BYTES;
+        self.input.consume(opened);
         Ok(())
     }
 }
 
-impl<R: Read> BufRead for Reader<R> {
+impl<S: SealedInput> BufRead for Reader<S> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.plain.is_empty() && !self.is_complete {
             self.open_chunk()?;
@@ -228,7 +261,7 @@ impl<R: Read> BufRead for Reader<R> {
     }
 }
 
-impl<R: Read> Read for Reader<R> {
+impl<S: SealedInput> Read for Reader<S> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let count = self.fill_buf()?.read(out)?;
         self.consume(count);
@@ -327,6 +360,13 @@ mod tests {
 
     /// Opens all of a file. Fails when bytes were given that are not the beginning of `plain`.
     fn open(file: &[u8], identity: &Identity, plain: &[u8]) -> Result<(), String> {
+        let from_memory = open_from(file, identity, plain);
+        let in_pieces = open_from(Pieces::new(file), identity, plain);
+        assert_eq!(from_memory, in_pieces);
+        in_pieces
+    }
+
+    fn open_from(file: impl SealedInput, identity: &Identity, plain: &[u8]) -> Result<(), String> {
         let mut reader = Reader::new(file, identity).map_err(|error| format!("{error:?}"))?;
         let mut got = Vec::new();
         let read = reader.read_to_end(&mut got);

@@ -15,7 +15,8 @@ use reshare_files::file_error::{FileError, OnFile};
 use super::{
     CHAIN_NAME, MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestSignature,
     PackageDefect, PackageError, PackageExpectations, PartEntry, PartError, PartName,
-    SIGNATURE_NAME, UnverifiedManifest, open_part, open_part_prefix,
+    SIGNATURE_NAME, UnverifiedManifest, open_held_part, open_held_part_prefix, open_part,
+    open_part_prefix,
 };
 use crate::share_file::RowPrefix;
 
@@ -131,6 +132,33 @@ impl PartFiles {
         identity: &Identity,
     ) -> Result<RowPrefix, PartError> {
         open_part_prefix(&self.part_path(entry.name), entry, identity, &self.session)
+    }
+
+    /// Opens a part that is in memory into a batch: see [`open_held_part`].
+    ///
+    /// # Errors
+    /// [`PartError`]; the batch is then empty.
+    pub fn open_held_part(
+        &self,
+        sealed: &[u8],
+        entry: &PartEntry,
+        identity: &Identity,
+        batch: &mut RowBatch,
+    ) -> Result<(), PartError> {
+        open_held_part(sealed, entry, identity, &self.session, batch)
+    }
+
+    /// Opens the beginning of a part that is in memory: see [`open_held_part_prefix`].
+    ///
+    /// # Errors
+    /// [`PartError`].
+    pub fn open_held_part_prefix(
+        &self,
+        sealed: &[u8],
+        entry: &PartEntry,
+        identity: &Identity,
+    ) -> Result<RowPrefix, PartError> {
+        open_held_part_prefix(sealed, entry, identity, &self.session)
     }
 }
 

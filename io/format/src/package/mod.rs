@@ -32,7 +32,7 @@ pub use manifest::{
     MANIFEST_FORMAT, MANIFEST_NAME, MAX_MANIFEST_BYTES, MAX_PARTS, Manifest, UnverifiedManifest,
 };
 pub use manifest_content::{ManifestContent, PartEntry, Totals};
-pub use open::{open_part, open_part_prefix};
+pub use open::{open_held_part, open_held_part_prefix, open_part, open_part_prefix};
 pub use part_name::PartName;
 pub use part_record::{
     MAX_PART_RECORD_CHARS, PART_RECORD_FORMAT, PartRecord, PartRecordError, SignedPartRecord,

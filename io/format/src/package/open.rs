@@ -8,9 +8,9 @@ use age::x25519::Identity;
 use reshare_engine::row_batch::RowBatch;
 use reshare_files::durable::open_regular;
 
-use super::age_payload;
+use super::age_payload::{self, Pieces, SealedInput};
 use super::manifest_check::rows_fit;
-use super::zstd_store::WINDOW_LOG;
+use super::zstd_store::FrameReader;
 use super::{PackageExpectations, PartDefect, PartEntry, PartError};
 use crate::share_file::{self, RowPrefix, ShareFileDefect};
 
@@ -32,8 +32,9 @@ pub fn open_part(
     let mut open = || {
         let mut file = DigestReader::new(open_listed(path, entry, session)?, entry.sealed_bytes);
         let spec = session.part_spec(entry);
-        let opened =
-            unseal(&mut file, identity, |plain| share_file::read_rows(plain, &spec, batch));
+        let opened = unseal(Pieces::new(&mut file), identity, |plain| {
+            share_file::read_rows(plain, &spec, batch)
+        });
         file.finish(entry)?;
         opened
     };
@@ -60,10 +61,51 @@ pub fn open_part_prefix(
     let open = || {
         let file = open_listed(path, entry, session)?;
         let spec = session.part_spec(entry);
-        unseal(file, identity, |plain| share_file::read_prefix(plain, &spec))
+        unseal(Pieces::new(file), identity, |plain| share_file::read_prefix(plain, &spec))
     };
     open().map_err(|defect| part_error(path, entry, defect))
 }
+
+/// Opens a part that is in memory, and whose digest this process has compared with the entry: the
+/// bytes are not digested again. In all else like [`open_part`].
+///
+/// # Errors
+/// As [`open_part`].
+pub fn open_held_part(
+    sealed: &[u8],
+    entry: &PartEntry,
+    identity: &Identity,
+    session: &PackageExpectations,
+    batch: &mut RowBatch,
+) -> Result<(), PartError> {
+    let spec = session.part_spec(entry);
+    let opened = check_sealed(sealed.len() as u64, entry, session).and_then(|()| {
+        unseal(sealed, identity, |plain| share_file::read_rows(plain, &spec, batch))
+    });
+    if opened.is_err() {
+        batch.clear();
+    }
+    opened.map_err(|defect| part_error(Path::new(MEMORY), entry, defect))
+}
+
+/// Opens the beginning of a part that is in memory: see [`open_part_prefix`].
+///
+/// # Errors
+/// As [`open_part_prefix`].
+pub fn open_held_part_prefix(
+    sealed: &[u8],
+    entry: &PartEntry,
+    identity: &Identity,
+    session: &PackageExpectations,
+) -> Result<RowPrefix, PartError> {
+    let spec = session.part_spec(entry);
+    let opened = check_sealed(sealed.len() as u64, entry, session)
+        .and_then(|()| unseal(sealed, identity, |plain| share_file::read_prefix(plain, &spec)));
+    opened.map_err(|defect| part_error(Path::new(MEMORY), entry, defect))
+}
+
+/// The place of a part that is in no file.
+const MEMORY: &str = "in memory";
 
 /// Opens the file of an entry, which must be a regular file of the listed size.
 fn open_listed(
@@ -71,28 +113,35 @@ fn open_listed(
     entry: &PartEntry,
     session: &PackageExpectations,
 ) -> Result<File, PartDefect> {
-    let (rows, expected) = (entry.rows, entry.sealed_bytes);
     let file = open_regular(path).map_err(PartDefect::Read)?.ok_or(PartDefect::NotRegular)?;
-    let got = file.metadata().map_err(PartDefect::Read)?.len();
+    check_sealed(file.metadata().map_err(PartDefect::Read)?.len(), entry, session)?;
+    Ok(file)
+}
+
+/// Checks that sealed bytes are as many as listed, and can hold the rows.
+fn check_sealed(
+    got: u64,
+    entry: &PartEntry,
+    session: &PackageExpectations,
+) -> Result<(), PartDefect> {
+    let (rows, expected) = (entry.rows, entry.sealed_bytes);
     if got != expected {
         return Err(PartDefect::SealedSize { expected, got });
     }
     if !rows_fit(rows, got, session) {
         return Err(PartDefect::MoreRowsThanBytes { rows, bytes: got });
     }
-    Ok(file)
+    Ok(())
 }
 
 /// Decrypts and decompresses `sealed` for `read`, in bounded memory.
 fn unseal<T>(
-    sealed: impl Read,
+    sealed: impl SealedInput,
     identity: &Identity,
     read: impl FnOnce(&mut dyn Read) -> Result<T, ShareFileDefect>,
 ) -> Result<T, PartDefect> {
     let age = age_payload::Reader::new(sealed, identity)?;
-    let mut zstd = zstd::Decoder::with_buffer(age).map_err(PartDefect::Read)?;
-    zstd.window_log_max(WINDOW_LOG).map_err(PartDefect::Read)?;
-    Ok(read(&mut zstd)?)
+    Ok(read(&mut FrameReader::new(age))?)
 }
 
 /// Digests what is read, and reads no more than one byte beyond the expected length.

@@ -1,9 +1,12 @@
 //! zstd frames that only store: blinded shares are pseudo-random and do not shrink.
 //!
 //! A frame of raw blocks (RFC 8878, sections 3.1.1.1 and 3.1.1.2) costs three bytes in 128
-//! KiB, and no search for matches. Every zstd decoder reads it.
+//! KiB, and no search for matches. Every zstd decoder reads it. The library's copies each byte of
+//! it three times, this one once.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Chain, Cursor, Read, Write};
+
+use crate::read::read_up_to;
 
 /// The largest block, and the window of every part, which a decoder must keep in memory.
 pub(super) const WINDOW_LOG: u32 = 17;
@@ -63,6 +66,149 @@ impl<W: Write> Write for StoreWriter<'_, W> {
     }
 }
 
+/// Reads frames one after the other: those of [`StoreWriter`] itself, all others with the library.
+pub(super) struct FrameReader<R: BufRead> {
+    state: State<R>,
+}
+
+enum State<R: BufRead> {
+    /// Before a frame, or at the end.
+    Between(R),
+    /// In a frame of raw blocks.
+    Stored(R, StoredFrame),
+    /// In any other frame, whose first bytes were read to tell them apart.
+    Other(zstd::Decoder<'static, Chain<Cursor<[u8; MARK_BYTES]>, R>>),
+    /// After an error.
+    Broken,
+}
+
+/// What is left of a frame of raw blocks.
+struct StoredFrame {
+    /// Bytes of the content.
+    content: u64,
+    /// Bytes of the block that is being read.
+    block: usize,
+    /// Whether that is the last one.
+    is_last: bool,
+}
+
+/// What a frame of [`StoreWriter`] begins with: magic number, descriptor and window.
+const MARK_BYTES: usize = MAGIC.len() + 2;
+
+impl<R: BufRead> FrameReader<R> {
+    pub(super) fn new(input: R) -> Self {
+        Self { state: State::Between(input) }
+    }
+
+    /// Reads the beginning of a frame; the state stays as it is at the end of the input.
+    fn begin(mut input: R) -> io::Result<State<R>> {
+        let mut mark = [0; MARK_BYTES];
+        let got = read_up_to(&mut input, &mut mark)?;
+        if got == 0 {
+            return Ok(State::Between(input));
+        }
+        if got < MARK_BYTES {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if mark[..4] == MAGIC && mark[4..] == [DESCRIPTOR, WINDOW_DESCRIPTOR] {
+            let mut content = [0; 8];
+            input.read_exact(&mut content)?;
+            let content = u64::from_le_bytes(content);
+            return Ok(State::Stored(input, StoredFrame { content, block: 0, is_last: false }));
+        }
+        let mut decoder =
+            zstd::Decoder::with_buffer(Cursor::new(mark).chain(input))?.single_frame();
+        decoder.window_log_max(WINDOW_LOG)?;
+        Ok(State::Other(decoder))
+    }
+
+    /// Reads from the frame that is open; 0 bytes at its end.
+    fn read_on(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match &mut self.state {
+            State::Stored(input, frame) => frame.read(input, out),
+            State::Other(decoder) => decoder.read(out),
+            State::Between(_) | State::Broken => Ok(0),
+        }
+    }
+}
+
+impl<R: BufRead> Read for FrameReader<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let count = self.read_on(out)?;
+            if count > 0 {
+                return Ok(count);
+            }
+            let input = match std::mem::replace(&mut self.state, State::Broken) {
+                State::Between(input) | State::Stored(input, _) => input,
+                State::Other(mut decoder) => {
+                    decoder.finish_frame()?;
+                    decoder.into_inner().into_inner().1
+                }
+                State::Broken => return Err(io::ErrorKind::InvalidData.into()),
+            };
+            self.state = Self::begin(input)?;
+            if matches!(self.state, State::Between(_)) {
+                return Ok(0);
+            }
+        }
+    }
+}
+
+impl StoredFrame {
+    fn read(&mut self, input: &mut impl BufRead, out: &mut [u8]) -> io::Result<usize> {
+        while self.block == 0 {
+            if self.is_last {
+                return if self.content == 0 { Ok(0) } else { Err(StoreDefect::Size.into()) };
+            }
+            self.next_block(input)?;
+        }
+        let most = self.block.min(out.len());
+        let count = input.read(&mut out[..most])?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.block -= count;
+        Ok(count)
+    }
+
+    fn next_block(&mut self, input: &mut impl BufRead) -> io::Result<()> {
+        let mut header = [0; 4];
+        input.read_exact(&mut header[..3])?;
+        let header = u32::from_le_bytes(header);
+        let (is_last, kind, size) = (header & 1 == 1, header >> 1 & 3, header >> 3);
+        if kind != RAW {
+            return Err(StoreDefect::Kind.into());
+        }
+        self.block = size as usize;
+        let left = self.content.checked_sub(u64::from(size)).filter(|_| self.block <= BLOCK_BYTES);
+        self.content = left.ok_or(StoreDefect::Size)?;
+        self.is_last = is_last;
+        Ok(())
+    }
+}
+
+/// The type of a block that is stored.
+const RAW: u32 = 0;
+
+/// What is wrong with a frame that begins as those of [`StoreWriter`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum StoreDefect {
+    #[error("a zstd frame that begins as one of raw blocks has another block")]
+    Kind,
+    #[error("a zstd frame of raw blocks has another size than it says, or too large a block")]
+    Size,
+}
+
+impl From<StoreDefect> for io::Error {
+    fn from(defect: StoreDefect) -> Self {
+        Self::new(io::ErrorKind::InvalidData, defect)
+    }
+}
+
 /// `size << 3 | type << 1 | last`, in three bytes; type 0 is raw.
 const fn block_header(size: usize, last: bool) -> [u8; 3] {
     let [a, b, c, _] = ((size as u32) << 3 | last as u32).to_le_bytes();
@@ -71,7 +217,6 @@ const fn block_header(size: usize, last: bool) -> [u8; 3] {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -107,6 +252,59 @@ mod tests {
             let mut got = Vec::new();
             decoder.read_to_end(&mut got).unwrap();
             assert!(got == [b"prefix", &content[..]].concat(), "{len} bytes");
+        }
+    }
+
+    /// Reads frames with the library and with [`FrameReader`], which must agree.
+    fn read(frames: &[u8]) -> Result<Vec<u8>, String> {
+        let (mut by_library, mut own) = (Vec::new(), Vec::new());
+        let mut decoder = zstd::Decoder::new(frames).unwrap();
+        decoder.window_log_max(WINDOW_LOG).unwrap();
+        let library = decoder.read_to_end(&mut by_library);
+        let read = FrameReader::new(frames).read_to_end(&mut own);
+        assert_eq!(library.is_ok(), read.is_ok(), "{library:?} {read:?}");
+        read.map_err(|error| error.to_string())?;
+        assert!(own == by_library);
+        Ok(own)
+    }
+
+    #[test]
+    fn frames_of_all_kinds_are_read_one_after_the_other() {
+        let content = noise(BLOCK_BYTES + 1000);
+        let kinds = [
+            zstd::bulk::compress(&[0; 300_000], 1).unwrap(),
+            stored(&[&content]),
+            stored(&[]),
+            zstd::bulk::compress(b"prefix", 19).unwrap(),
+            // A frame that any decoder skips.
+            [&0x184D_2A50_u32.to_le_bytes()[..], &3_u32.to_le_bytes(), b"abc"].concat(),
+            zstd::bulk::compress(&content, 3).unwrap(),
+        ];
+        for first in &kinds {
+            for second in &kinds {
+                read(&[&first[..], second].concat()).unwrap();
+            }
+        }
+        assert!(read(&kinds.concat()).unwrap().ends_with(&content));
+        assert_eq!(read(&[]).unwrap(), []);
+    }
+
+    #[test]
+    fn a_stored_frame_that_is_cut_or_changed_anywhere_but_in_its_content_is_refused() {
+        let content = noise(BLOCK_BYTES + 10);
+        let frame = stored(&[&content]);
+        for cut in (1..40).chain(frame.len() - 20..frame.len()) {
+            assert!(read(&frame[..cut]).is_err(), "cut at {cut}");
+        }
+        // Every bit of the content size, of the first block's header and of the last one's.
+        let end = frame.len() - 3;
+        for place in (6..17).chain(end..frame.len()) {
+            for bit in 0..8 {
+                let mut changed = frame.clone();
+                changed[place] ^= 1 << bit;
+                let read = FrameReader::new(&changed[..]).read_to_end(&mut Vec::new());
+                assert!(read.is_err(), "bit {bit} of byte {place}");
+            }
         }
     }
 

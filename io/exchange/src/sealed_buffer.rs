@@ -1,14 +1,12 @@
-//! Reused memory for sealed parts on their way to the receiver.
+//! Reused memory for sealed parts on their way, at either end.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-
-/// The most memory of all buffers together. Beyond it, sealing waits until parts have arrived.
-const MAX_BYTES: usize = 160 << 20;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Buffers that are free now, and the memory of all buffers.
-#[derive(Debug, Default)]
-pub(crate) struct SealedBuffers {
+#[derive(Debug)]
+pub struct SealedBuffers {
+    max_bytes: usize,
     state: Mutex<State>,
     returned: Condvar,
 }
@@ -22,7 +20,7 @@ struct State {
 
 /// One sealed part in memory. Its buffer returns to the free ones when it is dropped.
 #[derive(Debug)]
-pub(crate) struct SealedBuffer {
+pub struct SealedBuffer {
     bytes: Vec<u8>,
     /// The requested size; the buffer may have grown.
     lent_bytes: usize,
@@ -30,18 +28,40 @@ pub(crate) struct SealedBuffer {
 }
 
 impl SealedBuffers {
+    /// Buffers that take at most this many bytes together, or a single one.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { max_bytes, state: Mutex::default(), returned: Condvar::new() })
+    }
+
     /// Takes an empty buffer of this many bytes; blocks the thread until it fits in addition to those
     /// in use. A single one always fits.
-    pub(crate) fn take(self: &Arc<Self>, capacity: usize) -> SealedBuffer {
+    #[must_use]
+    pub fn take(self: &Arc<Self>, capacity: usize) -> SealedBuffer {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.lent_bytes > 0 && state.lent_bytes.saturating_add(capacity) > MAX_BYTES {
+        while !self.fits(&state, capacity) {
             state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        self.lend(state, capacity)
+    }
+
+    /// Takes an empty buffer of this many bytes if it fits now.
+    #[must_use]
+    pub fn try_take(self: &Arc<Self>, capacity: usize) -> Option<SealedBuffer> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.fits(&state, capacity).then(|| self.lend(state, capacity))
+    }
+
+    fn fits(&self, state: &State, capacity: usize) -> bool {
+        state.lent_bytes == 0 || state.lent_bytes.saturating_add(capacity) <= self.max_bytes
+    }
+
+    fn lend(self: &Arc<Self>, mut state: MutexGuard<'_, State>, capacity: usize) -> SealedBuffer {
         let mut bytes = state.idle.pop().unwrap_or_default();
         state.idle_bytes -= bytes.capacity();
         let lent_bytes = capacity.max(bytes.capacity());
         state.lent_bytes = state.lent_bytes.saturating_add(lent_bytes);
-        if state.lent_bytes.saturating_add(state.idle_bytes) > MAX_BYTES {
+        if state.lent_bytes.saturating_add(state.idle_bytes) > self.max_bytes {
             // Parts have become larger: smaller buffers only take memory.
             state.idle.clear();
             state.idle_bytes = 0;
@@ -87,9 +107,11 @@ impl Drop for SealedBuffer {
 mod tests {
     use super::*;
 
+    const MAX_BYTES: usize = 1 << 20;
+
     #[test]
     fn a_buffer_is_used_again_when_the_last_copy_is_gone() {
-        let buffers = Arc::new(SealedBuffers::default());
+        let buffers = SealedBuffers::new(MAX_BYTES);
         let mut buffer = buffers.take(100);
         buffer.write_all(b"sealed").expect("memory");
         let place = buffer.as_ref().as_ptr();
@@ -104,7 +126,7 @@ mod tests {
 
     #[test]
     fn no_more_is_lent_than_the_limit_and_one_buffer_always_is() {
-        let buffers = Arc::new(SealedBuffers::default());
+        let buffers = SealedBuffers::new(MAX_BYTES);
         let half = MAX_BYTES / 2;
         let (first, second) = (buffers.take(half), buffers.take(half));
         let (taken, when) = std::sync::mpsc::channel();
@@ -118,6 +140,7 @@ mod tests {
         });
         drop(first);
         // One is still in use, and the larger one only fits alone.
+        assert!(buffers.try_take(half + 1).is_none());
         let soon = std::time::Duration::from_millis(50);
         assert!(when.recv_timeout(soon).is_err());
         drop(second);
