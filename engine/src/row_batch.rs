@@ -21,6 +21,8 @@ pub struct RowBatch {
     layout: Arc<RowLayout>,
     capacity: usize,
     rows: usize,
+    /// The most rows that it has held: no share was ever written beyond them.
+    most_rows: usize,
     ids: Vec<i64>,
     agree: Vec<AgreeBuffer>,
     row_checks: Vec<RowCheck>,
@@ -56,6 +58,7 @@ impl RowBatch {
             layout,
             capacity,
             rows: 0,
+            most_rows: 0,
             ids: vec![0; capacity],
             agree,
             row_checks: vec![[0; 8]; capacity],
@@ -139,8 +142,13 @@ impl RowBatch {
             let target = &mut buffer[row * column.len..][..column.len];
             bytemuck::cast_slice_mut::<u16, u8>(target).copy_from_slice(bytes);
         }
-        self.rows += 1;
+        self.set_rows(row + 1);
         Ok(())
+    }
+
+    fn set_rows(&mut self, rows: usize) {
+        self.rows = rows;
+        self.most_rows = self.most_rows.max(rows);
     }
 
     fn check_push(&self, id: i64, agree: &[AgreeValue], shares: &[&[u8]]) -> Result<(), PushError> {
@@ -181,7 +189,7 @@ impl RowBatch {
         if rows > self.capacity {
             return Err(PushError::Full { capacity: self.capacity });
         }
-        self.rows = rows;
+        self.set_rows(rows);
         self.has_row_checks = with_row_checks;
         Ok(self.rows_mut())
     }
@@ -199,7 +207,7 @@ impl RowBatch {
             return Err(PushError::Full { capacity: self.capacity });
         }
         let start = self.rows;
-        self.rows += rows;
+        self.set_rows(start + rows);
         Ok(self.range_mut(start..start + rows))
     }
 
@@ -285,9 +293,11 @@ impl AgreeBuffer {
 
 impl Drop for RowBatch {
     fn drop(&mut self) {
-        for column in &mut self.shares {
+        for (layout, column) in self.layout.shares().iter().zip(&mut self.shares) {
+            // Beyond what was written there may be no memory yet.
+            let written = &mut column[..layout.len * self.most_rows];
             // As u64 where they are aligned: a quarter as many stores.
-            let (before, words, behind) = bytemuck::pod_align_to_mut::<u16, u64>(column);
+            let (before, words, behind) = bytemuck::pod_align_to_mut::<u16, u64>(written);
             before.zeroize();
             words.zeroize();
             behind.zeroize();

@@ -152,6 +152,7 @@ impl LimitArgs {
             header_timeout: Duration::from_secs(self.header_timeout),
             body_timeout: Duration::from_secs(self.body_timeout),
             body_bytes_per_second: self.min_body_rate,
+            ..Limits::default()
         }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct WorkArgs {
     /// Maximum rows of a part, or of one transaction of a load; few rows are cut into smaller
     /// parts, so that all threads have work. Smaller parts take less memory, and more of them are
     /// in progress at once
-    #[arg(long, value_name = "ROWS", default_value = "512", value_parser = within::<NonZeroUsize>(1..=MAX_BATCH))]
+    #[arg(long, value_name = "ROWS", default_value = "256", value_parser = within::<NonZeroUsize>(1..=MAX_BATCH))]
     pub(crate) batch_size: NonZeroUsize,
 
     /// Threads that seal, open and merge parts [default: RAYON_NUM_THREADS, else one per core]; a

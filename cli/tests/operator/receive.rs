@@ -209,10 +209,11 @@ fn a_second_receiver_on_the_same_inbox_is_refused_and_harms_nothing() {
 #[test]
 fn flags_of_the_rebuild_are_refused_without_it_and_nothing_is_made() {
     let desk = Desk::new();
-    let flags: [&[&str]; 11] = [
+    let flags: [&[&str]; 12] = [
         &["--keep-packages"],
         &["--linger", "1"],
         &["--inbox-limit", "1000000"],
+        &["--memory-limit", "1000000"],
         &["--identity", "r.age"],
         &["--db-url", "postgres://h/d"],
         &["--db-schema", "s"],

@@ -19,6 +19,9 @@ pub struct Limits {
     /// Bytes of parts that may be in memory only, half of them for each sender: only a receiver that
     /// merges what arrives has such parts.
     pub held_bytes: u64,
+    /// How long a package that closes waits for its parts in memory to be loaded; then they are
+    /// written to files.
+    pub held_wait: Duration,
     /// Bytes of free disk that are kept: a part that would use them up is refused.
     pub keep_free_bytes: u64,
     /// Concurrent connections that have not authenticated yet.
@@ -42,6 +45,7 @@ impl Default for Limits {
             package_bytes: 8 << 40,
             inbox_bytes: None,
             held_bytes: 0,
+            held_wait: Duration::from_secs(10),
             keep_free_bytes: 1 << 30,
             handshakes: 256,
             connections: 32,

@@ -242,7 +242,7 @@ async fn put_whole(
         hasher.finish().ok_or(Refusal::OtherDigest)?;
         if whole == Whole::Manifest {
             // What is loaded soon need not be written to a file first.
-            slot.until_none_is_held(HELD_WAIT).await;
+            slot.until_none_is_held(delivery.limits.held_wait).await;
         }
         let take = move || match whole {
             Whole::Signature => slot.keep_proof(Proof::Signature, &bytes),
@@ -441,9 +441,6 @@ async fn admit(slot: &Arc<Slot>, part: Announced) -> Result<Admitted, Refusal> {
 /// How long a request waits for room in the inbox, and how often it looks.
 const FULL_WAIT: Duration = Duration::from_secs(20);
 const FULL_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a package that closes waits for the parts in memory to be loaded.
-const HELD_WAIT: Duration = Duration::from_secs(10);
 
 /// Pieces of a body, some 100 KiB each, that wait for the disk.
 const PIECES_AHEAD: usize = 4;

@@ -45,7 +45,7 @@ pub struct Workers {
 }
 
 /// Parts for each connection or thread, if there are enough rows.
-const PARTS_PER_WORKER: u64 = 8;
+const PARTS_PER_WORKER: u64 = 16;
 /// Smaller parts cost more than they gain: each part is a file, a record and some requests.
 const LEAST_ROWS: usize = 64;
 
@@ -106,11 +106,11 @@ mod tests {
         let most = NonZeroUsize::new(512).expect("not zero");
         let workers = Workers { connections: 4, threads: 2, rows_per_part: most };
         for (rows, expected) in
-            [(0, 64), (2_000, 64), (5_000, 157), (16_353, 512), (16_384, 512), (u64::MAX, 512)]
+            [(0, 64), (4_096, 64), (5_000, 79), (32_704, 511), (32_705, 512), (u64::MAX, 512)]
         {
             assert_eq!(workers.rows_per_part_of(rows).get(), expected, "{rows}");
         }
-        assert_eq!(workers.rows_for_full_parts(), 16_384);
+        assert_eq!(workers.rows_for_full_parts(), 32_768);
         // The requested size is the maximum.
         let most = NonZeroUsize::new(20).expect("not zero");
         let workers = Workers { rows_per_part: most, ..workers };

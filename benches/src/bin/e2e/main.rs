@@ -1,9 +1,10 @@
-//! `send` and `rebuild` from and to real databases, next to `psql` moving the same rows in the
-//! same run.
+//! `send`, `rebuild` and `receive --rebuild` from and to real databases, next to `psql` moving the same
+//! rows in the same run.
 //!
 //! Both take turns, and medians are compared: what else the machine does meets both alike.
 
 mod network;
+mod one_pass;
 mod processes;
 mod psql;
 
@@ -15,6 +16,7 @@ use clap::Parser;
 use reshare_benches::table::{Figure, Line, Target, text, write_csv};
 
 use self::network::Network;
+use self::one_pass::Pass;
 
 #[derive(Debug, Parser)]
 #[command(about = "Measures `send` and `rebuild` against psql, and writes a table")]
@@ -68,11 +70,13 @@ struct Contest {
     theirs: Vec<f64>,
 }
 
-/// `send`, `rebuild`, and both from database to database.
+/// `send`, `rebuild`, and both from database to database, one after the other and at once.
 struct Contests {
     send: Contest,
     rebuild: Contest,
     through: Contest,
+    at_once: Contest,
+    passes: Vec<Pass>,
 }
 
 type Failure = Box<dyn Error>;
@@ -99,6 +103,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     for &rows in &args.rows {
         let network = Network::make(&program, &args.directory, rows, connections, !args.no_sync)?;
         network.seed()?;
+        network.certify()?;
         let mut contests = Contests::new();
         for run in 0..args.runs.max(1) {
             contests.run(&network, run)?;
@@ -133,6 +138,8 @@ impl Contests {
             send: contest("send", "psql COPY out to /dev/null", 2.4),
             rebuild: contest("rebuild", "psql COPY in from files", 1.15),
             through: contest("two sends and a rebuild", "psql COPY out | COPY in", 1.7),
+            at_once: contest("two sends and receive at once", "psql COPY out | COPY in", 1.5),
+            passes: Vec::new(),
         }
     }
 
@@ -142,17 +149,18 @@ impl Contests {
         self.send.take_turns(ours_first, || network.send(), || network.psql_out())?;
         self.rebuild.take_turns(ours_first, || network.rebuild(), || network.psql_in())?;
         self.through.take_turns(ours_first, || network.through(), || network.psql_through())?;
-        eprintln!(
-            "run {}: send {:.2} s, rebuild {:.2} s, two sends and a rebuild {:.2} s; \
-             psql {:.2} s, {:.2} s, {:.2} s",
-            run + 1,
-            last(&self.send.ours),
-            last(&self.rebuild.ours),
-            last(&self.through.ours),
-            last(&self.send.theirs),
-            last(&self.rebuild.theirs),
-            last(&self.through.theirs),
-        );
+        let passes = &mut self.passes;
+        let one_pass = || {
+            let pass = network.one_pass()?;
+            passes.push(pass);
+            Ok(pass.seconds)
+        };
+        self.at_once.take_turns(ours_first, one_pass, || network.psql_through())?;
+        let all = [&self.send, &self.rebuild, &self.through, &self.at_once];
+        for contest in all {
+            let (ours, theirs) = (last(&contest.ours), last(&contest.theirs));
+            eprintln!("run {}: {} {ours:.2} s, psql {theirs:.2} s", run + 1, contest.name);
+        }
         Ok(())
     }
 
@@ -171,7 +179,33 @@ impl Contests {
     }
 
     fn lines(&self, rows: usize) -> Vec<Line> {
-        [&self.send, &self.rebuild, &self.through].map(|contest| contest.line(rows)).into()
+        let all = [&self.send, &self.rebuild, &self.through, &self.at_once];
+        let mut lines: Vec<_> = all.map(|contest| contest.line(rows)).into();
+        lines.extend(self.pass_lines(rows));
+        lines
+    }
+
+    /// What the processes of one pass take, but for time.
+    fn pass_lines(&self, rows: usize) -> Vec<Line> {
+        let delivered = 2.0 * (rows * ROW_BYTES) as f64;
+        let line = |what: &str, unit, figure: fn(&Pass, f64) -> f64| {
+            let figures: Vec<f64> =
+                self.passes.iter().map(|pass| figure(pass, delivered)).collect();
+            let figure =
+                Figure { name: format!("at once: {what}, {rows} rows"), value: median(&figures) };
+            Line { figure, unit, limit: None, target: None }
+        };
+        vec![
+            line("CPU of the sender 0, delivered", "s/GB", |pass, all| 2e9 * pass.cpu[0] / all),
+            line("CPU of the sender 1, delivered", "s/GB", |pass, all| 2e9 * pass.cpu[1] / all),
+            line("CPU of the receiver, delivered", "s/GB", |pass, all| 1e9 * pass.cpu[2] / all),
+            line("CPU of all three, delivered", "s/GB", |pass, all| {
+                1e9 * pass.cpu.iter().sum::<f64>() / all
+            }),
+            line("memory of the receiver", "MiB", |pass, _| pass.peak_mib),
+            line("receiver's files / delivered", "", |pass, all| pass.written / all),
+            line("first rows committed after", "s", |pass, _| pass.first_rows),
+        ]
     }
 }
 
@@ -202,6 +236,9 @@ impl Contest {
         }
     }
 }
+
+/// The shares of a row.
+const ROW_BYTES: usize = 76_800;
 
 /// What a row costs in the largest table, next to what it costs in the smallest one.
 fn costs_per_row(costs: &[(usize, [f64; 2])]) -> Vec<Line> {

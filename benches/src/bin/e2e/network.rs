@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::Failure;
 use crate::processes::{output, seconds};
-use crate::psql::{Table, from_file, pipe, to_file};
+use crate::psql::{Table, from_file, pipe, psql, to_file};
 
 /// Parties 0 and 1 send, party 2 receives.
 pub(crate) struct Network {
@@ -31,7 +31,7 @@ const NAMES: [&str; 4] = [
     "\"SMPC_bench_2\".irises",
     "\"SMPC_bench_2\".irises",
 ];
-const TARGET: usize = 3;
+pub(crate) const TARGET: usize = 3;
 
 impl Network {
     /// Starts a PostgreSQL of its own with empty databases, and makes keys and a session.
@@ -202,7 +202,8 @@ impl Network {
             fs::write(self.path(&format!("{party}.pub")), public)?;
         }
         let keygen = ["keygen", "recipient", "--out", "receiver.age"];
-        let receiver = format!("2={}", output(self.reshare().args(keygen))?.trim());
+        fs::write(self.path("receiver.pub"), output(self.reshare().args(keygen))?)?;
+        let receiver = format!("2={}", self.recipient()?);
         let mut new = self.reshare();
         new.args(["session", "new", "--out", "session.toml", "--session-id", "bench", "--json"]);
         new.args(["--environment", "bench", "--sender", "0=0.pub", "--sender", "1=1.pub"]);
@@ -250,7 +251,7 @@ impl Network {
     }
 
     /// Empties the target, forgets what was loaded, and has the server finish what it put off.
-    fn empty_target(&self) -> Result<(), Failure> {
+    pub(crate) fn empty_target(&self) -> Result<(), Failure> {
         let table = self.table(TARGET);
         table.sql(&format!("TRUNCATE {}", table.name))?;
         table.sql(&format!("DROP TABLE IF EXISTS \"{}\".reshare_progress", SCHEMAS[TARGET]))?;
@@ -259,7 +260,7 @@ impl Network {
     }
 
     /// Compares the rebuilt table with the original, bit by bit.
-    fn check_target(&self) -> Result<(), Failure> {
+    pub(crate) fn check_target(&self) -> Result<(), Failure> {
         self.check_count()?;
         let mut verify = self.reshare();
         verify.args(["verify", "--quiet", "--session", "session.toml"]);
@@ -282,11 +283,36 @@ impl Network {
         (0..self.connections).map(move |n| [bound(n) + 1, bound(n + 1)])
     }
 
+    /// The receiver's public key.
+    pub(crate) fn recipient(&self) -> Result<String, Failure> {
+        Ok(fs::read_to_string(self.path("receiver.pub"))?.trim().to_owned())
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections
+    }
+
+    pub(crate) fn url(&self, place: usize) -> &str {
+        &self.urls[place]
+    }
+
+    pub(crate) fn name(&self, place: usize) -> &'static str {
+        NAMES[place]
+    }
+
+    pub(crate) fn psql(&self, place: usize) -> Command {
+        psql(self.url(place))
+    }
+
     fn table(&self, place: usize) -> Table<'_> {
         Table { url: &self.urls[place], name: NAMES[place] }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -295,7 +321,7 @@ impl Network {
     }
 
     /// The program, in the directory of the keys and untouched by the caller's settings.
-    fn reshare(&self) -> Command {
+    pub(crate) fn reshare(&self) -> Command {
         let mut command = Command::new(&self.program);
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();

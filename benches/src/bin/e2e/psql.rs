@@ -66,7 +66,7 @@ pub(crate) fn from_file(command: &mut Command, path: &Path) -> Result<(), Failur
     Ok(())
 }
 
-fn psql(url: &str) -> Command {
+pub(crate) fn psql(url: &str) -> Command {
     let mut command = Command::new("psql");
     command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url]);
     command

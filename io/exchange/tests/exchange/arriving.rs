@@ -21,7 +21,7 @@ use crate::sending::{Senders, workers_of};
 use crate::world::Running;
 
 /// Starts to rebuild what arrives, with rows of `rows` at a time.
-fn rebuilding(
+pub(crate) fn rebuilding(
     senders: &Senders,
     receiver: &Running,
     keep_files: bool,
@@ -37,7 +37,7 @@ fn rebuilding(
     })
 }
 
-async fn sixty_rows(limits: Limits) -> (Senders, Running) {
+pub(crate) async fn sixty_rows(limits: Limits) -> (Senders, Running) {
     let senders = Senders::new(&(1..=60).collect::<Vec<_>>()).await;
     let receiver = senders.world.receiver_with(limits).await;
     (senders, receiver)
@@ -47,7 +47,7 @@ fn limits() -> Limits {
     Limits { keep_free_bytes: 0, ..Limits::default() }
 }
 
-fn parts(directory: PathBuf) -> BTreeSet<String> {
+pub(crate) fn parts(directory: PathBuf) -> BTreeSet<String> {
     let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
     names.map(|name| name.into_string().unwrap()).filter(|name| name.starts_with("part-")).collect()
 }
@@ -63,7 +63,7 @@ async fn deliver_all_but_the_end(senders: &mut Senders, receiver: &Running, rows
     senders.toggle(1, 60).await;
 }
 
-async fn rows_in_target(senders: &mut Senders) -> i64 {
+pub(crate) async fn rows_in_target(senders: &mut Senders) -> i64 {
     let count = sqlx::query_scalar("SELECT count(*) FROM target.irises");
     count.fetch_one(&mut senders.sql).await.unwrap()
 }

@@ -7,6 +7,7 @@ mod cutting;
 mod cutting_proxy;
 mod delivering;
 mod failing_disk;
+mod held;
 mod http;
 mod nginx;
 mod one_pass;

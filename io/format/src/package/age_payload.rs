@@ -224,8 +224,8 @@ impl<S: SealedInput> Reader<S> {
         Ok(Self { input, key, nonces: Nonces::new(), buffer, plain: 0..0, is_complete: false })
     }
 
-    /// Opens the next chunk.
-    fn open_chunk(&mut self) -> io::Result<()> {
+    /// Opens the next chunk into `out`, which has room for any; returns the number of its plain bytes.
+    fn open_chunk(&mut self, out: &mut [u8]) -> io::Result<usize> {
         // Only the last chunk has no byte after it.
         let ahead = self.input.ahead(SEALED_BYTES + 1)?;
         let last = ahead.len() <= SEALED_BYTES;
@@ -236,22 +236,25 @@ impl<S: SealedInput> Reader<S> {
             return Err(PayloadDefect::EmptyChunk.into());
         }
         let (chunk, nonce) = (self.nonces.index(), self.nonces.next(last)?);
-        let plain = &mut self.buffer[..sealed.len()];
-        self.key
-            .open_separate_gather(nonce, Aad::empty(), sealed, tag, plain)
-            .map_err(|_| PayloadDefect::Tag { chunk })?;
-        self.plain = 0..sealed.len();
+        let plain = &mut out[..sealed.len()];
+        if self.key.open_separate_gather(nonce, Aad::empty(), sealed, tag, plain).is_err() {
+            plain.fill(0);
+            return Err(PayloadDefect::Tag { chunk }.into());
+        }
+        let opened = sealed.len();
+        self.input.consume(opened + TAG_BYTES);
         self.is_complete = last;
-        let opened = sealed.len() + TAG_BYTES;
-        self.input.consume(opened);
-        Ok(())
+        Ok(opened)
     }
 }
 
 impl<S: SealedInput> BufRead for Reader<S> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.plain.is_empty() && !self.is_complete {
-            self.open_chunk()?;
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let opened = self.open_chunk(&mut buffer);
+            self.buffer = buffer;
+            self.plain = 0..opened?;
         }
         Ok(&self.buffer[self.plain.clone()])
     }
@@ -263,6 +266,9 @@ impl<S: SealedInput> BufRead for Reader<S> {
 
 impl<S: SealedInput> Read for Reader<S> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.plain.is_empty() && !self.is_complete && out.len() >= CHUNK_BYTES {
+            return self.open_chunk(out);
+        }
         let count = self.fill_buf()?.read(out)?;
         self.consume(count);
         Ok(count)
@@ -358,6 +364,22 @@ mod tests {
         writer.finish().unwrap()
     }
 
+    /// Reads to the end in pieces that are larger than a chunk, or smaller, by turns.
+    fn read_in_turns(reader: &mut impl Read, got: &mut Vec<u8>) -> io::Result<usize> {
+        let sizes = [CHUNK_BYTES + 1000, 10, CHUNK_BYTES, 2 * CHUNK_BYTES - 1, CHUNK_BYTES - 1];
+        for size in sizes.into_iter().cycle() {
+            let mut piece = vec![7; size];
+            let count = reader.read(&mut piece).inspect_err(|_| {
+                assert!(piece.iter().all(|byte| [0, 7].contains(byte)), "unverified bytes");
+            });
+            match count? {
+                0 => break,
+                count => got.extend_from_slice(&piece[..count]),
+            }
+        }
+        Ok(got.len())
+    }
+
     /// Opens all of a file. Fails when bytes were given that are not the beginning of `plain`.
     fn open(file: &[u8], identity: &Identity, plain: &[u8]) -> Result<(), String> {
         let from_memory = open_from(file, identity, plain);
@@ -369,7 +391,12 @@ mod tests {
     fn open_from(file: impl SealedInput, identity: &Identity, plain: &[u8]) -> Result<(), String> {
         let mut reader = Reader::new(file, identity).map_err(|error| format!("{error:?}"))?;
         let mut got = Vec::new();
-        let read = reader.read_to_end(&mut got);
+        let read = if plain.len() % 2 == 0 {
+            reader.read_to_end(&mut got)
+        } else {
+            // Chunks that fit whole are opened in place, others are not.
+            read_in_turns(&mut reader, &mut got)
+        };
         assert!(plain.starts_with(&got), "bytes that were never sealed");
         read.map_err(|error| {
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
