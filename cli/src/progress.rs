@@ -107,6 +107,13 @@ impl Lines {
         let through = now.rows_done + now.rows_skipped;
         Some(match now.rows_total {
             0 => format!("{}: {}", now.stage, Uncounted(now)),
+            total if now.is_open => {
+                format!(
+                    "{}: {through} of the {total} rows that both have delivered, {}",
+                    now.stage,
+                    Rate::of(now)
+                )
+            }
             total => format!("{}: {through} of {total} rows, {}", now.stage, Rate::of(now)),
         })
     }
@@ -138,7 +145,7 @@ impl Rate {
         let seconds = now.elapsed.as_secs_f64().max(1e-3);
         let rows_per_second = now.rows_done as f64 / seconds;
         let to_do = now.rows_total.saturating_sub(now.rows_done + now.rows_skipped);
-        let left = (rows_per_second > 0.0)
+        let left = (rows_per_second > 0.0 && !now.is_open)
             .then(|| Duration::from_secs_f64((to_do as f64 / rows_per_second).min(1e9)));
         let bytes_per_second = now.bytes_done as f64 / seconds;
         Self { rows_per_second, bytes_per_second, left, parts_delivered: now.parts_delivered }
@@ -153,6 +160,7 @@ impl std::fmt::Display for Rate {
         }
         match self.parts_delivered {
             0 => Ok(()),
+            1 => write!(f, ", 1 part delivered"),
             parts => write!(f, ", {parts} parts delivered"),
         }
     }
@@ -182,7 +190,25 @@ mod tests {
         let mut now = progress.snapshot();
         now.elapsed = Duration::from_secs(2);
         let shown = Rate::of(now).to_string();
-        assert_eq!(shown, "2 rows/s, 1.0 MB/s, 0 s left, 1 parts delivered");
+        assert_eq!(shown, "2 rows/s, 1.0 MB/s, 0 s left, 1 part delivered");
+    }
+
+    #[test]
+    fn nothing_is_said_to_be_left_while_more_may_come() {
+        let progress = Progress::default();
+        progress.begin("receive and rebuild", 0);
+        progress.set_open(true);
+        progress.expect_more(60);
+        progress.add(20, 2_000_000);
+        let now = |progress: &Progress| ProgressSnapshot {
+            elapsed: Duration::from_secs(2),
+            ..progress.snapshot()
+        };
+        let line = Lines::default().next(now(&progress), Instant::now()).unwrap();
+        let rows = "receive and rebuild: 20 of the 60 rows that both have delivered";
+        assert_eq!(line, format!("{rows}, 10 rows/s, 1.0 MB/s"));
+        progress.set_open(false);
+        assert_eq!(Rate::of(now(&progress)).to_string(), "10 rows/s, 1.0 MB/s, 4 s left");
     }
 
     #[test]

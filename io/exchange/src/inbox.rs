@@ -11,13 +11,14 @@ use reshare_engine::party::PartyId;
 use reshare_files::durable;
 use reshare_files::file_error::OnFile;
 use reshare_files::input_file::NotRegular;
-use reshare_format::package::PackageExpectations;
+use reshare_format::package::{PackageExpectations, PartName};
 use reshare_format::session::{Session, SessionMismatch, SessionTrust, parse_fingerprint};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use super::inbox_error::{InboxDefect, InboxError, USE};
 use super::limits::Limits;
+use super::part_records::{PartRecords, RecordsGlance, records_of};
 use super::recorded::ArrivedParts;
 use super::sealed_buffer::SealedBuffers;
 use super::slot::{Common, Slot};
@@ -35,6 +36,17 @@ pub struct Inbox {
     grown: Arc<watch::Sender<()>>,
     /// Locked as long as it is open.
     _lock: File,
+}
+
+/// The parts of a package whose rows are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadedParts {
+    /// Parts with rows.
+    pub parts: u64,
+    /// Those among them whose file has left the inbox.
+    pub gone: u64,
+    /// The last id up to which all are loaded.
+    pub up_to: Option<i64>,
 }
 
 /// A complete package, including its manifest.
@@ -111,6 +123,26 @@ impl Inbox {
         };
         let [lower, higher] = session.senders().map(|sender| sender.party);
         Ok(Some([examine(lower)?, examine(higher)?]))
+    }
+
+    /// What the inbox says of the rows of one sender that are loaded, without a lock: a running
+    /// receiver may be further.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn loaded(
+        directory: &Path,
+        session: &Session,
+        sender: PartyId,
+    ) -> Result<LoadedParts, InboxError> {
+        let package = Self::package_path(directory, sender);
+        let path = records_of(&package);
+        let first_id = session.ids().range().first();
+        let glance = PartRecords::glance(path.clone(), session.fingerprint(), first_id);
+        let RecordsGlance { used, used_up_to } = glance.on(USE, &path)?;
+        let is_gone = |name: &&PartName| !package.join(name.to_string()).exists();
+        let gone = used.iter().filter(is_gone).count() as u64;
+        Ok(LoadedParts { parts: used.len() as u64, gone, up_to: used_up_to })
     }
 
     /// Whether there is an inbox of this session. Takes no lock: another process may use it.

@@ -87,7 +87,7 @@ pub use client::{Client, ClientOptions, DeliveryTarget, ReceiverState};
 pub use client_error::ClientError;
 pub use health::HealthEndpoint;
 pub use identity::{IdentityError, TlsFiles, TlsIdentity};
-pub use inbox::{ClosedPackage, Inbox, InboxFigures};
+pub use inbox::{ClosedPackage, Inbox, InboxFigures, LoadedParts};
 pub use inbox_error::{InboxDefect, InboxError};
 pub use limits::Limits;
 pub use monitor::{Monitor, Stage};

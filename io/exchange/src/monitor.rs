@@ -1,13 +1,14 @@
 //! The state of the receiver, for `/health`, `/metrics` and the log.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::inbox::Inbox;
 use super::log::RefusalLog;
+use super::slot::Slot;
 use super::stored::Figures;
 use crate::progress::Progress;
 
@@ -173,6 +174,22 @@ fn write_inbox(text: &mut Families, inbox: &Inbox) {
     text.gauge("reshare_rows", "Rows of the package, once it is closed.", rows);
     let closed = each(|now| u64::from(now.is_closed()));
     text.gauge("reshare_package_closed", "Whether the manifest has arrived.", closed);
+    let slots = inbox.slots().each_ref();
+    let each = |value: fn(&Slot) -> u64| {
+        slots.map(|(party, slot)| (format!("{{sender=\"{party}\"}}"), value(slot)))
+    };
+    let held = each(|slot| slot.moved().borrow().held_bytes);
+    text.gauge("reshare_held_bytes", "Bytes of parts that are only in memory.", held);
+    // An id may be negative: a gauge is any number.
+    let mut ids = |name, help, value: fn(&Slot) -> Option<i64>| {
+        let known = slots
+            .iter()
+            .filter_map(|(party, slot)| Some((format!("{{sender=\"{party}\"}}"), value(slot)?)));
+        text.gauge(name, help, known.collect::<Vec<_>>());
+    };
+    ids("reshare_covered_up_to", "The last id that the sender has covered.", Slot::covered_up_to);
+    let help = "The last id up to which all rows of the sender's parts are loaded.";
+    ids("reshare_loaded_up_to", help, |slot| slot.moved().borrow().used_up_to);
 }
 
 /// The rebuild's progress; all zero before it runs, since until then other work is counted.
@@ -196,7 +213,12 @@ fn one(value: u64) -> (String, u64) {
 struct Families(String);
 
 impl Families {
-    fn gauge(&mut self, name: &str, help: &str, samples: impl IntoIterator<Item = (String, u64)>) {
+    fn gauge<V: Display>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (String, V)>,
+    ) {
         self.family(name, "gauge", help, samples);
     }
 
@@ -209,12 +231,12 @@ impl Families {
         self.family(name, "counter", help, samples);
     }
 
-    fn family(
+    fn family<V: Display>(
         &mut self,
         name: &str,
         kind: &str,
         help: &str,
-        samples: impl IntoIterator<Item = (String, u64)>,
+        samples: impl IntoIterator<Item = (String, V)>,
     ) {
         // Writing to a string does not fail.
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use reshare_engine::fingerprint::Fingerprint;
 use reshare_files::durable::{self, DurableLog};
 use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::CertificateChain;
@@ -45,6 +46,18 @@ pub(super) struct Known {
     unlogged: Option<Box<RecordProof>>,
 }
 
+/// Says which record a line of a log has, if it counts.
+type Accept<'a> = dyn Fn(&SignedPartRecord, Option<&CertificateChain>) -> Option<PartRecord> + 'a;
+
+/// What a log of records claims.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RecordsGlance {
+    /// Parts with rows, all of which are loaded.
+    pub(super) used: Vec<PartName>,
+    /// The last id up to which all parts were used.
+    pub(super) used_up_to: Option<i64>,
+}
+
 /// A signed record, and the certificates that verify it.
 #[derive(Debug, Clone)]
 pub(super) struct RecordProof {
@@ -72,9 +85,13 @@ impl RecordProof {
         lines: &mut String,
     ) {
         if chain != Some(&self.chain) {
-            lines.push_str(&line(session, CHAIN, &STANDARD.encode(self.chain.to_pem())));
+            lines.push_str(&line(
+                session.fingerprint,
+                CHAIN,
+                &STANDARD.encode(self.chain.to_pem()),
+            ));
         }
-        lines.push_str(&line(session, PART, &self.signed.to_text()));
+        lines.push_str(&line(session.fingerprint, PART, &self.signed.to_text()));
     }
 }
 
@@ -109,6 +126,35 @@ impl PartRecords {
     /// # Errors
     /// What the file system says.
     pub(super) fn look(path: PathBuf, session: &PackageExpectations) -> io::Result<Self> {
+        let verified = |signed: &SignedPartRecord, chain: Option<&CertificateChain>| {
+            signed.verify(session, chain?).ok()
+        };
+        Self::read_log(path, session.fingerprint, session.ids.first(), &verified)
+    }
+
+    /// What a log claims, to show it. No signature is verified, and a running receiver may be
+    /// further: of parts in memory nothing is written yet.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn glance(
+        path: PathBuf,
+        session: Fingerprint,
+        first_id: i64,
+    ) -> io::Result<RecordsGlance> {
+        let claimed = |signed: &SignedPartRecord, _: Option<&_>| signed.claims().ok();
+        let records = Self::read_log(path, session, first_id, &claimed)?;
+        let used_up_to = records.reach(None, |known| known.stage == PartStage::Used);
+        let used = records.used_parts().map(|part| part.name).collect();
+        Ok(RecordsGlance { used, used_up_to })
+    }
+
+    fn read_log(
+        path: PathBuf,
+        session: Fingerprint,
+        begin: i64,
+        accept: &Accept<'_>,
+    ) -> io::Result<Self> {
         let mut records = Self {
             path,
             log: None,
@@ -116,7 +162,7 @@ impl PartRecords {
             chain: None,
             known: BTreeMap::new(),
             names: HashMap::new(),
-            begin: session.ids.first(),
+            begin,
             covered_up_to: None,
             used_up_to: None,
         };
@@ -133,13 +179,13 @@ impl PartRecords {
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             if line.ends_with(b"\n") {
                 records.bytes += line.len() as u64;
-                records.read(line, session);
+                records.read(line, session, accept);
             }
         }
         Ok(records)
     }
 
-    fn read(&mut self, line: &[u8], session: &PackageExpectations) {
+    fn read(&mut self, line: &[u8], session: Fingerprint, accept: &Accept<'_>) {
         let read = || {
             let (text, check) = std::str::from_utf8(line).ok()?.trim_end().rsplit_once(' ')?;
             (check == checksum(session, text)).then_some(())?;
@@ -156,8 +202,7 @@ impl PartRecords {
             }
             PART => {
                 let signed = SignedPartRecord::parse(value);
-                let verified = signed.zip(self.chain.as_ref());
-                match verified.and_then(|(signed, chain)| signed.verify(session, chain).ok()) {
+                match signed.and_then(|signed| accept(&signed, self.chain.as_ref())) {
                     Some(record) => self.insert(record),
                     None => passed_over(),
                 }
@@ -353,7 +398,7 @@ impl PartRecords {
                 proof.put_lines(session, chain, &mut lines);
                 chain = Some(&proof.chain);
             }
-            lines.push_str(&line(session, USED, &part.name.to_string()));
+            lines.push_str(&line(session.fingerprint, USED, &part.name.to_string()));
             names.extend((part.rows > 0).then_some(part.name));
         }
         if lines.is_empty() {
@@ -419,16 +464,16 @@ const USED: &str = "used";
 /// More than any package's parts need.
 const MAX_BYTES: u64 = 4 << 30;
 
-fn line(session: &PackageExpectations, kind: &str, value: &str) -> String {
+fn line(session: Fingerprint, kind: &str, value: &str) -> String {
     let text = format!("{kind} {value}");
     let check = checksum(session, &text);
     format!("{text} {check}\n")
 }
 
 /// The first 16 hexadecimal digits of BLAKE3 over the session's fingerprint and a line.
-fn checksum(session: &PackageExpectations, text: &str) -> String {
+fn checksum(session: Fingerprint, text: &str) -> String {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&session.fingerprint.0).update(text.as_bytes());
+    hasher.update(&session.0).update(text.as_bytes());
     hasher.finalize().to_hex()[..16].to_owned()
 }
 
@@ -441,7 +486,6 @@ mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
-    use reshare_engine::fingerprint::Fingerprint;
     use reshare_engine::layout::RowLayout;
     use reshare_engine::party::PartyId;
     use reshare_format::package::{SealedPart, Timestamp};
@@ -539,7 +583,7 @@ mod tests {
     fn lines_that_are_damaged_or_cut_are_passed_over_and_written_over() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("p.records");
-        let good = line(&session(), USED, "part-000009.age");
+        let good = line(session().fingerprint, USED, "part-000009.age");
         for text in
             ["", "used", "used part-000001.age 0123456789abcdef\n", "\n\n", "\u{fffd} x y\n"]
         {

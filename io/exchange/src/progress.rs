@@ -1,6 +1,6 @@
 //! Counters of a running pipeline or delivery, and the request that it stop.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,8 @@ pub struct Progress {
     bytes_done: AtomicU64,
     parts_delivered: AtomicU64,
     steps_done: AtomicU64,
+    /// Whether more rows than are counted now may come.
+    is_open: AtomicBool,
     stage: Mutex<(&'static str, Instant)>,
     stop: watch::Sender<bool>,
 }
@@ -40,6 +42,8 @@ pub struct ProgressSnapshot {
     pub parts_delivered: u64,
     /// How often rows were counted as done, now or before: the number of parts or ranges of ids.
     pub steps_done: u64,
+    /// Whether more rows than `rows_total` may come.
+    pub is_open: bool,
 }
 
 impl Default for Progress {
@@ -51,6 +55,7 @@ impl Default for Progress {
             bytes_done: AtomicU64::new(0),
             parts_delivered: AtomicU64::new(0),
             steps_done: AtomicU64::new(0),
+            is_open: AtomicBool::new(false),
             stage: Mutex::new(("start", Instant::now())),
             stop: watch::Sender::new(false),
         }
@@ -67,6 +72,7 @@ impl Progress {
         self.bytes_done.store(0, Ordering::Relaxed);
         self.parts_delivered.store(0, Ordering::Relaxed);
         self.steps_done.store(0, Ordering::Relaxed);
+        self.is_open.store(false, Ordering::Relaxed);
         self.rows_total.store(rows_total, Ordering::Relaxed);
     }
 
@@ -79,6 +85,11 @@ impl Progress {
     /// Adds to the rows that are to be gone through in this stage.
     pub fn expect_more(&self, rows: u64) {
         self.rows_total.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Says whether more rows than were expected so far may come: then nobody knows what is left.
+    pub fn set_open(&self, is_open: bool) {
+        self.is_open.store(is_open, Ordering::Relaxed);
     }
 
     /// Counts rows as done.
@@ -112,6 +123,7 @@ impl Progress {
             bytes_done: self.bytes_done.load(Ordering::Relaxed),
             parts_delivered: self.parts_delivered.load(Ordering::Relaxed),
             steps_done: self.steps_done.load(Ordering::Relaxed),
+            is_open: self.is_open.load(Ordering::Relaxed),
         }
     }
 

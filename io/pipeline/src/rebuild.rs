@@ -167,6 +167,7 @@ impl<'a> Rebuilding<'a> {
         }
         let stage = if feed.is_arriving() { "receive and rebuild" } else { "check" };
         progress.begin(stage, report.rows_skipped);
+        progress.set_open(feed.is_arriving());
         progress.skip(report.rows_skipped);
         let totals = Arc::new(Mutex::new(report));
         let mut tasks = Tasks::new(progress);
@@ -262,6 +263,7 @@ impl<'a> Rebuilding<'a> {
                 return Ok(());
             }
             if last == bounds.last() {
+                progress.set_open(false);
                 return Ok(());
             }
             after = Some(last);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use reshare_engine::party::PartyId;
+use reshare_exchange::LoadedParts;
 use reshare_format::package::{PackageSurvey, Timestamp};
 use reshare_pipeline::ledger::LedgerFigures;
 use reshare_postgres::table::TableName;
@@ -58,6 +59,10 @@ pub(super) struct PackageStatus {
     pub(super) parts_missing: Option<u64>,
     pub(super) rows: Option<u64>,
     pub(super) closed_at: Option<Timestamp>,
+    /// Known of packages in an inbox whose rows are loaded as they arrive, as is what follows.
+    pub(super) parts_loaded: Option<u64>,
+    /// The last id up to which all rows of the sender are loaded.
+    pub(super) loaded_up_to: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,7 +155,18 @@ impl PackageStatus {
             parts_missing: closed.map(|closed| closed.missing),
             rows: closed.map(|closed| closed.totals.rows),
             closed_at: closed.map(|closed| closed.claims.signed_at),
+            parts_loaded: None,
+            loaded_up_to: None,
         }
+    }
+
+    /// The same, with what the inbox says of parts whose rows are loaded: none of them is missing.
+    pub(super) fn with_loaded(mut self, loaded: LoadedParts) -> Self {
+        let LoadedParts { parts, gone, up_to } = loaded;
+        self.parts_missing = self.parts_missing.map(|missing| missing.saturating_sub(gone));
+        self.parts_loaded = (parts > 0).then_some(parts);
+        self.loaded_up_to = up_to;
+        self
     }
 }
 

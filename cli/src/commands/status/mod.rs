@@ -149,7 +149,8 @@ fn of_inbox(session: &Session, directory: &Path) -> Result<InboxStatus, Failure>
     let mut packages = vec![];
     for sender in session.senders().map(|sender| sender.party) {
         let path = Inbox::package_path(directory, sender);
-        packages.push(package(session, &path, Some(sender))?);
+        let loaded = Inbox::loaded(directory, session, sender)?;
+        packages.push(package(session, &path, Some(sender))?.with_loaded(loaded));
     }
     Ok(InboxStatus { directory: directory.to_owned(), exists, packages })
 }

@@ -67,6 +67,9 @@ impl PackageStatus {
             PackageState::Closed => "closed",
         };
         let mut figures = match (self.rows, self.parts_missing) {
+            (Some(rows), Some(0)) if self.parts_loaded.is_some() => {
+                format!("{parts} parts, {bytes} bytes, of {rows} rows")
+            }
             (Some(rows), Some(0)) => format!("all {parts} parts, {bytes} bytes, {rows} rows"),
             (Some(rows), Some(missing)) => {
                 format!("{parts} parts, {bytes} bytes; {missing} parts MISSING of {rows} rows")
@@ -75,6 +78,12 @@ impl PackageStatus {
         };
         if let Some(closed) = self.closed_at {
             figures.push_str(&format!(", closed {closed}"));
+        }
+        if let Some(parts) = self.parts_loaded {
+            figures.push_str(&format!("; {parts} parts loaded"));
+        }
+        if let Some(id) = self.loaded_up_to {
+            figures.push_str(&format!(", all up to id {id}"));
         }
         for (count, kind) in [(unfinished_files, "unfinished"), (extra_files, "unexpected")] {
             if *count > 0 {

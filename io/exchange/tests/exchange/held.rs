@@ -8,6 +8,7 @@ use reshare_exchange::Limits;
 use reshare_exchange::progress::Progress;
 
 use crate::arriving::{parts, rebuilding, rows_in_target, sixty_rows};
+use crate::http::plain;
 use crate::sending::Senders;
 use crate::world::Running;
 
@@ -53,6 +54,11 @@ async fn parts_of_senders_that_keep_pace_are_never_written() {
     );
     assert_eq!((lower, higher), (60, 60));
     assert_eq!(rebuilding.await.unwrap().unwrap().rows, 60);
+    let metrics = plain(format!("http://{}/metrics", receiver.health)).await;
+    for figure in ["reshare_held_bytes{sender=\"0\"} 0", "reshare_loaded_up_to{sender=\"1\"} 99999"]
+    {
+        assert!(metrics.lines().any(|line| line == figure), "{figure} is not in {metrics}");
+    }
     assert_eq!(senders.equal_rows().await, 60);
 }
 

@@ -155,6 +155,14 @@ impl SignedPartRecord {
         format!("{}.{}", STANDARD.encode(&self.bytes), STANDARD.encode(&self.signature))
     }
 
+    /// What the record claims, to show it; nothing of it is verified.
+    ///
+    /// # Errors
+    /// A [`ManifestError`] when it is no record.
+    pub fn claims(&self) -> Result<PartRecord, ManifestError> {
+        PartRecord::from_bytes(&self.bytes)
+    }
+
     /// Reads the record, and checks that it fits the session and that its sender signed it with the
     /// certificate of `chain`.
     ///
