@@ -50,6 +50,7 @@ pub(crate) fn packed(report: &PackReport, to: &Path, took: Duration) -> String {
         text.push_str(&rate(*rows, report.share_bytes, took));
     }
     text.push_str(nothing_sent(report));
+    text.push_str(&added_later(report));
     text.push_str(&changed_without_version(report));
     text
 }
@@ -67,6 +68,16 @@ fn nothing_sent(report: &PackReport) -> &'static str {
         return "";
     }
     "\nnote: this sender has no row with an id of the session, and its empty package says so"
+}
+
+fn added_later(report: &PackReport) -> String {
+    if report.rows_added_later == 0 {
+        return String::new();
+    }
+    let rows = counted(report.rows_added_later, "row");
+    format!(
+        "\nnote: {rows} came into ids that an earlier run had covered: a later session sends them"
+    )
 }
 
 fn changed_without_version(report: &PackReport) -> String {
@@ -97,6 +108,7 @@ pub(crate) fn delivered(report: &DeliveryReport, took: Duration) -> String {
         text.push_str(&rate(*rows_delivered, package.share_bytes, took));
     }
     text.push_str(nothing_sent(package));
+    text.push_str(&added_later(package));
     text.push_str(&changed_without_version(package));
     text
 }

@@ -21,6 +21,8 @@ pub(crate) struct Resume {
     pub(crate) gaps: Vec<IdRange>,
     /// The index of the next part to be cut.
     pub(crate) next_index: u64,
+    /// Ids that earlier runs have covered for good, and how many rows there were then.
+    pub(crate) covered: Vec<(IdRange, u64)>,
 }
 
 impl Resume {
@@ -37,10 +39,11 @@ impl Resume {
         let recorded = ledger.parts();
         let gaps = bounds.without(recorded.iter().map(|part| part.ids));
         let RecordedParts { kept, missing } = sealer.destination().find(recorded, progress)?;
+        let covered = joined(&kept);
         for part in kept {
             sealer.keep(part);
         }
-        Ok(Self { missing, gaps, next_index: ledger.next_part_index() })
+        Ok(Self { missing, gaps, next_index: ledger.next_part_index(), covered })
     }
 }
 
@@ -90,6 +93,24 @@ pub(crate) fn closed_before(
     let report = PackReport::of(session, sender, &recorded, kept);
     let sealed_bytes = manifest.totals().sealed_bytes;
     Ok(Some(PackReport { closed_before: true, sealed_bytes, ..report }))
+}
+
+/// The ids of parts, those without a gap as one range, and the rows that were read of each range.
+fn joined(parts: &[LedgerPart]) -> Vec<(IdRange, u64)> {
+    let mut of_parts: Vec<(IdRange, u64)> =
+        parts.iter().map(|part| (part.ids, part.rows + part.left_out.len() as u64)).collect();
+    of_parts.sort_unstable();
+    let mut joined: Vec<(IdRange, u64)> = vec![];
+    for (ids, rows) in of_parts {
+        match joined.last_mut() {
+            Some((before, sum)) if before.last().checked_add(1) == Some(ids.first()) => {
+                *before = before.hull(ids);
+                *sum += rows;
+            }
+            _ => joined.push((ids, rows)),
+        }
+    }
+    joined
 }
 
 /// The facts that stay the same however often a part is sealed.

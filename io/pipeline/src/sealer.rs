@@ -28,6 +28,7 @@ pub(crate) struct Sealer {
 struct Packed {
     parts: Vec<LedgerPart>,
     kept: u64,
+    added_later: u64,
 }
 
 /// The result of packing.
@@ -50,6 +51,9 @@ pub struct PackReport {
     /// Rows that were left out because they were blinded before with the same agree values and other
     /// shares, by ascending ids.
     pub changed_without_version: Vec<i64>,
+    /// Rows more than earlier runs have read in the ids that they have covered. They belong to a
+    /// later session.
+    pub rows_added_later: u64,
 }
 
 /// A part to be sealed.
@@ -82,6 +86,11 @@ impl Sealer {
         let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
         packed.kept += u64::from(part.rows > 0);
         packed.parts.push(part);
+    }
+
+    /// Notes rows that came into ids that were covered before.
+    pub(crate) fn note_added_later(&self, rows: u64) {
+        self.packed.lock().unwrap_or_else(PoisonError::into_inner).added_later += rows;
     }
 
     /// Tags and blinds the rows of a batch in place and seals them.
@@ -175,6 +184,7 @@ impl Sealer {
     pub(crate) async fn close(self, session: &Session) -> Result<PackReport, PipelineError> {
         let packed = self.packed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let report = PackReport::of(session, &self.sender, &packed.parts, packed.kept);
+        let report = PackReport { rows_added_later: packed.added_later, ..report };
         let parts = packed.parts.iter().filter(|part| part.rows > 0);
         let mut parts: Vec<_> = parts.map(LedgerPart::entry).collect();
         parts.sort_by_key(|part| part.ids);
@@ -219,6 +229,7 @@ impl PackReport {
             parts_kept,
             closed_before: false,
             changed_without_version: left_out,
+            rows_added_later: 0,
         }
     }
 }

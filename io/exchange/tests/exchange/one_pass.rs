@@ -69,6 +69,7 @@ async fn a_broken_delivery_continues_with_what_is_missing() {
     let mut senders = Senders::new(&(1..=60).collect::<Vec<_>>()).await;
     let (receiver, arrived) = broken_delivery(&mut senders).await;
     let report = senders.deliver(0, receiver.address, 8).await.unwrap();
+    assert_eq!(report.package.rows_added_later, 0);
     let kept = arrived.len() as u64;
     let missing = 60 - 5 * kept;
     assert_eq!((report.package.parts_kept, report.rows_delivered), (kept, missing));
@@ -81,6 +82,21 @@ async fn a_broken_delivery_continues_with_what_is_missing() {
     senders.deliver(1, receiver.address, 60).await.unwrap();
     senders.rebuild(&receiver).await;
     assert_eq!(senders.equal_rows().await, 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_come_late_are_counted_and_not_sent() {
+    let ids: Vec<i64> = (1..=60).map(|id| 2 * id).collect();
+    let mut senders = Senders::new(&ids).await;
+    let receiver = senders.world.receiver().await;
+    senders.toggle(0, 120).await;
+    let target = senders.world.target(0, receiver.address);
+    assert!(senders.deliver_to(0, target, [5, 1], &Arc::default()).await.is_err());
+    senders.toggle(0, 120).await;
+    // Two rows in ids that the first part has covered, and one that nothing has.
+    senders.run("INSERT INTO zero.irises SELECT id - 1, version_id, code FROM zero.irises WHERE id IN (2, 4, 120)").await;
+    let report = senders.deliver(0, receiver.address, 5).await.unwrap();
+    assert_eq!((report.package.rows_added_later, report.package.rows), (2, 61));
 }
 
 #[tokio::test(flavor = "multi_thread")]
