@@ -93,7 +93,7 @@ struct Cutting<'a> {
 impl Cutting<'_> {
     /// Cuts the file's rows into parts: first as an earlier run did, then the rest.
     fn cut(&self, file: &ShareFile, resume: Resume) -> Result<Vec<Cut>, PipelineError> {
-        let Resume { missing, mut gaps, mut next_index } = resume;
+        let Resume { missing, mut gaps, mut next_index, .. } = resume;
         let rows = file.rows();
         let within = |ids: IdRange| {
             rows.ids.partition_point(|id| *id < ids.first())

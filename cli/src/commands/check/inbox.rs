@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reshare_exchange::{Inbox, InboxDefect, InboxError, InboxFigures};
+use reshare_exchange::{Inbox, InboxDefect, InboxError, InboxFigures, Limits};
 use reshare_format::session::{Session, SessionIds, SessionTrust};
 use reshare_pipeline::preflight::{Filesystem, Place};
 
@@ -16,7 +16,7 @@ pub(super) fn check(
     session: &Session,
     trust: &SessionTrust,
     directory: &Path,
-    keep_free: u64,
+    limits: &Limits,
 ) {
     let examined = Inbox::examine(directory, session, trust).map_err(|error| {
         let hint = inbox_hint(&error);
@@ -32,7 +32,30 @@ pub(super) fn check(
         }
         None => {}
     }
-    room(list, session, directory, examined.flatten(), keep_free);
+    let there = examined.flatten();
+    let held = there.map_or(0, |figures| figures.iter().map(|sender| sender.bytes).sum());
+    let both = both_packages(session, there);
+    if let Some(limit) = limits.inbox_bytes {
+        limit_line(list, limit, &both);
+    }
+    room(list, directory, both.without(held).within(limits.inbox_bytes), limits.keep_free_bytes);
+}
+
+/// Says how far ahead a sender may be while rows are loaded as they arrive, and what would take all of
+/// one sender before the other one begins.
+fn limit_line(list: &mut Checklist, limit: u64, needed: &Needed) {
+    let ahead = human_bytes(limit / 2);
+    let mut detail = format!("a sender may be {ahead} ahead of the other one, then it waits");
+    match needed {
+        Needed::About(both) | Needed::AtMost(both) if *both > limit => detail.push_str(&format!(
+            "; --inbox-limit {both} takes all of one sender before the other one begins"
+        )),
+        Needed::About(_) | Needed::AtMost(_) => {
+            detail.push_str("; it has less");
+        }
+        Needed::Unknown => {}
+    }
+    list.ok("inbox limit", detail);
 }
 
 fn said(figures: &InboxFigures) -> String {
@@ -57,13 +80,7 @@ fn inbox_hint(error: &InboxError) -> &'static str {
 }
 
 /// Compares the bytes that may come with the free space.
-fn room(
-    list: &mut Checklist,
-    session: &Session,
-    directory: &Path,
-    there: Option<[InboxFigures; 2]>,
-    keep_free: u64,
-) {
+fn room(list: &mut Checklist, directory: &Path, needed: Needed, keep_free: u64) {
     const WHAT: &str = "inbox's disk";
     let place = match Place::of(directory) {
         Ok(place) => place,
@@ -89,7 +106,7 @@ fn room(
         }
     }
     let larger = "name a directory on a larger disk, or make room";
-    match needed(session, there) {
+    match needed {
         Needed::About(needed) if needed > free => {
             list.not_ok(
                 WHAT,
@@ -101,7 +118,7 @@ fn room(
             list.ok(WHAT, format!("{detail}; about {} more will come", human_bytes(needed)));
         }
         Needed::AtMost(needed) if needed <= free => {
-            list.ok(WHAT, format!("{detail}; two packages have {} at most", human_bytes(needed)));
+            list.ok(WHAT, format!("{detail}; {} at most will be needed", human_bytes(needed)));
         }
         Needed::AtMost(_) | Needed::Unknown => {
             let hint = "`reshare check sender` shows the bytes of one package: there are two";
@@ -116,14 +133,34 @@ enum Needed {
     Unknown,
 }
 
-/// Bytes that are still to come: by the package that is complete, or by the session's ids.
-fn needed(session: &Session, there: Option<[InboxFigures; 2]>) -> Needed {
-    let held = there.map_or(0, |figures| figures.iter().map(|sender| sender.bytes).sum());
+impl Needed {
+    /// What is still to come.
+    fn without(self, held: u64) -> Self {
+        match self {
+            Self::About(needed) => Self::About(needed.saturating_sub(held)),
+            Self::AtMost(needed) => Self::AtMost(needed.saturating_sub(held)),
+            Self::Unknown => Self::Unknown,
+        }
+    }
+
+    /// The same where no more than `limit` may wait at once.
+    fn within(self, limit: Option<u64>) -> Self {
+        match (self, limit) {
+            (Self::About(needed), Some(limit)) => Self::About(needed.min(limit)),
+            (Self::AtMost(needed), Some(limit)) => Self::AtMost(needed.min(limit)),
+            (Self::Unknown, Some(limit)) => Self::AtMost(limit),
+            (needed, None) => needed,
+        }
+    }
+}
+
+/// Bytes of two packages: by the one that is complete, or by the session's ids.
+fn both_packages(session: &Session, there: Option<[InboxFigures; 2]>) -> Needed {
     let whole = there.and_then(|figures| {
         figures.iter().filter(|sender| sender.closed).map(|sender| sender.bytes).max()
     });
     if let Some(whole) = whole {
-        return Needed::About(whole.saturating_mul(2).saturating_sub(held));
+        return Needed::About(whole.saturating_mul(2));
     }
     let ids = match session.ids() {
         SessionIds::Range(range) => range.last().abs_diff(range.first()).checked_add(1),
@@ -131,5 +168,5 @@ fn needed(session: &Session, there: Option<[InboxFigures; 2]>) -> Needed {
     };
     let row = session.layout().row_share_bytes() as u64 + super::delivery::ROW_OVERHEAD_BYTES;
     let both = ids.and_then(|ids| ids.checked_mul(row)?.checked_mul(2));
-    both.map_or(Needed::Unknown, |both| Needed::AtMost(both.saturating_sub(held)))
+    both.map_or(Needed::Unknown, Needed::AtMost)
 }

@@ -97,7 +97,7 @@ impl CheckReceiverArgs {
             }
         }
         self.identity(list, context);
-        let keep_free = self.limits.limits(false).keep_free_bytes;
+        let limits = self.limits.limits(self.rebuild);
         match (&self.inbox, &opened.trust) {
             (None, _) => list.not_checked("inbox", "--inbox DIR"),
             (Some(_), _) if session.ca_sha256().is_none() => list.not_ok(
@@ -108,7 +108,7 @@ impl CheckReceiverArgs {
             ),
             (Some(_), None) => list.skipped("inbox", "the authority"),
             (Some(directory), Some(trust)) => {
-                inbox::check(list, session, trust, directory, keep_free);
+                inbox::check(list, session, trust, directory, &limits);
             }
         }
         block_on(async {

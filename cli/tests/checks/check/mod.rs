@@ -127,6 +127,15 @@ fn what_a_send_has_done_and_a_receiver_holds_is_seen() {
     let report = world.check(&receiver).ends_with(0).report();
     report::line(&report, "inbox", "ok").says("the whole package of sender 0");
     report::line(&report, "inbox's disk", "ok").says("more will come");
+    // One that loads what arrives holds no more than its limit.
+    receiver.add("--rebuild", None);
+    let report = world.check(&receiver).ends_with(0).report();
+    let ahead = "a sender may be 4.3 GB ahead of the other one, then it waits; it has less";
+    report::line(&report, "inbox limit", "ok").says(ahead);
+    receiver.set("--inbox-limit", "1000");
+    let report = world.check(&receiver).ends_with(0).report();
+    let limit = "takes all of one sender before the other one begins";
+    report::line(&report, "inbox limit", "ok").says("; --inbox-limit ").says(limit);
 }
 
 #[test]
