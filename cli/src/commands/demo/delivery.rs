@@ -14,27 +14,50 @@ use reshare_format::package::{Package, PackageExpectations};
 use super::stages::{Demo, Stages};
 use crate::failure::Failure;
 
-/// As many as `reshare upload` sends at once.
-const PARTS_AT_ONCE: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
+/// How parts are uploaded: as many at once as `reshare upload` does.
+pub(super) const UPLOAD: UploadOptions =
+    UploadOptions { parts_at_once: NonZeroUsize::new(4).expect("four is not zero") };
+
+/// The receiver's endpoint, which does not serve yet.
+pub(super) struct Receiver {
+    pub(super) endpoint: Endpoint,
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) url: String,
+}
+
+impl Receiver {
+    /// Opens the inbox, and listens.
+    pub(super) async fn bind(demo: &Demo, limits: Limits) -> Result<Self, Failure> {
+        let parties = &demo.parties;
+        let (session, progress) = (&parties.session, Arc::clone(&demo.progress));
+        let opened = Inbox::open(&parties.inbox(), session, &parties.trust()?, limits, &progress);
+        let inbox = Arc::new(opened.map_err(Failure::failed)?);
+        let identity = parties.tls(demo.receiver())?;
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let monitor = Monitor::new(progress);
+        let parts =
+            EndpointParts { session, identity: &identity, inbox: inbox.clone(), monitor, limits };
+        let endpoint = Endpoint::bind(listen, parts).await.map_err(Failure::failed)?;
+        let url = format!("https://{}", endpoint.address().map_err(Failure::failed)?);
+        Ok(Self { endpoint, inbox, url })
+    }
+}
+
+/// Where one sender delivers to, with its certificate.
+pub(super) fn target(demo: &Demo, url: &str, sender: PartyId) -> Result<DeliveryTarget, Failure> {
+    let parties = &demo.parties;
+    let (session, identity) = (&parties.session, parties.tls(sender)?);
+    Ok(DeliveryTarget::new(session, sender, url, &identity, ClientOptions::default())?)
+}
 
 /// Starts the receiver's endpoint and uploads both packages to it, each with its own sender's
 /// certificate.
 pub(super) async fn deliver(demo: &Demo, stages: &mut Stages) -> Result<(), Failure> {
-    let parties = &demo.parties;
-    let (session, limits) = (&parties.session, Limits::default());
-    let progress = Arc::clone(&demo.progress);
-    let inbox = Inbox::open(&parties.inbox(), session, &parties.trust()?, limits, &progress);
-    let inbox = Arc::new(inbox.map_err(Failure::failed)?);
-    let identity = parties.tls(demo.receiver())?;
-    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let monitor = Monitor::new(progress);
-    let parts = EndpointParts { session, identity: &identity, inbox, monitor, limits };
-    let endpoint = Endpoint::bind(listen, parts).await.map_err(Failure::failed)?;
-    let address = endpoint.address().map_err(Failure::failed)?;
+    let Receiver { endpoint, url, .. } = Receiver::bind(demo, Limits::default()).await?;
     let shutdown = Shutdown::default();
     let serving = endpoint.serve(shutdown.clone());
     let uploading = async {
-        let uploaded = upload_both(demo, &format!("https://{address}"), stages).await;
+        let uploaded = upload_both(demo, &url, stages).await;
         shutdown.ask();
         uploaded
     };
@@ -56,9 +79,6 @@ async fn upload_one(demo: &Demo, url: &str, sender: PartyId) -> Result<(), Failu
     let expected = PackageExpectations::of(session, sender, Some(&parties.trust()?));
     let expected = expected.map_err(Failure::failed)?;
     let package = Package::open(parties.package(sender), expected).map_err(Failure::refused)?;
-    let identity = parties.tls(sender)?;
-    let target = DeliveryTarget::new(session, sender, url, &identity, ClientOptions::default())?;
-    let options = UploadOptions { parts_at_once: PARTS_AT_ONCE };
-    upload(&package, &target, options, &demo.progress).await?;
+    upload(&package, &target(demo, url, sender)?, UPLOAD, &demo.progress).await?;
     Ok(())
 }

@@ -123,12 +123,17 @@ impl Parties {
 
     /// Both packages in the receiver's inbox, as it opens them.
     pub(super) fn packages(&self) -> Result<Arc<Packages>, Failure> {
-        let identity = load_identity(&self.directory.join(IDENTITY)).map_err(Failure::failed)?;
+        let identity = load_identity(&self.identity()).map_err(Failure::failed)?;
         let inbox = self.inbox();
         let directories = self.senders().map(|sender| Inbox::package_path(&inbox, sender));
         let trust = self.trust()?;
         let packages = Packages::open_signed(&self.session, Some(&trust), directories, identity)?;
         Ok(Arc::new(packages))
+    }
+
+    /// The file with the receiver's identity, which opens what is sealed for it.
+    pub(super) fn identity(&self) -> PathBuf {
+        self.directory.join(IDENTITY)
     }
 
     /// Where the receiver accepts deliveries.

@@ -3,9 +3,14 @@
 use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
-use reshare_pipeline::rebuild::rebuild;
+use reshare_exchange::progress::Progress;
+use reshare_exchange::{Limits, Shutdown};
+use reshare_format::keys::load_identity;
+use reshare_pipeline::arriving::Arriving;
+use reshare_pipeline::deliver::{Delivery, deliver};
+use reshare_pipeline::error::PipelineError;
+use reshare_pipeline::rebuild::{RebuildReport, rebuild_arriving};
 use reshare_pipeline::rows_wanted::RowIds;
-use reshare_pipeline::send::send;
 use reshare_pipeline::verify::verify_tables;
 use reshare_pipeline::workers::{Source, Target};
 use reshare_postgres::connect::Database;
@@ -13,12 +18,12 @@ use reshare_postgres::load_options::LoadOptions;
 use reshare_synthetic::seed::{SeedPlan, SeedTarget, prepare, seed};
 
 use super::databases::Databases;
-use super::delivery::deliver;
+use super::delivery::{self, Receiver, UPLOAD};
 use super::stages::{Demo, Stages};
 use crate::failure::Failure;
 use crate::setup::database::table_of;
 
-/// Seeds three parties, sends from two, rebuilds the third one's share into the target, and
+/// Seeds three parties, sends from two while the third one's share is rebuilt into the target, and
 /// compares it with the third one's table.
 pub(super) async fn demo(
     demo: &Demo,
@@ -28,38 +33,72 @@ pub(super) async fn demo(
     seed_parties(demo, databases, stages).await?;
     let session = demo.parties.session.clone();
     let ids = RowIds::of(&session, None).ok_or_else(|| Failure::failed("the demo has a range"))?;
-    for sender in demo.parties.senders() {
-        let source = source(demo, sender, databases.of(sender))?;
-        let (ledgered, package) = (demo.parties.sender(sender)?, demo.parties.package(sender));
-        let (workers, progress) = (demo.workers, Arc::clone(&demo.progress));
-        stages
-            .run(format!("send from party {sender}"), 1, async {
-                let sent =
-                    send(&session, &ids, ledgered, &source, &package, workers, progress).await?;
-                Ok(sent)
-            })
-            .await?;
-    }
-    deliver(demo, stages).await?;
     let receiver = demo.receiver();
     let rebuilt = source(demo, receiver, databases.target())?;
     let target = Target { source: rebuilt.clone(), options: LoadOptions::default() };
-    let packages = demo.parties.packages()?;
-    let (workers, progress) = (demo.workers, Arc::clone(&demo.progress));
-    let report = stages
-        .run(format!("rebuild party {receiver}'s share"), 1, async {
-            Ok(rebuild(&session, packages, &target, workers, progress).await?)
-        })
-        .await?;
+    let one_pass = one_pass(demo, databases, &ids, &target);
+    let report = stages.run("database to database", 1, one_pass).await?;
     let reference = source(demo, receiver, databases.of(receiver))?;
-    let progress = Arc::clone(&demo.progress);
     let comparison = stages
         .run("verify against the original", 2, async {
-            Ok(verify_tables(&reference, &rebuilt, &ids, workers, &progress).await?)
+            Ok(verify_tables(&reference, &rebuilt, &ids, demo.workers, &demo.progress).await?)
         })
         .await?;
     let all = demo.rows as u64;
     Ok(comparison.is_equal() && comparison.rows_equal == all && report.rows == all)
+}
+
+/// Sends from both senders, and loads what has arrived of both, at the same time.
+async fn one_pass(
+    demo: &Demo,
+    databases: &Databases,
+    ids: &RowIds,
+    target: &Target,
+) -> Result<RebuildReport, Failure> {
+    let limits =
+        Limits { inbox_bytes: Some(INBOX_BYTES), held_bytes: HELD_BYTES, ..Limits::default() };
+    let Receiver { endpoint, inbox, url } = Receiver::bind(demo, limits).await?;
+    let session = &demo.parties.session;
+    let identity = load_identity(&demo.parties.identity()).map_err(Failure::failed)?;
+    let arriving = Arriving::new(session, Arc::clone(&inbox), identity, None, false)?;
+    let progress = Arc::clone(&demo.progress);
+    // The senders' progress is their own, as in their own processes.
+    let sending = Arc::<Progress>::default();
+    let [lower, higher] = demo.parties.senders();
+    let send = |sender| send_one(demo, databases, ids, (sender, &url), &sending);
+    let shutdown = Shutdown::default();
+    let working = async {
+        let rebuilding = rebuild_arriving(session, arriving, target, demo.workers, progress);
+        let working =
+            async { tokio::try_join!(send(lower), send(higher), async { Ok(rebuilding.await?) }) };
+        let done = tokio::select! {
+            done = working => done,
+            () = demo.progress.until_stopped() => Err(PipelineError::Stopped.into()),
+        };
+        sending.stop();
+        shutdown.ask();
+        done
+    };
+    let ((), done) = tokio::join!(endpoint.serve(shutdown.clone()), working);
+    done.map(|((), (), report)| report)
+}
+
+/// As `reshare receive` has them, unless they are given.
+const INBOX_BYTES: u64 = 8 << 30;
+const HELD_BYTES: u64 = 128 << 20;
+
+async fn send_one(
+    demo: &Demo,
+    databases: &Databases,
+    ids: &RowIds,
+    (sender, url): (PartyId, &str),
+    progress: &Arc<Progress>,
+) -> Result<(), Failure> {
+    let (session, source) = (&demo.parties.session, source(demo, sender, databases.of(sender))?);
+    let delivery = Delivery { target: delivery::target(demo, url, sender)?, options: UPLOAD };
+    let (ledgered, progress) = (demo.parties.sender(sender)?, Arc::clone(progress));
+    deliver(session, ids, ledgered, &source, delivery, demo.workers, progress).await?;
+    Ok(())
 }
 
 fn source(demo: &Demo, party: PartyId, database: &Database) -> Result<Source, Failure> {
