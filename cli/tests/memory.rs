@@ -10,6 +10,8 @@ use reshare_fixtures::network::{Flags, Network, Running, Setup};
 const RESHARE: &str = env!("CARGO_BIN_EXE_reshare");
 
 const FEW: u64 = 2_000;
+const MORE: u64 = 8_000;
+/// So many that four threads make parts of the full size.
 const MANY: u64 = 20_000;
 const MIB: u64 = 1 << 20;
 /// What README.md promises without any flag.
@@ -20,6 +22,8 @@ const BYTES_A_ROW: u64 = 1 << 10;
 /// How much of eight concurrent uploads is in a receiver's memory at once is chance, and the peak
 /// grows with the number of uploads: by up to 22 MiB, independent of the rows.
 const RECEIVE_NOISE: u64 = 24 * MIB;
+/// How many bytes of parts wait in a receiver's memory depends on which sender is ahead.
+const HELD_BYTES: u64 = 128 * MIB;
 /// So small that all that may be in flight is in flight long before the last of few rows.
 const SMALL_PARTS: [&str; 2] = ["--batch-size", "64"];
 
@@ -51,16 +55,18 @@ struct Peaks {
     send_to_directory: u64,
     send_to_receiver: u64,
     receive: u64,
+    receive_and_rebuild: u64,
     rebuild: u64,
     merge: u64,
 }
 
 impl Peaks {
-    fn named(&self) -> [(&'static str, u64); 5] {
+    fn named(&self) -> [(&'static str, u64); 6] {
         [
             ("send --to", self.send_to_directory),
             ("send --server-url", self.send_to_receiver),
             ("receive", self.receive),
+            ("receive --rebuild", self.receive_and_rebuild),
             ("rebuild", self.rebuild),
             ("merge", self.merge),
         ]
@@ -93,29 +99,59 @@ impl Migration<'_> {
 
     /// Sends to a directory and to a receiver; what has arrived is rebuilt and merged.
     fn run(&self) -> Peaks {
-        let (session, end) = (self.file("session.toml"), (self.rows + 1).to_string());
-        self.world.make_session(&session, &["--session-id", self.name, "--db-end", &end]);
-        self.world.approve_session(&session, &self.file("approval"));
+        self.agree("session", self.name);
         let package = self.file("package");
-        let send_to_directory = peak_until_end(self.send(0, &["--to", &package]));
+        let send_to_directory = peak_until_end(self.send("session", 0, &["--to", &package]));
         std::fs::remove_dir_all(self.world.path(&package)).expect("removed");
-        let mut receiver = self.receive();
-        let url = receiver.url();
-        let senders = [0, 1].map(|party| {
-            let sender = self.send(party, &["--server-url", &url]);
-            std::thread::spawn(move || peak_until_end(sender))
-        });
-        let peaks = senders.map(|watcher| watcher.join().expect("it ends well"));
-        let send_to_receiver = peaks.into_iter().max().expect("two");
+        let mut receiver = self.receive("session", "inbox", &[]);
+        let send_to_receiver = self.send_both("session", &receiver.url());
         let receive = peak_of(receiver.id()).expect("it still runs");
         drop(receiver);
         let (rebuild, merge) = (self.rebuild(), self.merge());
         std::fs::remove_dir_all(self.world.path(&self.file("inbox"))).expect("removed");
-        Peaks { send_to_directory, send_to_receiver, receive, rebuild, merge }
+        let receive_and_rebuild = self.one_pass();
+        Peaks { send_to_directory, send_to_receiver, receive, receive_and_rebuild, rebuild, merge }
     }
 
-    fn send(&self, party: usize, to: &[&str]) -> Running {
-        let (session, approval) = (self.file("session.toml"), self.file("approval"));
+    /// Makes a session over the rows, and approves it for all.
+    fn agree(&self, session: &str, id: &str) {
+        let (file, end) = (self.file(&format!("{session}.toml")), (self.rows + 1).to_string());
+        self.world.make_session(&file, &["--session-id", id, "--db-end", &end]);
+        self.world.approve_session(&file, &self.file(&format!("{session}-approval")));
+    }
+
+    /// Sends from both senders at the same time, and returns the larger peak.
+    fn send_both(&self, session: &str, url: &str) -> u64 {
+        let senders = [0, 1].map(|party| {
+            let sender = self.send(session, party, &["--server-url", url]);
+            std::thread::spawn(move || peak_until_end(sender))
+        });
+        let peaks = senders.map(|watcher| watcher.join().expect("it ends well"));
+        peaks.into_iter().max().expect("two")
+    }
+
+    /// Sends and rebuilds at the same time, and returns the receiver's peak.
+    fn one_pass(&self) -> u64 {
+        self.agree("pass", &format!("{}-pass", self.name));
+        let rebuild = ["--rebuild", "--identity", "r.age", "--db-url", &self.world.target];
+        let mut receiver = self.receive("pass", "pass-inbox", &[&rebuild[..], self.work].concat());
+        let url = receiver.url();
+        let watcher = std::thread::spawn(move || peak_until_end(receiver));
+        self.send_both("pass", &url);
+        let peak = watcher.join().expect("it ends well");
+        self.check_and_empty();
+        peak
+    }
+
+    fn check_and_empty(&self) {
+        let count = "SELECT count(*) FROM \"SMPC_dev_2\".irises";
+        assert_eq!(self.world.sql_at(2, count).trim(), self.rows.to_string());
+        self.world.sql_at(2, "TRUNCATE \"SMPC_dev_2\".irises");
+    }
+
+    fn send(&self, session: &str, party: usize, to: &[&str]) -> Running {
+        let approval = self.file(&format!("{session}-approval"));
+        let session = self.file(&format!("{session}.toml"));
         let mut flags = self.world.sender_flags(party);
         flags.set("--session", &session).remove("--approval").remove("--to");
         for other in ["0", "1", "2"].iter().filter(|other| **other != party.to_string()) {
@@ -125,11 +161,11 @@ impl Migration<'_> {
         self.start(["0", "1"][party], &words)
     }
 
-    fn receive(&self) -> Running {
-        let (session, inbox) = (self.file("session.toml"), self.file("inbox"));
+    fn receive(&self, session: &str, inbox: &str, more: &[&str]) -> Running {
+        let (session, inbox) = (self.file(&format!("{session}.toml")), self.file(inbox));
         let listen = ["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"];
         let words = ["receive", "--session", &session, "--inbox", &inbox];
-        self.start("2", &[&words[..], &listen].concat())
+        self.start("2", &[&words[..], &listen, more].concat())
     }
 
     fn receiver(&self, command: &'static str, more: &[&str]) -> u64 {
@@ -141,11 +177,9 @@ impl Migration<'_> {
     }
 
     fn rebuild(&self) -> u64 {
-        let count = "SELECT count(*) FROM \"SMPC_dev_2\".irises";
         let database = self.world.target.clone();
         let peak = self.receiver("rebuild", &["--db-url", &database]);
-        assert_eq!(self.world.sql_at(2, count).trim(), self.rows.to_string());
-        self.world.sql_at(2, "TRUNCATE \"SMPC_dev_2\".irises");
+        self.check_and_empty();
         peak
     }
 
@@ -170,16 +204,20 @@ fn memory_is_bounded_by_parts_in_flight_and_does_not_grow_with_rows_or_cores() {
         peaks
     };
     let few = run("few", FEW, &SMALL_PARTS, "4");
-    let many = run("many", MANY, &SMALL_PARTS, "4");
+    let many = run("many", MORE, &SMALL_PARTS, "4");
     for ((command, few), (_, many)) in few.named().into_iter().zip(many.named()) {
-        let noise = if command == "receive" { RECEIVE_NOISE } else { 0 };
-        let bound = few + (MANY - FEW) * BYTES_A_ROW + noise;
+        let noise = match command {
+            "receive" => RECEIVE_NOISE,
+            "receive --rebuild" => HELD_BYTES,
+            _ => 0,
+        };
+        let bound = few + (MORE - FEW) * BYTES_A_ROW + noise;
         assert!(many <= bound, "{command}: {few} bytes for few rows, {many} for many");
     }
     // Parts of the full size, and more threads than there are rows for, as on a machine of 16
     // cores.
-    for (name, threads) in [("full", "4"), ("threads", "16")] {
-        for (command, peak) in run(name, MANY, &[], threads).named() {
+    for (name, rows, threads) in [("full", MANY, "4"), ("threads", MORE, "16")] {
+        for (command, peak) in run(name, rows, &[], threads).named() {
             assert!(peak < DEFAULT_BOUND, "{command}, {threads} threads: {peak} bytes");
         }
     }
