@@ -11,11 +11,11 @@ ARGS ?=
 BIN ?=
 # Where `make install` puts the program: PREFIX/bin.
 PREFIX ?= $(or $(CARGO_HOME),$(HOME)/.cargo)
-# Where `make bench` and `make bench-e2e` write their tables.
+# Where `make bench`, `make bench-line` and `make bench-e2e` write their tables.
 CSV ?= target/$@.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools build install dist demo demo-deployed docs test lint deny fuzz bench bench-quick bench-e2e clean
+.PHONY: help setup tools build install dist demo demo-deployed docs test lint deny fuzz bench bench-quick bench-line bench-e2e clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-15s%s\n", $$1, $$2 }'
@@ -74,6 +74,9 @@ bench: ## Run the benches that need no database, and print one table (CSV: where
 
 bench-quick: ## Run every bench once and small, for its answers and not for its figures
 	$(CARGO) test --workspace --locked --bench '*' -- --test
+
+bench-line: tools build ## Measure send over long lines against curl (ARGS: see --help; CSV: where to write)
+	$(CARGO) run --release --locked --package reshare-benches --bin e2e -- --line --rows 4000 --runs 3 --csv $(CSV) $(ARGS)
 
 bench-e2e: tools build ## Measure send and rebuild against psql (ARGS: see --help; CSV: where to write)
 	$(CARGO) run --release --locked --package reshare-benches --bin e2e -- --csv $(CSV) $(ARGS)

@@ -19,7 +19,7 @@ pub(crate) struct DeliveryArgs {
     #[arg(long, value_name = "URL", env = "RESHARE_SERVER_URL")]
     pub(crate) server_url: Option<String>,
 
-    /// Parts to upload in parallel [default: 4]
+    /// Parts to upload in parallel [default: from 4 to 24, as many as the line rewards]
     #[arg(long, value_name = "N", alias = "parts-at-once", value_parser = parallel)]
     pub(crate) uploads: Option<NonZeroUsize>,
 
@@ -33,8 +33,10 @@ pub(crate) struct DeliveryArgs {
     pub(crate) answer_timeout: Option<u64>,
 }
 
-/// Parallel uploads unless `--uploads` is given.
+/// The fewest and the most parallel uploads unless `--uploads` is given. A receiver takes 32 requests
+/// of a sender at once.
 const UPLOADS: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
+const MOST_UPLOADS: NonZeroUsize = NonZeroUsize::new(24).expect("not zero");
 
 impl DeliveryArgs {
     /// The first of these flags that is on the command line; a URL from the environment does not
@@ -75,7 +77,8 @@ impl DeliveryArgs {
 
     /// How parts are uploaded.
     pub(crate) fn options(&self) -> UploadOptions {
-        UploadOptions { parts_at_once: self.uploads.unwrap_or(UPLOADS) }
+        let adaptive = UploadOptions::adaptive(UPLOADS, MOST_UPLOADS);
+        self.uploads.map_or(adaptive, UploadOptions::fixed)
     }
 }
 

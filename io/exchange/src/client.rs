@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -138,7 +139,7 @@ impl DeliveryTarget {
     /// A client with its own connection.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client { target: self.clone(), sending: None }
+        Client { target: self.clone(), sending: None, sent: Arc::default() }
     }
 }
 
@@ -161,9 +162,16 @@ const MAX_ANSWER_BYTES: usize = 128 << 20;
 pub struct Client {
     target: DeliveryTarget,
     sending: Option<Sending>,
+    /// Counts the bytes of bodies that are handed to a connection.
+    sent: Arc<AtomicU64>,
 }
 
 impl Client {
+    /// The same, counting what it sends into `sent`.
+    pub(super) fn counting(self, sent: &Arc<AtomicU64>) -> Self {
+        Self { sent: Arc::clone(sent), ..self }
+    }
+
     /// Asks what the receiver has of the package, and for the receiver's time.
     ///
     /// # Errors
@@ -270,7 +278,7 @@ impl Client {
                 }
                 let seconds = content.bytes() / options.bytes_per_second.max(1);
                 longest = longest.saturating_add(Duration::from_secs(seconds));
-                UploadBody::of(content)
+                UploadBody::of(content, &self.sent)
             }
         };
         let never = |_| Failed::Never(ClientError::Url { url: format!("{path}{place}") });

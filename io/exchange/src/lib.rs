@@ -12,7 +12,7 @@
 //!   and in memory), `stored` and `journal` (what a restart finds), then a connection's way through `server`, `admission`, `gate`, `http`, `routes`,
 //!   `body` and `refusal`. `limits` bounds all of it; `monitor` and `health` show it.
 //! * The sender: `client` and `connection` (one request), `retry`, `part_uploads` (several at
-//!   once), `retained` (those to send again after a crash of the receiver, which `standing` shows),
+//!   once, as many as `pace` says), `retained` (those to send again after a crash of the receiver, which `standing` shows),
 //!   `upload` (a package from a directory).
 //! * `progress` is here because deliveries and pipelines share the counters of a run.
 //!
@@ -62,6 +62,7 @@ mod limits;
 mod listing;
 mod log;
 mod monitor;
+mod pace;
 mod part_records;
 mod part_uploads;
 pub mod progress;
@@ -91,9 +92,10 @@ pub use inbox::{ClosedPackage, Inbox, InboxFigures, LoadedParts};
 pub use inbox_error::{InboxDefect, InboxError};
 pub use limits::Limits;
 pub use monitor::{Monitor, Stage};
+pub use pace::UploadOptions;
 pub use server::{Endpoint, EndpointParts, ServerError, try_listen};
 pub use shutdown::Shutdown;
-pub use upload::{UploadOptions, UploadReport, upload};
+pub use upload::{UploadReport, upload};
 
 pub use listing::{ListedPart, Listing};
 pub use part_uploads::{Delivered, PartUpload, PartUploads};

@@ -1,17 +1,18 @@
 //! Parts on their way to the receiver: a short queue, and several clients that read it.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reshare_files::ids::IdRange;
 use reshare_format::package::{PartName, SignedPartRecord};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::client::{Client, DeliveryTarget, Taken, Upload};
 use super::client_error::ClientError;
+use super::pace::{LineFigures, Pace, UploadOptions};
 use super::retained::Retained;
 use super::upload_body::Content;
 use crate::progress::Progress;
@@ -56,6 +57,8 @@ pub struct PartUploads {
     queue: Option<mpsc::Sender<PartUpload>>,
     tasks: JoinSet<Result<Delivered, ClientError>>,
     retained: Arc<Retained>,
+    figures: Arc<LineFigures>,
+    pace: Option<Pace>,
 }
 
 /// Parts that wait for a client, not counting those on their way.
@@ -65,7 +68,7 @@ impl PartUploads {
     /// Starts clients, which connect when there is a part for them.
     pub fn start(
         target: &DeliveryTarget,
-        clients: NonZeroUsize,
+        options: UploadOptions,
         progress: &Arc<Progress>,
         count: Count,
     ) -> Self {
@@ -73,11 +76,15 @@ impl PartUploads {
         let parts = Arc::new(Mutex::new(parts));
         let mut tasks = JoinSet::new();
         let retained = Arc::<Retained>::default();
-        for _ in 0..clients.get() {
+        let figures = Arc::<LineFigures>::default();
+        let (pace, at_once) = Pace::start(options, &figures);
+        for index in 0..options.most.get() {
             let (parts, progress) = (Arc::clone(&parts), Arc::clone(progress));
-            let (client, retained) = (target.client(), Arc::clone(&retained));
+            let client = target.client().counting(&figures.sent);
+            let (turn, retained) =
+                (Turn { index, at_once: at_once.clone() }, Arc::clone(&retained));
             tasks.spawn(async move {
-                let uploading = upload_parts(client, &parts, &retained, &progress, count);
+                let uploading = upload_parts(client, turn, &parts, &retained, &progress, count);
                 let uploaded = tokio::select! {
                     uploaded = uploading => uploaded,
                     () = progress.until_stopped() => Err(ClientError::Stopped),
@@ -88,7 +95,7 @@ impl PartUploads {
                 uploaded
             });
         }
-        Self { queue: Some(queue), tasks, retained }
+        Self { queue: Some(queue), tasks, retained, figures, pace: Some(pace) }
     }
 
     /// Waits for room in the queue.
@@ -96,14 +103,22 @@ impl PartUploads {
     /// # Errors
     /// [`ClientError::Stopped`] when no client takes parts any more; [`Self::finish`] returns why.
     pub async fn put(&self, part: PartUpload) -> Result<(), ClientError> {
-        let queue = self.queue.as_ref().ok_or(ClientError::Stopped)?;
+        let queue = self.queue()?;
         queue.send(part).await.map_err(|_| ClientError::Stopped)
     }
 
     /// The same, on a thread that may block.
     pub fn put_blocking(&self, part: PartUpload) -> Result<(), ClientError> {
-        let queue = self.queue.as_ref().ok_or(ClientError::Stopped)?;
+        let queue = self.queue()?;
         queue.blocking_send(part).map_err(|_| ClientError::Stopped)
+    }
+
+    fn queue(&self) -> Result<&mpsc::Sender<PartUpload>, ClientError> {
+        let queue = self.queue.as_ref().ok_or(ClientError::Stopped)?;
+        if queue.capacity() == 0 {
+            self.figures.is_full.store(true, Ordering::Relaxed);
+        }
+        Ok(queue)
     }
 
     /// The parts that the receiver has in memory, for [`super::close_retaining`].
@@ -119,6 +134,8 @@ impl PartUploads {
     pub fn finish(&mut self) -> BoxFuture<'_, Result<Delivered, ClientError>> {
         Box::pin(async move {
             self.queue = None;
+            // Uploads that wait for their turn end with it.
+            self.pace = None;
             let (mut all, mut stopped) = (Delivered::default(), false);
             while let Some(task) = self.tasks.join_next().await {
                 match task.unwrap_or(Err(ClientError::WorkerLost)) {
@@ -146,6 +163,7 @@ impl Delivered {
 /// One client's work: part after part, until the queue is empty and closed.
 async fn upload_parts(
     mut client: Client,
+    mut turn: Turn,
     parts: &Mutex<mpsc::Receiver<PartUpload>>,
     retained: &Retained,
     progress: &Progress,
@@ -153,6 +171,9 @@ async fn upload_parts(
 ) -> Result<Delivered, ClientError> {
     let (mut all, mut waiting) = (Delivered::default(), None);
     loop {
+        if waiting.is_none() && !turn.has_come().await {
+            return Ok(all);
+        }
         // The receiver waits for these, and may take nothing else before.
         if let Some(lost) = retained.take_lost() {
             tracing::info!("{} is sent again: the receiver was started again", lost.name);
@@ -174,6 +195,20 @@ async fn upload_parts(
         let bytes = part.content.bytes();
         all.add(Delivered { parts: 1, rows: part.rows, bytes });
         count(progress, part.rows, bytes);
+    }
+}
+
+/// Whether a client may begin an upload: as long as fewer than the pace allows do so.
+struct Turn {
+    index: usize,
+    at_once: watch::Receiver<usize>,
+}
+
+impl Turn {
+    /// Waits; `false` when there are no more parts.
+    async fn has_come(&mut self) -> bool {
+        let index = self.index;
+        self.at_once.wait_for(|at_once| index < *at_once).await.is_ok()
     }
 }
 

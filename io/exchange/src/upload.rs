@@ -13,18 +13,12 @@ use serde::Serialize;
 
 use super::client::{DeliveryTarget, Upload};
 use super::client_error::ClientError;
+use super::pace::UploadOptions;
 use super::part_uploads::{PartUpload, PartUploads, upload_retained};
 use super::refusal::PART_MISSING;
 use super::retained::Retained;
 use super::upload_body::Content;
 use crate::progress::Progress;
-
-/// How a package is uploaded.
-#[derive(Debug, Clone, Copy)]
-pub struct UploadOptions {
-    /// Parts that are uploaded at the same time.
-    pub parts_at_once: NonZeroUsize,
-}
 
 /// The result of an upload.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -89,10 +83,9 @@ async fn upload_parts(
     options: UploadOptions,
     progress: &Arc<Progress>,
 ) -> Result<(), ClientError> {
-    let Some(clients) = NonZeroUsize::new(options.parts_at_once.get().min(parts.len())) else {
-        return Ok(());
-    };
-    let mut uploads = PartUploads::start(target, clients, progress, Progress::add);
+    let Some(count) = NonZeroUsize::new(parts.len()) else { return Ok(()) };
+    let options = options.at_most(count);
+    let mut uploads = PartUploads::start(target, options, progress, Progress::add);
     for part in parts {
         let path = Arc::new(package.files().part_path(part.name));
         let content = Content::File { path, bytes: part.sealed_bytes };

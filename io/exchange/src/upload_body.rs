@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Bytes;
@@ -38,6 +39,8 @@ impl Content {
 pub(super) struct UploadBody {
     left: u64,
     pieces: Pieces,
+    /// Counts what is taken from it.
+    sent: Arc<AtomicU64>,
 }
 
 enum Pieces {
@@ -47,17 +50,17 @@ enum Pieces {
 
 impl UploadBody {
     pub(super) fn empty() -> Self {
-        Self { left: 0, pieces: Pieces::Memory(Bytes::new()) }
+        Self { left: 0, pieces: Pieces::Memory(Bytes::new()), sent: Arc::default() }
     }
 
     /// Starts at the beginning. A file is read by a thread that may wait for the disk.
-    pub(super) fn of(content: &Content) -> Self {
+    pub(super) fn of(content: &Content, sent: &Arc<AtomicU64>) -> Self {
         let left = content.bytes();
         let pieces = match content {
             Content::Memory(bytes) => Pieces::Memory(bytes.clone()),
             Content::File { path, .. } => Pieces::File(read(Arc::clone(path))),
         };
-        Self { left, pieces }
+        Self { left, pieces, sent: Arc::clone(sent) }
     }
 }
 
@@ -107,6 +110,7 @@ impl Body for UploadBody {
             Some(Ok(piece)) => match self.left.checked_sub(piece.len() as u64) {
                 Some(left) => {
                     self.left = left;
+                    self.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
                     Some(Ok(Frame::data(piece)))
                 }
                 // The file has grown since its size was listed.

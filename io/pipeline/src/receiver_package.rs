@@ -59,7 +59,7 @@ impl ReceiverPackage {
             recipient: session.receiver().recipient.clone(),
             compression: sender.compression(),
             certificate,
-            uploads: PartUploads::start(&target, options.parts_at_once, progress, count),
+            uploads: PartUploads::start(&target, options, progress, count),
             target,
             listing,
             buffers: SealedBuffers::new(MAX_SEALED_BYTES),

@@ -3,6 +3,8 @@
 //!
 //! Both take turns, and medians are compared: what else the machine does meets both alike.
 
+mod delivery;
+mod line;
 mod network;
 mod one_pass;
 mod processes;
@@ -35,6 +37,10 @@ struct Args {
     /// most two packages and a table
     #[arg(long, value_name = "N")]
     once: Option<usize>,
+
+    /// Instead, measure `send` over long lines, next to curl with a package that is ready
+    #[arg(long)]
+    line: bool,
 
     /// Times that each is measured
     #[arg(long, value_name = "N", env = "RUNS", default_value_t = 5)]
@@ -102,6 +108,10 @@ fn run(args: &Args) -> Result<(), Failure> {
     let mut costs = Vec::new();
     for &rows in &args.rows {
         let network = Network::make(&program, &args.directory, rows, connections, !args.no_sync)?;
+        if args.line {
+            lines.extend(over_lines(&network, rows, args.runs)?);
+            continue;
+        }
         network.seed()?;
         network.certify()?;
         let mut contests = Contests::new();
@@ -123,6 +133,38 @@ fn run(args: &Args) -> Result<(), Failure> {
     write_csv(&args.csv, &lines)?;
     println!("written to {}", args.csv.display());
     Ok(())
+}
+
+/// Windows of a connection: what systems grant unless they are tuned, and what a tuned one does.
+const WINDOWS: [(&str, usize); 2] = [("2 MiB", 2 << 20), ("16 MiB", 16 << 20)];
+
+/// `send` over lines of 150 ms, next to curl with four connections.
+fn over_lines(network: &Network, rows: usize, runs: usize) -> Result<Vec<Line>, Failure> {
+    network.seed_parties(&[0, 1])?;
+    network.certify()?;
+    let mut lines = Vec::new();
+    for (window, bytes) in WINDOWS {
+        let name = |name: &str| format!("{name}, {window} a connection, {rows} rows");
+        let mut took = [vec![], vec![], vec![]];
+        for run in 0..runs.max(1) {
+            took[0].push(network.send_over_line(bytes, None)?);
+            took[1].push(network.send_over_line(bytes, Some(4))?);
+            took[2].push(network.curl_over_line(bytes)?);
+            let [adaptive, four, curl] = took.each_ref().map(|took| last(took));
+            eprintln!(
+                "run {}: {window}: send {adaptive:.2} s, --uploads 4 {four:.2} s, curl {curl:.2} s",
+                run + 1
+            );
+        }
+        let [adaptive, four, curl] = took.each_ref().map(|took| median(took));
+        for (what, value) in [("send", adaptive), ("send --uploads 4", four)] {
+            let limit =
+                Figure { name: "curl, 4 connections, a ready package".to_owned(), value: curl };
+            let (figure, target) = (Figure { name: name(what), value }, Some(Target::AtMost(1.0)));
+            lines.push(Line { figure, unit: "s", limit: Some(limit), target });
+        }
+    }
+    Ok(lines)
 }
 
 impl Contests {

@@ -85,7 +85,7 @@ impl Network {
     }
 
     /// New state directories: nothing is kept from earlier runs.
-    fn approve_all(&self) -> Result<(), Failure> {
+    pub(crate) fn approve_all(&self) -> Result<(), Failure> {
         let fingerprint = fs::read_to_string(self.path("one-pass.fingerprint"))?;
         for party in PARTIES {
             for old in [self.path(&state_of(party)), self.path("inbox")] {
@@ -111,15 +111,19 @@ impl Network {
         command
     }
 
-    fn deliver_command(&self, party: &str, url: &str) -> Command {
-        let other = if party == "0" { "1" } else { "0" };
+    pub(crate) fn deliver_command(&self, party: &str, url: &str) -> Command {
+        let mut command = self.send_flags(party);
+        command.args(["--server-url", url]).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    /// A `send` without the place to send to.
+    pub(crate) fn send_flags(&self, party: &str) -> Command {
+        let (other, place) = if party == "0" { ("1", 0) } else { ("0", 1) };
         let mut command = self.party(party, &["send", "--quiet"]);
         command.args(["--party-id", party, "--agreement-key", &format!("file:{party}.key")]);
         command.args(["--approval", &approval_of(other), "--approval", &approval_of("2")]);
-        let place = if party == "0" { 0 } else { 1 };
-        command.args(["--server-url", url, "--db-url", self.url(place)]);
-        command.args(["-j", &self.connections().to_string()]).stdout(Stdio::null());
-        command.stderr(Stdio::piped());
+        command.args(["--db-url", self.url(place), "-j", &self.connections().to_string()]);
         command
     }
 
@@ -137,7 +141,7 @@ impl Network {
     }
 
     /// A command of one party, with its certificate and its state.
-    fn party(&self, party: &str, words: &[&str]) -> Command {
+    pub(crate) fn party(&self, party: &str, words: &[&str]) -> Command {
         let mut command = self.reshare();
         command.args(words).args(["--session", SESSION, "--state-dir", &state_of(party)]);
         let certificate = format!("certificate-{party}/certificate");
@@ -148,7 +152,7 @@ impl Network {
 }
 
 /// The address in the line with which a receiver says that it is ready.
-fn listening_at(receiver: &mut Child) -> Result<String, Failure> {
+pub(crate) fn listening_at(receiver: &mut Child) -> Result<String, Failure> {
     let messages = receiver.stderr.take().ok_or("the receiver's messages are not read")?;
     let mut messages = BufReader::new(messages);
     let mut so_far = String::new();

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 
 /// How parts are uploaded: as many at once as `reshare upload` does.
 pub(super) const UPLOAD: UploadOptions =
-    UploadOptions { parts_at_once: NonZeroUsize::new(4).expect("four is not zero") };
+    UploadOptions::fixed(NonZeroUsize::new(4).expect("four is not zero"));
 
 /// The receiver's endpoint, which does not serve yet.
 pub(super) struct Receiver {

@@ -140,7 +140,7 @@ impl Senders {
         [rows_per_part, parts_at_once]: [usize; 2],
         progress: &Arc<Progress>,
     ) -> Result<DeliveryReport, PipelineError> {
-        let options = UploadOptions { parts_at_once: NonZeroUsize::new(parts_at_once).unwrap() };
+        let options = UploadOptions::fixed(NonZeroUsize::new(parts_at_once).unwrap());
         let delivery = Delivery { target, options };
         let (session, ids) = (&self.world.session, self.ids());
         let source = self.source(PARTIES[usize::from(index)]);

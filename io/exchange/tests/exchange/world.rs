@@ -212,7 +212,7 @@ pub(crate) async fn upload_at_once(
     package: &Package,
     target: &DeliveryTarget,
 ) -> Result<UploadReport, ClientError> {
-    let options = UploadOptions { parts_at_once: NonZeroUsize::new(parts_at_once).unwrap() };
+    let options = UploadOptions::fixed(NonZeroUsize::new(parts_at_once).unwrap());
     upload(package, target, options, &Arc::new(Progress::default())).await
 }
 
