@@ -271,6 +271,7 @@ impl Receiving<'_> {
         };
         let rebuilding = async {
             let done = rebuild.run(context, inbox, args.keep_packages, progress).await;
+            inbox.stop_holding();
             if done.is_err() {
                 // Nothing more is waited for.
                 progress.stop();

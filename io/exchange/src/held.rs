@@ -13,11 +13,12 @@ use super::slot::{Slot, State};
 use super::stored::{Place, Stored};
 
 impl Slot {
-    /// Waits until the rows of all parts in memory are loaded, or for so long.
+    /// Waits until the rows of all parts in memory are loaded, or nobody loads any, or for so long.
     pub(super) async fn until_none_is_held(&self, longest: Duration) {
         let mut moved = self.moved();
         // The slot holds the sender of this channel: it cannot end first.
-        let _ = timeout(longest, moved.wait_for(|moved| moved.held_bytes == 0)).await;
+        let none_is = moved.wait_for(|moved| moved.held_bytes == 0 || !self.may_hold());
+        let _ = timeout(longest, none_is).await;
     }
 
     /// Writes the parts that are only in memory into durable files.

@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -34,6 +35,7 @@ pub struct Inbox {
     slots: [(PartyId, Arc<Slot>); 2],
     /// Raised whenever a package has grown or closed.
     grown: Arc<watch::Sender<()>>,
+    may_hold: Arc<AtomicBool>,
     /// Locked as long as it is open.
     _lock: File,
 }
@@ -83,7 +85,13 @@ impl Inbox {
         let most = limits.held_bytes.saturating_mul(2);
         let buffers = SealedBuffers::new(usize::try_from(most).unwrap_or(usize::MAX));
         let grown_by_both = Arc::clone(&grown);
-        let common = Common { limits, instance: instance().into(), grown: grown_by_both, buffers };
+        let common = Common {
+            limits,
+            instance: instance().into(),
+            grown: grown_by_both,
+            buffers,
+            may_hold: Arc::new(AtomicBool::new(true)),
+        };
         let open = |party| {
             let expected = PackageExpectations::of(session, party, Some(trust))?;
             let path = Self::package_path(directory, party);
@@ -92,7 +100,7 @@ impl Inbox {
         };
         let [lower, higher] = session.senders().map(|sender| sender.party);
         let slots = [open(lower)?, open(higher)?];
-        Ok(Self { slots, grown, _lock: lock })
+        Ok(Self { slots, grown, may_hold: common.may_hold.clone(), _lock: lock })
     }
 
     /// What [`Self::open`] would find, without digesting parts and without changing anything;
@@ -239,6 +247,14 @@ impl Inbox {
             slot.use_up(up_to, keep_files).on(USE, slot.directory())?;
         }
         Ok(())
+    }
+
+    /// From now on nothing is loaded: what comes goes to files, and nobody waits for memory.
+    pub fn stop_holding(&self) {
+        self.may_hold.store(false, Ordering::Relaxed);
+        for (_, slot) in &self.slots {
+            slot.note_moved(&slot.lock());
+        }
     }
 
     /// Writes the parts that are only in memory into files, so that the next process finds them.

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,8 @@ pub(super) struct Common {
     pub(super) grown: Arc<watch::Sender<()>>,
     /// Memory for parts that are not written to a file.
     pub(super) buffers: Arc<SealedBuffers>,
+    /// Whether parts may be in memory only: somebody loads them soon.
+    pub(super) may_hold: Arc<AtomicBool>,
 }
 
 /// What becomes of a part that a request announces.
@@ -303,7 +306,8 @@ impl Slot {
     /// Memory for a part that is merged as soon as the other sender's rows are there.
     fn memory_for(&self, state: &State, part: &Announced) -> Memory {
         let (half, bytes) = (self.common.limits.held_bytes / 2, part.bytes);
-        let Some(record) = part.record.as_ref().filter(|_| bytes <= half) else {
+        let may_hold = bytes <= half && self.may_hold();
+        let Some(record) = part.record.as_ref().filter(|_| may_hold) else {
             return Memory::Unfit;
         };
         if state.parts.stored(part.name).is_some_and(|stored| stored.place == Place::File) {
@@ -415,6 +419,11 @@ impl Slot {
     pub(super) fn note_moved(&self, state: &State) {
         let used_up_to = state.records.used_up_to();
         self.moved.send_replace(Moved { held_bytes: state.parts.held_bytes(), used_up_to });
+    }
+
+    /// Whether parts may be in memory only.
+    pub(super) fn may_hold(&self) -> bool {
+        self.common.may_hold.load(Ordering::Relaxed)
     }
 
     /// Sees parts in memory come and go.

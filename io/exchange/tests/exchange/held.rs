@@ -98,6 +98,21 @@ async fn a_package_that_closes_is_written_and_outlives_the_receiver() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_package_closes_at_once_when_nobody_loads_it_any_more() {
+    let limits = Limits { held_wait: Duration::from_secs(3600), ..memory_first() };
+    let (senders, receiver) = sixty_rows(limits).await;
+    let inbox = Arc::clone(&receiver.inbox);
+    let giving_up = async {
+        until_covered(&receiver, 0, 60).await;
+        inbox.stop_holding();
+    };
+    let (delivered, ()) = tokio::join!(deliver_fives(&senders, 0, receiver.address), giving_up);
+    assert_eq!((delivered, parts(receiver.package(0)).len()), (60, 12));
+    assert_eq!(deliver_fives(&senders, 1, receiver.address).await, 60);
+    assert_eq!(parts(receiver.package(1)).len(), 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_stops_writes_what_it_holds_and_goes_on_with_it() {
     let (mut senders, receiver) = sixty_rows(memory_first()).await;
     senders.toggle(0, 60).await;
