@@ -272,20 +272,20 @@ mod tests {
     fn frames_of_all_kinds_are_read_one_after_the_other() {
         let content = noise(BLOCK_BYTES + 1000);
         let kinds = [
-            zstd::bulk::compress(&[0; 300_000], 1).unwrap(),
+            zstd::bulk::compress(&[0; 100_000], 1).unwrap(),
             stored(&[&content]),
             stored(&[]),
             zstd::bulk::compress(b"prefix", 19).unwrap(),
             // A frame that any decoder skips.
             [&0x184D_2A50_u32.to_le_bytes()[..], &3_u32.to_le_bytes(), b"abc"].concat(),
-            zstd::bulk::compress(&content, 3).unwrap(),
+            zstd::bulk::compress(&content[..100_000], 3).unwrap(),
         ];
         for first in &kinds {
             for second in &kinds {
                 read(&[&first[..], second].concat()).unwrap();
             }
         }
-        assert!(read(&kinds.concat()).unwrap().ends_with(&content));
+        assert!(read(&kinds.concat()).unwrap().ends_with(&content[..100_000]));
         assert!(read(&[]).unwrap().is_empty());
     }
 
