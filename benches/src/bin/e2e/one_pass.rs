@@ -96,6 +96,7 @@ impl Network {
             let own = if party == "2" { "receiver.pub".to_owned() } else { format!("{party}.pub") };
             let mut approve = self.party(party, &["session", "approve"]);
             approve.args(["--party-id", party, "--own-public-key", &own]);
+            approve.args(["--state-dir", &state_of(party)]);
             approve.args(["--expect-fingerprint", &fingerprint]);
             output(approve.args(["--out", &approval_of(party)]))?;
         }
@@ -122,6 +123,7 @@ impl Network {
         let (other, place) = if party == "0" { ("1", 0) } else { ("0", 1) };
         let mut command = self.party(party, &["send", "--quiet"]);
         command.args(["--party-id", party, "--agreement-key", &format!("file:{party}.key")]);
+        command.args(["--state-dir", &state_of(party)]);
         command.args(["--approval", &approval_of(other), "--approval", &approval_of("2")]);
         command.args(["--db-url", self.url(place), "-j", &self.connections().to_string()]);
         command
@@ -140,10 +142,10 @@ impl Network {
         command
     }
 
-    /// A command of one party, with its certificate and its state.
+    /// A command of one party, with its certificate.
     pub(crate) fn party(&self, party: &str, words: &[&str]) -> Command {
         let mut command = self.reshare();
-        command.args(words).args(["--session", SESSION, "--state-dir", &state_of(party)]);
+        command.args(words).args(["--session", SESSION]);
         let certificate = format!("certificate-{party}/certificate");
         command.args(["--ca-file", "ca/ca.pem", "--certificate", &format!("{certificate}.pem")]);
         command.args(["--certificate-key", &format!("{certificate}.key")]);
