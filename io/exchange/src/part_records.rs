@@ -332,6 +332,11 @@ impl PartRecords {
         self.used_up_to
     }
 
+    /// Whether nothing is missing before a part.
+    pub(super) fn continues(&self, part: &PartEntry) -> bool {
+        self.next_after(self.covered_up_to).is_none_or(|next| part.ids.first() <= next)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
@@ -558,6 +563,20 @@ mod tests {
         assert_eq!(taken(&mut records, Some(20)), [3]);
         let stage = |name| records.get(PartName::new(name)).unwrap().stage;
         assert_eq!([0, 2, 3].map(stage), [PartStage::Taken; 3]);
+    }
+
+    #[test]
+    fn a_part_continues_what_is_covered_and_the_next_one_what_was_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut records, session) = (empty(directory.path()), session());
+        let part = |index, first| record(index, range(first, first + 9), 3).part;
+        assert!(records.continues(&part(0, 1)) && records.is_next(&part(0, 1)));
+        assert!(!records.continues(&part(1, 11)) && !records.is_next(&part(1, 11)));
+        records.insert(record(0, range(1, 10), 3));
+        assert!(records.continues(&part(1, 11)) && !records.is_next(&part(1, 11)));
+        assert!(!records.continues(&part(2, 21)));
+        records.use_up(&session, 10).unwrap();
+        assert!(records.is_next(&part(1, 11)) && !records.is_next(&part(2, 21)));
     }
 
     #[test]

@@ -313,9 +313,12 @@ impl Slot {
         if state.parts.stored(part.name).is_some_and(|stored| stored.place == Place::File) {
             return Memory::Unfit;
         }
-        let held = state.parts.held_bytes().saturating_add(state.pending_held);
-        // What all others wait for must not wait for them.
-        let fits = held.saturating_add(bytes) <= half || state.records.is_next(record.part());
+        let with_this = state.parts.held_bytes().saturating_add(state.pending_held) + bytes;
+        let (records, part) = (&state.records, record.part());
+        // Parts behind a gap leave room for the one that fills it, and what all others wait for
+        // never waits for them.
+        let most = if records.continues(part) { half } else { half / 2 };
+        let fits = with_this <= most || records.is_next(part);
         let capacity = usize::try_from(bytes).ok().filter(|_| fits);
         match capacity.and_then(|capacity| self.common.buffers.try_take(capacity)) {
             Some(buffer) => Memory::Free(buffer),
