@@ -131,10 +131,11 @@ fn close<'a>(
     })
 }
 
-/// As [`close`]; parts that the receiver has lost from its memory are sent again.
+/// Closes a package with its signature, its certificates and its manifest. Parts that the receiver
+/// has lost from its memory are sent again.
 ///
 /// # Errors
-/// As [`close`].
+/// A [`ClientError`] when the receiver refuses a file, or fails for too long.
 pub fn close_retaining<'a>(
     target: &'a DeliveryTarget,
     manifest: &'a Manifest,

@@ -210,10 +210,11 @@ impl DeliveredParts {
     ) -> Result<(), PipelineError> {
         let side = &self.sides[part.side.index()];
         let (entry, identity) = (&side.entries[part.index], &self.receiver.identity);
-        Ok(match side.held.get(&entry.name) {
+        match side.held.get(&entry.name) {
             Some(sealed) => side.files.open_held_part(sealed, entry, identity, batch)?,
             None => side.files.open_part(entry, identity, batch)?,
-        })
+        }
+        Ok(())
     }
 
     /// Opens the beginning of a part: ids, agree columns and row checks.

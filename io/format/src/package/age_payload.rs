@@ -391,7 +391,7 @@ mod tests {
     fn open_from(file: impl SealedInput, identity: &Identity, plain: &[u8]) -> Result<(), String> {
         let mut reader = Reader::new(file, identity).map_err(|error| format!("{error:?}"))?;
         let mut got = Vec::new();
-        let read = if plain.len() % 2 == 0 {
+        let read = if plain.len().is_multiple_of(2) {
             reader.read_to_end(&mut got)
         } else {
             // Chunks that fit whole are opened in place, others are not.
