@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::world::{ROWS, World, contents, names, parts};
-use reshare_fixtures::network::Running;
+use reshare_fixtures::network::{Direction, End, Running, Way};
 
 /// More file calls than any of these runs makes.
 const MANY_CALLS: u64 = 1000;
@@ -190,4 +190,82 @@ fn a_receiver_and_a_sender_that_are_killed_in_any_file_call_go_on_where_they_wer
         kept += before.len();
     }
     panic!("the walk does not end");
+}
+
+impl World {
+    /// As before anything was sent, received or loaded.
+    fn start_over(&self) {
+        for sender in ["0", "1"] {
+            self.copy(&format!("before-{sender}"), &format!("state-{sender}"));
+        }
+        if self.path("in").exists() {
+            fs::remove_dir_all(self.path("in")).expect("removed");
+        }
+        self.sql("TRUNCATE \"SMPC_dev_2\".irises");
+        self.sql("DROP TABLE IF EXISTS \"SMPC_dev_2\".reshare_progress");
+    }
+
+    /// A receiver that loads what arrives, and holds so many bytes in memory.
+    fn rebuilding(&self, memory: &str) -> Command {
+        let mut command = self.receiving("in");
+        command.args(["--rebuild", "--identity", "r.age", "--linger", "1"]);
+        command.args(["--memory-limit", memory, "-j", "1", "--batch-size", "8"]);
+        command.args(["--db-url", &self.databases[2]]);
+        command
+    }
+
+    /// Sends from both senders to whoever is at the other end of a line.
+    fn send_into(&self, line: &Way) -> [Running; 2] {
+        ["0", "1"].map(|sender| {
+            let url = &self.databases[usize::from(sender == "1")];
+            let to = ["-j", "1", "--db-url", url, "--server-url", &line.url, "--retry-for", "600"];
+            self.start_as(sender, &in_batches_of("8", Self::sender("send", sender, &to)))
+        })
+    }
+}
+
+/// Kills the receiver in some of its file calls while both senders deliver to it. Another one goes on.
+fn walk_one_pass(memory: &str, step: usize, least_calls: u64) {
+    let world = World::new();
+    for sender in ["0", "1"] {
+        world.copy(&format!("state-{sender}"), &format!("before-{sender}"));
+    }
+    for nth in (1..MANY_CALLS).step_by(step) {
+        world.start_over();
+        // Until the first receiver listens there is none at all.
+        let line = Way::to_receiver("127.0.0.1:1", Direction::ToServer, i64::MAX, End::Hold);
+        let mut receiver = Running::start(world.freezing(nth, &mut world.rebuilding(memory)));
+        let is_frozen = || world.ice().exists();
+        if receiver.listens_before(is_frozen) {
+            line.lead_to(&receiver.address());
+        }
+        let mut senders = world.send_into(&line);
+        let was_killed = receiver.runs_until(is_frozen);
+        if was_killed {
+            receiver.kill();
+            receiver = Running::start(&mut world.rebuilding(memory));
+            line.lead_to(&receiver.address());
+        }
+        for sender in &mut senders {
+            let run = sender.finish().ends_with(0);
+            assert_eq!((run.number("parts"), run.number("rows")), (FEW_PARTS, ROWS), "{nth}");
+        }
+        receiver.ends_with(0);
+        world.assert_rebuilt();
+        if !was_killed {
+            assert!(nth > least_calls, "only {nth} calls");
+            return;
+        }
+    }
+    panic!("the walk does not end");
+}
+
+#[test]
+fn a_receiver_that_loads_from_memory_and_is_killed_in_file_calls_loads_every_row_once() {
+    walk_one_pass("134217728", 3, 20);
+}
+
+#[test]
+fn a_receiver_that_loads_from_its_inbox_and_is_killed_in_file_calls_loads_every_row_once() {
+    walk_one_pass("0", 11, 60);
 }
