@@ -2,11 +2,12 @@
 
 use std::error::Error;
 
+use reshare_exchange::progress::Progress;
 use reshare_files::causes::causes;
 use reshare_files::fault::Refusable;
 
 use crate::exit::Exit;
-use crate::text::printable;
+use crate::text::{counted, printable};
 
 /// What every command returns.
 pub(crate) type Outcome = Result<Exit, Failure>;
@@ -16,6 +17,8 @@ pub(crate) type Outcome = Result<Exit, Failure>;
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     error: Box<dyn Error + Send + Sync>,
+    /// What the failure has left, if that is worth a line.
+    note: Option<String>,
     hint: Option<Hint>,
     rerun: Rerun,
 }
@@ -29,6 +32,9 @@ pub(crate) enum Rerun {
     /// It starts over; the text says what an interrupted run leaves.
     StartsOver(&'static str),
 }
+
+/// The stages in which ranges are committed.
+const LOADING: [&str; 3] = ["load", "rebuild", "receive and rebuild"];
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +65,8 @@ impl From<String> for Hint {
 
 impl Failure {
     fn new(exit: Exit, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { exit, error: error.into(), hint: None, rerun: Rerun::default() }
+        let (hint, note) = (None, None);
+        Self { exit, error: error.into(), note, hint, rerun: Rerun::default() }
     }
 
     /// A failure that may not happen again in another run.
@@ -118,6 +125,21 @@ impl Failure {
         }
     }
 
+    /// Says what a load that failed midway has loaded.
+    pub(crate) fn after_loading(self, progress: &Progress) -> Self {
+        let now = progress.snapshot();
+        let loaded = now.rows_done + now.rows_skipped;
+        if !LOADING.contains(&now.stage) || loaded == 0 {
+            return self;
+        }
+        let rows = counted(loaded, "row");
+        let note = format!(
+            "{rows} are loaded and stay: all of a range is checked before it is committed. \
+             `reshare status --db-url` shows which ids"
+        );
+        Self { note: Some(note), ..self }
+    }
+
     /// Notes what the command does when it is run again.
     pub(crate) fn rerun(self, rerun: Rerun) -> Self {
         Self { rerun, ..self }
@@ -147,6 +169,10 @@ impl Failure {
     /// Prints the chain of causes and the hint to standard error.
     pub(crate) fn print(&self) {
         let mut message = format!("error: {}", self.causes().join("\n  caused by: "));
+        if let Some(note) = &self.note {
+            message.push_str("\nnote: ");
+            message.push_str(note);
+        }
         if let Some(hint) = self.next_step() {
             message.push_str("\nhint: ");
             message.push_str(&hint);
@@ -166,6 +192,20 @@ mod tests {
         assert_eq!(failure().next_step().as_deref(), Some(kept));
         let starts_over = failure().rerun(Rerun::StartsOver("nothing is left"));
         assert_eq!(starts_over.next_step().as_deref(), Some("run it again"));
+    }
+
+    #[test]
+    fn a_load_that_fails_says_what_it_has_loaded() {
+        let progress = Progress::default();
+        let failure = || Failure::refused("wrong").after_loading(&progress);
+        progress.begin("check", 0);
+        progress.add(1, 1);
+        assert_eq!(failure().note, None);
+        progress.begin("rebuild", 9);
+        assert_eq!(failure().note, None);
+        progress.add(1, 1);
+        progress.skip(4);
+        assert!(failure().note.is_some_and(|note| note.starts_with("5 rows are loaded and stay")));
     }
 
     #[test]

@@ -42,7 +42,7 @@ where
     });
     // No need to wait for threads in the middle of a part: files appear whole or not at all.
     runtime.shutdown_timeout(STOP_TIMEOUT);
-    let done = result.map_err(|failure| failure.rerun(rerun))?;
+    let done = result.map_err(|failure| failure.rerun(rerun).after_loading(&progress))?;
     Ok((done, start.elapsed()))
 }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use reshare_engine::party::PartyId;
 use reshare_exchange::LoadedParts;
+use reshare_files::ids::IdRange;
 use reshare_format::package::{PackageSurvey, Timestamp};
 use reshare_pipeline::ledger::LedgerFigures;
 use reshare_postgres::table::TableName;
@@ -76,6 +77,8 @@ pub(super) struct InboxStatus {
 pub(super) struct LoadStatus {
     pub(super) table: String,
     pub(super) ranges: u64,
+    /// The ids of the ranges, first and last; ranges without a gap are one.
+    pub(super) ids: Vec<[i64; 2]>,
     pub(super) rows: u64,
     pub(super) only_lower_sender: u64,
     pub(super) only_higher_sender: u64,
@@ -175,6 +178,7 @@ impl LoadStatus {
         let mut status = Self {
             table: table.to_string(),
             ranges: state.loaded.len() as u64,
+            ids: spans(state.loaded.iter().map(|range| range.ids)),
             rows: state.rows(),
             only_lower_sender: 0,
             only_higher_sender: 0,
@@ -203,5 +207,31 @@ impl LoadStatus {
         let done =
             2 * (self.rows + self.disagreeing) + self.only_lower_sender + self.only_higher_sender;
         (done as f64 * 1000.0 / delivered as f64).floor() / 10.0
+    }
+}
+
+/// First and last ids of ranges that ascend; those without a gap as one.
+fn spans(ranges: impl Iterator<Item = IdRange>) -> Vec<[i64; 2]> {
+    let mut spans: Vec<[i64; 2]> = vec![];
+    for ids in ranges {
+        match spans.last_mut() {
+            Some([_, last]) if last.checked_add(1) == Some(ids.first()) => *last = ids.last(),
+            _ => spans.push([ids.first(), ids.last()]),
+        }
+    }
+    spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_without_a_gap_are_one_span() {
+        let range = |first, last| IdRange::new(first, last).expect("in order");
+        let ranges = [range(i64::MIN, -1), range(0, 9), range(11, 20), range(21, i64::MAX)];
+        let expected = [[i64::MIN, 9], [11, i64::MAX]];
+        assert_eq!(spans(ranges.into_iter()), expected);
+        assert!(spans([].into_iter()).is_empty());
     }
 }

@@ -103,13 +103,27 @@ impl InboxStatus {
     }
 }
 
+/// How many spans of ids are shown.
+const SHOWN_SPANS: usize = 3;
+
 impl LoadStatus {
+    fn shown_ids(&self) -> String {
+        let span = |[first, last]: &[i64; 2]| format!("{first} to {last}");
+        let shown: Vec<_> = self.ids.iter().take(SHOWN_SPANS).map(span).collect();
+        let more = match self.ids.len().saturating_sub(SHOWN_SPANS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("ids {}{more}", shown.join(", "))
+    }
+
     fn lines(&self) -> Vec<[String; 3]> {
         let Self { table, ranges, rows, .. } = self;
         let what = format!("load into {table}");
         let Some(last) = self.last_loaded_at else { return vec![none(&what)] };
         let state = self.percent.map_or_else(|| "begun".to_owned(), |done| format!("{done} %"));
-        let mut figures = format!("{rows} rows in {ranges} ranges, last {last}");
+        let mut figures =
+            format!("{rows} rows in {ranges} ranges, {}, last {last}", self.shown_ids());
         let Self { only_lower_sender, only_higher_sender, disagreeing, .. } = self;
         if only_lower_sender + only_higher_sender + disagreeing > 0 {
             figures.push_str(&format!(
