@@ -64,6 +64,7 @@ mod log;
 mod monitor;
 mod pace;
 mod part_records;
+mod part_upload;
 mod part_uploads;
 pub mod progress;
 mod proofs;
@@ -98,7 +99,8 @@ pub use shutdown::Shutdown;
 pub use upload::{UploadReport, upload};
 
 pub use listing::{ListedPart, Listing};
-pub use part_uploads::{Delivered, PartUpload, PartUploads};
+pub use part_upload::PartUpload;
+pub use part_uploads::{Delivered, PartUploads};
 pub use recorded::ArrivedParts;
 pub use retained::Retained;
 pub use upload::{close_retaining, introduce};

@@ -5,34 +5,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use reshare_files::ids::IdRange;
-use reshare_format::package::{PartName, SignedPartRecord};
+use reshare_format::package::SignedPartRecord;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::client::{Client, DeliveryTarget, Taken, Upload};
 use super::client_error::ClientError;
 use super::pace::{LineFigures, Pace, UploadOptions};
+use super::part_upload::PartUpload;
 use super::retained::Retained;
-use super::upload_body::Content;
 use crate::progress::Progress;
-
-/// One part to be delivered.
-#[derive(Debug, Clone)]
-pub struct PartUpload {
-    /// Its name in the package.
-    pub name: PartName,
-    /// The ids that it covers, where the receiver merges parts as they arrive.
-    pub ids: Option<IdRange>,
-    /// Its rows.
-    pub rows: u64,
-    /// The sealed bytes.
-    pub content: Content,
-    /// Their digest.
-    pub blake3: blake3::Hash,
-    /// What the sender says of them, where the receiver merges parts as they arrive.
-    pub record: Option<SignedPartRecord>,
-}
 
 /// What was delivered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use super::part_uploads::PartUpload;
+use super::part_upload::PartUpload;
 use super::standing::Standing;
 
 /// The retained parts of one delivery.

@@ -29,8 +29,8 @@ use super::log::Shown;
 use super::monitor::Monitor;
 use super::proofs::Proof;
 use super::refusal::{Refusal, json_text};
-use super::room::Room;
-use super::slot::{Accepted, Admitted, OnFull, Slot};
+use super::room::{Admitted, OnFull, Room};
+use super::slot::{Accepted, Slot};
 use super::standing::RECEIVER;
 
 /// The party whose certificate the connection uses.

@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Bytes;
-use reshare_files::durable::{self, DurableFile, free_bytes};
+use reshare_files::durable;
 use reshare_files::file_error::OnFile;
 use reshare_format::keys::certificate::CertificateChain;
 use reshare_format::package::{
@@ -26,8 +26,7 @@ use super::limits::Limits;
 use super::listing;
 use super::part_records::{PartRecords, records_of};
 use super::refusal::Refusal;
-use super::room::{Room, Space};
-use super::sealed_buffer::{SealedBuffer, SealedBuffers};
+use super::sealed_buffer::SealedBuffers;
 use super::standing::Standing;
 use super::stored::{self, Figures, Found, Place, Stored, StoredParts};
 use crate::progress::Progress;
@@ -36,7 +35,7 @@ use crate::progress::Progress;
 pub(super) struct Slot {
     pub(super) directory: PathBuf,
     pub(super) session: PackageExpectations,
-    common: Common,
+    pub(super) common: Common,
     state: Mutex<State>,
     closed: watch::Sender<bool>,
     /// Whether the sender has asked for the list after the package was closed.
@@ -66,32 +65,6 @@ pub(super) struct Common {
     pub(super) may_hold: Arc<AtomicBool>,
 }
 
-/// What becomes of a part that a request announces.
-pub(super) enum Admitted {
-    /// It is there or was used, which is the answer.
-    Settled(Accepted),
-    /// It is to be received.
-    Room(Room),
-    /// It is to be received when memory is free.
-    MemoryFull,
-}
-
-/// What to do with a part for which no memory is free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnFull {
-    Wait,
-    UseFile,
-}
-
-/// Whether a part is received in memory.
-enum Memory {
-    Free(SealedBuffer),
-    /// Not now: it is full.
-    Full,
-    /// Never: it has no record, is too large, or replaces a file.
-    Unfit,
-}
-
 /// What is known of a package. Locked while the disk is changed: never on a thread that
 /// drives connections.
 pub(super) struct State {
@@ -104,9 +77,9 @@ pub(super) struct State {
     /// failed at the last moment. Not listed, and gone when the package closes.
     strays: BTreeSet<PartName>,
     /// Bytes of parts that are being received, and of those among them that go to memory.
-    pending_bytes: u64,
-    pending_held: u64,
-    pending_parts: usize,
+    pub(super) pending_bytes: u64,
+    pub(super) pending_held: u64,
+    pub(super) pending_parts: usize,
     /// When a part in memory was last used, or the first one came.
     pub(super) last_use: Instant,
     pub(super) manifest: Option<Closed>,
@@ -233,121 +206,6 @@ impl Slot {
         let made = listing::json(state.manifest.is_some(), &state.parts, &state.records);
         state.listing = Some(made.clone());
         made
-    }
-
-    /// Takes a part in, before its body is read; `None` when nothing more is needed of it.
-    ///
-    /// # Errors
-    /// A [`Refusal`]: the package is closed, the part was used with another content, or there is no
-    /// room.
-    pub(super) fn admit(
-        self: &Arc<Self>,
-        part: Arc<Announced>,
-        full: OnFull,
-    ) -> Result<Admitted, Refusal> {
-        let record = part.record.as_ref();
-        let (stored, closed) = {
-            let mut state = self.lock();
-            state.check_certain()?;
-            if state.is_settled(&part)? {
-                return Ok(Admitted::Settled(state.answer_to_known(part.name)));
-            }
-            if let Some(record) = record.filter(|record| record.part().rows == 0) {
-                self.cover(&mut state, record)?;
-                return Ok(Admitted::Settled(Accepted::Same));
-            }
-            (state.parts.stored(part.name), state.manifest.is_some())
-        };
-        let same = match (stored, part.digest) {
-            (None, _) => false,
-            (Some(stored), ReprDigest::Blake3(digest)) => stored.blake3.as_bytes() == &digest,
-            (Some(_), digest @ ReprDigest::Sha256(_)) => self.stored_is(part.name, digest)?,
-        };
-        match (closed, same) {
-            (true, false) => Err(Refusal::Closed),
-            (true, true) => Ok(Admitted::Settled(Accepted::Same)),
-            (false, true) => {
-                self.note_record(record)?;
-                Ok(Admitted::Settled(self.lock().answer_to_known(part.name)))
-            }
-            (false, false) => self.reserve(part, full),
-        }
-    }
-
-    /// Makes room for a part: under the limits of the package, the memory, the inbox and the disk.
-    fn reserve(self: &Arc<Self>, part: Arc<Announced>, full: OnFull) -> Result<Admitted, Refusal> {
-        let Announced { name, bytes, .. } = *part;
-        let mut state = self.lock();
-        if state.manifest.is_some() {
-            return Err(Refusal::Closed);
-        }
-        state.check_certain()?;
-        let (others, held) = state.parts.without(name);
-        if others + state.pending_parts + 1 > self.common.limits.parts {
-            return Err(Refusal::TooManyParts { max: self.common.limits.parts });
-        }
-        let total = held.saturating_add(state.pending_bytes).saturating_add(bytes);
-        if total > self.common.limits.package_bytes {
-            return Err(Refusal::PackageTooLarge { max: self.common.limits.package_bytes });
-        }
-        let space = match self.memory_for(&state, &part) {
-            Memory::Free(buffer) => Space::Memory(buffer),
-            Memory::Full if full == OnFull::Wait && state.last_use.elapsed() < STALL => {
-                return Ok(Admitted::MemoryFull);
-            }
-            Memory::Full | Memory::Unfit => Space::File(self.file_for(&state, &part)?),
-        };
-        state.pending_parts += 1;
-        state.pending_bytes += bytes;
-        state.pending_held += if space.place() == Place::Memory { bytes } else { 0 };
-        Ok(Admitted::Room(Room::new(Arc::clone(self), part, space)))
-    }
-
-    /// Memory for a part that is merged as soon as the other sender's rows are there.
-    fn memory_for(&self, state: &State, part: &Announced) -> Memory {
-        let (half, bytes) = (self.common.limits.held_bytes / 2, part.bytes);
-        let may_hold = bytes <= half && self.may_hold();
-        let Some(record) = part.record.as_ref().filter(|_| may_hold) else {
-            return Memory::Unfit;
-        };
-        if state.parts.stored(part.name).is_some_and(|stored| stored.place == Place::File) {
-            return Memory::Unfit;
-        }
-        let with_this = state.parts.held_bytes().saturating_add(state.pending_held) + bytes;
-        let (records, part) = (&state.records, record.part());
-        // Parts behind a gap leave room for the one that fills it, and what all others wait for
-        // never waits for them.
-        let most = if records.continues(part) { half } else { half / 2 };
-        let fits = with_this <= most || records.is_next(part);
-        let capacity = usize::try_from(bytes).ok().filter(|_| fits);
-        match capacity.and_then(|capacity| self.common.buffers.try_take(capacity)) {
-            Some(buffer) => Memory::Free(buffer),
-            None => Memory::Full,
-        }
-    }
-
-    /// A file for a part. Called under the lock: what is reserved here is not free for the next part.
-    fn file_for(&self, state: &State, part: &Announced) -> Result<DurableFile, Refusal> {
-        let Announced { name, bytes, ref record, .. } = *part;
-        if let (Some(max), Some(record)) = (self.common.limits.inbox_bytes, record) {
-            state.check_inbox(max / 2, bytes, record.part())?;
-        }
-        let free = free_bytes(&self.directory).map_err(Refusal::disk)?;
-        if free < self.common.limits.keep_free_bytes.saturating_add(bytes) {
-            return Err(Refusal::DiskFull);
-        }
-        let file = DurableFile::create(self.directory.join(name.to_string()));
-        let file = file.map_err(Refusal::disk)?;
-        file.allocate(bytes).map_err(Refusal::disk)?;
-        Ok(file)
-    }
-
-    /// Releases what was reserved for a part.
-    pub(super) fn release(&self, bytes: u64, place: Place) {
-        let mut state = self.lock();
-        state.pending_parts -= 1;
-        state.pending_bytes -= bytes;
-        state.pending_held -= if place == Place::Memory { bytes } else { 0 };
     }
 
     /// Gives a part whose bytes are durable its name, unless it was used or the package was closed
@@ -528,7 +386,7 @@ impl Slot {
     }
 
     /// Digests a stored part with the announced algorithm, and compares.
-    fn stored_is(&self, name: PartName, announced: ReprDigest) -> Result<bool, Refusal> {
+    pub(super) fn stored_is(&self, name: PartName, announced: ReprDigest) -> Result<bool, Refusal> {
         let held = self.lock().parts.held(name).cloned();
         if let Some(held) = held {
             let mut hasher = BodyHasher::new(announced);
@@ -560,7 +418,7 @@ impl State {
     }
 
     /// The answer to a part that was there before.
-    fn answer_to_known(&self, name: PartName) -> Accepted {
+    pub(super) fn answer_to_known(&self, name: PartName) -> Accepted {
         let is_held = self.parts.held(name).is_some();
         if is_held { Accepted::Held } else { Accepted::Same }
     }
@@ -621,9 +479,6 @@ impl State {
             .ok();
     }
 }
-
-/// How long no part in memory was used when more parts go to files: the other sender is behind.
-const STALL: Duration = Duration::from_secs(3);
 
 /// How many outdated records a journal may have before a new one is written.
 const SPARE_RECORDS: u64 = 1024;
