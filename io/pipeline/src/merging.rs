@@ -27,6 +27,9 @@ pub(crate) struct Stretch {
     /// Ascending.
     pub(crate) segments: Vec<IdRange>,
     pub(crate) rows_per_range: usize,
+    /// Whether ranges without a row are recorded, too: a part may be removed only when all its ids
+    /// are in the progress table, so that no restart asks for it.
+    pub(crate) records_empty: bool,
 }
 
 /// Opens and merges on a thread of its own.
@@ -69,7 +72,7 @@ impl Merging {
         stretch: Stretch,
         pool: &mut Option<Arc<BatchPool>>,
     ) -> Result<bool, PipelineError> {
-        let Stretch { parts, segments, rows_per_range } = stretch;
+        let Stretch { parts, segments, rows_per_range, records_empty } = stretch;
         let needed = parts_needed(parts.ranges(), &segments);
         let rows = parts.part_rows_at_most();
         let kept = pool.take().filter(|pool| pool.rows_per_batch() >= rows);
@@ -87,7 +90,7 @@ impl Merging {
             if self.progress.stopped() {
                 return Err(PipelineError::Stopped);
             }
-            if range.rows.is_empty() && range.leftovers.is_empty() {
+            if range.rows.is_empty() && range.leftovers.is_empty() && !records_empty {
                 continue;
             }
             range.source = parts.load_source(range.range);

@@ -258,7 +258,9 @@ impl<'a> Rebuilding<'a> {
                 progress.expect_more(rows);
             }
             let rows_per_range = self.rows_per_range(rows);
-            if stretches.send(Stretch { parts, segments, rows_per_range }).await.is_err() {
+            let records_empty = self.feed.is_arriving();
+            let stretch = Stretch { parts, segments, rows_per_range, records_empty };
+            if stretches.send(stretch).await.is_err() {
                 // The merger has ended: it returns the cause.
                 return Ok(());
             }

@@ -132,8 +132,12 @@ pub fn verify_packages<'a>(
             frontier: Arc::default(),
             tx,
         };
-        let stretch =
-            Stretch { parts, segments: vec![within], rows_per_range: rows_per_range.get() };
+        let stretch = Stretch {
+            parts,
+            segments: vec![within],
+            rows_per_range: rows_per_range.get(),
+            records_empty: false,
+        };
         // The queue has room for it.
         let _ = stretch_tx.try_send(stretch);
         drop(stretch_tx);
