@@ -61,7 +61,7 @@ impl Network {
                     "url = \"{url}/v1/sessions/one-pass/parties/0/parts/{name}\"\n\
                      upload-file = \"{}\"\nheader = \"Repr-Digest: sha-256=:{}:\"\n\
                      cert = \"certificate-0/certificate.pem\"\n\
-                     key = \"certificate-0/certificate.key\"\ninsecure\nfail\nsilent\nshow-error\n\
+                     key = \"certificate-0/certificate.key\"\ninsecure\nhttp1.1\nfail\nsilent\nshow-error\n\
                      output = \"/dev/null\"\n",
                     part.display(),
                     digest.trim(),
