@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reshare_exchange::progress::{Progress, ProgressSnapshot};
 use tokio::task::JoinHandle;
 
-use crate::text::human_duration;
+use crate::text::{counted, human_duration};
 
 /// How often a bar is drawn.
 const BAR_PERIOD: Duration = Duration::from_millis(200);
@@ -160,8 +160,7 @@ impl std::fmt::Display for Rate {
         }
         match self.parts_delivered {
             0 => Ok(()),
-            1 => write!(f, ", 1 part delivered"),
-            parts => write!(f, ", {parts} parts delivered"),
+            parts => write!(f, ", {} delivered", counted(parts, "part")),
         }
     }
 }

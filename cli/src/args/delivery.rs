@@ -133,8 +133,8 @@ pub(crate) struct LimitArgs {
     min_body_rate: u64,
 }
 
-const DEFAULT_INBOX_BYTES: u64 = 8 << 30;
-const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;
+pub(crate) const DEFAULT_INBOX_BYTES: u64 = 8 << 30;
+pub(crate) const DEFAULT_MEMORY_BYTES: u64 = 128 << 20;
 
 /// Maximum parts, connections or requests: more than any session has, and no overflow when they are
 /// added up.

@@ -3,7 +3,7 @@
 mod age_limit;
 mod certificates;
 mod database;
-mod delivery;
+pub(crate) mod delivery;
 mod keys;
 mod output;
 mod session;

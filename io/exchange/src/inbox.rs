@@ -33,9 +33,7 @@ use crate::progress::Progress;
 /// Until a package is closed, `INBOX/sender-0.journal` has the digests of its parts.
 pub struct Inbox {
     slots: [(PartyId, Arc<Slot>); 2],
-    /// Raised whenever a package has grown or closed.
-    grown: Arc<watch::Sender<()>>,
-    may_hold: Arc<AtomicBool>,
+    common: Common,
     /// Locked as long as it is open.
     _lock: File,
 }
@@ -80,15 +78,13 @@ impl Inbox {
     ) -> Result<Self, InboxError> {
         durable::create_directory(directory).on(USE, directory)?;
         let lock = lock(directory, session)?;
-        let grown = Arc::new(watch::Sender::new(()));
         // What both senders may hold, and what the merge has not let go of yet.
         let most = limits.held_bytes.saturating_mul(2);
         let buffers = SealedBuffers::new(usize::try_from(most).unwrap_or(usize::MAX));
-        let grown_by_both = Arc::clone(&grown);
         let common = Common {
             limits,
             instance: instance().into(),
-            grown: grown_by_both,
+            grown: Arc::new(watch::Sender::new(())),
             buffers,
             may_hold: Arc::new(AtomicBool::new(true)),
         };
@@ -100,7 +96,7 @@ impl Inbox {
         };
         let [lower, higher] = session.senders().map(|sender| sender.party);
         let slots = [open(lower)?, open(higher)?];
-        Ok(Self { slots, grown, may_hold: common.may_hold.clone(), _lock: lock })
+        Ok(Self { slots, common, _lock: lock })
     }
 
     /// What [`Self::open`] would find, without digesting parts and without changing anything;
@@ -251,7 +247,7 @@ impl Inbox {
 
     /// From now on nothing is loaded: what comes goes to files, and nobody waits for memory.
     pub fn stop_holding(&self) {
-        self.may_hold.store(false, Ordering::Relaxed);
+        self.common.may_hold.store(false, Ordering::Relaxed);
         for (_, slot) in &self.slots {
             slot.note_moved(&slot.lock());
         }
@@ -271,7 +267,7 @@ impl Inbox {
     /// Sees every change from now on.
     #[must_use]
     pub fn growth(&self) -> watch::Receiver<()> {
-        self.grown.subscribe()
+        self.common.grown.subscribe()
     }
 
     /// Waits until both senders have asked for the list of their closed package: then they know

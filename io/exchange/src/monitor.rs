@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
+use reshare_engine::party::PartyId;
+
 use super::inbox::Inbox;
 use super::log::RefusalLog;
 use super::slot::Slot;
@@ -164,9 +166,10 @@ impl Metrics {
 }
 
 fn write_inbox(text: &mut Families, inbox: &Inbox) {
-    let figures = inbox.slots().each_ref().map(|(party, slot)| (party, slot.figures()));
+    let of = |party: PartyId| format!("{{sender=\"{party}\"}}");
+    let figures = inbox.slots().each_ref().map(|(party, slot)| (*party, slot.figures()));
     let each = |value: fn(&Figures) -> u64| {
-        figures.each_ref().map(|(party, now)| (format!("{{sender=\"{party}\"}}"), value(now)))
+        figures.each_ref().map(|(party, now)| (of(*party), value(now)))
     };
     text.gauge("reshare_parts", "Parts in the inbox.", each(|now| now.parts));
     text.gauge("reshare_bytes", "Bytes of the parts in the inbox.", each(|now| now.bytes));
@@ -174,18 +177,13 @@ fn write_inbox(text: &mut Families, inbox: &Inbox) {
     text.gauge("reshare_rows", "Rows of the package, once it is closed.", rows);
     let closed = each(|now| u64::from(now.is_closed()));
     text.gauge("reshare_package_closed", "Whether the manifest has arrived.", closed);
-    let slots = inbox.slots().each_ref();
-    let each = |value: fn(&Slot) -> u64| {
-        slots.map(|(party, slot)| (format!("{{sender=\"{party}\"}}"), value(slot)))
-    };
-    let held = each(|slot| slot.moved().borrow().held_bytes);
+    let slots = inbox.slots();
+    let held = slots.each_ref().map(|(party, slot)| (of(*party), slot.moved().borrow().held_bytes));
     text.gauge("reshare_held_bytes", "Bytes of parts that are only in memory.", held);
     // An id may be negative: a gauge is any number.
     let mut ids = |name, help, value: fn(&Slot) -> Option<i64>| {
-        let known = slots
-            .iter()
-            .filter_map(|(party, slot)| Some((format!("{{sender=\"{party}\"}}"), value(slot)?)));
-        text.gauge(name, help, known.collect::<Vec<_>>());
+        let known = slots.iter().filter_map(|(party, slot)| Some((of(*party), value(slot)?)));
+        text.gauge(name, help, known);
     };
     ids("reshare_covered_up_to", "The last id that the sender has covered.", Slot::covered_up_to);
     let help = "The last id up to which all rows of the sender's parts are loaded.";

@@ -243,15 +243,13 @@ impl PartRecords {
         session: &PackageExpectations,
         name: PartName,
     ) -> io::Result<()> {
-        let known = self.names.get(&name).and_then(|first| self.known.get_mut(first));
-        let Some(proof) = known.and_then(|known| known.unlogged.take()) else { return Ok(()) };
-        let logged = self.log(session, &proof);
-        if logged.is_err()
-            && let Some(known) = self.names.get(&name).and_then(|first| self.known.get_mut(first))
-        {
-            known.unlogged = Some(proof);
+        let proof = self.get(name).and_then(|known| known.unlogged.clone());
+        let Some(proof) = proof else { return Ok(()) };
+        self.log(session, &proof)?;
+        if let Some(known) = self.names.get(&name).and_then(|first| self.known.get_mut(first)) {
+            known.unlogged = None;
         }
-        logged
+        Ok(())
     }
 
     /// Notes a record, in place of those that it overlaps.

@@ -159,9 +159,7 @@ async fn upload_parts(
         // The receiver waits for these, and may take nothing else before.
         if let Some(lost) = retained.take_lost() {
             tracing::info!("{} is sent again: the receiver was started again", lost.name);
-            while !upload_part(&mut client, &lost, retained).await? {
-                tokio::time::sleep(FULL_PAUSE).await;
-            }
+            upload_again(&mut client, &lost, retained).await?;
             continue;
         }
         let next = match waiting.take() {
@@ -217,6 +215,18 @@ async fn upload_part(
     }
 }
 
+/// Uploads a part that the receiver has lost, as soon as there is room.
+async fn upload_again(
+    client: &mut Client,
+    part: &PartUpload,
+    retained: &Retained,
+) -> Result<(), ClientError> {
+    while !upload_part(client, part, retained).await? {
+        tokio::time::sleep(FULL_PAUSE).await;
+    }
+    Ok(())
+}
+
 /// Sends all retained parts again.
 ///
 /// # Errors
@@ -228,9 +238,7 @@ pub(super) async fn upload_retained(
     let parts = retained.take_all();
     let mut client = target.client();
     for part in &parts {
-        while !upload_part(&mut client, part, retained).await? {
-            tokio::time::sleep(FULL_PAUSE).await;
-        }
+        upload_again(&mut client, part, retained).await?;
     }
     Ok(parts.len())
 }

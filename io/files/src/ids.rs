@@ -69,6 +69,25 @@ impl IdRange {
         Self { first: self.first.min(other.first), last: self.last.max(other.last) }
     }
 
+    /// Joins ranges that have no gap between them, and adds up what is counted of each.
+    ///
+    /// # Shapes
+    /// `counted` ascends, and its ranges do not overlap.
+    #[must_use]
+    pub fn joined(counted: impl IntoIterator<Item = (Self, u64)>) -> Vec<(Self, u64)> {
+        let mut joined: Vec<(Self, u64)> = vec![];
+        for (ids, count) in counted {
+            match joined.last_mut() {
+                Some((before, sum)) if before.last.checked_add(1) == Some(ids.first) => {
+                    before.last = ids.last;
+                    *sum += count;
+                }
+                _ => joined.push((ids, count)),
+            }
+        }
+        joined
+    }
+
     /// The parts of this range that are in none of `others`, ascending.
     ///
     /// # Shapes

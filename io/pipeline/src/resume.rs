@@ -100,17 +100,7 @@ fn joined(parts: &[LedgerPart]) -> Vec<(IdRange, u64)> {
     let mut of_parts: Vec<(IdRange, u64)> =
         parts.iter().map(|part| (part.ids, part.rows + part.left_out.len() as u64)).collect();
     of_parts.sort_unstable();
-    let mut joined: Vec<(IdRange, u64)> = vec![];
-    for (ids, rows) in of_parts {
-        match joined.last_mut() {
-            Some((before, sum)) if before.last().checked_add(1) == Some(ids.first()) => {
-                *before = before.hull(ids);
-                *sum += rows;
-            }
-            _ => joined.push((ids, rows)),
-        }
-    }
-    joined
+    IdRange::joined(of_parts)
 }
 
 /// The facts that stay the same however often a part is sealed.

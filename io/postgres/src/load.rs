@@ -337,20 +337,7 @@ async fn check_still_there(
 
 /// Joins loaded ranges that have no gap between them, and adds up their rows.
 fn spans(loaded: &[LoadedRange]) -> Vec<(IdRange, u64)> {
-    let mut spans: Vec<(IdRange, u64)> = vec![];
-    for LoadedRange { ids, rows, .. } in loaded {
-        let joined =
-            spans.last_mut().filter(|(span, _)| span.last().checked_add(1) == Some(ids.first()));
-        let joined = joined.and_then(|(span, sum)| {
-            *span = IdRange::new(span.first(), ids.last())?;
-            *sum += rows;
-            Some(())
-        });
-        if joined.is_none() {
-            spans.push((*ids, *rows));
-        }
-    }
-    spans
+    IdRange::joined(loaded.iter().map(|range| (range.ids, range.rows)))
 }
 
 fn is_loaded(loaded: &[LoadedRange], id: i64) -> bool {

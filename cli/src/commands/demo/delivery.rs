@@ -14,7 +14,7 @@ use reshare_format::package::{Package, PackageExpectations};
 use super::stages::{Demo, Stages};
 use crate::failure::Failure;
 
-/// How parts are uploaded: as many at once as `reshare upload` does.
+/// How parts are uploaded: as many at once as `reshare upload` begins with.
 pub(super) const UPLOAD: UploadOptions =
     UploadOptions::fixed(NonZeroUsize::new(4).expect("four is not zero"));
 

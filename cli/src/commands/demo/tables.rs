@@ -20,6 +20,7 @@ use reshare_synthetic::seed::{SeedPlan, SeedTarget, prepare, seed};
 use super::databases::Databases;
 use super::delivery::{self, Receiver, UPLOAD};
 use super::stages::{Demo, Stages};
+use crate::args::delivery::{DEFAULT_INBOX_BYTES, DEFAULT_MEMORY_BYTES};
 use crate::failure::Failure;
 use crate::setup::database::table_of;
 
@@ -55,8 +56,11 @@ async fn one_pass(
     ids: &RowIds,
     target: &Target,
 ) -> Result<RebuildReport, Failure> {
-    let limits =
-        Limits { inbox_bytes: Some(INBOX_BYTES), held_bytes: HELD_BYTES, ..Limits::default() };
+    let limits = Limits {
+        inbox_bytes: Some(DEFAULT_INBOX_BYTES),
+        held_bytes: DEFAULT_MEMORY_BYTES,
+        ..Limits::default()
+    };
     let Receiver { endpoint, inbox, url } = Receiver::bind(demo, limits).await?;
     let session = &demo.parties.session;
     let identity = load_identity(&demo.parties.identity()).map_err(Failure::failed)?;
@@ -82,10 +86,6 @@ async fn one_pass(
     let ((), done) = tokio::join!(endpoint.serve(shutdown.clone()), working);
     done.map(|((), (), report)| report)
 }
-
-/// As `reshare receive` has them, unless they are given.
-const INBOX_BYTES: u64 = 8 << 30;
-const HELD_BYTES: u64 = 128 << 20;
 
 async fn send_one(
     demo: &Demo,

@@ -212,14 +212,8 @@ impl LoadStatus {
 
 /// First and last ids of ranges that ascend; those without a gap as one.
 fn spans(ranges: impl Iterator<Item = IdRange>) -> Vec<[i64; 2]> {
-    let mut spans: Vec<[i64; 2]> = vec![];
-    for ids in ranges {
-        match spans.last_mut() {
-            Some([_, last]) if last.checked_add(1) == Some(ids.first()) => *last = ids.last(),
-            _ => spans.push([ids.first(), ids.last()]),
-        }
-    }
-    spans
+    let spans = IdRange::joined(ranges.map(|ids| (ids, 1)));
+    spans.iter().map(|(ids, _)| [ids.first(), ids.last()]).collect()
 }
 
 #[cfg(test)]

@@ -215,7 +215,7 @@ impl World {
         command
     }
 
-    /// Sends from both senders to whoever is at the other end of a line.
+    /// Sends from both senders to the receiver at the other end of a line.
     fn send_into(&self, line: &Way) -> [Running; 2] {
         ["0", "1"].map(|sender| {
             let url = &self.databases[usize::from(sender == "1")];

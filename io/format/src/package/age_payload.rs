@@ -166,7 +166,7 @@ impl<R: Read> Pieces<R> {
 
 impl<R: Read> SealedInput for Pieces<R> {
     fn ahead(&mut self, count: usize) -> io::Result<&[u8]> {
-        debug_assert!(count <= SEALED_BYTES + 1, "{count} bytes do not fit beside a piece");
+        debug_assert!(count <= SEALED_BYTES + 1, "{count} bytes do not fit next to a piece");
         if self.held.len() < count && !self.at_end {
             self.buffer.copy_within(self.held.clone(), 0);
             self.held = 0..self.held.len();
