@@ -84,4 +84,5 @@ pub mod row_key;
 pub mod rows;
 mod rows_mut;
 pub mod shamir;
+pub mod staged_hasher;
 mod tile;

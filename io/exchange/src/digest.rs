@@ -3,6 +3,7 @@
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use reshare_engine::staged_hasher::StagedHasher;
 
 /// The header's name.
 pub(super) const REPR_DIGEST: &str = "repr-digest";
@@ -55,7 +56,7 @@ impl std::fmt::Display for ReprDigest {
 /// Digests a body while it is received: always BLAKE3, and SHA-256 if it was announced.
 pub(super) struct BodyHasher {
     announced: ReprDigest,
-    blake3: blake3::Hasher,
+    blake3: StagedHasher,
     sha256: Option<digest::Context>,
 }
 
@@ -63,7 +64,7 @@ impl BodyHasher {
     pub(super) fn new(announced: ReprDigest) -> Self {
         let sha256 = matches!(announced, ReprDigest::Sha256(_));
         let sha256 = sha256.then(|| digest::Context::new(&digest::SHA256));
-        Self { announced, blake3: blake3::Hasher::new(), sha256 }
+        Self { announced, blake3: StagedHasher::default(), sha256 }
     }
 
     pub(super) fn update(&mut self, bytes: &[u8]) {

@@ -58,6 +58,14 @@ impl Room {
         }
     }
 
+    /// What has been written, where it is in memory.
+    pub(super) fn in_memory(&self) -> &[u8] {
+        match &self.space {
+            Some(Space::Memory(buffer)) => buffer.as_ref(),
+            Some(Space::File(_)) | None => &[],
+        }
+    }
+
     /// Makes the part durable under its name, or holds it, unless the package has been closed since.
     pub(super) fn commit(mut self, blake3: blake3::Hash) -> Result<Accepted, Refusal> {
         match self.space.take().ok_or(Refusal::Lost)? {

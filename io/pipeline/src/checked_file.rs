@@ -4,6 +4,7 @@ use std::path::Path;
 
 use reshare_engine::row_key::RowIdentity;
 use reshare_engine::rows::Rows;
+use reshare_engine::staged_hasher::StagedHasher;
 use reshare_exchange::progress::Progress;
 use reshare_format::share_file::{Expected, ShareFile};
 
@@ -37,7 +38,7 @@ pub(crate) async fn open_checked(
 /// # Secrecy
 /// The digest of rebuilt shares reveals nothing about them: they are uniform.
 #[derive(Default)]
-pub(crate) struct RowsDigest(blake3::Hasher);
+pub(crate) struct RowsDigest(StagedHasher);
 
 impl RowsDigest {
     /// Adds the rows whose ids are `wanted`, and returns how many there were.
