@@ -22,6 +22,7 @@ use super::client_error::{AttemptError, ClientError};
 use super::connection::{Dialer, Failed, Sending};
 use super::digest::{REPR_DIGEST, ReprDigest};
 use super::identity::TlsIdentity;
+use super::idle::Idle;
 use super::listing::{Listing, RefusalBody};
 use super::log::{AttemptLog, Shown};
 use super::refusal::INBOX_FULL;
@@ -63,6 +64,8 @@ pub struct DeliveryTarget {
     options: ClientOptions,
     /// Shared by all requests to this target.
     log: Arc<AttemptLog>,
+    /// Connections that no client uses now.
+    idle: Arc<Idle>,
 }
 
 impl DeliveryTarget {
@@ -99,7 +102,7 @@ impl DeliveryTarget {
         let port = authority.port_u16().unwrap_or(HTTPS_PORT);
         let timeout = options.timeout;
         let dialer = Dialer { host, port, server_name, connector, timeout };
-        Ok(Self { dialer, path: path.into(), options, log: Arc::default() })
+        Ok(Self { dialer, path: path.into(), options, log: Arc::default(), idle: Arc::default() })
     }
 
     /// The same target, without retries and with this time limit.
@@ -136,7 +139,8 @@ impl DeliveryTarget {
         }
     }
 
-    /// A client with its own connection.
+    /// A client with a connection that no other client uses: on a long line a new one costs some
+    /// round trips.
     #[must_use]
     pub fn client(&self) -> Client {
         Client { target: self.clone(), sending: None, sent: Arc::default() }
@@ -157,7 +161,7 @@ const HTTPS_PORT: u16 = 443;
 /// The largest listing: enough for as many parts as a package may have.
 const MAX_ANSWER_BYTES: usize = 128 << 20;
 
-/// One connection to the receiver, opened when it is needed.
+/// One connection to the receiver, opened when it is needed unless an earlier client has left one.
 #[derive(Debug)]
 pub struct Client {
     target: DeliveryTarget,
@@ -168,8 +172,19 @@ pub struct Client {
 
 impl Client {
     /// The same, counting what it sends into `sent`.
-    pub(super) fn counting(self, sent: &Arc<AtomicU64>) -> Self {
-        Self { sent: Arc::clone(sent), ..self }
+    pub(super) fn counting(mut self, sent: &Arc<AtomicU64>) -> Self {
+        self.sent = Arc::clone(sent);
+        self
+    }
+
+    /// Connects before there is something to send. A failure is left to the first request.
+    pub(super) async fn connect_ahead(&mut self) {
+        if self.sending.is_none() {
+            self.sending = match self.target.idle.take() {
+                None => self.target.dialer.connect().await.ok(),
+                idle => idle,
+            };
+        }
     }
 
     /// Asks what the receiver has of the package, and for the receiver's time.
@@ -217,7 +232,7 @@ impl Client {
     }
 
     /// Retries a request until it succeeds, is refused, or the time is up.
-    async fn request(
+    pub(super) async fn request(
         &mut self,
         method: Method,
         place: &str,
@@ -256,10 +271,12 @@ impl Client {
         place: &str,
         body: Option<Upload<'_>>,
     ) -> Result<Response<Bytes>, Failed> {
-        let DeliveryTarget { dialer, path, options, .. } = &self.target;
-        let sending = match &mut self.sending {
-            Some(sending) if !sending.is_closed() => sending,
-            none => none.insert(dialer.connect().await?),
+        let DeliveryTarget { dialer, path, options, idle, .. } = &self.target;
+        // Taken out: a request that is abandoned midway must not leave its connection to another.
+        let open = self.sending.take().filter(|sending| !sending.is_closed());
+        let mut sending = match open.or_else(|| idle.take()) {
+            Some(sending) => sending,
+            None => dialer.connect().await?,
         };
         let mut request = Request::builder()
             .method(method)
@@ -283,7 +300,17 @@ impl Client {
         };
         let never = |_| Failed::Never(ClientError::Url { url: format!("{path}{place}") });
         let request = request.body(body).map_err(never)?;
-        dialer.ask(sending, request, longest, MAX_ANSWER_BYTES).await
+        let answer = dialer.ask(&mut sending, request, longest, MAX_ANSWER_BYTES).await?;
+        self.sending = Some(sending);
+        Ok(answer)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(sending) = self.sending.take() {
+            self.target.idle.put(sending);
+        }
     }
 }
 

@@ -11,9 +11,10 @@
 //!   (parts that come with a record, and which were used), `room` and `held` (parts on their way
 //!   and in memory), `stored` and `journal` (what a restart finds), then a connection's way through `server`, `admission`, `gate`, `http`, `routes`,
 //!   `body` and `refusal`. `limits` bounds all of it; `monitor` and `health` show it.
-//! * The sender: `client` and `connection` (one request), `retry`, `part_uploads` (several at
-//!   once, as many as `pace` says), `retained` (those to send again after a crash of the receiver, which `standing` shows),
-//!   `upload` (a package from a directory).
+//! * The sender: `client` and `connection` (one request), `idle` (connections for the next one), `retry`,
+//!   `part_uploads` (several at once, as many as `pace` says), `retained` (those to send again after a
+//!   crash of the receiver, which `standing` shows), `upload` (a package from a directory), `line` (what
+//!   a line carries).
 //! * `progress` is here because deliveries and pipelines share the counters of a run.
 //!
 //! # What is absent
@@ -55,10 +56,12 @@ mod health;
 mod held;
 mod http;
 mod identity;
+mod idle;
 mod inbox;
 mod inbox_error;
 mod journal;
 mod limits;
+mod line;
 mod listing;
 mod log;
 mod monitor;
@@ -92,6 +95,7 @@ pub use identity::{IdentityError, TlsFiles, TlsIdentity};
 pub use inbox::{ClosedPackage, Inbox, InboxFigures, LoadedParts};
 pub use inbox_error::{InboxDefect, InboxError};
 pub use limits::Limits;
+pub use line::{LineRate, measure_line};
 pub use monitor::{Monitor, Stage};
 pub use pace::UploadOptions;
 pub use server::{Endpoint, EndpointParts, ServerError, try_listen};

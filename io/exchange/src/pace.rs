@@ -32,6 +32,12 @@ impl UploadOptions {
         Self { least, most }
     }
 
+    /// How many there are before the line is known.
+    #[must_use]
+    pub const fn at_first(self) -> NonZeroUsize {
+        self.least
+    }
+
     /// No more than there are parts.
     pub(super) fn at_most(self, parts: NonZeroUsize) -> Self {
         Self { least: self.least.min(parts), most: self.most.min(parts) }
@@ -85,22 +91,20 @@ impl Drop for Pace {
     }
 }
 
-/// How long each number of uploads is tried: some round trips of a long line, and several parts.
-const PERIOD: Duration = Duration::from_secs(3);
-/// How many uploads are added at once.
-const STEP: usize = 2;
+/// How long each number of uploads is tried: some round trips of a long line.
+const PERIOD: Duration = Duration::from_secs(1);
 /// By how much more must move for more uploads to be worth it.
 const GAIN: f64 = 1.05;
 /// How many periods pass before more are tried again: lines change.
-const REST: u32 = 20;
+const REST: u32 = 60;
 
 /// Climbs as long as the rate rises.
 #[derive(Debug)]
 struct Climb {
     options: UploadOptions,
     uploads: usize,
-    /// The rate before the last step, while it is judged.
-    before: Option<f64>,
+    /// The number and its rate before the last step, while that is judged.
+    before: Option<(usize, f64)>,
     /// Periods to wait.
     rest: u32,
 }
@@ -113,18 +117,20 @@ impl Climb {
     /// How many uploads there should be, after a period in which so many bytes a second moved, and
     /// parts waited for an upload or not.
     fn next(&mut self, rate: f64, is_full: bool) -> usize {
-        if let Some(before) = self.before.take()
+        if let Some((uploads, before)) = self.before.take()
             && rate < before * GAIN
         {
-            self.uploads = self.uploads.saturating_sub(STEP).max(self.options.least.get());
+            self.uploads = uploads;
             self.rest = REST;
             return self.uploads;
         }
         if self.rest > 0 {
             self.rest -= 1;
         } else if is_full && self.uploads < self.options.most.get() {
-            self.before = Some(rate);
-            self.uploads = (self.uploads + STEP).min(self.options.most.get());
+            self.before = Some((self.uploads, rate));
+            // Half as many again: a long line is full after a few periods, whatever it needs.
+            let more = self.uploads + self.uploads.div_ceil(2);
+            self.uploads = more.min(self.options.most.get());
         }
         self.uploads
     }
@@ -148,10 +154,10 @@ mod tests {
     fn uploads_become_more_until_the_line_is_full() {
         let mut climb = adaptive(4, 24);
         // Each connection moves ten, all of them 100 at the most.
-        let climbed = climbed(&mut climb, 8, |uploads| (10 * uploads).min(100) as f64);
-        assert_eq!(climbed, [4, 6, 8, 10, 12, 10, 10, 10]);
+        let climbed = climbed(&mut climb, 8, |uploads| (10 * uploads).min(130) as f64);
+        assert_eq!(climbed, [4, 6, 9, 14, 21, 14, 14, 14]);
         // Much later it looks again.
-        assert!((0..30).any(|_| climb.next(100.0, true) == 12));
+        assert!((0..61).any(|_| climb.next(130.0, true) == 21));
     }
 
     #[test]
@@ -164,7 +170,7 @@ mod tests {
 
     #[test]
     fn uploads_never_exceed_the_most() {
-        assert_eq!(climbed(&mut adaptive(4, 7), 6, |uploads| uploads as f64), [4, 6, 7, 7, 7, 7]);
+        assert_eq!(climbed(&mut adaptive(4, 8), 6, |uploads| uploads as f64), [4, 6, 8, 8, 8, 8]);
         assert_eq!(climbed(&mut adaptive(3, 3), 4, |uploads| uploads as f64), [3; 4]);
     }
 }

@@ -62,11 +62,18 @@ impl PartUploads {
         let (pace, at_once) = Pace::start(options, &figures);
         for index in 0..options.most.get() {
             let (parts, progress) = (Arc::clone(&parts), Arc::clone(progress));
-            let client = target.client().counting(&figures.sent);
+            let mut client = target.client().counting(&figures.sent);
+            let is_first = index < options.least.get();
             let (turn, retained) =
                 (Turn { index, at_once: at_once.clone() }, Arc::clone(&retained));
             tasks.spawn(async move {
-                let uploading = upload_parts(client, turn, &parts, &retained, &progress, count);
+                let uploading = async {
+                    if is_first {
+                        // While the first parts are sealed.
+                        client.connect_ahead().await;
+                    }
+                    upload_parts(client, turn, &parts, &retained, &progress, count).await
+                };
                 let uploaded = tokio::select! {
                     uploaded = uploading => uploaded,
                     () = progress.until_stopped() => Err(ClientError::Stopped),

@@ -9,7 +9,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Router, middleware};
 use reshare_engine::party::PartyId;
 use reshare_format::keys::certificate::CertificateChain;
@@ -25,6 +25,7 @@ use super::body::BodyReader;
 use super::digest::{BodyHasher, REPR_DIGEST, ReprDigest};
 use super::inbox::Inbox;
 use super::limits::Limits;
+use super::line::MAX_BODY_BYTES;
 use super::log::Shown;
 use super::monitor::Monitor;
 use super::proofs::Proof;
@@ -85,6 +86,7 @@ pub(super) fn router(delivery: Arc<Delivery>) -> Router {
         .route(&format!("{parties}/{SIGNATURE_NAME}"), whole(Whole::Signature))
         .route(&format!("{parties}/{CHAIN_NAME}"), whole(Whole::Chain))
         .route(&format!("{parties}/manifest"), whole(Whole::Manifest))
+        .route(&format!("{parties}/line"), post(drop_body))
         .fallback(async |State(delivery): Shared, request: Request| {
             delivery.refuse(Refusal::NoRoute, request).await
         })
@@ -253,6 +255,26 @@ async fn put_whole(
     };
     let accepted = accept(&mut body).await;
     finish(accepted, &headers, &mut body).await
+}
+
+/// Reads a body and drops it: a sender measures its line before a run.
+async fn drop_body(
+    State(delivery): Shared,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Refused> {
+    let mut body = delivery.body(&headers, body);
+    let read = async |body: &mut BodyReader| {
+        let Path((session, party)) = path.map_err(|_| Refusal::NoRoute)?;
+        delivery.slot(&peer, &session, &party)?;
+        check_headers(&headers, MAX_BODY_BYTES as u64)?;
+        while body.next().await?.is_some() {}
+        Ok(Accepted::Same)
+    };
+    let read = read(&mut body).await;
+    finish(read, &headers, &mut body).await
 }
 
 impl Delivery {

@@ -109,7 +109,6 @@ fn close<'a>(
     signature: Option<&'a ManifestSignature>,
 ) -> BoxFuture<'a, Result<(), ClientError>> {
     Box::pin(async move {
-        // A new connection: one that was idle all the time may be dead unnoticed.
         let mut client = target.client();
         let mut files = Vec::with_capacity(3);
         if let Some(signature) = signature {
@@ -124,6 +123,8 @@ fn close<'a>(
                 .put(&format!("/{place}"), Upload { content: &content, blake3, record: None })
                 .await?;
         }
+        // Its connection serves the last request.
+        drop(client);
         // The receiver waits for this before it ends: it then knows that the answer has arrived.
         if let Err(error) = target.clone().once(ACKNOWLEDGE_TIMEOUT).list().await {
             tracing::debug!("the package is closed, and the receiver is gone: {error}");

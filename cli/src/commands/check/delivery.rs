@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use reshare_engine::party::PartyId;
-use reshare_exchange::{ClientError, ReceiverState, TlsIdentity};
+use reshare_exchange::{
+    ClientError, DeliveryTarget, LineRate, ReceiverState, TlsIdentity, measure_line,
+};
 use reshare_format::package::{PackageDefect, PackageError};
 use reshare_format::session::{Session, SessionTrust};
 use reshare_pipeline::directory_package::examine_package;
@@ -15,7 +17,7 @@ use time::OffsetDateTime;
 use super::checklist::Checklist;
 use crate::args::DeliveryArgs;
 use crate::failure::Failure;
-use crate::text::human_bytes;
+use crate::text::{counted, human_bytes, human_duration};
 
 /// A sender's package: whose it is, and where the flags send it.
 pub(super) struct Destination<'a> {
@@ -68,9 +70,10 @@ impl Destination<'_> {
         const WHAT: &str = "receiver";
         let target = tls.and_then(|tls| self.delivery.target(self.session, self.sender, &tls));
         let Some(target) = list.take(WHAT, target) else {
-            return list.skipped("clock", "the receiver");
+            list.skipped("clock", "the receiver");
+            return list.skipped("line", "the receiver");
         };
-        let probed = target.once(ANSWER_TIMEOUT).client().probe().await;
+        let probed = target.clone().once(ANSWER_TIMEOUT).client().probe().await;
         let probed = probed.map_err(|error| {
             let failure = match error {
                 // There was only one attempt: report its error.
@@ -83,7 +86,8 @@ impl Destination<'_> {
             )
         });
         let Some(found) = list.take(WHAT, probed) else {
-            return list.skipped("clock", "the receiver");
+            list.skipped("clock", "the receiver");
+            return list.skipped("line", "the receiver");
         };
         let ReceiverState { closed, parts, bytes: there, .. } = found;
         let said = match (closed, parts) {
@@ -93,6 +97,41 @@ impl Destination<'_> {
         };
         list.ok(WHAT, said);
         clock(list, found.receiver_time);
+        self.line(list, &target).await;
+    }
+
+    /// Measures the line, and says what a run takes over it.
+    async fn line(&self, list: &mut Checklist, target: &DeliveryTarget) {
+        const WHAT: &str = "line";
+        let connections = self.delivery.options().at_first();
+        let target = target.clone().once(ANSWER_TIMEOUT);
+        let rate = match measure_line(&target, connections, MEASURED).await {
+            Ok(rate) => rate,
+            Err(ClientError::Refused { status: 404 | 405, .. }) => {
+                let hint = "have the receiver run the same version of this program";
+                return list.warning(WHAT, "the receiver cannot have it measured", hint);
+            }
+            Err(error) => return list.failed(WHAT, &Failure::from(error)),
+        };
+        let LineRate { round_trip, bytes_per_second } = rate;
+        let mut said = format!(
+            "round trip {:.0} ms, {}/s over {}",
+            round_trip.as_secs_f64() * 1e3,
+            human_bytes(bytes_per_second as u64),
+            counted(connections.get() as u64, "connection"),
+        );
+        if let Some(rows) = self.rows.filter(|rows| *rows > 0) {
+            let bytes = rows.saturating_mul(self.row_bytes());
+            let takes = Duration::from_secs_f64(bytes as f64 / bytes_per_second.max(1.0));
+            let (bytes, takes) = (human_bytes(bytes), human_duration(takes));
+            said = format!("{said}: {bytes} take about {takes} on it");
+        }
+        list.ok(WHAT, said);
+    }
+
+    /// About how many bytes a row takes in a part.
+    fn row_bytes(&self) -> u64 {
+        self.session.layout().row_share_bytes() as u64 + ROW_OVERHEAD_BYTES
     }
 
     /// Examines the directory of the package as a run does.
@@ -132,8 +171,7 @@ impl Destination<'_> {
         };
         let Some(rows) = self.rows else { return list.skipped(WHAT, "an estimate of the rows") };
         let there = directory_bytes(directory);
-        let row = self.session.layout().row_share_bytes() as u64 + ROW_OVERHEAD_BYTES;
-        let needed = rows.saturating_mul(row).saturating_sub(there);
+        let needed = rows.saturating_mul(self.row_bytes()).saturating_sub(there);
         let detail =
             format!("{} free, about {} needed", human_bytes(place.free_bytes), human_bytes(needed));
         if place.free_bytes < needed {
@@ -151,6 +189,9 @@ impl Destination<'_> {
         }
     }
 }
+
+/// How long the line is measured.
+const MEASURED: Duration = Duration::from_secs(3);
 
 /// How long a receiver may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);

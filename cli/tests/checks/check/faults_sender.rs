@@ -210,6 +210,7 @@ fn a_receiver_that_cannot_be_reached_or_is_another_is_reported() {
     let report = world.finds(&flags, &["receiver"]);
     line(&report, "receiver", "not_ok").says("cannot connect").hints("reshare receive");
     line(&report, "clock", "skipped").says("the receiver");
+    line(&report, "line", "skipped").says("the receiver");
     flags.set("--server-url", "http://127.0.0.1");
     let report = world.finds(&flags, &["receiver"]);
     line(&report, "receiver", "not_ok").says("no URL of a receiver");

@@ -31,6 +31,7 @@ fn a_sender_with_everything_in_place_is_ok() {
     says("package", "will be made");
     says("receiver", "nothing of it yet");
     says("clock", " s ");
+    says("line", "over 4 connections: 1.5 MB take about 0 s on it");
     // The same at both senders: that is what its operators compare.
     let of = |report: &serde_json::Value| report::line(report, "key check", "ok").detail;
     let mut other = world.sender_flags(1);

@@ -9,6 +9,7 @@ mod delivering;
 mod failing_disk;
 mod held;
 mod http;
+mod line;
 mod nginx;
 mod one_pass;
 mod overload;
