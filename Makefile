@@ -5,6 +5,8 @@ CARGO ?= cargo
 ROWS ?= 10000
 # How long each fuzz target runs: make fuzz SECONDS_EACH=600
 SECONDS_EACH ?= 60
+# How long the rounds of random kills go on: make soak MINUTES=30
+MINUTES ?= 10
 # More arguments of the demo, the tests or the benches: make demo ARGS='--senders 0,2 --target 1'
 ARGS ?=
 # A program that is built already, for the demos: make demo BIN=target/release/reshare
@@ -15,7 +17,7 @@ PREFIX ?= $(or $(CARGO_HOME),$(HOME)/.cargo)
 CSV ?= target/$@.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools build install dist demo demo-deployed docs test lint deny fuzz bench bench-quick bench-line bench-e2e clean
+.PHONY: help setup tools build install dist demo demo-deployed docs test lint deny fuzz soak bench bench-quick bench-line bench-e2e clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-15s%s\n", $$1, $$2 }'
@@ -66,6 +68,9 @@ deny: ## Check licences, duplicate versions and sources of the dependencies
 
 fuzz: ## Fuzz every reader of foreign input (SECONDS_EACH: for how long)
 	@scripts/fuzz $(SECONDS_EACH)
+
+soak: setup ## Kill any of the processes and the server at random, round after round (MINUTES: for how long)
+	RESHARE_SOAK_MINUTES=$(MINUTES) $(CARGO) test --workspace --locked --test faults -- --nocapture random_kills
 
 bench: ## Run the benches that need no database, and print one table (CSV: where to write it)
 	@mkdir -p target && touch target/bench.began

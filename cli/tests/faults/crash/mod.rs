@@ -8,5 +8,6 @@ mod frozen;
 mod kills;
 mod signals;
 mod snapshots;
+mod soak;
 mod tmpfs;
 mod world;
