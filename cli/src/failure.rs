@@ -34,7 +34,7 @@ pub(crate) enum Rerun {
 }
 
 /// The stages in which ranges are committed.
-const LOADING: [&str; 3] = ["load", "rebuild", "receive and rebuild"];
+const LOADING: [&str; 4] = ["load", "rebuild", "redo", "receive and rebuild"];
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,5 +17,5 @@ pub(crate) use delivery::{DeliveryArgs, LimitArgs};
 pub(crate) use keys::{AgreementKeyArgs, OwnKeyArgs, SenderKeyArgs, StateArgs};
 pub(crate) use output::{OutputArgs, PackagesArgs, ReportArgs};
 pub(crate) use session::SessionArgs;
-pub(crate) use value::{MAX_SECONDS, split_party, within};
+pub(crate) use value::{MAX_SECONDS, id_range, split_party, within};
 pub(crate) use work::{PackingArgs, WorkArgs};

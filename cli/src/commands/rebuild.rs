@@ -1,11 +1,13 @@
 //! `reshare rebuild`.
 
 use clap::Args;
-use reshare_pipeline::rebuild::rebuild;
+use reshare_files::ids::IdRange;
+use reshare_pipeline::rebuild::rebuild_redoing;
 use reshare_pipeline::workers::Target;
 
 use crate::args::{
     ConflictArgs, DatabaseArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs,
+    id_range,
 };
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
@@ -27,6 +29,11 @@ pub(crate) struct RebuildArgs {
     #[command(flatten)]
     conflicts: ConflictArgs,
 
+    /// Take the loaded ranges that have ids of this one back, and load them again from the packages
+    /// as they are now. Give it again for other ids
+    #[arg(long, value_name = "FIRST-LAST", value_parser = id_range, allow_hyphen_values = true)]
+    redo: Vec<IdRange>,
+
     #[command(flatten)]
     work: WorkArgs,
 
@@ -42,7 +49,8 @@ impl RebuildArgs {
         let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, Rerun::Continues, |progress| async {
-            let rebuilt = rebuild(&context.session, packages, &target, workers, progress);
+            let (session, redo) = (&context.session, &self.redo);
+            let rebuilt = rebuild_redoing(session, packages, &target, redo, workers, progress);
             rebuilt.await.map_err(Failure::from)
         })?;
         report::write(&self.reports, &report, &report.leftovers)?;

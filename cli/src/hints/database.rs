@@ -1,5 +1,6 @@
 //! What to do about what a database says, or what its tables are.
 
+use reshare_files::ids::IdRange;
 use reshare_pipeline::error::PipelineError;
 use reshare_postgres::compare::CompareError;
 use reshare_postgres::connect::ConnectError;
@@ -52,11 +53,27 @@ fn load_hint(error: &LoadError) -> Option<Hint> {
              sessions (pool_mode = session). Run the same command again",
             ));
         }
+        LoadError::OtherSource { ranges, is_of_packages: true, .. } => {
+            return Some(Hint::from(format!(
+                "to load these ids again from the packages as they are now, run `reshare rebuild` \
+                 with both packages, whole, and {}. Or continue with the packages that the session \
+                 began with: rows that they lack come with a session of their own (`session new \
+                 --ids-from`)",
+                redo_flags(ranges)
+            )));
+        }
         LoadError::OtherSource { .. } => {
             "a session loads one delivery: continue with the one that it began with. Rows that \
              this one lacks come with a session of their own (`session new --ids-from`). To load \
              this one instead, delete this session's rows from the table and from \
              reshare_progress in its schema"
+        }
+        LoadError::NothingToRedo { .. } => {
+            "nothing has been changed; `reshare status --db-url` shows which ids are loaded"
+        }
+        LoadError::RowsNotRemoved { .. } => {
+            "nothing of this range has been changed; `reshare check receiver --redo` lists the \
+             triggers"
         }
         LoadError::OlderDelivered { .. } => {
             "--allow-older replaces newer rows, too; nothing of this range was written"
@@ -74,7 +91,14 @@ fn load_hint(error: &LoadError) -> Option<Hint> {
         }
         LoadError::Database { source, .. } if source.code() == Some(INSUFFICIENT_PRIVILEGE) => {
             "the role needs USAGE and CREATE on the schema (for the table reshare_progress), and \
-             SELECT and INSERT on both tables; --on-conflict replace needs UPDATE and DELETE, too"
+             SELECT and INSERT on both tables; --on-conflict replace needs UPDATE and DELETE on \
+             the target, too, and --redo DELETE on both"
+        }
+        LoadError::Database { source, .. } if source.code() == Some(SERIALIZATION_FAILURE) => {
+            return Some(Hint::run_again(
+                "something else changes rows of this range, of which nothing has been changed here: \
+                 stop it, and run the same command again",
+            ));
         }
         LoadError::Database { source, .. } if source.code() == Some(READ_ONLY_TRANSACTION) => {
             "this is a standby, or default_transaction_read_only is set for the role or the server"
@@ -92,6 +116,17 @@ const NO_CONNECTION: &str =
 /// SQLSTATEs that have a hint of their own.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const READ_ONLY_TRANSACTION: &str = "25006";
+const SERIALIZATION_FAILURE: &str = "40001";
+
+/// The flags that have these ids loaded again. More than a few are named by one range: what is loaded
+/// in between stays as it is.
+fn redo_flags(ranges: &[IdRange]) -> String {
+    const FLAGS: usize = 8;
+    let hull = ranges.iter().copied().reduce(IdRange::hull);
+    let ranges = if ranges.len() > FLAGS { hull.as_slice() } else { ranges };
+    let flag = |range: &IdRange| format!("--redo {}-{}", range.first(), range.last());
+    ranges.iter().map(flag).collect::<Vec<_>>().join(" ")
+}
 
 fn schema_hint(error: &SchemaError) -> Option<&'static str> {
     Some(match error {

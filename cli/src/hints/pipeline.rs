@@ -48,6 +48,11 @@ fn run_hint(error: &PipelineError) -> Option<Hint> {
         PipelineError::Conflict { .. } => {
             "--on-conflict replace replaces such rows; none of them has been changed"
         }
+        PipelineError::RowsChanged { .. } => {
+            "nothing of these ranges has been changed. If the application's changes are to go, put \
+             the loaded rows back first; if they are to stay, bring what else is needed in a \
+             session of its own (`session new --ids-from`)"
+        }
         PipelineError::KeyCheck { .. } => {
             "one sender used another key or session file: compare `reshare session show` at both \
              senders"

@@ -1,7 +1,7 @@
 //! What to do about a target whose triggers or foreign keys would break a load.
 
 use reshare_postgres::load_error::LoadError;
-use reshare_postgres::references::Reference;
+use reshare_postgres::references::{Deletion, Reference};
 use reshare_postgres::table::TableName;
 use reshare_postgres::triggers::Trigger;
 
@@ -19,13 +19,18 @@ pub(crate) fn target_hint(error: &LoadError) -> Option<String> {
              the epoch that is delivered with them",
             without_trigger(table, trigger)
         ),
-        LoadError::Referenced { references, .. } => {
+        LoadError::Referenced { deletion, references, .. } => {
             let sql = |of: fn(&Reference) -> String| {
                 references.iter().map(of).collect::<Vec<_>>().join("; ")
             };
+            let instead = match deletion {
+                Deletion::Replace => {
+                    "where the table has no delivered row yet, leave --on-conflict replace out; else "
+                }
+                Deletion::Redo => "",
+            };
             format!(
-                "nothing has been written; where the table has no delivered row yet, leave \
-                 --on-conflict replace out; else {}, run the same command again, then {}",
+                "nothing has been written; {instead}{}, run the same command again, then {}",
                 sql(Reference::drop_sql),
                 sql(Reference::add_sql)
             )

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reshare_exchange::UploadReport;
+use reshare_files::ids::{IdRange, list_ranges};
 use reshare_files::leftovers::Leftovers;
 use reshare_format::session::Session;
 use reshare_pipeline::deliver::DeliveryReport;
@@ -155,7 +156,26 @@ pub(crate) fn rebuilt(
     let rate = rate(report.rows, report.share_bytes, took);
     let loaded = loaded(report.rows, report.rows_skipped, &target.source, &rate);
     let leftovers = leftovers(session, &report.leftovers);
-    format!("{loaded}{leftovers}")
+    format!("{loaded}{}{leftovers}", redone(report))
+}
+
+/// Which ranges were loaded again; empty if none was to be.
+fn redone(report: &RebuildReport) -> String {
+    let list = |ranges: &[(i64, i64)]| {
+        let ranges = ranges.iter().filter_map(|(first, last)| IdRange::new(*first, *last));
+        list_ranges(&ranges.collect::<Vec<_>>())
+    };
+    let mut text = String::new();
+    if !report.redone.is_empty() {
+        text.push_str(&format!(
+            "\nloaded again, in place of what was loaded: ids {}",
+            list(&report.redone)
+        ));
+    }
+    if !report.redo_kept.is_empty() {
+        text.push_str(&format!("\nof these packages already: ids {}", list(&report.redo_kept)));
+    }
+    text
 }
 
 /// Which rows were not rebuilt; empty if all were.

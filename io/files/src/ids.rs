@@ -110,6 +110,19 @@ impl IdRange {
     }
 }
 
+/// Shows ranges in a message, the first ten of them.
+#[must_use]
+pub fn list_ranges(ranges: &[IdRange]) -> String {
+    const LISTED: usize = 10;
+    let shown: Vec<_> = ranges.iter().take(LISTED).map(IdRange::to_string).collect();
+    let shown = shown.join(", ");
+    match ranges.len().saturating_sub(LISTED) {
+        0 => shown,
+        1 => format!("{shown} and one more range"),
+        more => format!("{shown} and {more} more ranges"),
+    }
+}
+
 impl fmt::Display for IdRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}..={}", self.first, self.last)

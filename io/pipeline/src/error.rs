@@ -8,7 +8,7 @@ use reshare_engine::party::PartyId;
 use reshare_exchange::{ClientError, InboxError};
 use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
-use reshare_files::ids::IdRange;
+use reshare_files::ids::{IdRange, list_ranges};
 use reshare_format::package::{PackageError, PartError, PartName, PartRecordError};
 use reshare_format::share_file::ShareFileError;
 use reshare_postgres::compare::CompareError;
@@ -131,6 +131,18 @@ pub enum PipelineError {
         count: usize,
         /// The lowest of them.
         ids: Vec<i64>,
+    },
+    /// Rows that are to be loaded again are not those that were loaded.
+    #[error(
+        "table {table}: rows of ids {} are not as this session loaded them: something else has \
+         changed them since",
+        list_ranges(.ranges)
+    )]
+    RowsChanged {
+        /// The table.
+        table: TableName,
+        /// The loaded ranges, ascending.
+        ranges: Vec<IdRange>,
     },
     /// A part of that many rows is larger than the session allows.
     #[error("parts of {rows} rows are too large: the session allows {limit}")]

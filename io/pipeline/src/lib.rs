@@ -20,7 +20,8 @@
 //!   `commit_frontier` knows which of them are in the table.
 //! * Receiver, the commands: [`rebuild`] loads packages into the table in one pass; [`merge`] and
 //!   [`load`] use a share file (`checked_file`) in between; [`verify`] compares the result with what
-//!   was delivered, [`verify_digests`] with what was recorded of it.
+//!   was delivered, [`verify_digests`] with what was recorded of it. `redo` takes loaded ranges back and
+//!   loads them again.
 //! * Around a run: [`preflight`] (checks before it), [`tune`] (measures the machine), [`purge`]
 //!   (removes what it left).
 //!
@@ -104,6 +105,7 @@ mod open_ahead;
 mod pool;
 mod read_parts;
 mod receiver_package;
+mod redo;
 mod refused_rows;
 mod resume;
 mod snapshots;

@@ -22,6 +22,7 @@ use super::error::PipelineError;
 use super::joined_ids::JoinedIds;
 use super::merging::{MergedRange, Merging, Stretch, pool_of_ranges};
 use super::packages::Packages;
+use super::redo::{Redoing, Redone};
 use super::refused_rows::{Conflicts, RefusedEpochs};
 use super::tasks::{Receivers, Tasks};
 use super::workers::{Target, Workers};
@@ -37,6 +38,10 @@ pub struct RebuildReport {
     pub share_bytes: u64,
     /// Rows that were not rebuilt, over all runs of the session.
     pub leftovers: Leftovers,
+    /// The first and last ids of loaded ranges that this run has loaded again.
+    pub redone: Vec<(i64, i64)>,
+    /// The same of ranges that it was to load again, and that were of these packages already.
+    pub redo_kept: Vec<(i64, i64)>,
 }
 
 /// Opens, merges and loads both packages, all at the same time, each range once.
@@ -54,7 +59,25 @@ pub fn rebuild<'a>(
     workers: Workers,
     progress: Arc<Progress>,
 ) -> BoxFuture<'a, Result<RebuildReport, PipelineError>> {
-    Rebuilding::new(session, Feed::Packages(packages), target, workers, progress).run()
+    rebuild_redoing(session, packages, target, &[], workers, progress)
+}
+
+/// As [`rebuild`], but loaded ranges that have some of the ids of `redo` are first loaded again,
+/// from these packages: each as a whole, in one transaction.
+///
+/// # Errors
+/// As [`rebuild`]; [`LoadError::NothingToRedo`](reshare_postgres::load_error::LoadError) and
+/// [`PipelineError::RowsChanged`], before anything is changed.
+pub fn rebuild_redoing<'a>(
+    session: &'a Session,
+    packages: Arc<Packages>,
+    target: &'a Target,
+    redo: &'a [IdRange],
+    workers: Workers,
+    progress: Arc<Progress>,
+) -> BoxFuture<'a, Result<RebuildReport, PipelineError>> {
+    let feed = Feed::Packages(packages);
+    Rebuilding { redo, ..Rebuilding::new(session, feed, target, workers, progress) }.run()
 }
 
 /// As [`rebuild`], from parts that are still arriving: a range is loaded as soon as both senders
@@ -129,6 +152,8 @@ struct Rebuilding<'a> {
     target: &'a Target,
     workers: Workers,
     progress: Arc<Progress>,
+    /// Loaded ids that are to be loaded again.
+    redo: &'a [IdRange],
 }
 
 impl<'a> Rebuilding<'a> {
@@ -140,7 +165,7 @@ impl<'a> Rebuilding<'a> {
         progress: Arc<Progress>,
     ) -> Self {
         let workers = workers.within_parts_of(session);
-        Self { session, feed: Arc::new(feed), target, workers, progress }
+        Self { session, feed: Arc::new(feed), target, workers, progress, redo: &[] }
     }
 
     fn run(self) -> BoxFuture<'a, Result<RebuildReport, PipelineError>> {
@@ -159,12 +184,13 @@ impl<'a> Rebuilding<'a> {
                 arriving.unless_closed(progress, || open_loader(session, target)).await?
             }
         };
+        let mut report = self.redo(&mut loader).await?;
         check_sources(&loader, feed)?;
-        let mut report = RebuildReport::default();
         for range in loader.loaded() {
             report.rows_skipped += range.rows;
             report.leftovers.extend(&range.leftovers);
         }
+        report.rows_skipped -= report.rows;
         let stage = if feed.is_arriving() { "receive and rebuild" } else { "check" };
         progress.begin(stage, report.rows_skipped);
         progress.set_open(feed.is_arriving());
@@ -196,6 +222,24 @@ impl<'a> Rebuilding<'a> {
         report.leftovers.only_higher_sender.sort_unstable();
         report.leftovers.disagreeing.sort_unstable();
         Ok(report)
+    }
+
+    /// Loads again what is to be loaded again.
+    async fn redo(&self, loader: &mut Loader) -> Result<RebuildReport, PipelineError> {
+        let Self { feed, target, workers, progress, redo, .. } = self;
+        if redo.is_empty() {
+            return Ok(RebuildReport::default());
+        }
+        let parts = &feed.known()?;
+        let redoing = Redoing { parts, target, workers: *workers, progress };
+        let Redone { ranges, kept, rows } = redoing.run(loader, redo).await?;
+        loader.refresh().await?;
+        let ends = |ranges: Vec<IdRange>| {
+            ranges.into_iter().map(|range| (range.first(), range.last())).collect()
+        };
+        let share_bytes = rows * self.session.layout().row_share_bytes() as u64;
+        let (redone, redo_kept) = (ends(ranges), ends(kept));
+        Ok(RebuildReport { rows, share_bytes, redone, redo_kept, ..RebuildReport::default() })
     }
 
     /// Starts what merges and loads; the stretches that are sent are worked on in their order.
@@ -301,7 +345,7 @@ const LEAST_ROWS_PER_RANGE: usize = 64;
 
 /// Joins both senders' parts without their shares and looks for rows that the target would not take,
 /// before anything is written, and returns how many rows can be rebuilt.
-async fn check(
+pub(super) async fn check(
     loader: &mut Loader,
     on_conflict: OnConflict,
     parts: &DeliveredParts,

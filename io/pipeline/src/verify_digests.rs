@@ -7,8 +7,9 @@ use futures_util::future::BoxFuture;
 use reshare_engine::row_batch::RowBatch;
 use reshare_exchange::progress::Progress;
 use reshare_files::ids::IdRange;
-use reshare_postgres::export::{PartReader, Snapshot};
+use reshare_postgres::export::{ExportError, PartReader, Snapshot};
 use reshare_postgres::progress_table::LoadedRange;
+use reshare_postgres::redo::Redo;
 use tokio::sync::Mutex;
 
 use super::checked_file::RowsDigest;
@@ -86,7 +87,10 @@ impl Comparing {
             if self.progress.stopped() {
                 break;
             }
-            let (rows, digest) = self.digest(range).await?;
+            let Self { reader, page, progress, .. } = &mut self;
+            let row_bytes = page.layout().row_share_bytes() as u64;
+            let count = |rows| progress.add(rows, rows * row_bytes);
+            let (rows, digest) = digest_of(range, reader, page, count).await?;
             let mut found = self.found.lock().await;
             found.left_over += range.leftovers.len() as u64;
             if (rows, digest) == (range.rows, range.digest) {
@@ -99,24 +103,58 @@ impl Comparing {
         self.reader.close().await;
         Ok(())
     }
+}
 
-    /// Counts and digests the rows of a range without those that were left over.
-    async fn digest(&mut self, range: &LoadedRange) -> Result<(u64, [u8; 32]), PipelineError> {
-        let left_over: HashSet<i64> = range.leftovers.ids().collect();
-        let (mut rows, mut digest) = (0, RowsDigest::default());
-        let mut ahead = Some(range.ids);
-        while let Some(ids) = ahead {
-            self.reader.read_page(ids, &mut self.page).await?;
-            let page = self.page.rows();
-            let compared =
-                tokio::task::block_in_place(|| digest.update(&page, |id| !left_over.contains(&id)));
-            rows += compared;
-            self.progress.add(compared, compared * page.layout.row_share_bytes() as u64);
-            // A page that is not full is the last one.
-            let is_full = page.len() == self.page.capacity();
-            let last = page.ids.last().filter(|_| is_full);
-            ahead = last.and_then(|last| IdRange::new(last.checked_add(1)?, ids.last()));
-        }
-        Ok((rows, digest.finish()))
+/// A connection that reads the rows of a range page by page.
+pub(crate) trait ReadPages {
+    /// Reads the first rows of a range, as many as `page` has room for.
+    fn read_page<'a>(
+        &'a mut self,
+        ids: IdRange,
+        page: &'a mut RowBatch,
+    ) -> BoxFuture<'a, Result<(), ExportError>>;
+}
+
+impl ReadPages for PartReader {
+    fn read_page<'a>(
+        &'a mut self,
+        ids: IdRange,
+        page: &'a mut RowBatch,
+    ) -> BoxFuture<'a, Result<(), ExportError>> {
+        Self::read_page(self, ids, page)
     }
+}
+
+impl ReadPages for Redo<'_> {
+    fn read_page<'a>(
+        &'a mut self,
+        ids: IdRange,
+        page: &'a mut RowBatch,
+    ) -> BoxFuture<'a, Result<(), ExportError>> {
+        Self::read_page(self, ids, page)
+    }
+}
+
+/// Counts and digests the rows of a range without those that were left over.
+pub(crate) async fn digest_of(
+    range: &LoadedRange,
+    reader: &mut impl ReadPages,
+    page: &mut RowBatch,
+    count: impl Fn(u64),
+) -> Result<(u64, [u8; 32]), PipelineError> {
+    let left_over: HashSet<i64> = range.leftovers.ids().collect();
+    let (mut rows, mut digest) = (0, RowsDigest::default());
+    let mut ahead = Some(range.ids);
+    while let Some(ids) = ahead {
+        reader.read_page(ids, page).await?;
+        let found = page.rows();
+        let compared =
+            tokio::task::block_in_place(|| digest.update(&found, |id| !left_over.contains(&id)));
+        rows += compared;
+        count(compared);
+        // A page that is not full is the last one.
+        let last = found.ids.last().filter(|_| found.len() == page.capacity());
+        ahead = last.and_then(|last| IdRange::new(last.checked_add(1)?, ids.last()));
+    }
+    Ok((rows, digest.finish()))
 }

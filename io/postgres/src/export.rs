@@ -322,22 +322,9 @@ impl PartReader {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let spec = self.table.spec();
-        let (columns, table, id) = (spec.columns_sql(), spec.name().sql(), spec.id_sql());
-        let sql = format!(
-            "COPY (SELECT {columns} FROM {table} WHERE {condition} ORDER BY {id} {limit}) \
-             TO STDOUT (FORMAT binary)"
-        );
-        match decode_copy(&mut connection, &sql, &self.table, ids, batch).await {
-            Ok(rows) => {
-                self.connection = Some(connection);
-                Ok(rows)
-            }
-            Err(error) => {
-                batch.clear();
-                Err(error)
-            }
-        }
+        let rows = copy_rows(&mut connection, &self.table, condition, limit, (ids, batch)).await?;
+        self.connection = Some(connection);
+        Ok(rows)
     }
 
     async fn connect(&self) -> Result<PgConnection, ExportError> {
@@ -350,6 +337,37 @@ impl PartReader {
         begun.map_err(|error| ExportError::database(self.table.spec().name(), error))?;
         Ok(connection)
     }
+}
+
+/// Reads the first rows of a range over any connection, as many as `batch` has room for.
+pub(super) async fn read_page(
+    connection: &mut PgConnection,
+    table: &Table,
+    range: IdRange,
+    batch: &mut RowBatch,
+) -> Result<(), ExportError> {
+    let condition = table.spec().within_sql(range);
+    let limit = format!("LIMIT {}", batch.capacity());
+    copy_rows(connection, table, &condition, &limit, (range, batch)).await.map(drop)
+}
+
+/// Reads rows whose ids are in a range into a batch, which holds nothing after a failure.
+async fn copy_rows(
+    connection: &mut PgConnection,
+    table: &Table,
+    condition: &str,
+    limit: &str,
+    (ids, batch): (IdRange, &mut RowBatch),
+) -> Result<u64, ExportError> {
+    batch.clear();
+    let spec = table.spec();
+    let (columns, name, id) = (spec.columns_sql(), spec.name().sql(), spec.id_sql());
+    let sql = format!(
+        "COPY (SELECT {columns} FROM {name} WHERE {condition} ORDER BY {id} {limit}) \
+         TO STDOUT (FORMAT binary)"
+    );
+    let rows = decode_copy(connection, &sql, table, ids, batch).await;
+    rows.inspect_err(|_| batch.clear())
 }
 
 async fn decode_copy(

@@ -11,7 +11,8 @@
 //! * Reading: [`plan`] (how rows are cut into parts), then [`export`] (one snapshot, read over
 //!   several connections).
 //! * Writing: [`load`] (one process at a time, by the lock in `turn`), [`mod@write`] (one range in one
-//!   transaction), [`progress_table`] and [`load_source`] (what is recorded of a range).
+//!   transaction), [`redo`] (a loaded range taken back and written again), [`progress_table`] and
+//!   [`load_source`] (what is recorded of a range).
 //! * What can break a load: [`triggers`], [`references`] (foreign keys) and [`iris_mpc`] (the
 //!   triggers of its tables); `stored` reads which rows are already there.
 //! * Checking: [`compare`] (two tables, or rows and a table), [`verified`] (which loads were
@@ -78,6 +79,7 @@ pub mod load_source;
 mod pgpass;
 pub mod plan;
 pub mod progress_table;
+pub mod redo;
 pub mod references;
 pub mod schema;
 mod stored;

@@ -15,7 +15,7 @@ use super::load_error::LoadError;
 use super::load_options::{LoadOptions, OnConflict};
 use super::load_source::LoadSource;
 use super::progress_table::{LoadedRange, ProgressTable};
-use super::references::references;
+use super::references::{Deletion, references};
 use super::schema::{compressed_columns, storage_sql};
 use super::stored::present_ids;
 use super::table::{Table, TableName, TableSpec};
@@ -153,18 +153,47 @@ impl Loader {
     /// ids now. `source_of` returns what it has, and `None` where it does not know yet.
     ///
     /// # Errors
-    /// [`LoadError::OtherSource`], with the first such range.
+    /// [`LoadError::OtherSource`], with all such ranges.
     pub fn check_sources(
         &self,
         source_of: impl Fn(IdRange) -> Option<LoadSource>,
     ) -> Result<(), LoadError> {
-        let differing = self
-            .loaded
-            .iter()
-            .find_map(|range| Some((range, source_of(range.ids)?.differing(&range.source)?)));
-        let Some((range, changed)) = differing else { return Ok(()) };
-        let (table, loaded_at) = (self.table.spec().name().clone(), range.loaded_at);
-        Err(LoadError::OtherSource { table, range: range.ids, loaded_at, changed })
+        let mut differing = self.loaded.iter().filter_map(|range| {
+            let source = source_of(range.ids)?;
+            Some((range, source, source.differing(&range.source)?))
+        });
+        let Some((first, source, changed)) = differing.next() else { return Ok(()) };
+        let others = differing.map(|(range, ..)| range.ids);
+        let joined = IdRange::joined(std::iter::once(first.ids).chain(others).map(|ids| (ids, 0)));
+        Err(LoadError::OtherSource {
+            table: self.table.spec().name().clone(),
+            ranges: joined.into_iter().map(|(ids, _)| ids).collect(),
+            loaded_at: first.loaded_at,
+            changed,
+            is_of_packages: matches!(source, LoadSource::Packages(_)),
+        })
+    }
+
+    /// Finds the loaded ranges that have some of these ids, to take them back and load them again
+    /// with [`RangeWriter::begin_redo`].
+    ///
+    /// # Errors
+    /// [`LoadError::NothingToRedo`], and [`LoadError::Referenced`]: their rows are deleted first.
+    pub fn ranges_to_redo<'a>(
+        &'a mut self,
+        redo: &'a [IdRange],
+    ) -> BoxFuture<'a, Result<Vec<LoadedRange>, LoadError>> {
+        Box::pin(async move {
+            let has_none =
+                |range: &&IdRange| !self.loaded.iter().any(|of| of.ids.overlaps(**range));
+            if let Some(range) = redo.iter().find(has_none) {
+                let table = self.table.spec().name().clone();
+                return Err(LoadError::NothingToRedo { table, range: *range });
+            }
+            refuse_referenced(&mut self.control, self.table.spec(), Deletion::Redo).await?;
+            let is_named = |of: &&LoadedRange| redo.iter().any(|range| range.overlaps(of.ids));
+            Ok(self.loaded.iter().filter(is_named).cloned().collect())
+        })
     }
 
     /// Reads again what the session has loaded, with what writers of this loader have added.
@@ -251,13 +280,13 @@ async fn loadable(
     let triggers = triggers(control, spec, on_conflict).await?;
     refuse_replaced_ids(spec.name(), &triggers)?;
     if on_conflict.replaces() {
-        refuse_referenced(control, spec).await?;
+        refuse_referenced(control, spec, Deletion::Replace).await?;
     }
     Ok((table, triggers))
 }
 
-/// Refuses to replace rows of a table that others refer to: a replaced row is deleted and inserted
-/// again.
+/// Refuses to replace rows of a table that others refer to, or to load them again: such a row is
+/// deleted and inserted again.
 ///
 /// It does not matter whether a row would be replaced now: one may be added while the load runs,
 /// and the loss in the other table would go unnoticed.
@@ -267,12 +296,13 @@ async fn loadable(
 pub fn refuse_referenced<'a>(
     connection: &'a mut PgConnection,
     spec: &'a TableSpec,
+    deletion: Deletion,
 ) -> BoxFuture<'a, Result<(), LoadError>> {
     Box::pin(async move {
         let table = spec.name().clone();
         match references(connection, spec).await {
             Ok(references) if references.is_empty() => Ok(()),
-            Ok(references) => Err(LoadError::Referenced { table, references }),
+            Ok(references) => Err(LoadError::Referenced { table, deletion, references }),
             Err(source) => Err(LoadError::Database { table, source }),
         }
     })

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use reshare_engine::rows::AgreeValue;
 use reshare_files::fault::Refusable;
-use reshare_files::ids::IdRange;
+use reshare_files::ids::{IdRange, list_ranges};
 use reshare_files::timestamp::Timestamp;
 use time::OffsetDateTime;
 
 use super::connect::ConnectError;
 use super::copy::EncodeError;
 use super::error::DatabaseError;
-use super::references::Reference;
+use super::references::{Deletion, Reference};
 use super::schema::SchemaError;
 use super::table::{NameError, TableName};
 use super::triggers::Trigger;
@@ -113,13 +113,12 @@ pub enum LoadError {
         rows: Vec<(i64, i64)>,
     },
     /// Rows of other tables would be lost or changed with those that are replaced.
-    #[error(
-        "table {table}: to replace a row is to delete it first, and the foreign key {}",
-        list_references(.references)
-    )]
+    #[error("table {table}: {deletion}, and the foreign key {}", list_references(.references))]
     Referenced {
         /// The table.
         table: TableName,
+        /// Why rows are to be deleted.
+        deletion: Deletion,
         /// The foreign keys, at least one.
         references: Vec<Reference>,
     },
@@ -177,18 +176,44 @@ pub enum LoadError {
     },
     /// The session has loaded ranges from something else, and a session is about one delivery.
     #[error(
-        "table {table}: since this session loaded ids {range} at {}, {changed}",
+        "table {table}: since this session loaded ids {} at {}, {changed}",
+        list_ranges(.ranges),
         second(.loaded_at)
     )]
     OtherSource {
         /// The table.
         table: TableName,
-        /// The first such range.
-        range: IdRange,
-        /// When it was loaded.
+        /// All such ids; ranges without a gap between them are joined.
+        ranges: Vec<IdRange>,
+        /// When the first of them was loaded.
         loaded_at: OffsetDateTime,
-        /// What is another now.
+        /// What is another now, of the first of them.
         changed: String,
+        /// Whether they were loaded from packages, and not from a share file.
+        is_of_packages: bool,
+    },
+    /// Ids are to be loaded again that the session has not loaded.
+    #[error("table {table}: this session has loaded no range with ids of {range}")]
+    NothingToRedo {
+        /// The table.
+        table: TableName,
+        /// The ids.
+        range: IdRange,
+    },
+    /// The server deletes other rows than were loaded.
+    #[error(
+        "table {table}, ids {range}: the server deleted {got} rows, this session has loaded \
+         {expected}: does a trigger keep rows?"
+    )]
+    RowsNotRemoved {
+        /// The table.
+        table: TableName,
+        /// The range at hand.
+        range: IdRange,
+        /// Rows loaded.
+        expected: u64,
+        /// Rows deleted.
+        got: u64,
     },
     /// Rows were deleted after they were loaded.
     #[error(

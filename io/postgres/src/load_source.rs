@@ -24,6 +24,12 @@ impl LoadSource {
         }
     }
 
+    /// Whether a range was recorded with just this source.
+    #[must_use]
+    pub fn is_recorded(self, recorded: &[u8]) -> bool {
+        self.to_bytes() == recorded
+    }
+
     /// Describes what differs from the record; `None` if nothing does, or if one is packages and
     /// the other a share file, which cannot be compared.
     #[must_use]

@@ -148,6 +148,27 @@ impl ProgressTable {
         Ok(Recorded::Otherwise(Box::new(other)))
     }
 
+    /// Removes the record of a range, within the caller's transaction; `false` when there is none
+    /// that is just as given.
+    pub(super) async fn remove(
+        &self,
+        connection: &mut PgConnection,
+        range: &LoadedRange,
+    ) -> Result<bool, DatabaseError> {
+        let sql = format!(
+            "DELETE FROM {} WHERE fingerprint = $1 AND first_id = $2 AND last_id = $3 \
+             AND rows = $4 AND digest = $5",
+            self.table
+        );
+        let query = sqlx::query(AssertSqlSafe(sql))
+            .bind(&self.fingerprint.0[..])
+            .bind(range.ids.first())
+            .bind(range.ids.last())
+            .bind(range.rows.cast_signed())
+            .bind(&range.digest[..]);
+        Ok(query.execute(connection).await?.rows_affected() == 1)
+    }
+
     /// A recorded range over some of `ids`, other than the one just `inserted`.
     async fn overlapping(
         &self,

@@ -21,6 +21,15 @@ pub struct Reference {
     pub definition_sql: String,
 }
 
+/// Why rows are deleted before others are inserted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// Rows are replaced that this session has not loaded.
+    Replace,
+    /// Rows of a loaded range are taken back, to be loaded again.
+    Redo,
+}
+
 /// What a foreign key does when a row it refers to is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeleteAction {
@@ -55,6 +64,15 @@ impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { constraint, table_sql, action, .. } = self;
         write!(f, "{constraint:?} of table {table_sql} {action}")
+    }
+}
+
+impl fmt::Display for Deletion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Replace => "to replace a row is to delete it first",
+            Self::Redo => "to load a range again is to delete its rows first",
+        })
     }
 }
 

@@ -27,9 +27,10 @@ use super::turn::Turn;
 /// and the next write opens another.
 pub struct RangeWriter {
     database: Database,
-    work: Work,
+    pub(super) work: Work,
     turn: Turn,
-    connection: Option<PgConnection>,
+    /// Taken out until a transaction ends: see "Cancel safe" above.
+    pub(super) connection: Option<PgConnection>,
 }
 
 /// The result of writing a range.
@@ -41,10 +42,20 @@ pub enum Written {
     AlreadyLoaded,
 }
 
+impl Written {
+    /// Ends the transaction.
+    const fn end(self) -> &'static str {
+        match self {
+            Self::Now => "COMMIT",
+            Self::AlreadyLoaded => "ROLLBACK",
+        }
+    }
+}
+
 /// What a write needs in addition to its connection.
-struct Work {
-    table: Arc<Table>,
-    progress: ProgressTable,
+pub(super) struct Work {
+    pub(super) table: Arc<Table>,
+    pub(super) progress: ProgressTable,
     on_conflict: OnConflict,
     source: Option<LoadSource>,
     encoder: Encoder,
@@ -88,15 +99,26 @@ impl RangeWriter {
     ) -> BoxFuture<'a, Result<Written, LoadError>> {
         Box::pin(async move {
             let record = self.work.record_of(range, rows, digest, leftovers)?;
-            // Taken out until the transaction ends: see "Cancel safe" above.
-            let mut connection = match self.connection.take() {
-                Some(connection) => connection,
-                None => self.connect().await?,
-            };
-            let written = self.work.transaction(&mut connection, self.turn, &record, rows).await?;
+            let mut connection = self.begin("BEGIN").await?;
+            let written = self.work.write_new(&mut connection, &record, rows).await?;
+            self.work.run(&mut connection, written.end()).await?;
             self.connection = Some(connection);
             Ok(written)
         })
+    }
+
+    /// Begins a transaction, while this process still keeps others out.
+    pub(super) async fn begin(&mut self, begin: &'static str) -> Result<PgConnection, LoadError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        self.work.run(&mut connection, begin).await?;
+        let failed = |error| LoadError::database(self.work.name(), error);
+        if !self.turn.lasts(&mut connection).await.map_err(failed)? {
+            return Err(LoadError::TurnLost { table: self.work.name().clone() });
+        }
+        Ok(connection)
     }
 
     /// Connects, and creates the progress table if it is missing. It is created here, so that a load
@@ -123,12 +145,12 @@ impl Work {
         Self { table, progress, on_conflict, source: None, encoder }
     }
 
-    fn name(&self) -> &TableName {
+    pub(super) fn name(&self) -> &TableName {
         self.table.spec().name()
     }
 
     /// The record of a range, whose rows must be in order.
-    fn record_of(
+    pub(super) fn record_of(
         &self,
         ids: IdRange,
         rows: &Rows<'_>,
@@ -143,28 +165,8 @@ impl Work {
         Ok(LoadedRange { ids, rows, digest, source, leftovers, loaded_at })
     }
 
-    async fn transaction(
-        &mut self,
-        connection: &mut PgConnection,
-        turn: Turn,
-        record: &LoadedRange,
-        rows: &Rows<'_>,
-    ) -> Result<Written, LoadError> {
-        self.run(connection, "BEGIN").await?;
-        let failed = |error| LoadError::database(self.name(), error);
-        if !turn.lasts(connection).await.map_err(failed)? {
-            return Err(LoadError::TurnLost { table: self.name().clone() });
-        }
-        let written = self.write_new(connection, record, rows).await?;
-        match written {
-            Written::Now => self.run(connection, "COMMIT").await?,
-            Written::AlreadyLoaded => self.run(connection, "ROLLBACK").await?,
-        }
-        Ok(written)
-    }
-
     /// Writes and records a range within the caller's transaction.
-    async fn write_new(
+    pub(super) async fn write_new(
         &mut self,
         connection: &mut PgConnection,
         record: &LoadedRange,
@@ -192,7 +194,11 @@ impl Work {
         Ok(Written::Now)
     }
 
-    async fn run(&self, connection: &mut PgConnection, sql: &'static str) -> Result<(), LoadError> {
+    pub(super) async fn run(
+        &self,
+        connection: &mut PgConnection,
+        sql: &'static str,
+    ) -> Result<(), LoadError> {
         let done = sqlx::raw_sql(sql).execute(connection).await;
         done.map(|_| ()).map_err(|error| LoadError::database(self.name(), error))
     }

@@ -10,6 +10,7 @@ use reshare_pipeline::workers::Source;
 use reshare_postgres::export::ExportError;
 use reshare_postgres::load::Loader;
 use reshare_postgres::load_options::{LoadOptions, OnConflict};
+use reshare_postgres::references::Deletion;
 use reshare_postgres::table::quote_identifier;
 use reshare_postgres::triggers::TriggerEffect;
 
@@ -82,19 +83,20 @@ pub(super) async fn check_target(
     party: PartyId,
     args: &DatabaseArgs,
     options: LoadOptions,
+    redo: bool,
 ) {
     let Some(source) = source(list, context, party, args) else { return };
     let Some(mut look) = Look::begin(list, &source).await else { return };
     let replace = options.on_conflict != OnConflict::Error;
-    let table_use = TableUse::Load { replace };
+    let table_use = TableUse::Load { replace, redo };
     look.server(args.connections.count() as u64 + 1, table_use).await;
     if look.table().await {
         look.rights(table_use).await;
         look.record_of_verify().await;
         look.row_security().await;
-        let fired = look.triggers(replace).await;
-        if replace {
-            look.foreign_keys().await;
+        let fired = look.triggers(replace || redo).await;
+        if replace || redo {
+            look.foreign_keys(if replace { Deletion::Replace } else { Deletion::Redo }).await;
         }
         look.columns(fired).await;
         look.unlogged().await;
@@ -269,9 +271,9 @@ impl<'a> Look<'a> {
     }
 
     /// Whether rows can be replaced without a change in another table.
-    async fn foreign_keys(&mut self) {
+    async fn foreign_keys(&mut self, deletion: Deletion) {
         const WHAT: &str = "foreign keys";
-        let checked = self.probe.replaceable(&self.source.table).await;
+        let checked = self.probe.deletable(&self.source.table, deletion).await;
         if self.list.take_found(WHAT, checked, NO_ANSWER).is_some() {
             self.list.ok(WHAT, "none would keep a row from being replaced, or follow it");
         }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use reshare_exchange::try_listen;
+use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::Purpose;
 
 use super::checklist::{Checklist, StrictArgs};
 use super::{certificate, database, inbox, session};
 use crate::args::{
     AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, LimitArgs, OutputArgs, SessionArgs,
-    WorkArgs,
+    WorkArgs, id_range,
 };
 use crate::failure::{Failure, Outcome};
 use crate::run::block_on;
@@ -55,6 +56,10 @@ pub(super) struct CheckReceiverArgs {
 
     #[command(flatten)]
     work: WorkArgs,
+
+    /// Check what `rebuild --redo` needs, too
+    #[arg(long, value_name = "FIRST-LAST", value_parser = id_range, allow_hyphen_values = true)]
+    redo: Vec<IdRange>,
 
     /// Accepted because `receive` accepts it: its command line can be checked unchanged
     #[arg(long, hide = true)]
@@ -115,7 +120,8 @@ impl CheckReceiverArgs {
             self.addresses(list).await;
             let options = list.take("conflicts", self.conflicts.options());
             if let Some((party, options)) = party.zip(options) {
-                database::check_target(list, context, party, &self.database, options).await;
+                let redo = !self.redo.is_empty();
+                database::check_target(list, context, party, &self.database, options, redo).await;
             }
             Ok(())
         })

@@ -4,6 +4,7 @@ use reshare_postgres::connect::{ConnectError, Database};
 use reshare_postgres::error::DatabaseError;
 use reshare_postgres::load::refuse_referenced;
 use reshare_postgres::load_error::LoadError;
+use reshare_postgres::references::Deletion;
 use reshare_postgres::schema::{SchemaError, compressed_columns, storage_sql};
 use reshare_postgres::table::{Table, TableName, TableSpec};
 use reshare_postgres::triggers::{Trigger, fired_triggers};
@@ -80,12 +81,16 @@ impl Probe {
         fired_triggers(&mut self.connection, spec, replace).await
     }
 
-    /// Whether a load can replace rows, checked as in the load itself.
+    /// Whether a load can delete rows before it inserts others, checked as in the load itself.
     ///
     /// # Errors
     /// As [`refuse_referenced`].
-    pub async fn replaceable(&mut self, spec: &TableSpec) -> Result<(), LoadError> {
-        refuse_referenced(&mut self.connection, spec).await
+    pub async fn deletable(
+        &mut self,
+        spec: &TableSpec,
+        deletion: Deletion,
+    ) -> Result<(), LoadError> {
+        refuse_referenced(&mut self.connection, spec, deletion).await
     }
 
     /// Closes the connection.

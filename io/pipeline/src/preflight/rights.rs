@@ -14,10 +14,13 @@ use super::Probe;
 pub enum TableUse {
     /// Reads it: a sender.
     Read,
-    /// Inserts rows, and deletes existing ones if they are to be replaced: the receiver.
+    /// Inserts rows, and deletes existing ones if they are to be replaced or loaded again: the
+    /// receiver.
     Load {
         /// Whether rows may be replaced.
         replace: bool,
+        /// Whether loaded ranges may be taken back, to be loaded again.
+        redo: bool,
     },
 }
 
@@ -52,15 +55,17 @@ impl Probe {
         missing.schema(table, "USAGE").await?;
         // For the table as a whole: the lock of a snapshot, and reading back.
         missing.table(table, "SELECT").await?;
-        if needed == TableUse::Read {
-            return Ok(missing.rights);
-        }
+        let TableUse::Load { replace, redo } = needed else { return Ok(missing.rights) };
         missing.insert(spec).await?;
-        if needed == (TableUse::Load { replace: true }) {
+        if replace {
             missing.table(table, "UPDATE").await?;
+        }
+        if replace || redo {
             missing.table(table, "DELETE").await?;
         }
-        missing.table_in_schema(table, PROGRESS_TABLE, &["SELECT", "INSERT"]).await?;
+        let of_progress = ["SELECT", "INSERT", "DELETE"];
+        let of_progress = if redo { &of_progress[..] } else { &of_progress[..2] };
+        missing.table_in_schema(table, PROGRESS_TABLE, of_progress).await?;
         missing.tables_of_triggers(table).await?;
         Ok(missing.rights)
     }

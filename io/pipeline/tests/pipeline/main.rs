@@ -8,6 +8,7 @@ mod leftovers;
 mod model;
 mod other_deliveries;
 mod packing;
+mod redo;
 mod referenced;
 mod refusals;
 mod resending;

@@ -16,6 +16,7 @@ use reshare_postgres::load::Loader;
 use reshare_postgres::load_error::LoadError;
 use reshare_postgres::load_options::{LoadOptions, OnConflict};
 use reshare_postgres::plan::ExportIds;
+use reshare_postgres::progress_table::LoadedRange;
 use reshare_postgres::table::{TableName, TableSpec};
 use reshare_postgres::write::Written;
 
@@ -467,4 +468,78 @@ async fn smaller_ids_and_wider_columns_are_no_obstacle() {
     let mut got = RowBatch::with_capacity(layout, 2);
     snapshot.reader().read(&parts[0], &mut got).await.expect("reads");
     assert_same(&got, &rows);
+}
+
+/// A loader that has loaded three rows, and the range that they are in.
+async fn taken_back(place: &mut Place) -> (Loader, LoadedRange) {
+    place.load(&small_rows(&[1, 2, 5])).await;
+    let loader = place.loader(LoadOptions::default()).await;
+    let [recorded] = loader.loaded() else { panic!("one range") };
+    let recorded = recorded.clone();
+    (loader, recorded)
+}
+
+#[tokio::test]
+async fn until_it_is_committed_a_range_that_is_taken_back_is_what_it_was() {
+    let mut place = Place::with_table().await;
+    let (mut loader, recorded) = taken_back(&mut place).await;
+    let mut writer = loader.writer();
+    let others = small_rows(&[2, 3]);
+    for commits in [false, true] {
+        let mut redo = writer.begin_redo(&recorded).await.expect("begins");
+        let mut page = RowBatch::with_capacity(small_layout(), 9);
+        redo.read_page(recorded.ids, &mut page).await.expect("reads");
+        assert_same(&page, &small_rows(&[1, 2, 5]));
+        redo.remove().await.expect("removes");
+        for (ids, picked) in [(range(1, 2), small_rows(&[2])), (range(3, 5), small_rows(&[3]))] {
+            redo.write(ids, &picked.rows(), [9; 32], &none()).await.expect("writes");
+        }
+        // Others see what was loaded.
+        assert_same(&table(&place, 9).await, &small_rows(&[1, 2, 5]));
+        if commits {
+            redo.commit().await.expect("commits");
+        }
+    }
+    writer.close().await;
+    assert_same(&table(&place, 9).await, &others);
+    loader.refresh().await.expect("reads");
+    let ranges: Vec<_> = loader.loaded().iter().map(|range| (range.ids, range.rows)).collect();
+    assert_eq!(ranges, [(range(1, 2), 1), (range(3, 5), 1)]);
+}
+
+#[tokio::test]
+async fn a_row_that_is_changed_after_it_was_read_is_not_taken_back() {
+    for change in
+        ["UPDATE \"SMPC_dev_0\".rows SET big = 7 WHERE id = 2", "DELETE FROM \"SMPC_dev_0\".rows"]
+    {
+        let mut place = Place::with_table().await;
+        let (loader, recorded) = taken_back(&mut place).await;
+        let mut writer = loader.writer();
+        let mut redo = writer.begin_redo(&recorded).await.expect("begins");
+        let mut page = RowBatch::with_capacity(small_layout(), 9);
+        redo.read_page(recorded.ids, &mut page).await.expect("reads");
+        place.run(change).await;
+        let error = redo.remove().await.expect_err("changed meanwhile");
+        let LoadError::Database { source, .. } = &error else { panic!("{error}") };
+        assert_eq!(source.code(), Some("40001"), "{error}");
+        assert!(!error.is_refusal(), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_range_that_another_process_has_taken_back_is_not_taken_back_again() {
+    let mut place = Place::with_table().await;
+    let (loader, recorded) = taken_back(&mut place).await;
+    place.run("UPDATE \"SMPC_dev_0\".reshare_progress SET digest = '\\x00'").await;
+    let mut writer = loader.writer();
+    let mut redo = writer.begin_redo(&recorded).await.expect("begins");
+    let error = redo.remove().await.expect_err("another record");
+    assert!(matches!(error, LoadError::LoadedOtherwise { .. }), "{error}");
+    drop(redo);
+    drop(loader);
+    // Nobody is kept out any more, so nothing may be written.
+    let mut writer = writer;
+    let error = writer.begin_redo(&recorded).await.err().expect("the turn is lost");
+    assert!(matches!(error, LoadError::TurnLost { .. }), "{error}");
+    assert_same(&table(&place, 9).await, &small_rows(&[1, 2, 5]));
 }
