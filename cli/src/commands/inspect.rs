@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use reshare_files::file_error::{FileError, OnFile};
 use reshare_files::input_file::open_input;
-use reshare_format::package::{MANIFEST_NAME, ManifestContent, Totals, read_manifest};
+use reshare_format::package::{
+    MANIFEST_NAME, ManifestContent, PackageError, PartEntry, Totals, read_manifest,
+    read_record_claims,
+};
 use reshare_format::share_file::{self, ShareFileDefect, ShareFileHeader};
 use reshare_pipeline::error::PipelineError;
 use serde_json::{Value, json};
@@ -114,19 +117,14 @@ fn share_file(path: &Path) -> Result<Value, Failure> {
 }
 
 fn package(directory: &Path) -> Result<Value, Failure> {
-    let manifest = read_manifest(directory).map_err(PipelineError::from)?;
+    let manifest = match read_manifest(directory) {
+        Err(error) if error.is_not_closed() => return open_package(directory, error),
+        read => read.map_err(PipelineError::from)?,
+    };
     let ManifestContent { session_id, fingerprint, sender, receiver, parts, signed_at, .. } =
         manifest.claims();
     let Totals { parts: count, rows, sealed_bytes } = manifest.claimed_totals();
-    let parts = parts.iter().map(|part| {
-        json!({
-            "name": part.name.to_string(),
-            "ids": part.ids.to_string(),
-            "rows": part.rows,
-            "bytes": part.sealed_bytes,
-            "exported": part.exported_at.to_string(),
-        })
-    });
+    let parts = parts.iter().map(part);
     Ok(json!({
         "what": "package (as its manifest claims; nothing is verified here)",
         "session id": session_id,
@@ -138,5 +136,35 @@ fn package(directory: &Path) -> Result<Value, Failure> {
         "bytes": sealed_bytes,
         "closed": signed_at.to_string(),
         "part": parts.collect::<Vec<_>>(),
+    }))
+}
+
+fn part(part: &PartEntry) -> Value {
+    json!({
+        "name": part.name.to_string(),
+        "ids": part.ids.to_string(),
+        "rows": part.rows,
+        "bytes": part.sealed_bytes,
+        "exported": part.exported_at.to_string(),
+    })
+}
+
+/// A package without a manifest, as far as it has records.
+fn open_package(directory: &Path, not_closed: PackageError) -> Result<Value, Failure> {
+    let claims = read_record_claims(directory).map_err(PipelineError::from)?;
+    let Some(first) = claims.first() else {
+        return Err(PipelineError::from(not_closed).into());
+    };
+    let parts = || claims.iter().map(|record| &record.part).filter(|part| part.rows > 0);
+    Ok(json!({
+        "what": "package that is not closed (as its part records claim; nothing is verified here)",
+        "session id": first.session_id,
+        "session": first.fingerprint.to_string(),
+        "sender": first.sender.index(),
+        "receiver": first.receiver.index(),
+        "parts": parts().count(),
+        "rows": parts().map(|part| part.rows).sum::<u64>(),
+        "bytes": parts().map(|part| part.sealed_bytes).sum::<u64>(),
+        "part": claims.iter().map(|record| part(&record.part)).collect::<Vec<_>>(),
     }))
 }

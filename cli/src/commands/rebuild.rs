@@ -2,14 +2,15 @@
 
 use clap::Args;
 use reshare_files::ids::IdRange;
-use reshare_pipeline::rebuild::rebuild_redoing;
+use reshare_pipeline::packages::SideSoFar;
+use reshare_pipeline::rebuild::{SoFar, rebuild_so_far};
 use reshare_pipeline::workers::Target;
 
 use crate::args::{
     ConflictArgs, DatabaseArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs,
     id_range,
 };
-use crate::failure::{Failure, Outcome, Rerun};
+use crate::failure::{Failure, Hint, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::context::Context;
@@ -44,18 +45,45 @@ pub(crate) struct RebuildArgs {
 impl RebuildArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
-        let packages = context.packages(&self.packages)?;
+        let packages = context.packages_so_far(&self.packages)?;
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
         let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, Rerun::Continues, |progress| async {
             let (session, redo) = (&context.session, &self.redo);
-            let rebuilt = rebuild_redoing(session, packages, &target, redo, workers, progress);
+            let rebuilt = rebuild_so_far(session, &packages, &target, redo, workers, progress);
             rebuilt.await.map_err(Failure::from)
         })?;
         report::write(&self.reports, &report, &report.leftovers)?;
         let text = || report::rebuilt(&report, &context.session, &target, took);
         report::print(output, &report, took, text)?;
+        if let Some(so_far) = &report.so_far {
+            return Err(not_complete(so_far));
+        }
         Ok(report::exit_of(&report.leftovers))
     }
+}
+
+/// What is missing of packages that are not closed. What both cover is loaded.
+fn not_complete(so_far: &SoFar) -> Failure {
+    let up_to = |id: Option<i64>| match id {
+        Some(id) => format!("up to id {id}"),
+        None => "nothing".to_owned(),
+    };
+    let side = |side: &SideSoFar| match side.closed {
+        true => format!("the package of sender {} is complete", side.sender),
+        false => format!(
+            "the package of sender {} has no manifest, and covers {}",
+            side.sender,
+            up_to(side.covered_up_to)
+        ),
+    };
+    let [lower, higher] = so_far.senders.each_ref().map(side);
+    let loaded = up_to(so_far.loaded_up_to);
+    let error =
+        format!("not everything is there to be loaded: {lower}; {higher}; loaded: {loaded}");
+    Failure::failed(error).hint(Hint::run_again(
+        "when the senders are done and the rest of both packages is copied, run the same command \
+         again",
+    ))
 }

@@ -1,7 +1,9 @@
 //! What to do about packages, their manifests and their parts.
 
 use reshare_engine::merge::MergeError;
-use reshare_format::package::{ManifestError, PackageDefect, PackageError, PartDefect};
+use reshare_format::package::{
+    ManifestError, PackageDefect, PackageError, PartDefect, PartRecordError,
+};
 use reshare_format::session::StatementError;
 
 /// What to do about a package that cannot be read or made.
@@ -11,6 +13,10 @@ pub(super) fn package_hint(error: &PackageError) -> Option<&'static str> {
         PackageError::Part(part) => part_hint(&part.defect),
         PackageError::Manifest { source, .. } => manifest_hint(source),
         PackageError::Defect { defect, .. } => defect_hint(defect),
+        PackageError::Record { source: PartRecordError::Damaged, .. } => {
+            Some("the copy was damaged: copy the package again")
+        }
+        PackageError::Record { .. } => Some(NOT_ITS_SENDERS),
         _ => None,
     }
 }
@@ -29,6 +35,12 @@ fn defect_hint(defect: &PackageDefect) -> Option<&'static str> {
         PackageDefect::UnfinishedFile => "the copy was interrupted: copy the package again",
         PackageDefect::MissingPart => "not everything was copied: copy the package again",
         PackageDefect::PartSize { .. } => CHANGED_PART,
+        PackageDefect::RecordMissing { .. }
+        | PackageDefect::RecordDiffers { .. }
+        | PackageDefect::RecordExtra { .. }
+        | PackageDefect::RecordsNotSettled => {
+            "the file part-records is not that of this package: copy it again, or ask the sender"
+        }
         PackageDefect::NotADirectory => CHECK_PATH,
         _ => return None,
     })
@@ -50,15 +62,16 @@ pub(super) fn part_hint(defect: &PartDefect) -> Option<&'static str> {
     })
 }
 
+const NOT_ITS_SENDERS: &str =
+    "nothing shows that the sender made this package: do not use it, ask the sender";
+
 fn manifest_hint(error: &ManifestError) -> Option<&'static str> {
     Some(match error {
         ManifestError::OtherSessionId { .. } | ManifestError::OtherSession { .. } => {
             "it is a package of another session, or was made with another session file: compare \
              `reshare session show` at all parties"
         }
-        ManifestError::Signature { .. } | ManifestError::NotSigned => {
-            "nothing shows that the sender made this package: do not use it, ask the sender"
-        }
+        ManifestError::Signature { .. } | ManifestError::NotSigned => NOT_ITS_SENDERS,
         ManifestError::Statement(StatementError::InFuture { .. }) => {
             "compare both machines' clocks"
         }

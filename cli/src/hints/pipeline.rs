@@ -48,6 +48,12 @@ fn run_hint(error: &PipelineError) -> Option<Hint> {
         PipelineError::Conflict { .. } => {
             "--on-conflict replace replaces such rows; none of them has been changed"
         }
+        PipelineError::NotCovered { .. } => {
+            return Some(Hint::run_again(
+                "nothing has been changed; when both packages are complete, run the same command \
+                 again",
+            ));
+        }
         PipelineError::RowsChanged { .. } => {
             "nothing of these ranges has been changed. If the application's changes are to go, put \
              the loaded rows back first; if they are to stay, bring what else is needed in a \

@@ -8,7 +8,7 @@ use reshare_files::timestamp::Timestamp;
 use reshare_format::keys::{Identity, load_identity};
 use reshare_format::session::{IdList, Session};
 use reshare_pipeline::error::PipelineError;
-use reshare_pipeline::packages::Packages;
+use reshare_pipeline::packages::{Packages, PackagesSoFar};
 use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::sender::SenderKeys;
 use reshare_pipeline::workers::Source;
@@ -135,18 +135,21 @@ impl Context {
 
     /// Opens both senders' packages.
     pub(crate) fn packages(&self, args: &PackagesArgs) -> Result<Arc<Packages>, Failure> {
-        let directories: [PathBuf; 2] =
-            args.packages.clone().try_into().map_err(|given: Vec<_>| {
-                let error = format!(
-                    "--package was given {} times: one of each sender is needed",
-                    given.len()
-                );
-                Failure::usage(error)
-            })?;
-        let identity = open_identity(&args.identity)?;
+        let (directories, identity) = (both(args)?, open_identity(&args.identity)?);
         let trust = trust(&self.session, &args.authority)?;
         let packages = Packages::open_signed(&self.session, trust.as_ref(), directories, identity)?;
         Ok(Arc::new(self.listed(packages)?))
+    }
+
+    /// Opens both senders' packages, closed or not.
+    pub(crate) fn packages_so_far(&self, args: &PackagesArgs) -> Result<PackagesSoFar, Failure> {
+        let (directories, identity) = (both(args)?, open_identity(&args.identity)?);
+        let trust = trust(&self.session, &args.authority)?;
+        let packages = PackagesSoFar::open(&self.session, trust.as_ref(), directories, identity)?;
+        Ok(match self.listed_ids()? {
+            Some(list) => packages.with_list(list),
+            None => packages,
+        })
     }
 
     /// Gives the packages the list that the session is about, where it is about one.
@@ -169,6 +172,15 @@ impl Context {
         let table = table_of(&self.session, party, args.db_schema.as_deref())?;
         Ok(Source { database: database(args.db_url.as_deref())?, table })
     }
+}
+
+/// The directories of both packages.
+fn both(args: &PackagesArgs) -> Result<[PathBuf; 2], Failure> {
+    args.packages.clone().try_into().map_err(|given: Vec<_>| {
+        let error =
+            format!("--package was given {} times: one of each sender is needed", given.len());
+        Failure::usage(error)
+    })
 }
 
 pub(crate) fn open_identity(path: &Path) -> Result<Identity, Failure> {

@@ -4,8 +4,10 @@
 mod compression;
 mod everyday;
 mod kms;
+mod media;
 mod promises;
 mod receive;
+mod redo;
 mod tables;
 mod transcripts;
 mod tune;

@@ -9,14 +9,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_files::durable::{self, DurableLog};
 use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::CertificateChain;
 use reshare_format::package::{
-    PackageExpectations, PartEntry, PartName, PartRecord, SignedPartRecord,
+    PackageExpectations, PartEntry, PartName, PartRecord, RecordLine, SignedPartRecord,
 };
 
 /// The records of one sender, by the first id that each covers.
@@ -85,13 +83,9 @@ impl RecordProof {
         lines: &mut String,
     ) {
         if chain != Some(&self.chain) {
-            lines.push_str(&line(
-                session.fingerprint,
-                CHAIN,
-                &STANDARD.encode(self.chain.to_pem()),
-            ));
+            lines.push_str(&RecordLine::chain(session.fingerprint, &self.chain));
         }
-        lines.push_str(&line(session.fingerprint, PART, &self.signed.to_text()));
+        lines.push_str(&RecordLine::part(session.fingerprint, &self.signed));
     }
 }
 
@@ -186,35 +180,23 @@ impl PartRecords {
     }
 
     fn read(&mut self, line: &[u8], session: Fingerprint, accept: &Accept<'_>) {
-        let read = || {
-            let (text, check) = std::str::from_utf8(line).ok()?.trim_end().rsplit_once(' ')?;
-            (check == checksum(session, text)).then_some(())?;
-            text.split_once(' ')
-        };
         let passed_over = || {
             tracing::warn!("{}: a line is damaged and was passed over", self.path.display());
         };
-        let Some((kind, value)) = read() else { return passed_over() };
-        match kind {
-            CHAIN => {
-                let pem = STANDARD.decode(value).unwrap_or_default();
-                self.chain = CertificateChain::from_canonical_pem(&pem).ok();
-            }
-            PART => {
-                let signed = SignedPartRecord::parse(value);
-                match signed.and_then(|signed| accept(&signed, self.chain.as_ref())) {
-                    Some(record) => self.insert(record),
-                    None => passed_over(),
-                }
-            }
-            USED => {
-                let first = value.parse().ok().and_then(|name| self.names.get(&name));
+        match RecordLine::read(session, line) {
+            Some(RecordLine::Chain(chain)) => self.chain = chain,
+            Some(RecordLine::Part(signed)) => match accept(&signed, self.chain.as_ref()) {
+                Some(record) => self.insert(record),
+                None => passed_over(),
+            },
+            Some(RecordLine::Used(name)) => {
+                let first = self.names.get(&name);
                 match first.and_then(|first| self.known.get_mut(first)) {
                     Some(known) => known.stage = PartStage::Used,
                     None => passed_over(),
                 }
             }
-            _ => passed_over(),
+            None => passed_over(),
         }
     }
 
@@ -401,7 +383,7 @@ impl PartRecords {
                 proof.put_lines(session, chain, &mut lines);
                 chain = Some(&proof.chain);
             }
-            lines.push_str(&line(session.fingerprint, USED, &part.name.to_string()));
+            lines.push_str(&RecordLine::used(session.fingerprint, part.name));
             names.extend((part.rows > 0).then_some(part.name));
         }
         if lines.is_empty() {
@@ -461,24 +443,8 @@ pub(super) fn records_of(directory: &Path) -> PathBuf {
     directory.with_extension("records")
 }
 
-const CHAIN: &str = "chain";
-const PART: &str = "part";
-const USED: &str = "used";
 /// More than any package's parts need.
 const MAX_BYTES: u64 = 4 << 30;
-
-fn line(session: Fingerprint, kind: &str, value: &str) -> String {
-    let text = format!("{kind} {value}");
-    let check = checksum(session, &text);
-    format!("{text} {check}\n")
-}
-
-/// The first 16 hexadecimal digits of BLAKE3 over the session's fingerprint and a line.
-fn checksum(session: Fingerprint, text: &str) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&session.0).update(text.as_bytes());
-    hasher.finalize().to_hex()[..16].to_owned()
-}
 
 fn first_of(known: &Known) -> i64 {
     known.record.part.ids.first()
@@ -600,7 +566,7 @@ mod tests {
     fn lines_that_are_damaged_or_cut_are_passed_over_and_written_over() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("p.records");
-        let good = line(session().fingerprint, USED, "part-000009.age");
+        let good = RecordLine::used(session().fingerprint, PartName::new(9));
         for text in
             ["", "used", "used part-000001.age 0123456789abcdef\n", "\n\n", "\u{fffd} x y\n"]
         {

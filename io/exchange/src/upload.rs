@@ -4,10 +4,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use futures_util::future::BoxFuture;
 use reshare_format::keys::certificate::CertificateChain;
 use reshare_format::package::{
-    CHAIN_NAME, Manifest, ManifestSignature, Package, PartEntry, SIGNATURE_NAME,
+    CHAIN_NAME, Manifest, ManifestSignature, Package, PackageRecords, PartEntry, RecordedPart,
+    SIGNATURE_NAME,
 };
 use serde::Serialize;
 
@@ -50,8 +52,15 @@ pub fn upload<'a>(
         let manifest = package.manifest();
         progress.begin("list", 0);
         let listing = target.list().await?;
-        let there = listing.digests();
-        let delivered = |part: &&PartEntry| there.get(&part.name) == Some(&part.sealed_digest);
+        let records = RecordsToSend::of(package)?;
+        let there = listing.by_name();
+        let delivered = |part: &&PartEntry| {
+            let listed = there.get(&part.name);
+            let needs_record = records.is_some() && !listing.closed;
+            listed.is_some_and(|listed| {
+                listed.is_of(part) && !listed.is_held() && (listed.is_recorded() || !needs_record)
+            })
+        };
         let (skipped, missing): (Vec<_>, Vec<_>) = manifest.parts().iter().partition(delivered);
         if listing.closed && !missing.is_empty() {
             return Err(ClientError::ClosedOtherwise);
@@ -66,40 +75,89 @@ pub fn upload<'a>(
             sealed_bytes: missing.iter().map(|part| part.sealed_bytes).sum(),
             rows: totals.rows,
         };
-        upload_parts(missing, package, target, options, progress).await?;
+        let mut parts: Vec<PartUpload> =
+            missing.into_iter().map(|part| part_of(package, part, records.as_ref())).collect();
+        if let Some(records) = records.filter(|_| !listing.closed) {
+            parts.extend(records.of_no_rows().filter(|part| !there.contains_key(&part.name)));
+            // The part that comes next in id order is always taken.
+            parts.sort_by_key(|part| part.ids);
+            if !parts.is_empty() {
+                introduce(target, &records.chain).await?;
+            }
+        }
+        let retained = upload_parts(parts, target, options, progress).await?;
         if progress.stopped() {
             return Err(ClientError::Stopped);
         }
         let signature = ManifestSignature::load(package.directory())?;
-        close(target, manifest, signature.as_ref()).await?;
+        close_retaining(target, manifest, signature.as_ref(), &retained).await?;
         Ok(report)
     })
 }
 
-/// Uploads parts from a directory.
+/// The records of a package, with which a receiver can merge it while it arrives.
+struct RecordsToSend {
+    records: PackageRecords,
+    chain: Arc<CertificateChain>,
+}
+
+impl RecordsToSend {
+    /// Those of a package; `None` where it has none, or where they were signed with several
+    /// certificates: a receiver knows one at a time, and merges the package when it is closed.
+    fn of(package: &Package) -> Result<Option<Self>, ClientError> {
+        let Some(records) = package.records()? else { return Ok(None) };
+        let Some(first) = records.iter().next() else { return Ok(None) };
+        let chain = Arc::clone(&first.chain);
+        let is_of_one = records.iter().all(|recorded| recorded.chain == chain);
+        Ok(is_of_one.then_some(Self { records, chain }))
+    }
+
+    /// The records of ids that have no part.
+    fn of_no_rows(&self) -> impl Iterator<Item = PartUpload> {
+        let empty = |recorded: &&RecordedPart| recorded.record.part.rows == 0;
+        self.records.iter().filter(empty).map(|RecordedPart { record, signed, .. }| PartUpload {
+            name: record.part.name,
+            ids: Some(record.part.ids),
+            rows: 0,
+            content: Content::Memory(Bytes::new()),
+            blake3: blake3::hash(&[]),
+            record: Some(signed.clone()),
+        })
+    }
+}
+
+/// A part in its file, with its record where it has one.
+fn part_of(package: &Package, part: &PartEntry, records: Option<&RecordsToSend>) -> PartUpload {
+    let path = Arc::new(package.files().part_path(part.name));
+    let recorded = records.and_then(|of| of.records.get(part.name));
+    PartUpload {
+        name: part.name,
+        ids: Some(part.ids),
+        rows: part.rows,
+        content: Content::File { path, bytes: part.sealed_bytes },
+        blake3: part.sealed_digest,
+        record: recorded.map(|recorded| recorded.signed.clone()),
+    }
+}
+
+/// Uploads parts; returns those that the receiver has in memory.
 async fn upload_parts(
-    parts: Vec<&PartEntry>,
-    package: &Package,
+    parts: Vec<PartUpload>,
     target: &DeliveryTarget,
     options: UploadOptions,
     progress: &Arc<Progress>,
-) -> Result<(), ClientError> {
-    let Some(count) = NonZeroUsize::new(parts.len()) else { return Ok(()) };
+) -> Result<Arc<Retained>, ClientError> {
+    let Some(count) = NonZeroUsize::new(parts.len()) else { return Ok(Arc::default()) };
     let options = options.at_most(count);
     let mut uploads = PartUploads::start(target, options, progress, Progress::add);
     for part in parts {
-        let path = Arc::new(package.files().part_path(part.name));
-        let content = Content::File { path, bytes: part.sealed_bytes };
-        let (name, rows, blake3) = (part.name, part.rows, part.sealed_digest);
-        if uploads
-            .put(PartUpload { name, ids: None, rows, content, blake3, record: None })
-            .await
-            .is_err()
-        {
+        if uploads.put(part).await.is_err() {
             break;
         }
     }
-    uploads.finish().await.map(drop)
+    let retained = Arc::clone(uploads.retained());
+    uploads.finish().await?;
+    Ok(retained)
 }
 
 /// Closes a package with the delivered parts. The signature comes before the manifest that it signs.

@@ -62,8 +62,7 @@ impl Destination {
     /// A [`PipelineError`].
     pub(crate) fn cover(&self, part: &LedgerPart) -> Result<(), PipelineError> {
         match self {
-            // The manifest closes the package over all ids.
-            Self::Directory(_) => Ok(()),
+            Self::Directory(package) => package.cover(part),
             Self::Receiver(package) => package.cover(part),
         }
     }

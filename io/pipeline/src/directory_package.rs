@@ -11,7 +11,9 @@ use reshare_exchange::progress::Progress;
 use reshare_files::durable;
 use reshare_files::file_error::OnFile;
 use reshare_files::ids::IdRange;
-use reshare_format::package::{ManifestContent, PackageWriter, PartName, SealedPart};
+use reshare_format::package::{
+    ManifestContent, PackageExpectations, PackageWriter, PartName, SealedPart,
+};
 use reshare_format::session::{Session, SessionTrust};
 
 use super::error::PipelineError;
@@ -21,6 +23,8 @@ use crate::ledger::{LedgerPart, RecordedParts};
 /// The directory, which no other run may use at the same time.
 pub(crate) struct DirectoryPackage {
     writer: PackageWriter,
+    session: PackageExpectations,
+    key_check: [u8; 16],
     /// Keeps other runs out of the directory until it is closed.
     _in_use: File,
 }
@@ -39,12 +43,13 @@ impl DirectoryPackage {
         let expectations = keys.expectations(session)?;
         let in_use = lock(directory)?;
         let recipient = session.receiver().recipient.clone();
-        let mut writer = PackageWriter::create(directory, expectations, recipient)?
+        let mut writer = PackageWriter::create(directory, expectations.clone(), recipient)?
             .compressed(sender.compression());
         if let Some(credentials) = keys.credentials() {
-            writer = writer.signed_by(credentials.certificate.clone());
+            writer = writer.recorded_by(credentials.certificate.clone())?;
         }
-        Ok(Self { writer, _in_use: in_use })
+        let key_check = keys.key_check().0;
+        Ok(Self { writer, session: expectations, key_check, _in_use: in_use })
     }
 
     pub(super) fn find(
@@ -53,7 +58,11 @@ impl DirectoryPackage {
         progress: &Progress,
     ) -> Result<RecordedParts, PipelineError> {
         let there: HashMap<PartName, u64> = self.writer.parts()?.into_iter().collect();
-        let maybe = |part: &LedgerPart| there.get(&part.name()) == Some(&part.sealed_bytes);
+        // A part without its record is made again: only its maker knows its first and last row.
+        let maybe = |part: &LedgerPart| {
+            let is_there = there.get(&part.name()) == Some(&part.sealed_bytes);
+            is_there && self.writer.is_recorded(&part.entry())
+        };
         let (maybe, mut missing): (Vec<_>, Vec<_>) = recorded.into_iter().partition(maybe);
         progress.begin("check parts", maybe.iter().map(|part| part.rows).sum());
         let checked: Vec<(bool, LedgerPart)> = maybe
@@ -84,7 +93,20 @@ impl DirectoryPackage {
         rows: &Rows<'_>,
         record: impl FnOnce(&SealedPart) -> Result<LedgerPart, PipelineError>,
     ) -> Result<LedgerPart, PipelineError> {
-        self.writer.seal_recorded(index, ids, rows, record)
+        self.writer.seal_recorded(index, ids, rows, |sealed| {
+            let part = record(sealed)?;
+            self.record(&part, IdRange::of(rows.ids))?;
+            Ok(part)
+        })
+    }
+
+    /// Records that no row comes of some ids, unless that is recorded already.
+    pub(super) fn cover(&self, part: &LedgerPart) -> Result<(), PipelineError> {
+        if self.writer.is_recorded(&part.entry()) { Ok(()) } else { self.record(part, None) }
+    }
+
+    fn record(&self, part: &LedgerPart, bounds: Option<IdRange>) -> Result<(), PipelineError> {
+        Ok(self.writer.record(&self.session.record(self.key_check, part.entry(), bounds))?)
     }
 
     pub(super) fn close(self, content: &ManifestContent) -> Result<(), PipelineError> {

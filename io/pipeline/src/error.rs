@@ -132,6 +132,12 @@ pub enum PipelineError {
         /// The lowest of them.
         ids: Vec<i64>,
     },
+    /// Ids are to be loaded again that a package does not cover yet.
+    #[error("the packages do not cover ids {range} yet, which are to be loaded again")]
+    NotCovered {
+        /// The loaded range.
+        range: IdRange,
+    },
     /// Rows that are to be loaded again are not those that were loaded.
     #[error(
         "table {table}: rows of ids {} are not as this session loaded them: something else has \
@@ -185,6 +191,7 @@ impl Refusable for PipelineError {
             Self::Delivery(error) => error.is_refusal(),
             Self::Inbox(error) => error.is_refusal(),
             Self::InUse { .. }
+            | Self::NotCovered { .. }
             | Self::PartRows { .. }
             | Self::TooManyParts { .. }
             | Self::Stopped

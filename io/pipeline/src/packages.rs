@@ -1,15 +1,18 @@
 //! The two packages of a session, at the receiver.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use age::x25519::Identity;
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
-use reshare_format::package::{Package, PackageExpectations, PartName, read_manifest};
+use reshare_format::package::{
+    OpenPackage, Package, PackageExpectations, PartName, read_manifest, read_record_claims,
+};
 use reshare_format::receipt::ReceivedPackage;
 use reshare_format::session::{IdList, Session, SessionTrust};
 use reshare_postgres::progress_table::LoadedRange;
+use serde::Serialize;
 
 use super::delivered_parts::{DeliveredParts, Receiver, SideParts, load_source};
 use super::error::PipelineError;
@@ -71,6 +74,149 @@ impl Packages {
     }
 }
 
+/// Both senders' packages as far as they are there: a package that is not closed counts as far as its
+/// part records cover.
+pub struct PackagesSoFar {
+    parts: Arc<DeliveredParts>,
+    sides: [SideSoFar; 2],
+}
+
+/// How far one sender's package is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SideSoFar {
+    /// The sender's party.
+    pub sender: u8,
+    /// Whether its manifest is there.
+    pub closed: bool,
+    /// The last id up to which nothing is missing.
+    pub covered_up_to: Option<i64>,
+}
+
+impl PackagesSoFar {
+    /// Opens two packages, given in any order, closed or not.
+    ///
+    /// # Errors
+    /// As [`Packages::open_signed`]; a package that is neither closed nor has part records is not
+    /// complete.
+    pub fn open(
+        session: &Session,
+        trust: Option<&SessionTrust>,
+        directories: [PathBuf; 2],
+        identity: Identity,
+    ) -> Result<Self, PipelineError> {
+        let receiver = Arc::new(Receiver::new(session, identity)?);
+        let [first, second] = directories;
+        let mut delivered =
+            [Delivered::open(session, trust, first)?, Delivered::open(session, trust, second)?];
+        delivered.sort_by_key(Delivered::sender);
+        check_pair(delivered.each_ref().map(|side| (side.sender(), side.key_check())))?;
+        let sides = delivered.each_ref().map(|side| side.so_far(session));
+        let parts = delivered.map(|side| side.into_parts(session));
+        Ok(Self { parts: Arc::new(DeliveredParts::new(receiver, parts)), sides })
+    }
+
+    /// Sets the session's list of ids: see [`Packages::with_list`].
+    #[must_use]
+    pub fn with_list(self, list: &IdList) -> Self {
+        let parts = Arc::unwrap_or_clone(self.parts).with_list(list);
+        Self { parts: Arc::new(parts), ..self }
+    }
+
+    /// Whether both are closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.sides.iter().all(|side| side.closed)
+    }
+
+    /// How far each is, the lower party's first.
+    #[must_use]
+    pub fn sides(&self) -> [SideSoFar; 2] {
+        self.sides
+    }
+
+    /// Their parts.
+    pub(crate) fn parts(&self) -> &Arc<DeliveredParts> {
+        &self.parts
+    }
+}
+
+/// One package, closed or not.
+enum Delivered {
+    Closed(Package),
+    Open(OpenPackage),
+}
+
+impl Delivered {
+    fn open(
+        session: &Session,
+        trust: Option<&SessionTrust>,
+        directory: PathBuf,
+    ) -> Result<Self, PipelineError> {
+        match open_package(session, trust, directory.clone(), |_| false) {
+            Ok(package) => Ok(Self::Closed(package)),
+            Err(PipelineError::Package(error)) if error.is_not_closed() => {
+                let claims = read_record_claims(&directory)?;
+                let claimed = claims.first().ok_or(error)?.sender;
+                let expected = expectations_of(session, trust, &directory, claimed)?;
+                Ok(Self::Open(OpenPackage::open(directory, expected)?))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sender(&self) -> PartyId {
+        match self {
+            Self::Closed(package) => package.files().sender(),
+            Self::Open(package) => package.files().sender(),
+        }
+    }
+
+    fn key_check(&self) -> Option<[u8; 16]> {
+        match self {
+            Self::Closed(package) => Some(package.manifest().content().key_check),
+            Self::Open(package) => package.key_check(),
+        }
+    }
+
+    fn covered_up_to(&self, session: &Session) -> Option<i64> {
+        match self {
+            // A closed package speaks for all ids of the session.
+            Self::Closed(_) => Some(session.ids().range().last()),
+            Self::Open(package) => package.covered_up_to(),
+        }
+    }
+
+    fn so_far(&self, session: &Session) -> SideSoFar {
+        SideSoFar {
+            sender: self.sender().index(),
+            closed: matches!(self, Self::Closed(_)),
+            covered_up_to: self.covered_up_to(session),
+        }
+    }
+
+    fn into_parts(self, session: &Session) -> SideParts {
+        let covered_up_to = self.covered_up_to(session);
+        let (files, parts) = match &self {
+            Self::Closed(package) => (package.files(), package.manifest().parts()),
+            Self::Open(package) => (package.files(), package.parts()),
+        };
+        SideParts::new(files.clone(), parts.to_vec(), covered_up_to)
+    }
+}
+
+/// Refuses two packages of one sender, or of senders with different keys, given the lower party's
+/// first.
+fn check_pair(sides: [(PartyId, Option<[u8; 16]>); 2]) -> Result<(), PipelineError> {
+    let [(lower, lower_keys), (higher, higher_keys)] = sides;
+    if lower == higher {
+        return Err(PipelineError::SameSender { sender: lower });
+    }
+    match lower_keys.zip(higher_keys) {
+        Some((one, other)) if one != other => Err(PipelineError::KeyCheck { lower, higher }),
+        _ => Ok(()),
+    }
+}
+
 /// The manifests of both senders' packages, whose parts need not be there any more.
 pub struct Manifests {
     sides: [SideParts; 2],
@@ -102,13 +248,8 @@ impl Manifests {
         let open = |directory| open_package(session, trust, directory, is_gone);
         let mut packages = [open(first)?, open(second)?];
         packages.sort_by_key(|package| package.manifest().content().sender);
-        let [lower, higher] = packages.each_ref().map(|package| package.manifest().content());
-        if lower.sender == higher.sender {
-            return Err(PipelineError::SameSender { sender: lower.sender });
-        }
-        if lower.key_check != higher.key_check {
-            return Err(PipelineError::KeyCheck { lower: lower.sender, higher: higher.sender });
-        }
+        let content = packages.each_ref().map(|package| package.manifest().content());
+        check_pair(content.map(|content| (content.sender, Some(content.key_check))))?;
         let received = packages.each_ref().map(|package| ReceivedPackage::of(package.manifest()));
         // A closed package speaks for all ids of the session.
         let end = Some(session.ids().range().last());
@@ -169,8 +310,19 @@ fn open_package(
     is_gone: fn(PartName) -> bool,
 ) -> Result<Package, PipelineError> {
     let claimed = read_manifest(&directory)?.claims().sender;
+    let expected = expectations_of(session, trust, &directory, claimed)?;
+    Ok(Package::open_without(directory, expected, is_gone)?)
+}
+
+/// What a package must be that claims a sender.
+fn expectations_of(
+    session: &Session,
+    trust: Option<&SessionTrust>,
+    directory: &Path,
+    claimed: PartyId,
+) -> Result<PackageExpectations, PipelineError> {
     if session.sender(claimed).is_none() {
-        return Err(PipelineError::NotASender { directory, claimed });
+        return Err(PipelineError::NotASender { directory: directory.to_owned(), claimed });
     }
-    Ok(Package::open_without(directory, expectations(session, claimed, trust)?, is_gone)?)
+    expectations(session, claimed, trust)
 }

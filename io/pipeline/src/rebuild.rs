@@ -21,7 +21,7 @@ use super::delivered_parts::DeliveredParts;
 use super::error::PipelineError;
 use super::joined_ids::JoinedIds;
 use super::merging::{MergedRange, Merging, Stretch, pool_of_ranges};
-use super::packages::Packages;
+use super::packages::{Packages, PackagesSoFar, SideSoFar};
 use super::redo::{Redoing, Redone};
 use super::refused_rows::{Conflicts, RefusedEpochs};
 use super::tasks::{Receivers, Tasks};
@@ -42,6 +42,17 @@ pub struct RebuildReport {
     pub redone: Vec<(i64, i64)>,
     /// The same of ranges that it was to load again, and that were of these packages already.
     pub redo_kept: Vec<(i64, i64)>,
+    /// Where a package was not closed: what was rebuilt of both.
+    pub so_far: Option<SoFar>,
+}
+
+/// What is rebuilt of packages that are not closed.
+#[derive(Debug, Clone, Serialize)]
+pub struct SoFar {
+    /// The last id up to which everything is loaded or left over; `None` while there is none.
+    pub loaded_up_to: Option<i64>,
+    /// Both packages, the lower party's first.
+    pub senders: [SideSoFar; 2],
 }
 
 /// Opens, merges and loads both packages, all at the same time, each range once.
@@ -59,25 +70,36 @@ pub fn rebuild<'a>(
     workers: Workers,
     progress: Arc<Progress>,
 ) -> BoxFuture<'a, Result<RebuildReport, PipelineError>> {
-    rebuild_redoing(session, packages, target, &[], workers, progress)
+    let feed = Feed::Packages(Arc::clone(packages.parts()));
+    Rebuilding::new(session, feed, target, workers, progress).run()
 }
 
-/// As [`rebuild`], but loaded ranges that have some of the ids of `redo` are first loaded again,
-/// from these packages: each as a whole, in one transaction.
+/// As [`rebuild`], from packages that need not be closed: ids that both cover are loaded. Loaded
+/// ranges that have some of the ids of `redo` are first loaded again, from these packages: each as a
+/// whole, in one transaction.
 ///
 /// # Errors
 /// As [`rebuild`]; [`LoadError::NothingToRedo`](reshare_postgres::load_error::LoadError) and
 /// [`PipelineError::RowsChanged`], before anything is changed.
-pub fn rebuild_redoing<'a>(
+pub fn rebuild_so_far<'a>(
     session: &'a Session,
-    packages: Arc<Packages>,
+    packages: &'a PackagesSoFar,
     target: &'a Target,
     redo: &'a [IdRange],
     workers: Workers,
     progress: Arc<Progress>,
 ) -> BoxFuture<'a, Result<RebuildReport, PipelineError>> {
-    let feed = Feed::Packages(packages);
-    Rebuilding { redo, ..Rebuilding::new(session, feed, target, workers, progress) }.run()
+    Box::pin(async move {
+        let feed = Feed::Packages(Arc::clone(packages.parts()));
+        let rebuilding =
+            Rebuilding { redo, ..Rebuilding::new(session, feed, target, workers, progress) };
+        let report = rebuilding.run().await?;
+        let so_far = (!packages.is_closed()).then(|| SoFar {
+            loaded_up_to: packages.parts().frontier(),
+            senders: packages.sides(),
+        });
+        Ok(RebuildReport { so_far, ..report })
+    })
 }
 
 /// As [`rebuild`], from parts that are still arriving: a range is loaded as soon as both senders
@@ -100,7 +122,7 @@ pub fn rebuild_arriving<'a>(
 
 /// Where the parts of a rebuild come from.
 enum Feed {
-    Packages(Arc<Packages>),
+    Packages(Arc<DeliveredParts>),
     Arriving(Arriving),
 }
 
@@ -112,7 +134,7 @@ impl Feed {
         progress: &Progress,
     ) -> Result<Arc<DeliveredParts>, PipelineError> {
         match self {
-            Self::Packages(packages) => Ok(Arc::clone(packages.parts())),
+            Self::Packages(parts) => Ok(Arc::clone(parts)),
             Self::Arriving(arriving) => Ok(Arc::new(arriving.next(after, progress).await?)),
         }
     }
@@ -120,14 +142,14 @@ impl Feed {
     /// Everything that is known by now.
     fn known(&self) -> Result<Arc<DeliveredParts>, PipelineError> {
         match self {
-            Self::Packages(packages) => Ok(Arc::clone(packages.parts())),
+            Self::Packages(parts) => Ok(Arc::clone(parts)),
             Self::Arriving(arriving) => Ok(Arc::new(arriving.taken(None)?)),
         }
     }
 
     fn bounds(&self) -> IdRange {
         match self {
-            Self::Packages(packages) => packages.parts().bounds(),
+            Self::Packages(parts) => parts.bounds(),
             Self::Arriving(arriving) => arriving.bounds(),
         }
     }
@@ -288,8 +310,11 @@ impl<'a> Rebuilding<'a> {
         loop {
             let parts = self.feed.next(after, progress).await?;
             let first = after.map_or(bounds.first(), |last: i64| last.saturating_add(1));
-            let last = parts.frontier().unwrap_or(bounds.first()).min(bounds.last());
-            let Some(ahead) = IdRange::new(first, last) else { return Ok(()) };
+            // Where nothing is covered, or nothing more, there is nothing to do.
+            let ahead =
+                parts.frontier().and_then(|last| IdRange::new(first, last.min(bounds.last())));
+            let Some(ahead) = ahead else { return Ok(()) };
+            let last = ahead.last();
             let segments = ahead.without(done.iter().copied());
             parts.check_there(&segments)?;
             let on_conflict = self.target.options.on_conflict;

@@ -15,8 +15,8 @@ use reshare_exchange::{
 use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::PartyCertificate;
 use reshare_format::package::{
-    Compression, ManifestContent, PackageExpectations, PartDefect, PartError, PartName, PartRecord,
-    SealedPart, SignedManifest, Timestamp, seal_part_to, sealed_bytes_at_most,
+    Compression, ManifestContent, PackageExpectations, PartDefect, PartError, PartName, SealedPart,
+    SignedManifest, seal_part_to, sealed_bytes_at_most,
 };
 use reshare_format::session::Session;
 
@@ -89,9 +89,7 @@ impl ReceiverPackage {
     ) -> Result<LedgerPart, PipelineError> {
         let (sealed_part, sealed) = self.seal(index, ids, rows)?;
         let part = record(&sealed_part)?;
-        let ends = rows.ids.first().zip(rows.ids.last());
-        let bounds = ends.and_then(|(first, last)| IdRange::new(*first, *last));
-        self.upload(&part, bounds, sealed)?;
+        self.upload(&part, IdRange::of(rows.ids), sealed)?;
         Ok(part)
     }
 
@@ -107,16 +105,7 @@ impl ReceiverPackage {
         bounds: Option<IdRange>,
         sealed: Bytes,
     ) -> Result<(), PipelineError> {
-        let record = PartRecord {
-            session_id: self.session.session_id.clone(),
-            fingerprint: self.session.fingerprint,
-            sender: self.session.sender,
-            receiver: self.session.receiver,
-            key_check: self.key_check,
-            part: part.entry(),
-            bounds,
-            signed_at: Timestamp::now(),
-        };
+        let record = self.session.record(self.key_check, part.entry(), bounds);
         let certificate = self.certificate.as_ref().ok_or(PipelineError::NoCredentials)?;
         let upload = PartUpload {
             name: part.name(),

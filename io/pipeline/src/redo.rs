@@ -59,6 +59,9 @@ impl Redoing<'_> {
         let named = loader.ranges_to_redo(redo).await?;
         let is_named = |ids: IdRange| named.iter().any(|range| range.ids == ids);
         loader.check_sources(|ids| if is_named(ids) { None } else { parts.load_source(ids) })?;
+        if let Some(range) = named.iter().find(|range| parts.load_source(range.ids).is_none()) {
+            return Err(PipelineError::NotCovered { range: range.ids });
+        }
         let found = verify_digests(&target.source, named.clone(), *workers, progress).await?;
         if !found.differing.is_empty() {
             return Err(self.rows_changed(found.differing));

@@ -28,6 +28,15 @@ impl DurableLog {
         Self::open_locked(path, OpenOptions::new().read(true).write(true))
     }
 
+    /// Like [`Self::open`], but without a lock, for a file that something else keeps others from.
+    ///
+    /// # Errors
+    /// As [`Self::open`], but never [`io::ErrorKind::WouldBlock`].
+    pub fn open_alone(path: &Path) -> io::Result<Self> {
+        let file = Self::open_regular_file(path, OpenOptions::new().read(true).write(true))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
     /// Like [`Self::open`], but read-only: the file is locked and cannot be written.
     ///
     /// # Errors
@@ -37,16 +46,18 @@ impl DurableLog {
     }
 
     fn open_locked(path: &Path, options: &mut OpenOptions) -> io::Result<Self> {
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let file = options.custom_flags(flags).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
+        let file = Self::open_regular_file(path, options)?;
         match lock_soon(&file) {
             Ok(()) => Ok(Self { file, path: path.to_owned() }),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    fn open_regular_file(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = options.custom_flags(flags).open(path)?;
+        if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
     }
 
     /// Opens an existing regular file to read it without a lock, even while another process holds

@@ -14,9 +14,9 @@ use reshare_files::file_error::{FileError, OnFile};
 
 use super::{
     CHAIN_NAME, MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestSignature,
-    PackageDefect, PackageError, PackageExpectations, PartEntry, PartError, PartName,
-    SIGNATURE_NAME, UnverifiedManifest, open_held_part, open_held_part_prefix, open_part,
-    open_part_prefix,
+    PackageDefect, PackageError, PackageExpectations, PackageRecords, PartEntry, PartError,
+    PartName, RECORDS_NAME, SIGNATURE_NAME, UnverifiedManifest, open_held_part,
+    open_held_part_prefix, open_part, open_part_prefix,
 };
 use crate::share_file::RowPrefix;
 
@@ -68,7 +68,12 @@ impl Package {
             source,
         })?;
         check_closed_list(&directory, manifest.parts(), is_signed, is_gone)?;
-        Ok(Self { files: PartFiles { directory, session }, manifest })
+        let package = Self { files: PartFiles { directory, session }, manifest };
+        if let Some(records) = package.records()? {
+            let listed = records.check_listed(package.manifest.content());
+            listed.map_err(|defect| defect.at(package.directory().join(RECORDS_NAME)))?;
+        }
+        Ok(package)
     }
 
     /// The manifest.
@@ -87,6 +92,17 @@ impl Package {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.files.directory
+    }
+
+    /// The records of its parts, verified; `None` where it has none.
+    ///
+    /// # Errors
+    /// As [`PackageRecords::load`].
+    pub fn records(&self) -> Result<Option<PackageRecords>, PackageError> {
+        match self.files.session.trust {
+            Some(_) => PackageRecords::load(&self.files.directory, &self.files.session),
+            None => Ok(None),
+        }
     }
 }
 
@@ -189,8 +205,8 @@ pub fn read_manifest(directory: &Path) -> Result<UnverifiedManifest, PackageErro
 
 /// Checks that a directory holds exactly these parts.
 ///
-/// The manifest may be there or not: it is written last. So may its signature, if packages are
-/// signed.
+/// The manifest may be there or not: it is written last. So may its signature and the records of the
+/// parts, if packages are signed.
 pub(super) fn check_closed_list(
     directory: &Path,
     parts: &[PartEntry],
@@ -207,7 +223,8 @@ pub(super) fn check_closed_list(
         }
         let expected = match part_name(&name).and_then(|part| missing.remove(&part)) {
             Some(bytes) => Some(bytes),
-            None if name == MANIFEST_NAME || is_signed && is_of_signature(&name) => None,
+            None if name == MANIFEST_NAME => None,
+            None if is_signed && (is_of_signature(&name) || name == RECORDS_NAME) => None,
             None => return Err(PackageDefect::ExtraFile.at(path)),
         };
         let metadata = fs::symlink_metadata(&path).on("examine", &path)?;

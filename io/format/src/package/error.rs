@@ -9,7 +9,7 @@ use reshare_files::file_error::FileError;
 use reshare_files::ids::IdRange;
 use reshare_files::timestamp::Timestamp;
 
-use super::PartName;
+use super::{PartName, PartRecordError};
 use crate::keys::certificate::CertificateError;
 use crate::session::{SessionMismatch, StatementError};
 use crate::share_file::ShareFileDefect;
@@ -294,6 +294,17 @@ pub enum PackageError {
         #[source]
         source: CertificateError,
     },
+    /// A part record is refused, or cannot be made.
+    #[error("{}, line {line}", path.display())]
+    Record {
+        /// The file of records.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// Why.
+        #[source]
+        source: PartRecordError,
+    },
     /// The directory, or something in it, is not as in a package.
     #[error("{} {defect}", path.display())]
     Defect {
@@ -326,6 +337,27 @@ pub enum PackageDefect {
     /// A part that the manifest lists and that is not there.
     #[error("is listed in the manifest and missing")]
     MissingPart,
+    /// A part that the manifest lists, and that has no record.
+    #[error("has no record of {name}, which the manifest lists")]
+    RecordMissing {
+        /// The part.
+        name: PartName,
+    },
+    /// A part whose record says something else than the manifest.
+    #[error("has a record of {name} that is not what the manifest says")]
+    RecordDiffers {
+        /// The part.
+        name: PartName,
+    },
+    /// A record of a part that the manifest does not list.
+    #[error("has a record of {name}, which the manifest does not list")]
+    RecordExtra {
+        /// The part.
+        name: PartName,
+    },
+    /// Records of a closed package that were replaced by others, or a line that was cut off.
+    #[error("has more than the records of the parts that the manifest lists")]
+    RecordsNotSettled,
     /// A directory, FIFO, device or symbolic link where a file belongs.
     #[error("is not a regular file")]
     NotRegular,
@@ -343,6 +375,14 @@ impl PackageDefect {
     /// Names the directory, or what is in it.
     pub fn at(self, path: impl Into<PathBuf>) -> PackageError {
         PackageError::Defect { path: path.into(), defect: self }
+    }
+}
+
+impl PackageError {
+    /// Whether the package has no manifest yet.
+    #[must_use]
+    pub fn is_not_closed(&self) -> bool {
+        matches!(self, Self::Defect { defect: PackageDefect::NotClosed, .. })
     }
 }
 

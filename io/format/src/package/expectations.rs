@@ -7,7 +7,7 @@ use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
 
-use super::PartEntry;
+use super::{PartEntry, PartRecord, Timestamp};
 use crate::session::{Session, SessionTrust};
 use crate::share_file::{Kind, ShareFileSpec};
 
@@ -61,6 +61,26 @@ impl PackageExpectations {
             max_part_bytes: session.max_part_bytes(),
             trust: trust.cloned(),
         })
+    }
+
+    /// What this sender says of a part now, to be signed.
+    #[must_use]
+    pub fn record(
+        &self,
+        key_check: [u8; 16],
+        part: PartEntry,
+        bounds: Option<IdRange>,
+    ) -> PartRecord {
+        PartRecord {
+            session_id: self.session_id.clone(),
+            fingerprint: self.fingerprint,
+            sender: self.sender,
+            receiver: self.receiver,
+            key_check,
+            part,
+            bounds,
+            signed_at: Timestamp::now(),
+        }
     }
 
     /// What the header of a listed part must say.

@@ -15,8 +15,13 @@ mod manifest;
 mod manifest_check;
 mod manifest_content;
 mod open;
+mod open_package;
 mod part_name;
 mod part_record;
+mod record_lines;
+mod record_map;
+mod records;
+mod records_writer;
 mod seal;
 mod signature;
 mod signed_manifest;
@@ -33,10 +38,13 @@ pub use manifest::{
 };
 pub use manifest_content::{ManifestContent, PartEntry, Totals};
 pub use open::{open_held_part, open_held_part_prefix, open_part, open_part_prefix};
+pub use open_package::OpenPackage;
 pub use part_name::PartName;
 pub use part_record::{
     MAX_PART_RECORD_CHARS, PART_RECORD_FORMAT, PartRecord, PartRecordError, SignedPartRecord,
 };
+pub use record_lines::RecordLine;
+pub use records::{PackageRecords, RECORDS_NAME, RecordedPart, read_record_claims};
 pub use seal::{
     SealedPart, Sealing, rows_per_part_at_most, seal_part, seal_part_recorded, seal_part_to,
     sealed_bytes_at_most,

@@ -193,6 +193,12 @@ pub enum PartRecordError {
     /// What it says is wrong, in the words of a manifest.
     #[error(transparent)]
     Content(#[from] ManifestError),
+    /// No line of a file of records, or a damaged one.
+    #[error("it is damaged: it is no record, or its checksum does not fit")]
+    Damaged,
+    /// Another key check than in the records before.
+    #[error("its key check is another than that of the records before it")]
+    OtherKeys,
     /// Its signature is not its sender's.
     #[error("the sender's signature is not accepted")]
     Signature(#[from] CertificateError),

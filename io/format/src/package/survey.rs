@@ -10,7 +10,8 @@ use reshare_files::file_error::{FileError, OnFile};
 
 use super::directory::{is_of_signature, part_name};
 use super::{
-    MANIFEST_NAME, ManifestContent, PackageDefect, PackageError, PartName, Totals, read_manifest,
+    MANIFEST_NAME, ManifestContent, PackageDefect, PackageError, PartName, RECORDS_NAME, Totals,
+    read_manifest,
 };
 
 /// The content of a package's directory.
@@ -76,7 +77,7 @@ pub fn survey(directory: &Path) -> Result<Option<PackageSurvey>, PackageError> {
         } else if part_name(&name).is_some_and(|part| is_expected(&part)) {
             found.parts += 1;
             found.bytes += metadata.len();
-        } else if name != MANIFEST_NAME && !is_of_signature(&name) {
+        } else if name != MANIFEST_NAME && name != RECORDS_NAME && !is_of_signature(&name) {
             found.extra += 1;
         }
     }

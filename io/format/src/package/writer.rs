@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use age::x25519::Recipient;
 use reshare_engine::rows::Rows;
@@ -11,10 +12,11 @@ use reshare_files::file_error::{FileError, OnFile};
 use reshare_files::ids::IdRange;
 
 use super::directory::{check_closed_list, is_of_signature, part_name};
+use super::records_writer::RecordsWriter;
 use super::{
     CHAIN_NAME, Compression, MANIFEST_NAME, Manifest, ManifestContent, PackageDefect, PackageError,
-    PackageExpectations, PartError, PartName, SIGNATURE_NAME, SealedPart, Sealing, SignedManifest,
-    seal_part_recorded,
+    PackageExpectations, PartEntry, PartError, PartName, PartRecord, RECORDS_NAME, SIGNATURE_NAME,
+    SealedPart, Sealing, SignedManifest, seal_part_recorded,
 };
 use crate::keys::certificate::PartyCertificate;
 
@@ -27,6 +29,8 @@ pub struct PackageWriter {
     recipient: Recipient,
     certificate: Option<PartyCertificate>,
     compression: Compression,
+    /// Where each part is recorded as it is made.
+    records: Option<Mutex<RecordsWriter>>,
 }
 
 impl PackageWriter {
@@ -64,6 +68,7 @@ impl PackageWriter {
             recipient,
             certificate: None,
             compression: Compression::Auto,
+            records: None,
         };
         writer.check_open()?;
         // Check now, and not when the package is closed and all the work is done.
@@ -76,6 +81,17 @@ impl PackageWriter {
     #[must_use]
     pub fn signed_by(self, certificate: PartyCertificate) -> Self {
         Self { certificate: Some(certificate), ..self }
+    }
+
+    /// Keeps a signed record of each part: see [`Self::record`]. All parts of the package must have
+    /// one when it is closed.
+    ///
+    /// # Errors
+    /// [`PackageError::File`].
+    pub fn recorded_by(self, certificate: PartyCertificate) -> Result<Self, PackageError> {
+        let records = RecordsWriter::open(&self.directory, &self.session, certificate.clone())?;
+        let records = Some(Mutex::new(records));
+        Ok(Self { certificate: Some(certificate), records, ..self })
     }
 
     /// Sets the compression of the columns that can shrink; the default is [`Compression::Auto`].
@@ -99,8 +115,8 @@ impl PackageWriter {
         for entry in fs::read_dir(&self.directory).on("list", &self.directory)? {
             let entry = entry.on("list", &self.directory)?;
             let name = entry.file_name();
-            let left_signature = self.session.trust.is_some() && is_of_signature(&name);
-            if durable::is_temporary(&name) || left_signature {
+            let is_proof = is_of_signature(&name) || name == RECORDS_NAME;
+            if durable::is_temporary(&name) || self.session.trust.is_some() && is_proof {
                 continue;
             }
             let path = entry.path();
@@ -132,6 +148,24 @@ impl PackageWriter {
         let mut hasher = blake3::Hasher::new();
         let sealed_bytes = io::copy(&mut file, &mut hasher).on("read", &path)?;
         Ok(Some(SealedPart { name, sealed_bytes, sealed_digest: hasher.finalize() }))
+    }
+
+    /// Signs the record of a part and makes it durable, before the part has its name. Nothing is done
+    /// where no records are kept.
+    ///
+    /// # Errors
+    /// [`PackageError::Record`] when it cannot be signed; what the file system says.
+    pub fn record(&self, record: &PartRecord) -> Result<(), PackageError> {
+        match &self.records {
+            Some(records) => lock(records).put(record),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a part needs no other record: it has just this one, or none are kept.
+    #[must_use]
+    pub fn is_recorded(&self, part: &PartEntry) -> bool {
+        self.records.as_ref().is_none_or(|records| lock(records).has(part))
     }
 
     /// Seals one part; callable from several threads for different parts.
@@ -183,7 +217,7 @@ impl PackageWriter {
         Ok(durable::remove_file(&path).on("remove", &path)?)
     }
 
-    /// Closes the package: signs the manifest, checks it against session and directory, and
+    /// Closes the package: signs the manifest, checks it against session, directory and records, and
     /// writes chain, signature and manifest, in this order. After that the package must not change.
     ///
     /// # Errors
@@ -196,6 +230,9 @@ impl PackageWriter {
         check_closed_list(&self.directory, manifest.parts(), self.session.trust.is_some(), |_| {
             false
         })?;
+        if let Some(records) = &self.records {
+            lock(records).settle(content)?;
+        }
         if let Some(signature) = &signature {
             self.write(CHAIN_NAME, signature.chain().to_pem().as_bytes())?;
             self.write(SIGNATURE_NAME, signature.bytes())?;
@@ -227,6 +264,11 @@ impl PackageWriter {
             Err(error) => Err(FileError::new("examine", &self.directory, error).into()),
         }
     }
+}
+
+fn lock(records: &Mutex<RecordsWriter>) -> MutexGuard<'_, RecordsWriter> {
+    // A file that was written halfway is written again from the same place.
+    records.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why sealing failed: the part itself, or the caller's record of it.

@@ -16,7 +16,9 @@ use reshare_engine::party::PartyId;
 use reshare_exchange::Inbox;
 use reshare_files::durable;
 use reshare_files::file_error::{FileError, OnFile};
-use reshare_format::package::{CHAIN_NAME, MANIFEST_NAME, SIGNATURE_NAME, read_manifest};
+use reshare_format::package::{
+    CHAIN_NAME, MANIFEST_NAME, RECORDS_NAME, SIGNATURE_NAME, read_manifest,
+};
 use reshare_format::session::{Session, SessionMismatch};
 use reshare_format::share_file::{self, Kind};
 use serde::Serialize;
@@ -277,7 +279,7 @@ fn package(session: &Session, path: &Path) -> Result<LookedAt, PurgeError> {
         return Err(PurgeDefect::NoSender { party: claims.sender }.at(path));
     }
     let listed: HashSet<String> = claims.parts.iter().map(|part| part.name.to_string()).collect();
-    let of_manifest = [SIGNATURE_NAME, CHAIN_NAME, MANIFEST_NAME];
+    let of_manifest = [RECORDS_NAME, SIGNATURE_NAME, CHAIN_NAME, MANIFEST_NAME];
     let (mut first, mut files, mut bytes) = (vec![], 0, 0);
     for path in list(path)? {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();

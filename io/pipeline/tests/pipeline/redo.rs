@@ -6,8 +6,8 @@ use reshare_engine::row_batch::RowBatch;
 use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use reshare_pipeline::error::PipelineError;
-use reshare_pipeline::packages::Packages;
-use reshare_pipeline::rebuild::{RebuildReport, rebuild_redoing};
+use reshare_pipeline::packages::{Packages, PackagesSoFar};
+use reshare_pipeline::rebuild::{RebuildReport, rebuild_so_far};
 use reshare_pipeline::verify_digests::verify_digests;
 use reshare_postgres::load_error::LoadError;
 use reshare_postgres::load_options::{LoadOptions, OnConflict};
@@ -18,24 +18,29 @@ use crate::support::{
 };
 
 const ROWS: i64 = 60;
+/// The packages of the second delivery.
+const AGAIN: [&str; 2] = ["lower-again", "higher-again"];
 /// Rows whose shares are others in the second delivery.
 const CHANGED: std::ops::RangeInclusive<i64> = 29..=36;
 
 impl World {
     async fn redo(
         &self,
-        packages: &Arc<Packages>,
+        names: [&str; 2],
         ids: &[(i64, i64)],
         on_conflict: OnConflict,
     ) -> Result<RebuildReport, PipelineError> {
         let target = self.target(LoadOptions { on_conflict, ..LoadOptions::default() });
         let redo: Vec<IdRange> = ids.iter().map(|(first, last)| range(*first, *last)).collect();
-        let (packages, jobs) = (Arc::clone(packages), workers(2, 7));
-        rebuild_redoing(&self.session, packages, &target, &redo, jobs, Arc::default()).await
+        let directories = names.map(|name| self.cast.path(name));
+        let identity = self.cast.identity.clone();
+        let packages = PackagesSoFar::open(&self.session, None, directories, identity)?;
+        let jobs = workers(2, 7);
+        rebuild_so_far(&self.session, &packages, &target, &redo, jobs, Arc::default()).await
     }
 
-    async fn redo_all(&self, packages: &Arc<Packages>) -> Result<RebuildReport, PipelineError> {
-        self.redo(packages, &[(i64::MIN, i64::MAX)], OnConflict::Error).await
+    async fn redo_all(&self) -> Result<RebuildReport, PipelineError> {
+        self.redo(AGAIN, &[(i64::MIN, i64::MAX)], OnConflict::Error).await
     }
 
     /// Everything that the target and its records hold.
@@ -100,10 +105,10 @@ async fn change_rows(world: &mut World) {
 }
 
 async fn send_again(world: &World) -> Arc<Packages> {
-    for (side, name) in ["lower-again", "higher-again"].into_iter().enumerate() {
+    for (side, name) in AGAIN.into_iter().enumerate() {
         world.try_send(side, name, [6, 8][side]).await.expect("sent");
     }
-    world.packages_of(["lower-again", "higher-again"]).expect("both are good")
+    world.packages_of(AGAIN).expect("both are good")
 }
 
 fn lose_ledgers(world: &World) {
@@ -136,7 +141,7 @@ async fn ranges_that_were_loaded_from_other_parts_are_named_and_loaded_again() {
     assert_eq!(*ranges, [range(22, 42)]);
     assert_refusal(&error, &format!("since this session loaded ids {} at ", ranges[0]));
     assert_eq!(world.contents().await, before);
-    let report = world.redo(&again, &[(22, 42)], OnConflict::Error).await.expect("loaded again");
+    let report = world.redo(AGAIN, &[(22, 42)], OnConflict::Error).await.expect("loaded again");
     assert_eq!((report.rows, report.rows_skipped), (21, 39));
     assert_eq!(report.redone, [(22, 28), (29, 35), (36, 42)]);
     assert!(report.redo_kept.is_empty());
@@ -160,7 +165,7 @@ async fn after_a_lost_ledger_all_ranges_differ_and_are_loaded_again() {
         panic!("{}", chain(&error))
     };
     assert_eq!(*ranges, [IdRange::ALL]);
-    let report = world.redo_all(&again).await.expect("loaded again");
+    let report = world.redo_all().await.expect("loaded again");
     assert_eq!((report.rows, report.rows_skipped), (60, 0));
     assert_eq!(world.equal_rows().await, 60);
     assert_eq!(world.digests_differ().await, []);
@@ -168,23 +173,23 @@ async fn after_a_lost_ledger_all_ranges_differ_and_are_loaded_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redo_takes_whole_ranges_and_goes_on_where_it_was_interrupted() {
-    let (mut world, again) = sent_otherwise().await;
+    let (mut world, _) = sent_otherwise().await;
     // One id is enough to name a range; the others that differ must be named, too.
     let before = world.contents().await;
-    let error = world.redo(&again, &[(30, 30)], OnConflict::Error).await.expect_err("not all");
+    let error = world.redo(AGAIN, &[(30, 30)], OnConflict::Error).await.expect_err("not all");
     let PipelineError::Load(LoadError::OtherSource { ranges, .. }) = &error else {
         panic!("{}", chain(&error))
     };
     assert_eq!(*ranges, [range(22, 28), range(36, 42)]);
     assert_eq!(world.contents().await, before);
     let ids = [(28, 29), (42, 45)];
-    let report = world.redo(&again, &ids, OnConflict::Error).await.expect("loaded again");
+    let report = world.redo(AGAIN, &ids, OnConflict::Error).await.expect("loaded again");
     assert_eq!(report.redone, [(22, 28), (29, 35), (36, 42)]);
     assert_eq!(report.redo_kept, [(43, 49)]);
     assert_eq!(world.equal_rows().await, 60);
     // The same command once more, as after an interruption, finds them done.
     let after = world.contents().await;
-    let report = world.redo(&again, &ids, OnConflict::Error).await.expect("done");
+    let report = world.redo(AGAIN, &ids, OnConflict::Error).await.expect("done");
     assert!(report.redone.is_empty() && report.rows == 0, "{report:?}");
     assert_eq!(report.redo_kept, [(22, 28), (29, 35), (36, 42), (43, 49)]);
     assert_eq!(world.contents().await, after);
@@ -198,10 +203,10 @@ async fn rows_that_were_changed_since_are_neither_taken_back_nor_overwritten() {
         "UPDATE target.rows SET id = 3000 WHERE id = 30",
         "INSERT INTO target.rows SELECT 0, version_id, code, mask FROM target.rows WHERE id = 30",
     ] {
-        let (mut world, again) = sent_otherwise().await;
+        let (mut world, _) = sent_otherwise().await;
         world.place.run(change).await;
         let before = world.contents().await;
-        let error = world.redo_all(&again).await.expect_err("changed");
+        let error = world.redo_all().await.expect_err("changed");
         let PipelineError::RowsChanged { ranges, .. } = &error else { panic!("{}", chain(&error)) };
         assert!(error.is_refusal());
         let id = if change.starts_with("INSERT") { 0 } else { 30 };
@@ -213,9 +218,9 @@ async fn rows_that_were_changed_since_are_neither_taken_back_nor_overwritten() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_column_that_is_not_delivered_may_have_changed() {
-    let (mut world, again) = sent_otherwise().await;
+    let (mut world, _) = sent_otherwise().await;
     world.place.run("UPDATE target.rows SET last_modified_at = 7").await;
-    world.redo_all(&again).await.expect("loaded again");
+    world.redo_all().await.expect("loaded again");
     assert_eq!(world.equal_rows().await, 60);
 }
 
@@ -223,11 +228,11 @@ async fn a_column_that_is_not_delivered_may_have_changed() {
 async fn ids_that_were_not_loaded_cannot_be_loaded_again() {
     let world = World::new(&(1..=20).collect::<Vec<_>>()).await;
     let packages = world.send_both([6, 8]).await;
-    let error = world.redo(&packages, &[(1, 9)], OnConflict::Error).await.expect_err("nothing");
+    let error = world.redo(SENDERS, &[(1, 9)], OnConflict::Error).await.expect_err("nothing");
     assert_refusal(&error, "this session has loaded no range with ids of 1..=9");
     world.rebuild(&packages).await;
     // Of the same parts: nothing is to be done, and nothing is.
-    let report = world.redo(&packages, &[(1, 9)], OnConflict::Error).await.expect("of these");
+    let report = world.redo(SENDERS, &[(1, 9)], OnConflict::Error).await.expect("of these");
     assert!(report.redone.is_empty() && !report.redo_kept.is_empty(), "{report:?}");
     assert_eq!(world.equal_rows().await, 20);
 }
@@ -245,21 +250,21 @@ async fn a_row_that_is_not_delivered_any_more_leaves_and_one_that_was_left_over_
     world.place.run("INSERT INTO higher.rows SELECT * FROM kept").await;
     world.place.run("DELETE FROM higher.rows WHERE id = 11").await;
     lose_ledgers(&world);
-    let again = send_again(&world).await;
+    send_again(&world).await;
     // A row of that id has come from elsewhere: it is not the session's, and stays where it is.
     world
         .place
         .run("INSERT INTO target.rows SELECT 9, 5, code, mask FROM target.rows WHERE id = 1")
         .await;
     let before = world.contents().await;
-    let error = world.redo_all(&again).await.expect_err("a foreign row");
+    let error = world.redo_all().await.expect_err("a foreign row");
     assert!(matches!(&error, PipelineError::Load(LoadError::Conflict { ids, .. }) if ids == &[9]));
     assert_eq!(world.contents().await[0], before[0]);
     let whole = [(i64::MIN, i64::MAX)];
     let replace = |allow_older| OnConflict::Replace { allow_older };
-    let error = world.redo(&again, &whole, replace(false)).await.expect_err("a newer row");
+    let error = world.redo(AGAIN, &whole, replace(false)).await.expect_err("a newer row");
     assert!(matches!(&error, PipelineError::Load(LoadError::OlderDelivered { .. })), "{error:?}");
-    let report = world.redo(&again, &whole, replace(true)).await.expect("loaded again");
+    let report = world.redo(AGAIN, &whole, replace(true)).await.expect("loaded again");
     assert_eq!(report.leftovers.only_lower_sender, [11]);
     world.place.run("DELETE FROM reference.rows WHERE id = 11").await;
     assert_eq!(world.equal_rows().await, 19);
@@ -268,13 +273,13 @@ async fn a_row_that_is_not_delivered_any_more_leaves_and_one_that_was_left_over_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_others_refer_to_and_a_trigger_that_keeps_rows_are_refused() {
-    let (mut world, again) = sent_otherwise().await;
+    let (mut world, _) = sent_otherwise().await;
     world
         .place
         .run("CREATE TABLE target.other (hit bigint REFERENCES target.rows ON DELETE CASCADE)")
         .await;
     let before = world.contents().await;
-    let error = world.redo_all(&again).await.expect_err("referred to");
+    let error = world.redo_all().await.expect_err("referred to");
     assert_refusal(
         &error,
         "to load a range again is to delete its rows first, and the foreign key",
@@ -290,34 +295,34 @@ async fn a_table_that_others_refer_to_and_a_trigger_that_keeps_rows_are_refused(
              EXECUTE FUNCTION target.keep()",
         )
         .await;
-    let error = world.redo_all(&again).await.expect_err("kept");
+    let error = world.redo_all().await.expect_err("kept");
     assert_refusal(&error, "does a trigger keep rows?");
     // The range before it is loaded again, and this one is as it was.
     let rows = world.place.number("SELECT count(*) FROM target.rows WHERE id = 30").await;
     assert_eq!((rows, world.place.rows_in(TARGET).await), (1, 60));
     world.place.run("DROP TRIGGER keeper ON target.rows").await;
-    world.redo_all(&again).await.expect("loaded again");
+    world.redo_all().await.expect("loaded again");
     assert_eq!(world.equal_rows().await, 60);
     assert_ne!(world.contents().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_that_was_verified_is_not_any_more_once_a_range_was_loaded_again() {
-    let (world, again) = sent_otherwise().await;
+    let (world, _) = sent_otherwise().await;
     let (source, of) = (world.source(TARGET), world.session.fingerprint());
     let state = async || load_state(&source.database, source.table.name(), of).await.expect("read");
     let mark = state().await.mark().expect("loaded");
     let (database, name) = (&source.database, source.table.name());
     record_verified(database, name, of, mark, "packages").await.expect("recorded");
     assert!(state().await.verified.is_some());
-    world.redo_all(&again).await.expect("loaded again");
+    world.redo_all().await.expect("loaded again");
     assert!(state().await.verified.is_none());
     assert_eq!(state().await.rows(), 60);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_without_the_right_to_delete_cannot_load_again_and_changes_nothing() {
-    let (mut world, again) = sent_otherwise().await;
+    let (mut world, _) = sent_otherwise().await;
     let before = world.contents().await;
     world
         .place
@@ -328,11 +333,11 @@ async fn a_role_without_the_right_to_delete_cannot_load_again_and_changes_nothin
         .await;
     let owner = world.place.url.clone();
     world.place.url = owner.replace("user=postgres", "user=adds_more");
-    let error = world.redo_all(&again).await.expect_err("no right");
+    let error = world.redo_all().await.expect_err("no right");
     assert!(chain(&error).contains("permission denied"), "{}", chain(&error));
     assert_eq!(world.contents().await, before);
     world.place.run("GRANT DELETE ON target.rows, target.reshare_progress TO adds_more").await;
-    world.redo_all(&again).await.expect("loaded again");
+    world.redo_all().await.expect("loaded again");
     world.place.url = owner;
     assert_eq!(world.equal_rows().await, 60);
 }

@@ -7,4 +7,5 @@ mod openssl;
 mod package;
 mod part_record;
 mod pipeline;
+mod records;
 mod support;

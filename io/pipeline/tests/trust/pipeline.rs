@@ -1,6 +1,7 @@
 //! From share file to packages and back, in a session with certificates.
 
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,16 +22,16 @@ use reshare_pipeline::workers::Workers;
 
 use crate::support::{World, now, party};
 
-fn workers() -> Workers {
+pub(crate) fn workers() -> Workers {
     let rows_per_part = NonZeroUsize::new(2).expect("not zero");
     Workers { connections: 1, threads: 2, rows_per_part }
 }
 
-/// Writes one sender's plain shares of five rows.
-fn share_file(world: &World, sender: u8) -> PathBuf {
+/// Writes one sender's plain shares of some rows of the first five.
+fn share_file(world: &World, sender: u8, ids: RangeInclusive<i64>) -> PathBuf {
     let layout = world.session.layout();
     let mut batch = RowBatch::with_capacity(Arc::clone(layout), 5);
-    for id in 1..=5 {
+    for id in ids {
         batch.push_bytes(id, &[AgreeValue::Integer(0)], &[&[sender; 32]]).expect("fits");
     }
     let spec = ShareFileSpec {
@@ -39,7 +40,7 @@ fn share_file(world: &World, sender: u8) -> PathBuf {
         party: party(sender),
         part_index: 0,
         ids: IdRange::new(1, 5).expect("in order"),
-        rows: 5,
+        rows: batch.len() as u64,
         layout: Arc::clone(layout),
     };
     let path = world.path().join(format!("shares-{sender}"));
@@ -49,7 +50,7 @@ fn share_file(world: &World, sender: u8) -> PathBuf {
     path
 }
 
-fn credentials(world: &World, sender: u8) -> SenderCredentials {
+pub(crate) fn credentials(world: &World, sender: u8) -> SenderCredentials {
     let (session, trust) = (&world.session, &world.trust);
     let approvals = [0, 1, 2].map(|index| {
         Approval::sign(session, trust, &world.certificate(index), now()).expect("signed")
@@ -62,10 +63,25 @@ fn credentials(world: &World, sender: u8) -> SenderCredentials {
     }
 }
 
-async fn pack_with(world: &World, keys: SenderKeys) -> Result<PackReport, PipelineError> {
+/// Packs a sender's rows with its credentials into `package-SENDER`.
+pub(crate) async fn pack_signed(
+    world: &World,
+    sender: u8,
+    ids: RangeInclusive<i64>,
+) -> Result<PackReport, PipelineError> {
+    let keys = SenderKeys::agree(&world.session, &world.keys[usize::from(sender)]).unwrap();
+    let own = credentials(world, sender);
+    pack_with(world, keys.with_credentials(&world.session, own, now()).unwrap(), ids).await
+}
+
+async fn pack_with(
+    world: &World,
+    keys: SenderKeys,
+    ids: RangeInclusive<i64>,
+) -> Result<PackReport, PipelineError> {
     let sender = keys.sender();
-    let (from, to) =
-        (share_file(world, sender.index()), world.path().join(format!("package-{sender}")));
+    let from = share_file(world, sender.index(), ids);
+    let to = world.path().join(format!("package-{sender}"));
     let (state, fingerprint) = (world.path().join("state"), world.session.fingerprint());
     Ledger::create(&state, &fingerprint, sender).expect("made or there");
     let ledger = Ledger::open(&state, &fingerprint, sender).expect("sound");
@@ -78,12 +94,10 @@ async fn signed_packages_are_made_with_approvals_and_merged_with_the_authority()
     let world = World::new();
     for sender in [0, 1] {
         let keys = || SenderKeys::agree(&world.session, &world.keys[usize::from(sender)]).unwrap();
-        let refused = pack_with(&world, keys()).await.unwrap_err();
+        let refused = pack_with(&world, keys(), 1..=5).await.unwrap_err();
         assert!(matches!(refused, PipelineError::NoCredentials), "{refused:?}");
         assert!(!world.path().join(format!("package-{sender}")).exists(), "nothing is blinded");
-        let own = credentials(&world, sender);
-        let keys = keys().with_credentials(&world.session, own, now()).unwrap();
-        assert_eq!(pack_with(&world, keys).await.unwrap().rows, 5);
+        assert_eq!(pack_signed(&world, sender, 1..=5).await.unwrap().rows, 5);
     }
     let directories = [0, 1].map(|sender| world.path().join(format!("package-{sender}")));
     let identity = world.identity.clone();
