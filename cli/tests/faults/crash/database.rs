@@ -115,3 +115,52 @@ fn an_export_and_a_rebuild_whose_connections_break_lose_nothing() {
 fn a_send_and_a_load_whose_connections_break_lose_nothing() {
     break_in_the_middle([SEND, LOAD]);
 }
+
+/// Whatever of a redo has reached the server when its connection breaks: the table has every row, and
+/// each is recorded.
+#[test]
+fn a_redo_whose_connection_breaks_anywhere_leaves_old_rows_or_new_ones() {
+    let world = ready(World::new());
+    world.run_as("2", &World::rebuild(&world.databases[2])).ends_with(0);
+    for at in [0, 1] {
+        let newer = format!("UPDATE \"SMPC_dev_{at}\".irises SET version_id = version_id + 1");
+        world.sql_at(at, &newer);
+    }
+    world.sql("UPDATE reference.irises SET version_id = version_id + 1");
+    for (sender, to) in [("0", "n0"), ("1", "n1")] {
+        let url = &world.databases[usize::from(sender == "1")];
+        world.run_as(sender, &World::send(url, sender, to)).ends_with(0);
+    }
+    let redo = |url: &str| {
+        let flags = ["--batch-size", "4", "-j", "1", "--db-url", url, "--redo", "1-1000"];
+        let packages = ["--package", "n0", "--package", "n1", "--identity", "r.age"];
+        world.run_as("2", &[&["rebuild", "--json"], &flags[..], &packages].concat())
+    };
+    let newer = || -> u64 {
+        let joined = "SELECT count(*) FROM reference.irises JOIN \"SMPC_dev_2\".irises t \
+            USING (id, version_id)";
+        world.sql(joined).parse().expect("a number")
+    };
+    let mut before = newer();
+    // Through the first transactions a few kilobytes at a time, then by whole rows.
+    let walk = (1..40).map(|step| step * 3_000).chain((1..20).map(|step| step * 120_000));
+    let mut cut = 0;
+    for bytes in walk {
+        let way = Way::to_database(&world.databases[2], Direction::ToServer, bytes, End::Cut);
+        let run = redo(&way.url);
+        if !way.is_spent() {
+            run.ends_with(0);
+            break;
+        }
+        says_that_the_connection_was_lost(run);
+        cut += 1;
+        assert_eq!(world.loaded_rows(), ROWS);
+        // What was committed stays, and ranges are whole.
+        let now = newer();
+        assert!(now >= before && now % 4 == 0, "{before}, then {now}");
+        before = now;
+    }
+    assert!(cut > 20, "only {cut} connections broke");
+    redo(&world.databases[2]).ends_with(0);
+    world.assert_rebuilt();
+}
