@@ -13,7 +13,7 @@ use reshare_files::durable;
 use reshare_files::file_error::OnFile;
 use reshare_files::input_file::NotRegular;
 use reshare_format::package::{PackageExpectations, PartName};
-use reshare_format::session::{Session, SessionMismatch, SessionTrust, parse_fingerprint};
+use reshare_format::session::{Session, SessionMismatch, SessionTrust, fingerprint_from_hex};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -358,7 +358,7 @@ fn check_session(directory: &Path, file: &File, session: &Session) -> Result<(),
     if text == expected.to_string() {
         return Ok(());
     }
-    match parse_fingerprint(text) {
+    match fingerprint_from_hex(text) {
         Ok(got) if got != expected => {
             Err(InboxDefect::OtherSession(SessionMismatch { expected, got }).at(directory))
         }

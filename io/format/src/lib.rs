@@ -2,6 +2,7 @@
 //!
 //! # Reading order
 //! * [`keys`]: agreement keys, age identities, certificates and what they sign.
+//! * [`network`]: which number belongs to which party, for good.
 //! * [`session`]: what the three parties agreed on, its fingerprint, approvals.
 //! * [`share_file`]: rows in columns, mapped into memory.
 //! * [`package`]: a share file that is compressed and sealed is a part; a manifest closes a package.
@@ -114,6 +115,7 @@
 //! ```
 
 pub mod keys;
+pub mod network;
 pub mod package;
 pub mod receipt;
 pub mod session;

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use super::approval_error::ApprovalError;
 use super::{
     MAX_STATEMENT_BYTES, Session, SessionMismatch, SessionTrust, Signed, Statement, check_trust,
-    parse_fingerprint, signer,
+    fingerprint_from_hex, signer,
 };
 use crate::keys::certificate::{PartyCertificate, SignatureContext};
 
@@ -59,6 +59,19 @@ impl Statement for ApprovalStatement {
 }
 
 impl Approval {
+    /// The party of a session that a certificate names, found to be fit to approve it now.
+    ///
+    /// # Errors
+    /// As [`Self::sign`].
+    pub fn signer(
+        session: &Session,
+        trust: &SessionTrust,
+        certificate: &PartyCertificate,
+        now: OffsetDateTime,
+    ) -> Result<PartyId, ApprovalError> {
+        Ok(signer(session, trust, certificate, SignatureContext::Approval, now)?)
+    }
+
     /// Approves a session as the party that a certificate names.
     ///
     /// # Errors
@@ -70,7 +83,7 @@ impl Approval {
         certificate: &PartyCertificate,
         now: OffsetDateTime,
     ) -> Result<Self, ApprovalError> {
-        let party = signer(session, trust, certificate, SignatureContext::Approval, now)?;
+        let party = Self::signer(session, trust, certificate, now)?;
         let fingerprint = session.fingerprint();
         let statement = ApprovalStatement {
             format: ApprovalStatement::FORMAT.to_owned(),
@@ -109,7 +122,7 @@ impl Approval {
     /// [`ApprovalError`] when they are not of the documented form.
     pub fn parse(bytes: &[u8]) -> Result<Self, ApprovalError> {
         let signed = Signed::<ApprovalStatement>::parse(bytes)?;
-        let fingerprint = parse_fingerprint(&signed.statement.fingerprint)?;
+        let fingerprint = fingerprint_from_hex(&signed.statement.fingerprint)?;
         Ok(Self { signed, fingerprint })
     }
 

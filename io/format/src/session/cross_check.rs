@@ -3,7 +3,7 @@
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
 
-use super::{Session, SessionIds};
+use super::{FingerprintMismatch, Session, SessionIds};
 
 /// A flag that contradicts the session.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,12 +32,12 @@ impl Mismatch {
 }
 
 /// # Errors
-/// Each check returns a [`Mismatch`] when the flag contradicts the session.
+/// Each check returns a [`Mismatch`] when the flag contradicts the session, that of the fingerprint
+/// a [`FingerprintMismatch`].
 impl Session {
     /// Compares the fingerprint that operators agreed on.
-    pub fn check_fingerprint(&self, given: Fingerprint) -> Result<(), Mismatch> {
-        let fingerprint = self.fingerprint();
-        Mismatch::unless(given == fingerprint, "the expected fingerprint", given, fingerprint)
+    pub fn check_fingerprint(&self, given: Fingerprint) -> Result<(), FingerprintMismatch> {
+        FingerprintMismatch::check("session", given, self.fingerprint())
     }
 
     /// Compares a session id.

@@ -136,7 +136,7 @@ fn write_certificate_name(lines: &mut Vec<String>, name: Option<&CertificateName
 }
 
 /// Any text as a TOML string.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
 
@@ -357,9 +357,14 @@ fn utc_second(key: &'static str, value: Datetime) -> Result<OffsetDateTime, Sess
 }
 
 fn syntax_error(text: &str, error: &toml::de::Error) -> SessionError {
+    let (line, column) = text_position(text, error);
+    SessionError::Syntax { line, column, message: error.message().to_owned() }
+}
+
+/// Line and column of an error in a text, both from 1.
+pub(crate) fn text_position(text: &str, error: &toml::de::Error) -> (usize, usize) {
     let start = error.span().map_or(0, |span| span.start);
     let before = text.get(..start).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    SessionError::Syntax { line, column, message: error.message().to_owned() }
+    (line, before.chars().rev().take_while(|c| *c != '\n').count() + 1)
 }

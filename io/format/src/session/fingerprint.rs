@@ -14,8 +14,7 @@ const DOMAIN: &[u8] = b"reshare/v1/session\0";
 
 /// Hashes the facts and the nonce. The senders are already in order.
 pub(super) fn of(facts: &NewSession, nonce: &[u8; Session::NONCE_BYTES]) -> Fingerprint {
-    let mut encoding = Encoding(blake3::Hasher::new());
-    encoding.0.update(DOMAIN);
+    let mut encoding = Encoding::new(DOMAIN);
     encoding.number("version", Session::VERSION);
     encoding.field("session_id", facts.session_id.as_str().as_bytes());
     encoding.field("nonce", nonce);
@@ -33,22 +32,34 @@ pub(super) fn of(facts: &NewSession, nonce: &[u8; Session::NONCE_BYTES]) -> Fing
     }
     encoding.receiver(&facts.receiver);
     encoding.optional("trust.ca_sha256", facts.ca_sha256.as_ref().map(<[u8; 32]>::as_slice));
-    Fingerprint(*encoding.0.finalize().as_bytes())
+    encoding.finish()
 }
 
 /// The encoding, hashed while it is made.
-struct Encoding(blake3::Hasher);
+pub(crate) struct Encoding(blake3::Hasher);
 
 impl Encoding {
+    /// Begins with the domain: the program, the version of the encoding, its purpose and a zero byte.
+    pub(crate) fn new(domain: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(domain);
+        Self(hasher)
+    }
+
+    /// The fingerprint of all fields.
+    pub(crate) fn finish(&self) -> Fingerprint {
+        Fingerprint(*self.0.finalize().as_bytes())
+    }
+
     /// `length(name) || name || length(value) || value`, lengths as u64 little-endian.
-    fn field(&mut self, name: &str, value: &[u8]) {
+    pub(crate) fn field(&mut self, name: &str, value: &[u8]) {
         for bytes in [name.as_bytes(), value] {
             self.0.update(&(bytes.len() as u64).to_le_bytes());
             self.0.update(bytes);
         }
     }
 
-    fn number(&mut self, name: &str, value: u64) {
+    pub(crate) fn number(&mut self, name: &str, value: u64) {
         self.field(name, &value.to_le_bytes());
     }
 
@@ -114,29 +125,6 @@ pub(super) fn kind_name(kind: AgreeKind) -> &'static str {
     }
 }
 
-/// Reads a fingerprint as an operator types it when it is read aloud.
-///
-/// Upper and lower case are the same; spaces, colons and hyphens between digits are
-/// skipped.
-///
-/// # Errors
-/// A [`FingerprintError`] for anything but 64 hexadecimal digits.
-pub fn parse_fingerprint(text: &str) -> Result<Fingerprint, FingerprintError> {
-    let digits: String = text.chars().filter(|c| !" :-".contains(*c)).collect();
-    let mut bytes = [0; 32];
-    hex::decode_to_slice(&digits, &mut bytes)
-        .map_err(|_| FingerprintError { digits: digits.chars().count() })?;
-    Ok(Fingerprint(bytes))
-}
-
-/// A text that is no fingerprint.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a fingerprint is 64 hexadecimal digits, this is {digits} characters or other ones")]
-pub struct FingerprintError {
-    /// How many characters there are without separators.
-    pub digits: usize,
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -151,19 +139,6 @@ mod tests {
     use super::*;
     use crate::keys::{AgreementKey, AgreementPublicKey};
     use crate::session::samples;
-
-    #[test]
-    fn a_fingerprint_may_be_typed_in_groups() {
-        let fingerprint = Fingerprint([0xab; 32]);
-        let text = fingerprint.to_string();
-        assert_eq!(parse_fingerprint(&text), Ok(fingerprint));
-        let groups: Vec<&str> = (0..8).map(|group| &text[8 * group..8 * group + 8]).collect();
-        assert_eq!(parse_fingerprint(&groups.join(" ").to_uppercase()), Ok(fingerprint));
-        assert_eq!(parse_fingerprint(&groups.join("-")), Ok(fingerprint));
-        assert_eq!(parse_fingerprint(&text[1..]), Err(FingerprintError { digits: 63 }));
-        assert!(parse_fingerprint(&format!("{text}00")).is_err());
-        assert!(parse_fingerprint(&text.replacen('a', "g", 1)).is_err());
-    }
 
     type Change = fn(&mut NewSession);
 

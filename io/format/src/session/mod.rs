@@ -10,11 +10,12 @@ mod error;
 mod facts;
 mod file;
 mod fingerprint;
+mod fingerprint_text;
 mod id_list;
 mod mismatch;
 mod names;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod statement;
 mod trust;
 mod validate;
@@ -33,7 +34,12 @@ pub use approval_error::ApprovalError;
 pub use cross_check::Mismatch;
 pub use error::SessionError;
 pub use facts::{NewSession, Receiver, Sender, SessionIds};
-pub use fingerprint::{FingerprintError, parse_fingerprint};
+pub(crate) use file::{quoted, text_position};
+pub(crate) use fingerprint::Encoding;
+pub use fingerprint_text::{
+    FingerprintError, FingerprintMismatch, fingerprint_from_hex, fingerprint_groups,
+    fingerprint_words, parse_fingerprint,
+};
 pub use id_list::{IdList, IdListError};
 pub use mismatch::SessionMismatch;
 pub use names::{Environment, SessionId};
