@@ -7,8 +7,8 @@
 //! # Reading order
 //! * A run: [`workers`] (sources, targets, how many threads), [`rows_wanted`] (which ids), `tasks`,
 //!   `pool` and [`error`].
-//! * Sender, what may be blinded: [`ledger`] first (one blinding, one content), then [`sender`] (the
-//!   keys) and [`sealer`] (tags, blinds and seals a part).
+//! * Sender, what may be blinded: [`ledger`] first (one blinding, one content) and [`receivers`] (one
+//!   number for one party), then [`sender`] (the keys) and [`sealer`] (tags, blinds and seals a part).
 //! * Sender, from rows to a package: `read_parts` and `snapshots` read a table, `resume` finds what
 //!   earlier runs did, `destination` is a directory (`directory_package`) or the receiver
 //!   (`receiver_package` with `sealed_buffer`).
@@ -85,6 +85,7 @@ pub mod packages;
 pub mod preflight;
 pub mod purge;
 pub mod rebuild;
+pub mod receivers;
 pub mod rows_wanted;
 pub mod sealer;
 pub mod send;
