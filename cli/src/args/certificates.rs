@@ -6,6 +6,7 @@ use clap::Args;
 use reshare_exchange::{TlsFiles, TlsIdentity};
 use reshare_format::session::Session;
 
+use super::network::NetworkArgs;
 use crate::failure::Failure;
 
 /// The authority that issued all parties' certificates.
@@ -39,6 +40,9 @@ pub(crate) struct CredentialArgs {
 
     #[command(flatten)]
     pub(crate) certificate: CertificateArgs,
+
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
 
     /// An approval that `session approve` wrote: the receiver's and the other sender's are needed
     #[arg(long = "approval", value_name = "FILE", num_args = 1)]

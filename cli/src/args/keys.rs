@@ -6,6 +6,7 @@ use clap::{ArgGroup, Args};
 use reshare_format::keys::{AgreementKeySource, KmsKeyId};
 
 use super::certificates::CredentialArgs;
+use super::value::user_directory;
 use crate::failure::Failure;
 
 /// What a sender blinds with.
@@ -15,9 +16,9 @@ pub(crate) struct SenderKeyArgs {
     #[command(flatten)]
     pub(crate) agreement: AgreementKeyArgs,
 
-    /// The session's fingerprint, as the operators read it to each other (see `session show`):
-    /// required if the session uses no certificates
-    #[arg(long, value_name = "HEX")]
+    /// The session's fingerprint, in digits or words, as the operators read it to each other (see
+    /// `session show`): required if the session uses no certificates
+    #[arg(long, value_name = "TEXT")]
     pub(crate) expect_fingerprint: Option<String>,
 
     #[command(flatten)]
@@ -75,12 +76,7 @@ impl StateArgs {
         if let Some(directory) = &self.state_dir {
             return Ok(directory.clone());
         }
-        // As the XDG specification says: a relative path does not count.
-        let absolute = |name| {
-            std::env::var_os(name).map(PathBuf::from).filter(|directory| directory.is_absolute())
-        };
-        let state = absolute("XDG_STATE_HOME")
-            .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+        let state = user_directory("XDG_STATE_HOME", ".local/state");
         state.map(|state| state.join("reshare")).ok_or_else(|| {
             Failure::usage("there is no home directory for the ledger")
                 .hint("give --state-dir DIR or set RESHARE_STATE_DIR")

@@ -5,6 +5,7 @@ mod certificates;
 mod database;
 pub(crate) mod delivery;
 mod keys;
+mod network;
 mod output;
 mod session;
 mod value;
@@ -15,6 +16,7 @@ pub(crate) use certificates::{AuthorityArgs, CertificateArgs, CredentialArgs, Tl
 pub(crate) use database::{ConflictArgs, ConnectionArgs, DatabaseArgs};
 pub(crate) use delivery::{DeliveryArgs, LimitArgs};
 pub(crate) use keys::{AgreementKeyArgs, OwnKeyArgs, SenderKeyArgs, StateArgs};
+pub(crate) use network::{NetworkArgs, WordsArgs};
 pub(crate) use output::{OutputArgs, PackagesArgs, ReportArgs};
 pub(crate) use session::SessionArgs;
 pub(crate) use value::{MAX_SECONDS, id_range, split_party, within};

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use reshare_engine::party::PartyId;
@@ -51,6 +52,16 @@ pub(crate) fn split_party(text: &str) -> Result<(PartyId, &str), Failure> {
     let (party, value) = text.split_once('=').ok_or_else(bad)?;
     let party: u64 = party.parse().map_err(|_| bad())?;
     Ok((PartyId::try_from(party).map_err(Failure::usage)?, value))
+}
+
+/// A directory of this user: the one that a variable names, or a default in its home.
+///
+/// As the XDG specification says, a relative path does not count.
+pub(super) fn user_directory(variable: &str, in_home: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        std::env::var_os(name).map(PathBuf::from).filter(|directory| directory.is_absolute())
+    };
+    absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(in_home)))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use clap::Args;
 use reshare_pipeline::load::load;
 use reshare_pipeline::workers::Target;
 
-use crate::args::{ConflictArgs, DatabaseArgs, OutputArgs, SessionArgs, WorkArgs};
+use crate::args::{ConflictArgs, DatabaseArgs, NetworkArgs, OutputArgs, SessionArgs, WorkArgs};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
@@ -18,6 +18,9 @@ use crate::setup::database::workers;
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     session: SessionArgs,
+
+    #[command(flatten)]
+    network: NetworkArgs,
 
     #[command(flatten)]
     database: DatabaseArgs,
@@ -36,6 +39,7 @@ pub(crate) struct LoadArgs {
 impl LoadArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
+        context.check_network(&self.network)?;
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
         let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use reshare_pipeline::merge::merge;
 
-use crate::args::{OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs};
+use crate::args::{NetworkArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs};
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
@@ -22,6 +22,9 @@ pub(crate) struct MergeArgs {
     packages: PackagesArgs,
 
     #[command(flatten)]
+    network: NetworkArgs,
+
+    #[command(flatten)]
     work: WorkArgs,
 
     /// Write the rebuilt shares to this file, mode 0600
@@ -36,7 +39,7 @@ impl MergeArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         context.receiver(&self.session)?;
-        let packages = context.packages(&self.packages)?;
+        let packages = context.packages(&self.packages, Some(&self.network))?;
         let workers = workers(1, &self.work);
         let (report, took) =
             run(output, Rerun::StartsOver("no file was written"), |progress| async {

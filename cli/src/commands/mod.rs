@@ -17,6 +17,7 @@ mod kms;
 mod load;
 mod man;
 mod merge;
+mod network;
 mod pack;
 mod pki;
 mod purge;
@@ -63,6 +64,8 @@ enum Command {
     Kms(kms::KmsCommand),
     /// Make a certificate authority, and certificates for the parties
     Pki(pki::PkiArgs),
+    /// Make, extend or show the network file: which number belongs to which party, for good
+    Network(network::NetworkCommand),
     /// Make, show or approve a session
     Session(session::SessionCommand),
     /// Check everything that a run needs before it starts; changes nothing
@@ -113,6 +116,7 @@ impl Cli {
             #[cfg(feature = "kms")]
             Command::Kms(command) => command.run(output),
             Command::Pki(args) => args.run(output),
+            Command::Network(command) => command.run(output),
             Command::Session(command) => command.run(output),
             Command::Check(command) => command.run(output),
             Command::Export(args) => args.run(output),

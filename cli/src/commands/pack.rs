@@ -42,7 +42,7 @@ pub(crate) struct PackArgs {
 impl PackArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
-        let keys = context.sender_keys(&self.session, &self.keys)?;
+        let keys = context.sender_keys(&self.session, &self.keys, &self.state)?;
         let sender = ledgered(&context.session, keys, &self.state.directory()?)?;
         let sender = self.packing.compress(sender);
         let workers = workers(1, &self.work);

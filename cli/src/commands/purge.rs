@@ -57,7 +57,7 @@ pub(crate) struct PurgeArgs {
     /// operator has confirmed that `verify` succeeded
     #[arg(
         long,
-        value_name = "HEX",
+        value_name = "TEXT",
         help_heading = "Whether the load was verified",
         conflicts_with_all = ["db_url", "db_schema"]
     )]

@@ -7,8 +7,8 @@ use reshare_pipeline::rebuild::{SoFar, rebuild_so_far};
 use reshare_pipeline::workers::Target;
 
 use crate::args::{
-    ConflictArgs, DatabaseArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs,
-    id_range,
+    ConflictArgs, DatabaseArgs, NetworkArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs,
+    WorkArgs, id_range,
 };
 use crate::failure::{Failure, Hint, Outcome, Rerun};
 use crate::report;
@@ -23,6 +23,9 @@ pub(crate) struct RebuildArgs {
 
     #[command(flatten)]
     packages: PackagesArgs,
+
+    #[command(flatten)]
+    network: NetworkArgs,
 
     #[command(flatten)]
     database: DatabaseArgs,
@@ -45,7 +48,7 @@ pub(crate) struct RebuildArgs {
 impl RebuildArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
-        let packages = context.packages_so_far(&self.packages)?;
+        let packages = context.packages_so_far(&self.packages, &self.network)?;
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
         let target = Target { source, options: self.conflicts.options()? };
         let workers = workers(self.database.connections.count(), &self.work);

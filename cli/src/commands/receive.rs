@@ -24,8 +24,8 @@ use reshare_postgres::load_error::LoadError;
 use tokio::time::timeout;
 
 use crate::args::{
-    ConflictArgs, DatabaseArgs, LimitArgs, MAX_SECONDS, OutputArgs, ReportArgs, SessionArgs,
-    TlsArgs, WorkArgs, within,
+    ConflictArgs, DatabaseArgs, LimitArgs, MAX_SECONDS, NetworkArgs, OutputArgs, ReportArgs,
+    SessionArgs, TlsArgs, WorkArgs, within,
 };
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
@@ -53,6 +53,9 @@ pub(crate) struct ReceiveArgs {
 
     #[command(flatten)]
     tls: TlsArgs,
+
+    #[command(flatten)]
+    network: NetworkArgs,
 
     /// The address of /health and /metrics, which are not encrypted: keep it local
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
@@ -123,6 +126,7 @@ impl ReceiveArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         self.check_flags()?;
         let context = Context::open(&self.session)?;
+        context.check_network(&self.network)?;
         let tls = self.tls.identity(&context.session)?;
         // Before anything is created, such as an inbox or a listening port.
         tls.check_receiver()?;

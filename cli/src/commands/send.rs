@@ -60,7 +60,7 @@ impl SendArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         self.check_destination(&context.session)?;
-        let keys = context.sender_keys(&self.session, &self.keys)?;
+        let keys = context.sender_keys(&self.session, &self.keys, &self.state)?;
         match &self.to {
             Some(directory) => self.job(&context, keys)?.send(directory, output),
             None => {

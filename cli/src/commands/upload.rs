@@ -8,7 +8,7 @@ use reshare_format::package::{Package, PackageExpectations, read_manifest};
 use reshare_format::session::SessionTrust;
 use reshare_pipeline::error::PipelineError;
 
-use crate::args::{DeliveryArgs, OutputArgs, SessionArgs, TlsArgs};
+use crate::args::{DeliveryArgs, NetworkArgs, OutputArgs, SessionArgs, TlsArgs};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
@@ -28,12 +28,16 @@ pub(crate) struct UploadArgs {
     tls: TlsArgs,
 
     #[command(flatten)]
+    network: NetworkArgs,
+
+    #[command(flatten)]
     delivery: DeliveryArgs,
 }
 
 impl UploadArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
+        context.check_network(&self.network)?;
         let session = &context.session;
         let identity = self.tls.identity(session)?;
         let trust = identity.trust(session)?;

@@ -1,14 +1,16 @@
 //! A session: what the parties agree on, for people and for programs.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::layout::AgreeKind;
 use reshare_files::timestamp::Timestamp;
-use reshare_format::session::{Session, SessionIds};
+use reshare_format::session::{Session, SessionIds, fingerprint_groups, fingerprint_words};
 use serde::Serialize;
 
 use super::output::line;
-use crate::args::OutputArgs;
+use crate::args::{OutputArgs, WordsArgs};
 use crate::failure::Failure;
 
 /// A session in words.
@@ -28,23 +30,53 @@ struct SessionSummary<'a> {
     /// By party; empty where the session uses no certificates.
     certificate_names: BTreeMap<String, String>,
     ca_sha256: Option<String>,
+    /// The network file that it was compared with and fits.
+    network: Option<String>,
     table: &'a str,
 }
 
-/// Prints a session.
-pub(crate) fn session(output: &OutputArgs, session: &Session) -> Result<(), Failure> {
-    let shown = SessionSummary::of(session);
+/// Prints a session, and the network file that it was compared with.
+pub(crate) fn session(
+    output: &OutputArgs,
+    session: &Session,
+    network: Option<&Path>,
+    words: WordsArgs,
+) -> Result<(), Failure> {
     if output.json {
+        let shown = SessionSummary::of(session, network);
         return line(&serde_json::to_string_pretty(&shown).map_err(Failure::failed)?);
     }
-    let mut lines = shown.parties();
-    lines.extend(rows(session, &shown.ids));
-    lines.push(format!("fingerprint  {}", shown.fingerprint));
-    line(&lines.join("\n"))
+    line(&session_text(session, network, words))
 }
 
+/// A session in lines: first who receives, and under which number.
+pub(crate) fn session_text(session: &Session, network: Option<&Path>, words: WordsArgs) -> String {
+    let shown = SessionSummary::of(session, network);
+    let mut lines = shown.parties();
+    lines.extend(rows(session, &shown.ids));
+    lines.extend(fingerprint(&session.fingerprint(), words));
+    lines.join("\n")
+}
+
+/// A fingerprint in groups, and as words where that is asked for.
+pub(crate) fn fingerprint(fingerprint: &Fingerprint, words: WordsArgs) -> Vec<String> {
+    let mut lines = vec![format!("fingerprint  {}", fingerprint_groups(fingerprint))];
+    if words.words {
+        let all = fingerprint_words(fingerprint);
+        let all: Vec<&str> = all.split(' ').collect();
+        for (row, some) in all.chunks(WORDS_PER_LINE).enumerate() {
+            let label = if row == 0 { "words" } else { "" };
+            lines.push(format!("{label:<12} {}", some.join(" ")));
+        }
+    }
+    lines
+}
+
+/// Three lines of words for a fingerprint.
+const WORDS_PER_LINE: usize = 8;
+
 impl<'a> SessionSummary<'a> {
-    fn of(session: &'a Session) -> Self {
+    fn of(session: &'a Session, network: Option<&Path>) -> Self {
         let senders = session.senders();
         let receiver = session.receiver();
         let names = senders.iter().map(|sender| (sender.party, &sender.certificate_name));
@@ -66,6 +98,7 @@ impl<'a> SessionSummary<'a> {
                 .map(|(party, name)| (party.to_string(), name.to_string()))
                 .collect(),
             ca_sha256: session.ca_sha256().map(hex::encode),
+            network: network.map(|path| path.display().to_string()),
             table: session.table(),
         }
     }
@@ -74,11 +107,11 @@ impl<'a> SessionSummary<'a> {
     fn parties(&self) -> Vec<String> {
         let [lower, higher] = self.senders;
         let mut lines = vec![
+            format!("receiver     party {}, {}", self.receiver, self.recipient),
+            format!("senders      party {lower} (adds), party {higher} (subtracts)"),
             format!("session      {}", self.session_id),
             format!("environment  {}", self.environment),
             format!("valid        {} to {}", self.not_before, self.not_after),
-            format!("senders      party {lower} (adds), party {higher} (subtracts)"),
-            format!("receiver     party {}, {}", self.receiver, self.recipient),
         ];
         for (party, sha256) in self.senders.iter().zip(&self.agreement_keys_sha256) {
             lines.push(format!("sender key   party {party}: SHA-256 {sha256}"));
@@ -89,6 +122,9 @@ impl<'a> SessionSummary<'a> {
         let authority = self.ca_sha256.as_deref();
         let authority = authority.unwrap_or("none: this session uses no certificates");
         lines.push(format!("authority    {authority}"));
+        if let Some(network) = &self.network {
+            lines.push(format!("network      as in {network}"));
+        }
         lines
     }
 }

@@ -17,8 +17,13 @@ use time::{Duration, OffsetDateTime};
 use super::agreement::agree;
 use super::credentials::{add_credentials, trust};
 use super::database::{database, table_of};
+use super::network::check_network;
+use super::receiver;
 use super::session::{check_fingerprint, check_flags, load_session};
-use crate::args::{AgreementKeyArgs, DatabaseArgs, PackagesArgs, SenderKeyArgs, SessionArgs};
+use crate::args::{
+    AgreementKeyArgs, DatabaseArgs, NetworkArgs, PackagesArgs, SenderKeyArgs, SessionArgs,
+    StateArgs,
+};
 use crate::failure::Failure;
 
 /// A session that ends within this time gets a warning.
@@ -74,15 +79,24 @@ impl Context {
         Ok(self.session.receiver().party)
     }
 
-    /// Opens the agreement key: it says which of the two senders this is.
+    /// Checks that the session is one of this party's network, where it uses certificates.
+    pub(crate) fn check_network(&self, args: &NetworkArgs) -> Result<Option<PathBuf>, Failure> {
+        check_network(&self.session, args)
+    }
+
+    /// Opens the agreement key: it says which of the two senders this is. Who receives is checked
+    /// before.
     pub(crate) fn sender_keys(
         &self,
         args: &SessionArgs,
         keys: &SenderKeyArgs,
+        state: &StateArgs,
     ) -> Result<SenderKeys, Failure> {
         check_fingerprint(&self.session, keys.expect_fingerprint.as_deref())?;
         let credentials = &keys.credentials;
         self.check_time()?;
+        check_network(&self.session, &credentials.network)?;
+        receiver::check_known(&self.session, args.checks.target_party_id, state, None)?;
         self.warn_of_end();
         let keys = self.agreed_keys(args, &keys.agreement)?;
         add_credentials(&self.session, keys, credentials)
@@ -133,17 +147,33 @@ impl Context {
         Err(PipelineError::OtherIdentity.into())
     }
 
-    /// Opens both senders' packages.
-    pub(crate) fn packages(&self, args: &PackagesArgs) -> Result<Arc<Packages>, Failure> {
-        let (directories, identity) = (both(args)?, open_identity(&args.identity)?);
+    /// Opens both senders' packages, to rebuild from them if there are arguments of a network file:
+    /// then the session must be one of this party's network.
+    pub(crate) fn packages(
+        &self,
+        args: &PackagesArgs,
+        network: Option<&NetworkArgs>,
+    ) -> Result<Arc<Packages>, Failure> {
+        let directories = both(args)?;
+        if let Some(network) = network {
+            check_network(&self.session, network)?;
+        }
+        let identity = open_identity(&args.identity)?;
         let trust = trust(&self.session, &args.authority)?;
         let packages = Packages::open_signed(&self.session, trust.as_ref(), directories, identity)?;
         Ok(Arc::new(self.listed(packages)?))
     }
 
-    /// Opens both senders' packages, closed or not.
-    pub(crate) fn packages_so_far(&self, args: &PackagesArgs) -> Result<PackagesSoFar, Failure> {
-        let (directories, identity) = (both(args)?, open_identity(&args.identity)?);
+    /// Opens both senders' packages, closed or not, to rebuild from them: the session must be one of
+    /// this party's network.
+    pub(crate) fn packages_so_far(
+        &self,
+        args: &PackagesArgs,
+        network: &NetworkArgs,
+    ) -> Result<PackagesSoFar, Failure> {
+        let directories = both(args)?;
+        check_network(&self.session, network)?;
+        let identity = open_identity(&args.identity)?;
         let trust = trust(&self.session, &args.authority)?;
         let packages = PackagesSoFar::open(&self.session, trust.as_ref(), directories, identity)?;
         Ok(match self.listed_ids()? {

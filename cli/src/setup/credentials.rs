@@ -82,6 +82,26 @@ pub(crate) fn approvals(
     })
 }
 
+/// Checks that a sender's certificate and its agreement key are one party's. Otherwise the approvals
+/// that this party was given would seem to be the wrong ones.
+pub(crate) fn check_one_party(
+    trust: &SessionTrust,
+    certificate: &PartyCertificate,
+    by_key: PartyId,
+) -> Result<(), Failure> {
+    match trust.party_of(certificate.chain()) {
+        Ok(named) if named != by_key => {
+            let error = format!(
+                "the certificate is party {named}'s, but the agreement key is party {by_key}'s"
+            );
+            let hint = "give --certificate, --certificate-key and --agreement-key of one party";
+            Err(Failure::refused(error).hint(hint))
+        }
+        // What else may be wrong with it is said where it is verified.
+        _ => Ok(()),
+    }
+}
+
 /// Adds certificate and verified approvals to a sender's keys, where the session uses
 /// certificates.
 pub(super) fn add_credentials(
@@ -97,6 +117,7 @@ pub(super) fn add_credentials(
         return Ok(keys);
     };
     let certificate = certificate(&args.certificate)?;
+    check_one_party(&trust, &certificate, keys.sender())?;
     let now = OffsetDateTime::now_utc();
     let approvals = approvals(session, &trust, keys.sender(), &args.approvals)?;
     let credentials = SenderCredentials { trust, certificate, approvals };

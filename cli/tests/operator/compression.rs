@@ -30,7 +30,8 @@ impl Packed for Network {
         let key = ["--agreement-key", "file:0.key", "--expect-fingerprint", &self.fingerprint];
         let session = ["--session", "session.toml", "--state-dir", "state-0", "--batch-size", "7"];
         let how = ["--to", to, "--compression", compression];
-        self.run(&[&[command][..], &session, &key, &from, &how].concat())
+        let target = ["--target-party-id", "2"];
+        self.run(&[&[command][..], &session, &key, &target, &from, &how].concat())
     }
 
     fn export(&self) {

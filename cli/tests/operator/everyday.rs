@@ -39,6 +39,7 @@ fn the_way_through_share_files_gives_the_same_table() {
         network.run(&[&["export", "--session", "session.toml"], &source[..]].concat()).ends_with(0);
         let state = format!("state-{name}");
         let expected = ["--expect-fingerprint", &network.fingerprint, "--state-dir", &state];
+        let expected = [&expected[..], &["--target-party-id", "2"]].concat();
         let keys = [&["--agreement-key", &key], &expected[..]].concat();
         let package = format!("p{name}");
         let files = ["--in", &plain, "--to", &package, "--batch-size", "17"];
@@ -281,6 +282,7 @@ fn exit_codes_tell_what_is_missing_from_what_is_wrong() {
     let run = |arguments: &[&[&str]]| network.run(&arguments.concat());
     // Not there: it may be the next time, when the medium is mounted.
     let keys = ["--expect-fingerprint", &network.fingerprint, "--to", "p"];
+    let keys = [&keys[..], &["--target-party-id", "2", "--state-dir", "state-0"]].concat();
     run(&[&["send", "--agreement-key", "none"], &session, &keys]).ends_with(1);
     run(&[&["verify", "--file", "none"], &session, &target]).ends_with(1);
     let packages = ["--package", "none", "--package", "none"];
@@ -294,7 +296,7 @@ fn exit_codes_tell_what_is_missing_from_what_is_wrong() {
     let sender = ["--party-id", "0"];
     let sends = run(&[&["load", "--in", "x"], &sender, &session, &target]).ends_with(4);
     assert!(sends.stderr.contains("the receiving party is 0"), "{}", sends.stderr);
-    let large = ["--agreement-key", "0.key", "--batch-size", "100000", "--state-dir", "state-0"];
+    let large = ["--agreement-key", "0.key", "--batch-size", "100000"];
     run(&[&["send"], &large, &session, &keys]).ends_with(2);
 }
 
@@ -470,7 +472,7 @@ fn a_session_without_certificates_sends_to_a_directory_only() {
     let mut both = program();
     both.args(send).args(["--to", "p"]).current_dir(network.directory());
     both.args(["--expect-fingerprint", &network.fingerprint, "--state-dir", "state-0"]);
-    both.args(["--db-url", &network.databases[0]]);
+    both.args(["--target-party-id", "2", "--db-url", &network.databases[0]]);
     // The URL may be in the environment for `upload`; on the command line it contradicts --to.
     both.env("RESHARE_SERVER_URL", "https://receiver.mpc.example");
     Run::of(both.output().expect("it starts")).ends_with(0);
@@ -538,8 +540,10 @@ fn what_was_left_over_comes_with_a_session_about_a_list() {
     for sender in ["0", "1"] {
         let (own, state) = (format!("{sender}.pub"), format!("state-{sender}"));
         let expected = ["--expect-fingerprint", fingerprint, "--state-dir", &state];
+        let expected = [&expected[..], &["--target-party-id", "2"]].concat();
         let approve = ["session", "approve", "--session", "list.toml", "--party-id", sender];
-        let own = ["--own-public-key", &own];
+        // The receiver is known from the first session.
+        let own = ["--own-public-key", &own, "--yes"];
         network.run(&[&approve[..], &expected, &own].concat()).ends_with(0);
         let (key, to) = (format!("file:{sender}.key"), format!("left-{sender}"));
         let url = if sender == "0" { zero } else { one };

@@ -84,8 +84,10 @@ impl Desk {
         for sender in ["0", "1"] {
             let session = ["session", "approve", "--session", "session.toml", "--party-id", sender];
             let own = format!("{sender}.pub");
-            let flags = ["--expect-fingerprint", &fingerprint, "--state-dir", "state"];
-            let flags = [&flags[..], &["--own-public-key", &own]].concat();
+            let state = format!("state-{sender}");
+            let flags = ["--yes", "--expect-fingerprint", &fingerprint, "--state-dir", &state];
+            let receiver = ["--target-party-id", "2", "--new-party", "2"];
+            let flags = [&flags[..], &receiver, &["--own-public-key", &own]].concat();
             self.run(&[&session[..], &flags].concat()).ends_with(0);
         }
         fingerprint
@@ -137,7 +139,9 @@ fn senders_with_keys_in_kms_and_in_a_file_rebuild_the_lost_table() {
             0 => ["--my-kms-key-arn", arn].to_vec(),
             _ => vec!["--agreement-key", &keys[1], "--other-kms-key-arn", arn],
         };
-        let send = ["send", "--session", "session.toml", "--state-dir", "state", "--db-url", url];
+        let state = format!("state-{sender}");
+        let send = ["send", "--session", "session.toml", "--state-dir", &state, "--db-url", url];
+        let send = [&send[..], &["--target-party-id", "2"]].concat();
         let package = format!("p{sender}");
         let flags = ["--expect-fingerprint", &fingerprint, "--to", &package];
         desk.run(&[&send[..], &flags, &key].concat()).ends_with(0);
@@ -164,7 +168,8 @@ fn a_key_that_is_not_the_sessions_is_refused() {
     let stranger = desk.agreement_key(3, true);
     let fingerprint = desk.session();
     let pack = |flags: &[&str]| {
-        let pack = ["pack", "--session", "session.toml", "--state-dir", "state"];
+        let pack = ["pack", "--session", "session.toml", "--state-dir", "state-0"];
+        let pack = [&pack[..], &["--target-party-id", "2"]].concat();
         let rest = ["--in", "none.share", "--to", "p", "--expect-fingerprint", &fingerprint];
         desk.run(&[&pack[..], &rest, flags].concat())
     };
@@ -251,7 +256,8 @@ fn the_shared_secret_is_in_no_log() {
     std::fs::write(desk.path("0.pub"), own.public_key().to_pem()).expect("written");
     std::fs::write(desk.path("1.pub"), other.public_key().to_pem()).expect("written");
     let fingerprint = desk.session();
-    let pack = ["pack", "--session", "session.toml", "--state-dir", "state", "-vv"];
+    let pack = ["pack", "--session", "session.toml", "--state-dir", "state-0", "-vv"];
+    let pack = [&pack[..], &["--target-party-id", "2"]].concat();
     let rest = ["--in", "none.share", "--to", "p", "--expect-fingerprint", &fingerprint];
     let key = ["--my-kms-key-arn", ARN];
     for filter in [None, Some("trace")] {
@@ -281,7 +287,8 @@ fn a_check_really_derives_and_names_the_permission_that_is_missing() {
     std::fs::write(desk.path("0.pub"), own.public_key().to_pem()).expect("written");
     std::fs::write(desk.path("1.pub"), other.public_key().to_pem()).expect("written");
     let fingerprint = desk.session();
-    let check = ["check", "sender", "--json", "--session", "session.toml", "--state-dir", "state"];
+    let check =
+        ["check", "sender", "--json", "--session", "session.toml", "--state-dir", "state-0"];
     let key = ["--my-kms-key-arn", ARN, "--expect-fingerprint", &fingerprint, "--party-id", "0"];
     let report = desk.run(&[&check[..], &key].concat()).ends_with(4).report();
     let find = |what: &str| {
@@ -302,9 +309,9 @@ fn a_check_with_keys_in_kms_holds_both_against_the_session() {
     let keys = [desk.agreement_key(0, true), desk.agreement_key(1, true)];
     let stranger = desk.agreement_key(3, true);
     let fingerprint = desk.session();
-    let check = |own: &str, other: &str| {
+    let check = |state: &str, own: &str, other: &str| {
         let other = other.strip_prefix("kms:").expect("in KMS");
-        let check = ["check", "sender", "--session", "session.toml", "--state-dir", "state"];
+        let check = ["check", "sender", "--session", "session.toml", "--state-dir", state];
         let keys = ["--agreement-key", own, "--other-kms-key-arn", other];
         desk.run(&[&check[..], &keys, &["--expect-fingerprint", &fingerprint]].concat())
     };
@@ -313,8 +320,9 @@ fn a_check_with_keys_in_kms_holds_both_against_the_session() {
         let line = run.stdout.lines().find(|line| line.contains("  key check "));
         line.map(str::to_owned)
     };
-    let [zero, one] = [check(&keys[0], &keys[1]), check(&keys[1], &keys[0])].map(key_check);
+    let [zero, one] =
+        [check("state-0", &keys[0], &keys[1]), check("state-1", &keys[1], &keys[0])].map(key_check);
     assert!(zero.is_some() && zero == one, "{zero:?} {one:?}");
-    let wrong = check(&keys[0], &stranger).ends_with(4);
+    let wrong = check("state-0", &keys[0], &stranger).ends_with(4);
     assert!(wrong.stdout.contains("is not the agreement key of sender 1"), "{}", wrong.stdout);
 }

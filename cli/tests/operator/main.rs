@@ -11,6 +11,7 @@ mod redo;
 mod tables;
 mod transcripts;
 mod tune;
+mod who_is_who;
 
 use std::process::Command;
 

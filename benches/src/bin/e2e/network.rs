@@ -226,7 +226,8 @@ impl Network {
         let mut approve = self.reshare();
         approve.args(["session", "approve", "--session", "session.toml"]);
         approve.args(["--party-id", &party.to_string(), "--state-dir", &state]);
-        approve.args(["--expect-fingerprint", &self.fingerprint]);
+        approve.args(["--yes", "--expect-fingerprint", &self.fingerprint]);
+        approve.args(["--target-party-id", "2", "--new-party", "2"]);
         output(approve.args(["--own-public-key", &format!("{party}.pub")])).map(drop)
     }
 
@@ -235,7 +236,7 @@ impl Network {
         command.args(["send", "--quiet", "--session", "session.toml"]);
         command.args(["--party-id", &party.to_string(), "--state-dir", &format!("state-{party}")]);
         command.args(["--agreement-key", &format!("file:{party}.key")]);
-        command.args(["--expect-fingerprint", &self.fingerprint]);
+        command.args(["--expect-fingerprint", &self.fingerprint, "--target-party-id", "2"]);
         command.args(["--db-url", &self.urls[party], "-j", &self.connections.to_string()]);
         command.arg("--to").arg(self.package(party)).stdout(Stdio::null());
         command

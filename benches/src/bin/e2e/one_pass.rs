@@ -28,6 +28,7 @@ pub(crate) struct Pass {
 }
 
 const SESSION: &str = "one-pass.toml";
+const NETWORK: &str = "network.toml";
 const PARTIES: [&str; 3] = ["0", "1", "2"];
 
 impl Network {
@@ -38,12 +39,18 @@ impl Network {
         new.args(["session", "new", "--out", SESSION, "--session-id", "one-pass", "--json"]);
         new.args(["--environment", "bench", "--sender", "0=0.pub", "--sender", "1=1.pub"]);
         new.args(["--receiver", &format!("2={}", self.recipient()?), "--ca-file", "ca/ca.pem"]);
+        let mut network = self.reshare();
+        network.args(["network", "new", "--network", NETWORK, "--ca-file", "ca/ca.pem"]);
         for party in PARTIES {
             let (name, out) = (name_of(party), format!("certificate-{party}"));
             let issue = ["pki", "issue", "--ca", "ca", "--name", &name, "--out", &out];
             output(self.reshare().args(issue))?;
-            new.args(["--certificate-name", &format!("{party}={name}")]);
+            for command in [&mut new, &mut network] {
+                command.args(["--certificate-name", &format!("{party}={name}")]);
+            }
         }
+        output(&mut network)?;
+        new.args(["--network", NETWORK]);
         new.args(["--db-start", "1", "--db-end", &(self.rows() + 1).to_string()]);
         let report: Value = serde_json::from_str(&output(&mut new)?)?;
         let fingerprint = report["fingerprint"].as_str().ok_or("the session has no fingerprint")?;
@@ -97,7 +104,7 @@ impl Network {
             let mut approve = self.party(party, &["session", "approve"]);
             approve.args(["--party-id", party, "--own-public-key", &own]);
             approve.args(["--state-dir", &state_of(party)]);
-            approve.args(["--expect-fingerprint", &fingerprint]);
+            approve.args(["--yes", "--expect-fingerprint", &fingerprint]);
             output(approve.args(["--out", &approval_of(party)]))?;
         }
         Ok(())
@@ -145,7 +152,7 @@ impl Network {
     /// A command of one party, with its certificate.
     pub(crate) fn party(&self, party: &str, words: &[&str]) -> Command {
         let mut command = self.reshare();
-        command.args(words).args(["--session", SESSION]);
+        command.args(words).args(["--session", SESSION]).env("RESHARE_NETWORK", NETWORK);
         let certificate = format!("certificate-{party}/certificate");
         command.args(["--ca-file", "ca/ca.pem", "--certificate", &format!("{certificate}.pem")]);
         command.args(["--certificate-key", &format!("{certificate}.key")]);

@@ -65,6 +65,14 @@ impl Credentials {
         trust.party_of(certificate.chain()).ok()
     }
 
+    /// Checks that the certificate is of the party whose agreement key was opened.
+    pub(super) fn check_one_party(&self, list: &mut Checklist, by_key: Option<PartyId>) -> bool {
+        let opened = self.trust.as_ref().zip(self.certificate.as_ref()).zip(by_key);
+        let Some(((trust, certificate), by_key)) = opened else { return true };
+        let checked = credentials::check_one_party(trust, certificate, by_key);
+        list.take("certificate", checked).is_some()
+    }
+
     /// Checks that the certificate is a party's, and may do what it is for.
     pub(super) fn check(
         &self,

@@ -7,12 +7,13 @@ use clap::Args;
 use reshare_exchange::try_listen;
 use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::Purpose;
+use reshare_format::session::fingerprint_groups;
 
 use super::checklist::{Checklist, StrictArgs};
 use super::{certificate, database, inbox, session};
 use crate::args::{
-    AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, LimitArgs, OutputArgs, SessionArgs,
-    WorkArgs, id_range,
+    AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, LimitArgs, NetworkArgs, OutputArgs,
+    SessionArgs, WorkArgs, id_range,
 };
 use crate::failure::{Failure, Outcome};
 use crate::run::block_on;
@@ -36,6 +37,9 @@ pub(super) struct CheckReceiverArgs {
 
     #[command(flatten)]
     certificate: CertificateArgs,
+
+    #[command(flatten)]
+    network: NetworkArgs,
 
     /// The address of /health and /metrics
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
@@ -75,8 +79,8 @@ impl CheckReceiverArgs {
         match session::open(&mut list, &self.session) {
             Some(context) => self.check(&mut list, &context)?,
             None => {
-                let rest = ["fingerprint", "period", "authority", "certificate", "identity"];
-                let more = ["inbox", "database"];
+                let rest = ["fingerprint", "period", "network", "authority", "certificate"];
+                let more = ["identity", "inbox", "database"];
                 rest.iter().chain(&more).for_each(|what| list.skipped(what, "the session"));
                 block_on(async {
                     self.addresses(&mut list).await;
@@ -90,8 +94,9 @@ impl CheckReceiverArgs {
     fn check(&self, list: &mut Checklist, context: &Context) -> Result<(), Failure> {
         let session = &context.session;
         let party = list.take("party", context.receiver(&self.session));
-        list.ok("fingerprint", session.fingerprint().to_string());
+        list.ok("fingerprint", fingerprint_groups(&session.fingerprint()));
         session::period(list, context);
+        session::network(list, context, &self.network);
         let opened = certificate::open(list, session, &self.authority, &self.certificate);
         opened.check(list, session, party, &[Purpose::TlsServer]);
         if let Some(tls) = opened.tls(session, &self.authority, &self.certificate) {

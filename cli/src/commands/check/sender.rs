@@ -59,8 +59,9 @@ impl CheckSenderArgs {
         match session::open(&mut list, &self.session) {
             Some(context) => self.check(&mut list, &context)?,
             None => {
-                let rest = ["fingerprint", "period", "agreement key", "authority", "certificate"];
-                let more = ["approvals", "ledger", "database", "package", "receiver"];
+                let rest = ["fingerprint", "period", "network", "agreement key", "authority"];
+                let more =
+                    ["certificate", "approvals", "ledger", "database", "package", "receiver"];
                 rest.iter().chain(&more).for_each(|what| list.skipped(what, "the session"));
             }
         }
@@ -72,12 +73,18 @@ impl CheckSenderArgs {
         let SenderKeyArgs { expect_fingerprint, credentials, .. } = &self.keys;
         session::fingerprint(list, context, expect_fingerprint.as_deref());
         session::period(list, context);
+        session::network(list, context, &credentials.network);
+        session::receiver(list, context, self.session.checks.target_party_id, &self.state);
         let by_key = self.agreement_key(list, context);
         let (authority, own) = (&credentials.authority, &credentials.certificate);
         let opened = certificate::open(list, session, authority, own);
         let party = by_key.or_else(|| self.claimed(context, &opened));
-        opened.check(list, session, party, &[Purpose::Signature, Purpose::TlsClient]);
-        opened.check_approvals(list, session, party, &credentials.approvals);
+        if opened.check_one_party(list, by_key) {
+            opened.check(list, session, party, &[Purpose::Signature, Purpose::TlsClient]);
+            opened.check_approvals(list, session, party, &credentials.approvals);
+        } else {
+            list.skipped("approvals", "a certificate and an agreement key of one party");
+        }
         let Some(party) = party else {
             for what in ["ledger", "database", "package", "receiver"] {
                 list.skipped(what, "knowing which sender this is: give --party-id");

@@ -1,11 +1,13 @@
 //! The session, its fingerprint and its validity.
 
 use reshare_files::timestamp::Timestamp;
-use reshare_format::session::SessionIds;
+use reshare_format::session::{SessionIds, fingerprint_groups};
+use reshare_pipeline::receivers::Acquaintance;
 
 use super::checklist::Checklist;
-use crate::args::SessionArgs;
+use crate::args::{NetworkArgs, SessionArgs, StateArgs};
 use crate::setup::context::Context;
+use crate::setup::receiver::check_known;
 use crate::setup::session::check_fingerprint;
 
 /// Reads the session; nothing else can be checked without it.
@@ -33,13 +35,13 @@ pub(super) fn fingerprint(list: &mut Checklist, context: &Context, expected: Opt
     match expected {
         None if session.ca_sha256().is_none() => {
             // Not in a form to be copied: it must come from the other parties.
-            let give = "--expect-fingerprint HEX with what the other operators read to you";
+            let give = "--expect-fingerprint TEXT with what the other operators read to you";
             list.not_checked(WHAT, give);
         }
-        None => list.ok(WHAT, fingerprint.to_string()),
+        None => list.ok(WHAT, fingerprint_groups(&fingerprint)),
         Some(_) => {
             if list.take(WHAT, check_fingerprint(session, expected)).is_some() {
-                list.ok(WHAT, format!("{fingerprint}, as expected"));
+                list.ok(WHAT, format!("{}, as expected", fingerprint_groups(&fingerprint)));
             }
         }
     }
@@ -52,5 +54,49 @@ pub(super) fn period(list: &mut Checklist, context: &Context) {
         let session = &context.session;
         let [begin, end] = [session.not_before(), session.not_after()].map(Timestamp::from);
         list.ok(WHAT, format!("from {begin} to {end}"));
+    }
+}
+
+/// Checks that each party has the number that it has in the network file.
+pub(super) fn network(list: &mut Checklist, context: &Context, args: &NetworkArgs) {
+    const WHAT: &str = "network";
+    match list.take(WHAT, context.check_network(args)) {
+        Some(Some(path)) => {
+            list.ok(WHAT, format!("all three parties are as in {}", path.display()))
+        }
+        Some(None) => {
+            list.ok(WHAT, "this session uses no certificates, and there is no network file")
+        }
+        None => {}
+    }
+}
+
+/// Checks the receiver's number where no network file can: without certificates.
+pub(super) fn receiver(
+    list: &mut Checklist,
+    context: &Context,
+    target: Option<u64>,
+    state: &StateArgs,
+) {
+    const WHAT: &str = "receiver's number";
+    if context.session.ca_sha256().is_some() {
+        return;
+    }
+    if target.is_none() {
+        return list
+            .not_checked(WHAT, "--target-party-id PARTY, as the receiver's operator says it");
+    }
+    let party = context.session.receiver().party;
+    let known = list.take(WHAT, check_known(&context.session, target, state, None));
+    if let Some(known) = known.flatten() {
+        list.ok(
+            WHAT,
+            match known {
+                Acquaintance::NewRecipient => {
+                    format!("party {party}'s, with a recipient that is new")
+                }
+                _ => format!("party {party}'s"),
+            },
+        );
     }
 }

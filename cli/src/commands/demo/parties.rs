@@ -14,6 +14,7 @@ use reshare_format::keys::pki::{
     CA_CERTIFICATE_NAME, CERTIFICATE_KEY_NAME, CERTIFICATE_NAME, CertificateAuthority, KeyKind,
 };
 use reshare_format::keys::{AgreementKey, generate_identity, load_identity};
+use reshare_format::network::Network;
 use reshare_format::session::{
     Approval, Approvals, NewSession, Receiver, Sender, Session, SessionIds, SessionTrust,
 };
@@ -39,7 +40,7 @@ impl Parties {
         directory: &Path,
     ) -> Result<Self, Failure> {
         let party = |index: u64| match index {
-            0..3 => PartyId::try_from(index).map_err(Failure::usage),
+            0..PARTIES => PartyId::try_from(index).map_err(Failure::usage),
             _ => Err(Failure::usage(format!("the demo has parties 0, 1 and 2, not {index}"))),
         };
         let &[first, second] = senders else {
@@ -58,8 +59,7 @@ impl Parties {
         )
         .map_err(Failure::failed)?;
         let certified = |party: PartyId| {
-            let name: CertificateName =
-                format!("spiffe://demo/{party}").parse().map_err(Failure::failed)?;
+            let name = name_of(party)?;
             let out = certificate_path(directory, party);
             authority.issue(&out, &name, KeyKind::EcdsaP256, year, now).map_err(Failure::failed)?;
             Ok::<_, Failure>(Some(name))
@@ -93,6 +93,9 @@ impl Parties {
             server_url: None,
         })
         .map_err(Failure::usage)?;
+        let network = network(*authority.anchor().sha256())?;
+        network.check(&session).map_err(Failure::refused)?;
+        network.write(&directory.join("network.toml")).map_err(Failure::failed)?;
         durable::write_whole(directory.join("session.toml"), session.to_toml().as_bytes())
             .map_err(Failure::failed)?;
         Ok(Self { session, directory: directory.to_owned() })
@@ -180,6 +183,23 @@ impl Parties {
 }
 
 const IDENTITY: &str = "receiver.age";
+
+/// The demo's parties are 0, 1 and 2.
+const PARTIES: u64 = 3;
+
+/// Who is who: what each party would keep as its network file.
+fn network(ca_sha256: [u8; 32]) -> Result<Network, Failure> {
+    let mut network = Network::new(ca_sha256);
+    for index in 0..PARTIES {
+        let party = PartyId::try_from(index).map_err(Failure::failed)?;
+        network.add(party, name_of(party)?).map_err(Failure::refused)?;
+    }
+    Ok(network)
+}
+
+fn name_of(party: PartyId) -> Result<CertificateName, Failure> {
+    format!("spiffe://demo/{party}").parse().map_err(Failure::failed)
+}
 
 fn key_path(directory: &Path, sender: PartyId) -> PathBuf {
     directory.join(format!("sender-{sender}.key"))

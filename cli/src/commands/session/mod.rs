@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::args::OutputArgs;
+use crate::args::{NetworkArgs, OutputArgs, WordsArgs};
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::report;
+use crate::setup::network::compare_network;
 use crate::setup::session::load_session;
 
 mod approve;
@@ -26,12 +27,9 @@ pub(crate) struct SessionCommand {
 enum Action {
     /// Make a session file: one operator makes it, all three parties get the same file
     New(Box<NewArgs>),
-    /// Show a session and its fingerprint, which the operators read to each other
-    Show {
-        /// The session file
-        #[arg(long, value_name = "FILE", env = "RESHARE_SESSION")]
-        session: PathBuf,
-    },
+    /// Show a session and its fingerprint, which the operators read to each other; compares it with
+    /// the network file, if there is one
+    Show(ShowArgs),
     /// Approve a session with this party's certificate, and make a sender's ledger: senders
     /// blind nothing without it
     Approve(Box<ApproveArgs>),
@@ -42,11 +40,31 @@ impl SessionCommand {
         match &self.action {
             Action::New(args) => args.run(output),
             Action::Approve(args) => args.run(output),
-            Action::Show { session } => {
-                let session = load_session(session)?;
-                report::session(output, &session)?;
-                Ok(Exit::Done)
-            }
+            Action::Show(args) => args.run(output),
         }
+    }
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// The session file
+    #[arg(long, value_name = "FILE", env = "RESHARE_SESSION")]
+    session: PathBuf,
+
+    #[command(flatten)]
+    network: NetworkArgs,
+
+    #[command(flatten)]
+    words: WordsArgs,
+}
+
+impl ShowArgs {
+    /// Shows the session even if it is none of the network: that is when it is looked at.
+    fn run(&self, output: &OutputArgs) -> Outcome {
+        let session = load_session(&self.session)?;
+        let compared = compare_network(&session, &self.network);
+        let network = compared.as_ref().ok().and_then(Option::as_deref);
+        report::session(output, &session, network, self.words)?;
+        compared.map(|_| Exit::Done)
     }
 }

@@ -17,12 +17,13 @@ use reshare_postgres::table::TableName;
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
-use crate::args::{AuthorityArgs, OutputArgs, split_party};
+use crate::args::{AuthorityArgs, NetworkArgs, OutputArgs, WordsArgs, split_party};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::database::database;
+use crate::setup::network::check_network;
 use crate::setup::text_file::read_text;
 
 #[derive(Debug, Args)]
@@ -107,6 +108,12 @@ pub(super) struct NewArgs {
 
     #[command(flatten)]
     authority: AuthorityArgs,
+
+    #[command(flatten)]
+    network: NetworkArgs,
+
+    #[command(flatten)]
+    words: WordsArgs,
 }
 
 impl NewArgs {
@@ -146,8 +153,9 @@ impl NewArgs {
             server_url: self.server_url.clone(),
         };
         let session = Session::create(facts).map_err(Failure::usage)?;
+        let network = check_network(&session, &self.network)?;
         durable::write_whole(&self.out, session.to_toml().as_bytes()).map_err(Failure::failed)?;
-        report::session(output, &session)?;
+        report::session(output, &session, network.as_deref(), self.words)?;
         if self.agree_columns.is_empty() && self.db_url.is_none() {
             eprintln!(
                 "note: rows are matched by version_id alone. A table that also has {RERAND_EPOCH} \

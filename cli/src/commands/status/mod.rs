@@ -31,7 +31,7 @@ pub(crate) struct StatusArgs {
     session: SessionArgs,
 
     /// The session's fingerprint, as the operators read it to each other (see `session show`)
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "TEXT")]
     expect_fingerprint: Option<String>,
 
     #[command(flatten)]

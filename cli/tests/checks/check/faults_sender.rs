@@ -93,7 +93,8 @@ fn a_ledger_that_cannot_be_used_is_reported() {
     assert!(!world.path("elsewhere").exists());
     let other = world.make_session("other.toml", &[]);
     let approve = ["session", "approve", "--session", "other.toml", "--out", "other.json"];
-    world.run_as("0", &[&approve[..], &["--own-public-key", "0.pub"]].concat()).ends_with(0);
+    let own = ["--own-public-key", "0.pub", "--yes", "--expect-fingerprint", &other];
+    world.run_as("0", &[&approve[..], &own].concat()).ends_with(0);
     let ledger = |fingerprint: &str| world.path("state-0").join(fingerprint).join("ledger-0");
     let own = std::fs::read(ledger(&world.fingerprint)).expect("a ledger");
     std::fs::copy(ledger(&other), ledger(&world.fingerprint)).expect("copied");

@@ -19,7 +19,8 @@ fn commands_with(world: &Network, odd: &str) -> Vec<(&'static str, Vec<String>)>
         (flag, flags.command("send").iter().map(|word| (*word).to_owned()).collect())
     };
     let flags = ["--session", "--agreement-key", "--approval", "--ca-file", "--certificate"];
-    let mut commands: Vec<_> = flags.into_iter().chain(["--certificate-key"]).map(sender).collect();
+    let more = ["--certificate-key", "--network"];
+    let mut commands: Vec<_> = flags.into_iter().chain(more).map(sender).collect();
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     let mut rebuild = world.receiver_flags();
     rebuild.remove("--listen").remove("--health-listen").remove("--inbox");

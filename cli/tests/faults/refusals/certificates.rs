@@ -212,8 +212,12 @@ fn a_sender_believes_no_other_party_that_it_is_the_receiver() {
     let world = World::new();
     // In its own session the impostor is the receiver; its certificate is the authority's.
     world.issue("7", Wanted::named("DNS:party-7.mpc.example"));
-    world.make_session("impostor.toml", "run", &["--certificate-name", "2=party-7.mpc.example"]);
-    let mut impostor = Door::open_as(&world, "7", "inbox", &["--session", "impostor.toml"]);
+    let name = ["--certificate-name", "2=party-7.mpc.example"];
+    world.make_network("impostors.toml", &name);
+    let network = ["--network", "impostors.toml"];
+    world.make_session("impostor.toml", "run", &[name, network].concat());
+    let session = ["--session", "impostor.toml"];
+    let mut impostor = Door::open_as(&world, "7", "inbox", &[session, network].concat());
     let why = ["does not prove that it is the receiver of this session", "party-7.mpc.example"];
     let address = impostor.address.clone();
     let refused = world.refuses(4, |world| world.upload("0", "package-0", &address, &[]));

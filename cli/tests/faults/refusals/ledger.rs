@@ -30,6 +30,8 @@ fn a_ledger_that_cannot_be_used_blinds_nothing_and_is_never_created_again() {
     let sent: Vec<&str> = sent.iter().map(String::as_str).collect();
     let refuses = |words: &[&str]| {
         let own = ["session", "approve", "--own-public-key", "0.pub", "--out", "again.json"];
+        let fingerprint = world.fingerprint_of("session.toml");
+        let own = [&own[..], &["--yes", "--expect-fingerprint", &fingerprint]].concat();
         let run = |what: &dyn Fn() -> Run| {
             world.refuses(4, |_| what()).says(words).says(&["ledger s-0/", "hint: "]);
         };

@@ -6,6 +6,7 @@ mod approvals;
 mod attackers;
 mod authority;
 mod certificates;
+mod evaluation_points;
 mod ledger;
 mod packages;
 mod requests;

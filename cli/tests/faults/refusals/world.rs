@@ -19,6 +19,8 @@ use crate::RESHARE;
 
 /// The receiver's name, in the session and for curl.
 pub(crate) const RECEIVER: &str = "receiver.mpc.example";
+/// The network file of all parties.
+pub(crate) const NETWORK: &str = "network.toml";
 /// Rows of every table, two of them a part.
 pub(crate) const ROWS: usize = 6;
 
@@ -105,7 +107,7 @@ impl World {
         let mut command = program(RESHARE);
         command.args(arguments).current_dir(&self.directory);
         command.env("RESHARE_SESSION", "session.toml").env("RESHARE_CA_FILE", "ca/ca.pem");
-        command.env("RESHARE_STATE_DIR", format!("s-{who}"));
+        command.env("RESHARE_STATE_DIR", format!("s-{who}")).env("RESHARE_NETWORK", NETWORK);
         command.env("RESHARE_CERTIFICATE", format!("certificate-{who}/certificate.pem"));
         command.env("RESHARE_CERTIFICATE_KEY", format!("certificate-{who}/certificate.key"));
         command
@@ -194,12 +196,28 @@ impl World {
         }
         let recipient = self.run_as("2", &["keygen", "recipient", "--out", "r.age"]).ends_with(0);
         fs::write(self.path("2.pub"), recipient.stdout).expect("written");
+        self.make_network(NETWORK, &[]);
         for (file, id) in
             [("session.toml", "run"), ("earlier.toml", "run"), ("other.toml", "other")]
         {
             self.make_session(file, id, &[]);
             self.approve(file);
         }
+    }
+
+    /// Makes a network file of these parties; `more` may name others.
+    pub(crate) fn make_network(&self, file: &str, more: &[&str]) {
+        let mut new = vec!["network", "new", "--network", file, "--ca-file", "ca/ca.pem"];
+        let names = Self::names(more);
+        names.iter().for_each(|name| new.extend(["--certificate-name", name]));
+        self.run_as("0", &[&new[..], more].concat()).ends_with(0);
+    }
+
+    /// `PARTY=NAME` of each party, but of those that are named in `more`.
+    fn names(more: &[&str]) -> Vec<String> {
+        let names = [("0", sender_name("0")), ("1", sender_name("1")), ("2", RECEIVER.to_owned())];
+        let names = names.map(|(party, name)| format!("{party}={name}")).into_iter();
+        names.filter(|name| !more.iter().any(|other| other[..2] == name[..2])).collect()
     }
 
     /// Makes a session of these parties; `more` may name others.
@@ -209,11 +227,8 @@ impl World {
         let mut new = vec!["session", "new", "--out", file, "--session-id", id];
         new.extend(["--environment", "dev", "--db-end", "1000", "--ca-file", "ca/ca.pem"]);
         new.extend(["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", &receiver]);
-        let names = [("0", sender_name("0")), ("1", sender_name("1")), ("2", RECEIVER.to_owned())];
-        let names = names.map(|(party, name)| format!("{party}={name}"));
-        for name in names.iter().filter(|name| !more.iter().any(|other| other[..2] == name[..2])) {
-            new.extend(["--certificate-name", name]);
-        }
+        let names = Self::names(more);
+        names.iter().for_each(|name| new.extend(["--certificate-name", name]));
         new.extend(more);
         self.run_as("0", &new).ends_with(0);
     }
@@ -221,11 +236,21 @@ impl World {
     /// Has a session approved by all three: `approval-N.json` for `session.toml`, and
     /// `SESSION-approval-N.json` for another one.
     fn approve(&self, session: &str) {
+        let fingerprint = self.fingerprint_of(session);
         for party in ["0", "1", "2"] {
             let (own, out) = (format!("{party}.pub"), approval_of(session, party));
-            let approve = ["session", "approve", "--session", session, "--out", &out];
-            self.run_as(party, &[&approve[..], &["--own-public-key", &own]].concat()).ends_with(0);
+            let approve = ["session", "approve", "--session", session, "--out", &out, "--yes"];
+            let flags = ["--own-public-key", &own, "--expect-fingerprint", &fingerprint];
+            self.run_as(party, &[&approve[..], &flags].concat()).ends_with(0);
         }
+    }
+
+    /// The fingerprint of a session file.
+    pub(crate) fn fingerprint_of(&self, session: &str) -> String {
+        let mut show = program(RESHARE);
+        show.args(["session", "show", "--json", "--session", session]);
+        let shown = Run::command(show.current_dir(&self.directory)).ends_with(0).report();
+        shown["fingerprint"].as_str().expect("text").to_owned()
     }
 
     fn pack_all(&self, databases: [&str; 2]) {

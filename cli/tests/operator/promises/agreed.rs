@@ -64,6 +64,7 @@ impl<'a> Agreed<'a> {
         let (state, to) = (format!("state-{sender}"), self.package(sender));
         let mut flags = vec!["send", "--session", &file, "--agreement-key", &key];
         flags.extend(["--expect-fingerprint", &self.fingerprint, "--state-dir", &state]);
+        flags.extend(["--target-party-id", "2"]);
         for (flag, value) in [("--db-url", &self.network.databases[sender]), ("--to", &to)] {
             if !more.contains(&flag) {
                 flags.extend([flag, value]);

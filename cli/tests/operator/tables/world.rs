@@ -55,7 +55,16 @@ impl Newer {
             let state = format!("state-{sender}");
             let mut send = vec!["send", "--session", SESSION, "--agreement-key", &key];
             send.extend(["--expect-fingerprint", &self.fingerprint, "--state-dir", &state]);
-            send.extend(["--db-url", url, "--to", &to, "--batch-size", "7"]);
+            send.extend([
+                "--target-party-id",
+                "2",
+                "--db-url",
+                url,
+                "--to",
+                &to,
+                "--batch-size",
+                "7",
+            ]);
             self.network.run(&send).ends_with(0);
         }
     }

@@ -4,6 +4,7 @@
 //! say all of the fingerprint, and every flag takes both.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest;
@@ -14,6 +15,8 @@ const LIST: &str = include_str!("words.txt");
 /// Words of a fingerprint: 256 bits and a checksum of 8.
 const WORDS: usize = 24;
 const WORD_BITS: usize = 11;
+/// Letters of a word in the list.
+const WORD_LETTERS: RangeInclusive<usize> = 3..=8;
 /// Groups of a fingerprint, and digits of a group.
 const GROUPS: usize = 16;
 const GROUP_DIGITS: usize = 4;
@@ -65,9 +68,10 @@ pub fn parse_fingerprint(text: &str) -> Result<Fingerprint, FingerprintError> {
     if is_hex && !is_words {
         return fingerprint_from_hex(&digits);
     }
-    let has_words =
-        |token: &String| token.len() > 2 && token.bytes().all(|b| b.is_ascii_lowercase());
-    if !tokens.iter().all(has_words) {
+    let is_word = |token: &String| {
+        WORD_LETTERS.contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_lowercase())
+    };
+    if !tokens.iter().all(is_word) {
         return Err(FingerprintError::Digits { digits: digits.chars().count() });
     }
     from_words(&tokens)
@@ -188,8 +192,11 @@ impl fmt::Display for FingerprintMismatch {
         let group = (0..GROUPS).find(differs).unwrap_or_default();
         let [expected, got] = [&given, &found].map(|digits| group_of(digits, group));
         let what = self.what;
-        write!(f, "the {what} has another fingerprint than the expected one: group {}", group + 1)?;
-        write!(f, " of {GROUPS} is {got}, not {expected}, and no group before it differs. ")?;
+        write!(
+            f,
+            "the {what} has another fingerprint than the expected one: the first group that "
+        )?;
+        write!(f, "differs is number {} of {GROUPS}, {got} in place of {expected}. ", group + 1)?;
         let [given, found] = [self.given, self.found].map(|one| fingerprint_groups(&one));
         write!(f, "It is {found}; expected was {given}")
     }
@@ -233,6 +240,7 @@ mod tests {
     fn the_words_are_those_of_bip_39() {
         assert_eq!(LIST_WORDS.len(), 2048);
         assert!(LIST_WORDS.is_sorted());
+        assert!(LIST_WORDS.iter().all(|word| WORD_LETTERS.contains(&word.len())));
         let lines: String = LIST_WORDS.iter().map(|word| format!("{word}\n")).collect();
         let sha256 = hex::encode(digest::digest(&digest::SHA256, lines.as_bytes()));
         assert!(LIST.contains(&sha256), "the comment in the list has another digest than {sha256}");
@@ -275,7 +283,7 @@ mod tests {
         (found.0[9], found.0[20]) = (0xac, 0);
         let refused = FingerprintMismatch::check("session", given, found).expect_err("another");
         let text = refused.to_string();
-        assert!(text.contains("group 5 of 16 is abac, not abab"), "{text}");
+        assert!(text.contains("number 5 of 16, abac in place of abab"), "{text}");
         for whole in [given, found] {
             assert!(text.contains(&fingerprint_groups(&whole)), "{text}");
         }
