@@ -1,8 +1,8 @@
 //! Sealing and opening parts, and the manifest that closes a package.
 //!
 //! A part is `blinded share file -> zstd -> age`. A package is a directory of parts with a manifest
-//! that lists all of them: it may hold no other file except the manifest's signature. The bytes are
-//! defined in `docs/format.md`.
+//! that lists all of them: it may hold no other file except the manifest's signature and the parts'
+//! signed records. The bytes are defined in `docs/format.md`.
 
 mod age_header;
 mod age_payload;

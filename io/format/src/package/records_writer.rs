@@ -24,6 +24,8 @@ pub(super) struct RecordsWriter {
     chain: Arc<CertificateChain>,
     /// Made with the first record of this process.
     log: Option<DurableLog>,
+    /// Whether this process has written its certificates.
+    has_chain: bool,
     bytes: u64,
     written: RecordMap<Written>,
     /// Whether each line of the file counts.
@@ -68,7 +70,7 @@ impl RecordsWriter {
             written.insert(Written { part: record.part, signed, chain });
         }
         let chain = Arc::new(certificate.chain().clone());
-        Ok(Self { path, certificate, chain, log: None, bytes, written, is_exact })
+        Ok(Self { path, certificate, chain, log: None, has_chain: false, bytes, written, is_exact })
     }
 
     /// Whether a part is recorded just so.
@@ -96,15 +98,18 @@ impl RecordsWriter {
                 // The package's directory is locked, and media may have no other locks.
                 let log = DurableLog::open_alone(&self.path)?;
                 log.truncate(self.bytes)?;
-                lines.push_str(&RecordLine::chain(session, &self.chain));
                 self.log.insert(log)
             }
         };
+        if !self.has_chain {
+            lines.push_str(&RecordLine::chain(session, &self.chain));
+        }
         lines.push_str(&RecordLine::part(session, signed));
         // After a failure the same place is written again.
         log.write_all_at(lines.as_bytes(), self.bytes)?;
         log.sync()?;
         self.bytes += lines.len() as u64;
+        self.has_chain = true;
         Ok(())
     }
 
