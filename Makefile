@@ -25,6 +25,7 @@ help: ## List the targets
 setup: tools ## Install everything that is missing, except Rust (PostgreSQL server, age, LocalStack ...)
 	@scripts/python-env
 	@scripts/localstack-env
+	@scripts/node-env
 
 # What the demos need. The environments of the tests take longer.
 tools:

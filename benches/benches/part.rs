@@ -8,12 +8,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use age::x25519::Identity;
 use criterion::{Criterion, criterion_group, criterion_main};
 use reshare_benches::plain_part::{age_open, age_seal, plain_open, plain_seal, shares_digest};
 use reshare_benches::stage::{ROWS_PER_PART, blinded, directory, on_each, rows_or_few, spec};
 use reshare_benches::{FINGERPRINT, party, pool, short_group, thread_counts};
 use reshare_engine::row_batch::RowBatch;
+use reshare_format::keys::{Identity, SealKind};
 use reshare_format::package::{
     Compression, PackageExpectations, PartEntry, PartName, SealedPart, Timestamp, open_part,
     seal_part, seal_part_to,
@@ -26,7 +26,8 @@ fn parts(criterion: &mut Criterion) {
     for threads in thread_counts() {
         // Rows of their own for each thread: no cache holds them all.
         let rows: Vec<_> = (0..threads).map(|_| blinded(rows_or_few(ROWS_PER_PART))).collect();
-        let bench = Bench { directory: directory(), identity: Identity::generate(), rows };
+        let bench =
+            Bench { directory: directory(), identity: Identity::generate(SealKind::Hybrid), rows };
         if threads == 1 {
             bench.in_memory(criterion);
         }

@@ -7,9 +7,9 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::iter;
 use std::path::Path;
 
-use age::x25519::{Identity, Recipient};
 use reshare_engine::rows::Rows;
 use reshare_files::durable::DurableFile;
+use reshare_format::keys::{Identity, Recipient};
 
 /// The size of one read or write.
 const PIECE_BYTES: usize = 256 << 10;

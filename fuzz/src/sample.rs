@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use age::x25519::Identity;
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
+use reshare_format::keys::{Identity, SealKind};
 use reshare_format::package::PackageExpectations;
 
 /// The fingerprint of the session.
@@ -54,5 +54,5 @@ pub fn expectations() -> PackageExpectations {
 /// The receiver, another one in each run.
 pub fn identity() -> &'static Identity {
     static IDENTITY: OnceLock<Identity> = OnceLock::new();
-    IDENTITY.get_or_init(Identity::generate)
+    IDENTITY.get_or_init(|| Identity::generate(SealKind::Hybrid))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use reshare_format::keys::{AgreementKey, generate_identity};
+use reshare_format::keys::{AgreementKey, SealKind, generate_identity};
 use time::OffsetDateTime;
 
 use crate::args::OutputArgs;
@@ -25,11 +25,16 @@ enum Kind {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// A receiver's age identity (X25519): prints the recipient, for `session new --receiver`
+    /// A receiver's age identity (ML-KEM-768 and X25519): prints the recipient, for `session new
+    /// --receiver`
     Recipient {
         /// Write the identity, mode 0600, to this new file
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+
+        /// X25519 alone, which age before 1.3 opens, and a large quantum computer too
+        #[arg(long)]
+        classic: bool,
     },
     /// The public half of a sender's agreement key, printed again
     Public {
@@ -46,9 +51,10 @@ impl KeygenArgs {
                 let key = AgreementKey::generate_file(out).map_err(creation_failure)?;
                 print_public(output, "public_key", key.public_key().to_pem().trim_end())
             }
-            Kind::Recipient { out } => {
+            Kind::Recipient { out, classic } => {
                 let created = OffsetDateTime::now_utc();
-                let recipient = generate_identity(out, created).map_err(creation_failure)?;
+                let kind = if *classic { SealKind::Classic } else { SealKind::Hybrid };
+                let recipient = generate_identity(out, kind, created).map_err(creation_failure)?;
                 print_public(output, "recipient", &recipient.to_string())
             }
             Kind::Public { key } => {

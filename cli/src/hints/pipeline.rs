@@ -63,7 +63,9 @@ fn run_hint(error: &PipelineError) -> Option<Hint> {
             "one sender used another key or session file: compare `reshare session show` at both \
              senders"
         }
-        PipelineError::OtherIdentity => "give the identity whose recipient `session show` prints",
+        PipelineError::OtherIdentity { .. } => {
+            "give the identity whose recipient `session show` prints"
+        }
         PipelineError::InUse { .. } => {
             "another run is making this package: wait for it, or name another directory"
         }

@@ -13,6 +13,10 @@ use super::output::line;
 use crate::args::{OutputArgs, WordsArgs};
 use crate::failure::Failure;
 
+/// A recipient with more characters is shown in short, by its first ones.
+const LONG_RECIPIENT_CHARS: usize = 100;
+const SHORT_RECIPIENT_CHARS: usize = 24;
+
 /// A session in words.
 #[derive(Debug, Serialize)]
 struct SessionSummary<'a> {
@@ -25,6 +29,9 @@ struct SessionSummary<'a> {
     senders: [u8; 2],
     receiver: u8,
     recipient: String,
+    recipient_sha256: String,
+    /// `hybrid` or `classic`.
+    seal: String,
     agreement_keys_sha256: [String; 2],
     ids: String,
     /// By party; empty where the session uses no certificates.
@@ -92,6 +99,8 @@ impl<'a> SessionSummary<'a> {
             senders: [senders[0].party.index(), senders[1].party.index()],
             receiver: receiver.party.index(),
             recipient: receiver.recipient.to_string(),
+            recipient_sha256: hex::encode(receiver.recipient.sha256()),
+            seal: receiver.recipient.kind().to_string(),
             agreement_keys_sha256: [key(0), key(1)],
             ids: ids(session.ids()),
             certificate_names: names
@@ -103,11 +112,23 @@ impl<'a> SessionSummary<'a> {
         }
     }
 
+    /// A hybrid recipient has some 2,000 characters. Its beginning identifies nothing: whoever makes
+    /// a key can choose that.
+    fn recipient_in_short(&self) -> String {
+        match self.recipient.get(..SHORT_RECIPIENT_CHARS) {
+            Some(begin) if self.recipient.len() > LONG_RECIPIENT_CHARS => {
+                format!("{begin}..., SHA-256 {}", self.recipient_sha256)
+            }
+            _ => self.recipient.clone(),
+        }
+    }
+
     /// Who agrees, and on whom.
     fn parties(&self) -> Vec<String> {
         let [lower, higher] = self.senders;
         let mut lines = vec![
-            format!("receiver     party {}, {}", self.receiver, self.recipient),
+            format!("receiver     party {}", self.receiver),
+            format!("recipient    {}, {}", self.seal, self.recipient_in_short()),
             format!("senders      party {lower} (adds), party {higher} (subtracts)"),
             format!("session      {}", self.session_id),
             format!("environment  {}", self.environment),

@@ -141,10 +141,12 @@ impl Context {
     /// recipient.
     pub(crate) fn receiver_identity(&self, path: &Path) -> Result<Identity, Failure> {
         let identity = open_identity(path)?;
-        if identity.to_public() == self.session.receiver().recipient {
+        let (own, expected) = (identity.to_public(), &self.session.receiver().recipient);
+        if own == *expected {
             return Ok(identity);
         }
-        Err(PipelineError::OtherIdentity.into())
+        let (got, expected) = (own.kind(), expected.kind());
+        Err(PipelineError::OtherIdentity { got, expected }.into())
     }
 
     /// Opens both senders' packages, to rebuild from them if there are arguments of a network file:

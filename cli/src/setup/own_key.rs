@@ -26,10 +26,7 @@ pub(crate) fn check_own_key(
              the receiver what `reshare keygen recipient` printed",
         )
     };
-    let text = match given.starts_with("age1") {
-        true => given.clone(),
-        false => read_text(Path::new(given), "--own-public-key")?,
-    };
+    let text = recipient_text(given, "--own-public-key")?.unwrap_or_else(|| given.clone());
     let has_it = match session.sender(party) {
         Some(sender) => {
             let key = AgreementPublicKey::from_pem(&text).map_err(|error| unreadable(&error))?;
@@ -48,4 +45,13 @@ pub(crate) fn check_own_key(
         "do not approve this session: the owner of the other key could read shares. Ask the \
          operator who made the session file where that key comes from",
     ))
+}
+
+/// The text of the file that a flag names, unless it gives an age key itself.
+pub(crate) fn recipient_text(given: &str, flag: &str) -> Result<Option<String>, Failure> {
+    // A secret key is given by mistake, and is no file's name.
+    match ["age1", "AGE-SECRET-KEY-"].iter().any(|begin| given.starts_with(begin)) {
+        true => Ok(None),
+        false => read_text(Path::new(given), flag).map(Some),
+    }
 }

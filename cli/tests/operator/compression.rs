@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
-use crate::network;
-use reshare_fixtures::network::{Network, Run};
+use crate::{RESHARE, ROWS, network};
+use reshare_fixtures::network::{Network, Run, Setup};
 
 /// Every way of writing a package, from the database and from a share file.
 const WAYS: [&str; 4] = ["off", "auto", "1", "19"];
@@ -114,7 +114,7 @@ fn first_share(content: &[u8]) -> usize {
 
 #[test]
 fn stock_age_and_zstd_find_the_same_bytes_however_a_part_was_compressed() {
-    let network = network();
+    let network = Setup::of(RESHARE).rows(ROWS as u64).with_classic_recipient().make();
     network.export();
     let mut packages = vec![];
     for command in ["send", "pack"] {
@@ -150,7 +150,7 @@ fn packages_that_were_compressed_in_different_ways_are_rebuilt_together() {
     network.packed("send", "p0", "off").ends_with(0);
     // The other sender's way is its own business.
     network.send(1, "p1").ends_with(0);
-    assert_eq!(network.rebuild(&[]).ends_with(0).report()["rows"], crate::ROWS);
+    assert_eq!(network.rebuild(&[]).ends_with(0).report()["rows"], ROWS);
     network.verify().ends_with(0);
 }
 

@@ -35,7 +35,11 @@ impl Deref for Desk {
 
 impl Desk {
     fn new() -> Self {
-        let setup = Setup::of(RESHARE).with_certificates().without_databases();
+        Self::of(Setup::of(RESHARE))
+    }
+
+    fn of(setup: Setup) -> Self {
+        let setup = setup.with_certificates().without_databases();
         let setup = setup.session_in_environment().session_flags(&["--db-end", "100000"]);
         Self(setup.make())
     }
@@ -383,8 +387,8 @@ fn refusals_say_who_and_why_on_standard_error_and_nothing_commands_the_terminal(
 }
 
 #[test]
-fn the_stock_age_and_zstd_open_a_part_that_was_delivered() {
-    let desk = Desk::new();
+fn the_stock_age_and_zstd_open_a_classic_part_that_was_delivered() {
+    let desk = Desk::of(Setup::of(RESHARE).with_classic_recipient());
     desk.package(0, 1);
     let mut receiver = desk.receive("127.0.0.1:0", &[]);
     let address = receiver.address();

@@ -9,7 +9,7 @@ use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::key_schedule::{KeyCheck, KeySchedule, SharedSecret};
 use reshare_format::keys::{
     AgreementKey, AgreementKeyError, AgreementKeySource, AgreementPublicKey, PrivateFileError,
-    PublicKeyError, SourceError, generate_identity, load_identity,
+    PublicKeyError, SealKind, SourceError, generate_identity, load_identity,
 };
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -217,10 +217,11 @@ fn a_key_is_named_by_file_or_kms_or_by_a_bare_path() {
 }
 
 #[test]
-fn age_keygen_prints_the_same_recipient() {
+fn age_keygen_prints_the_same_classic_recipient() {
     let dir = scratch();
     let path = dir.path().join("identity.txt");
-    let recipient = generate_identity(&path, OffsetDateTime::UNIX_EPOCH).expect("made");
+    let created = OffsetDateTime::UNIX_EPOCH;
+    let recipient = generate_identity(&path, SealKind::Classic, created).expect("made");
     let printed = run("age-keygen", &["-y", text(&path)]);
     assert_eq!(printed, format!("{recipient}\n").into_bytes());
 

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
-use reshare_format::keys::{AgreementKey, AgreementPublicKey, parse_recipient};
+use reshare_format::keys::{
+    AgreementKey, AgreementPublicKey, Identity, Recipient, SealKind, parse_recipient,
+};
 use reshare_format::package::{rows_per_part_at_most, sealed_bytes_at_most};
 use reshare_format::session::{
     IdList, NewSession, Receiver, Sender, Session, SessionError, SessionIds, parse_fingerprint,
@@ -190,8 +192,9 @@ static KEYS: LazyLock<Vec<AgreementPublicKey>> = LazyLock::new(|| {
 });
 
 /// Recipients from the test vectors of age.
-static RECIPIENTS: LazyLock<Vec<age::x25519::Recipient>> = LazyLock::new(|| {
-    let own = (0..3).map(|_| age::x25519::Identity::generate().to_public());
+static RECIPIENTS: LazyLock<Vec<Recipient>> = LazyLock::new(|| {
+    let kinds = [SealKind::Hybrid, SealKind::Classic, SealKind::Hybrid].into_iter();
+    let own = kinds.map(|kind| Identity::generate(kind).to_public());
     own.map(|recipient| parse_recipient(&recipient.to_string()).expect("valid")).collect()
 });
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use age::x25519::Identity;
 use reshare_exchange::progress::Progress;
 use reshare_exchange::{ArrivedParts, Inbox};
 use reshare_files::causes::with_causes;
 use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
+use reshare_format::keys::Identity;
 use reshare_format::session::{IdList, Session};
 use tokio::time::timeout;
 

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use age::x25519::Identity;
 use bytes::Bytes;
 use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::Rows;
 use reshare_files::ids::IdRange;
+use reshare_format::keys::Identity;
 use reshare_format::package::{PartEntry, PartFiles, PartName};
 use reshare_format::receipt::content_of_parts;
 use reshare_format::session::{IdList, Session, SessionIds};
@@ -100,8 +100,10 @@ impl Receiver {
     /// # Errors
     /// [`PipelineError::OtherIdentity`].
     pub(crate) fn new(session: &Session, identity: Identity) -> Result<Self, PipelineError> {
-        if identity.to_public() != session.receiver().recipient {
-            return Err(PipelineError::OtherIdentity);
+        let (own, expected) = (identity.to_public(), &session.receiver().recipient);
+        if own != *expected {
+            let (got, expected) = (own.kind(), expected.kind());
+            return Err(PipelineError::OtherIdentity { got, expected });
         }
         let (layout, bounds) = (Arc::clone(session.layout()), session.ids().range());
         let ids = match session.ids() {

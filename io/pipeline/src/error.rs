@@ -9,6 +9,7 @@ use reshare_exchange::{ClientError, InboxError};
 use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
 use reshare_files::ids::{IdRange, list_ranges};
+use reshare_format::keys::SealKind;
 use reshare_format::package::{PackageError, PartError, PartName, PartRecordError};
 use reshare_format::share_file::ShareFileError;
 use reshare_postgres::compare::CompareError;
@@ -112,8 +113,13 @@ pub enum PipelineError {
     )]
     NoCredentials,
     /// The identity does not open what is sealed for the session's recipient.
-    #[error("the identity is not that of the session's recipient")]
-    OtherIdentity,
+    #[error("the identity is not that of the session's recipient{}", kinds(*got, *expected))]
+    OtherIdentity {
+        /// Of which kind it is.
+        got: SealKind,
+        /// Of which kind the session's recipient is.
+        expected: SealKind,
+    },
     /// Another run is making this package.
     #[error("package {}: another run is making it", directory.display())]
     InUse {
@@ -199,6 +205,14 @@ impl Refusable for PipelineError {
             | Self::WorkerLost => false,
             _ => true,
         }
+    }
+}
+
+/// Says so where another kind of identity was given.
+fn kinds(got: SealKind, expected: SealKind) -> String {
+    match got == expected {
+        true => String::new(),
+        false => format!(": it is {got}, the recipient {expected}"),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use age::x25519::Identity;
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
+use reshare_format::keys::Identity;
 use reshare_format::package::{
     OpenPackage, Package, PackageExpectations, PartName, read_manifest, read_record_claims,
 };

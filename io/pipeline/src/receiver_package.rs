@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use age::x25519::Recipient;
 use bytes::Bytes;
 use reshare_engine::rows::Rows;
 use reshare_exchange::progress::Progress;
@@ -13,6 +12,7 @@ use reshare_exchange::{
     UploadOptions, close_retaining,
 };
 use reshare_files::ids::IdRange;
+use reshare_format::keys::Recipient;
 use reshare_format::keys::certificate::PartyCertificate;
 use reshare_format::package::{
     Compression, ManifestContent, PackageExpectations, PartDefect, PartError, PartName, SealedPart,

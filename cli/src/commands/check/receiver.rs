@@ -79,7 +79,7 @@ impl CheckReceiverArgs {
         match session::open(&mut list, &self.session) {
             Some(context) => self.check(&mut list, &context)?,
             None => {
-                let rest = ["fingerprint", "period", "network", "authority", "certificate"];
+                let rest = ["fingerprint", "period", "network", "seal", "authority", "certificate"];
                 let more = ["identity", "inbox", "database"];
                 rest.iter().chain(&more).for_each(|what| list.skipped(what, "the session"));
                 block_on(async {
@@ -97,6 +97,7 @@ impl CheckReceiverArgs {
         list.ok("fingerprint", fingerprint_groups(&session.fingerprint()));
         session::period(list, context);
         session::network(list, context, &self.network);
+        session::seal(list, context);
         let opened = certificate::open(list, session, &self.authority, &self.certificate);
         opened.check(list, session, party, &[Purpose::TlsServer]);
         if let Some(tls) = opened.tls(session, &self.authority, &self.certificate) {

@@ -59,7 +59,8 @@ impl CheckSenderArgs {
         match session::open(&mut list, &self.session) {
             Some(context) => self.check(&mut list, &context)?,
             None => {
-                let rest = ["fingerprint", "period", "network", "agreement key", "authority"];
+                let rest =
+                    ["fingerprint", "period", "network", "seal", "agreement key", "authority"];
                 let more =
                     ["certificate", "approvals", "ledger", "database", "package", "receiver"];
                 rest.iter().chain(&more).for_each(|what| list.skipped(what, "the session"));
@@ -75,6 +76,7 @@ impl CheckSenderArgs {
         session::period(list, context);
         session::network(list, context, &credentials.network);
         session::receiver(list, context, self.session.checks.target_party_id, &self.state);
+        session::seal(list, context);
         let by_key = self.agreement_key(list, context);
         let (authority, own) = (&credentials.authority, &credentials.certificate);
         let opened = certificate::open(list, session, authority, own);

@@ -1,6 +1,7 @@
 //! The session, its fingerprint and its validity.
 
 use reshare_files::timestamp::Timestamp;
+use reshare_format::keys::SealKind;
 use reshare_format::session::{SessionIds, fingerprint_groups};
 use reshare_pipeline::receivers::Acquaintance;
 
@@ -25,6 +26,20 @@ pub(super) fn open(list: &mut Checklist, args: &SessionArgs) -> Option<Context> 
     };
     list.ok("session", format!("{id}: {lower} and {higher} send, {receiver} receives, {ids}"));
     Some(context)
+}
+
+/// Says what the seal of the session's parts rests on.
+pub(super) fn seal(list: &mut Checklist, context: &Context) {
+    const WHAT: &str = "seal";
+    match context.session.receiver().recipient.kind() {
+        SealKind::Hybrid => list.ok(WHAT, "hybrid: ML-KEM-768 and X25519"),
+        SealKind::Classic => list.warning(
+            WHAT,
+            "classic: the session's recipient is X25519 alone, which a large quantum computer opens",
+            "who stores the parts can wait for one: make a session with a hybrid recipient, as \
+             `reshare keygen recipient` makes it without --classic",
+        ),
+    }
 }
 
 /// Shows the fingerprint, and compares it if that is requested or if nothing else confirms it.

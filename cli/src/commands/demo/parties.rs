@@ -13,7 +13,7 @@ use reshare_format::keys::certificate::PartyCertificate;
 use reshare_format::keys::pki::{
     CA_CERTIFICATE_NAME, CERTIFICATE_KEY_NAME, CERTIFICATE_NAME, CertificateAuthority, KeyKind,
 };
-use reshare_format::keys::{AgreementKey, generate_identity, load_identity};
+use reshare_format::keys::{AgreementKey, SealKind, generate_identity, load_identity};
 use reshare_format::network::Network;
 use reshare_format::session::{
     Approval, Approvals, NewSession, Receiver, Sender, Session, SessionIds, SessionTrust,
@@ -47,8 +47,9 @@ impl Parties {
             return Err(Failure::usage("--senders names two parties, as in 0,2"));
         };
         let now = OffsetDateTime::now_utc().replace_nanosecond(0).map_err(Failure::failed)?;
+        let identity = directory.join(IDENTITY);
         let recipient =
-            generate_identity(&directory.join(IDENTITY), now).map_err(Failure::failed)?;
+            generate_identity(&identity, SealKind::Hybrid, now).map_err(Failure::failed)?;
         let year = Duration::days(365);
         let authority = CertificateAuthority::create(
             &directory.join("ca"),

@@ -9,7 +9,7 @@ use reshare_engine::party::PartyId;
 use reshare_files::durable;
 use reshare_format::keys::certificate::CertificateName;
 use reshare_format::keys::certificate::TrustAnchor;
-use reshare_format::keys::{AgreementPublicKey, parse_recipient};
+use reshare_format::keys::{AgreementPublicKey, SealKind, parse_recipient};
 use reshare_format::session::{IdList, NewSession, Receiver, Sender, Session, SessionIds};
 use reshare_postgres::iris_mpc::RERAND_EPOCH;
 use reshare_postgres::schema::has_rerand_epoch;
@@ -24,6 +24,7 @@ use crate::report;
 use crate::run::run;
 use crate::setup::database::database;
 use crate::setup::network::check_network;
+use crate::setup::own_key::recipient_text;
 use crate::setup::text_file::read_text;
 
 #[derive(Debug, Args)]
@@ -44,8 +45,8 @@ pub(super) struct NewArgs {
     #[arg(long = "sender", value_name = "PARTY=FILE", required = true)]
     senders: Vec<String>,
 
-    /// The receiver: its party id and its age recipient
-    #[arg(long, value_name = "PARTY=age1...")]
+    /// The receiver: its party id and its age recipient, or the file with that
+    #[arg(long, value_name = "PARTY=FILE|age1...")]
     receiver: String,
 
     /// The one name in a party's certificate, a URI or a DNS name; give it for all three parties,
@@ -156,6 +157,13 @@ impl NewArgs {
         let network = check_network(&session, &self.network)?;
         durable::write_whole(&self.out, session.to_toml().as_bytes()).map_err(Failure::failed)?;
         report::session(output, &session, network.as_deref(), self.words)?;
+        if session.receiver().recipient.kind() == SealKind::Classic {
+            eprintln!(
+                "note: the recipient is classic (X25519 alone): who stores sealed parts can open \
+                 them once there is a large quantum computer. `reshare keygen recipient` makes a \
+                 hybrid one, unless --classic is given"
+            );
+        }
         if self.agree_columns.is_empty() && self.db_url.is_none() {
             eprintln!(
                 "note: rows are matched by version_id alone. A table that also has {RERAND_EPOCH} \
@@ -206,7 +214,13 @@ impl NewArgs {
 
     fn receiver(&self, names: &mut Vec<(PartyId, CertificateName)>) -> Result<Receiver, Failure> {
         let (party, recipient) = split_party(&self.receiver)?;
-        let recipient = parse_recipient(recipient).map_err(Failure::usage)?;
+        let recipient = match recipient_text(recipient, "--receiver")? {
+            Some(text) => parse_recipient(text.trim()).map_err(|error| {
+                Failure::refused(format!("--receiver {recipient}: {error}"))
+                    .hint("the file must hold what `reshare keygen recipient` printed")
+            })?,
+            None => parse_recipient(recipient).map_err(Failure::usage)?,
+        };
         Ok(Receiver { party, certificate_name: take_name(names, party), recipient })
     }
 

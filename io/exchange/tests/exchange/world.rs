@@ -17,8 +17,8 @@ use reshare_exchange::{
     upload,
 };
 use reshare_files::ids::IdRange;
-use reshare_format::keys::AgreementKey;
 use reshare_format::keys::certificate::PartyCertificate;
+use reshare_format::keys::{AgreementKey, Identity, SealKind};
 use reshare_format::package::{
     ManifestContent, Package, PackageExpectations, PackageWriter, PartEntry, Timestamp,
 };
@@ -45,7 +45,7 @@ pub(crate) struct World {
 /// The senders' agreement keys and the receiver's identity.
 pub(crate) struct Secrets {
     pub(crate) agreement: [AgreementKey; 2],
-    pub(crate) identity: age::x25519::Identity,
+    pub(crate) identity: Identity,
 }
 
 pub(crate) fn party(index: u8) -> PartyId {
@@ -66,7 +66,7 @@ impl World {
         let senders = [issue(0), issue(1)];
         let receiver = authority.issue("receiver", &format!("DNS:{RECEIVER}"));
         let agreement = [(); 2].map(|()| AgreementKey::generate().unwrap());
-        let secrets = Secrets { agreement, identity: age::x25519::Identity::generate() };
+        let secrets = Secrets { agreement, identity: Identity::generate(SealKind::Hybrid) };
         let session = session(&authority, RECEIVER, &sender_name(0), &secrets);
         Self { directory, authority, session, secrets, senders, receiver }
     }

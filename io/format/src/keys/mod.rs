@@ -8,6 +8,9 @@ pub mod pki;
 
 mod agreement;
 mod agreement_source;
+mod hybrid_kem;
+mod hybrid_recipient;
+mod identity;
 mod kms_key_id;
 mod name_error;
 mod pem;
@@ -15,15 +18,13 @@ mod permissions;
 mod public_key;
 mod recipient;
 
-pub use age::x25519::Identity;
-
 pub use agreement::{AgreementKey, AgreementKeyError};
 pub use agreement_source::{AgreementKeySource, SourceError};
+pub use hybrid_recipient::{HybridIdentity, HybridRecipient};
+pub use identity::{Identity, IdentityError, generate_identity, load_identity};
 pub use kms_key_id::{KmsKeyId, KmsKeyIdError};
 pub use name_error::NameError;
 pub use pem::PemError;
 pub use permissions::{PrivateFileError, read_private, write_private};
 pub use public_key::{AgreementPublicKey, PublicKeyError};
-pub use recipient::{
-    IdentityError, RecipientError, generate_identity, load_identity, parse_recipient,
-};
+pub use recipient::{Recipient, RecipientError, SealKind, parse_recipient};

@@ -1,84 +1,96 @@
-//! The receiver's age identity (X25519), in the file format of the `age` tools.
+//! The receiver's age recipient: a public key for which parts are sealed.
 
-use reshare_files::fault::Refusable;
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::fmt;
 use std::str::FromStr;
 
-use age::secrecy::ExposeSecret;
-use age::x25519::{Identity, Recipient};
+use age::{EncryptError, x25519};
+use age_core::format::{FileKey, Stanza};
+use age_core::primitives::bech32_decode;
 use aws_lc_rs::agreement::{self, UnparsedPublicKey};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-use zeroize::Zeroizing;
+use aws_lc_rs::digest::{SHA256, digest};
 
-use super::permissions::{self, PrivateFileError};
+use super::hybrid_kem::PublicKeyDefect;
+use super::hybrid_recipient::{self, HybridDefect, HybridRecipient};
 
-/// The prefix of a line with a native X25519 identity.
-const IDENTITY_PREFIX: &str = "AGE-SECRET-KEY-1";
+/// What an X25519 recipient begins with, before the `1`.
+const CLASSIC_HRP: &str = "age";
 
-/// Bytes of an X25519 public key.
-const POINT_BYTES: usize = 32;
+/// How many characters of a text that is none an error shows.
+const SHOWN_CHARS: usize = 70;
 
-/// The characters of Bech32, by their value, and the length of its checksum.
-const BECH32_CHARSET: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
-const CHECKSUM_CHARS: usize = 6;
-
-/// Generates an identity and writes it to a new file, mode 0600, as `age-keygen` does.
-///
-/// `created` appears only in a comment of the file.
-///
-/// # Errors
-/// An [`IdentityError`] when the file exists already or cannot be written.
-pub fn generate_identity(path: &Path, created: OffsetDateTime) -> Result<Recipient, IdentityError> {
-    let identity = Identity::generate();
-    let recipient = identity.to_public();
-    let created = created.replace_nanosecond(0).unwrap_or(created);
-    let created = created.format(&Rfc3339).map_err(|_| IdentityError::Created)?;
-    let secret = identity.to_string();
-    let comments = format!("# created: {created}\n# public key: {recipient}\n");
-    let secret = secret.expose_secret();
-    // Allocate the whole buffer at once: growing it would leave copies of the secret behind.
-    let mut text = Zeroizing::new(String::with_capacity(comments.len() + secret.len() + 1));
-    for part in [comments.as_str(), secret, "\n"] {
-        text.push_str(part);
-    }
-    permissions::write_private(path, &text)?;
-    Ok(recipient)
+/// What a seal's secrecy rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealKind {
+    /// ML-KEM-768 and X25519: it holds while either of them does.
+    Hybrid,
+    /// X25519 alone, which a large quantum computer opens.
+    Classic,
 }
 
-/// Reads the identity from a file that only its owner can read.
-///
-/// The file may also hold comments and empty lines, but only one identity, so that it is clear
-/// which key opens a package.
-///
-/// # Errors
-/// An [`IdentityError`] when the file is open to others, holds no identity or several, or has
-/// any other line.
-pub fn load_identity(path: &Path) -> Result<Identity, IdentityError> {
-    let text = permissions::read_private(path)?;
-    let mut found = None;
-    for (index, line) in text.lines().enumerate() {
-        let (line, number) = (line.trim(), index + 1);
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        if is_encrypted(line) {
-            return Err(IdentityError::Encrypted { path: path.to_owned() });
-        }
-        let usual = line.starts_with(IDENTITY_PREFIX);
-        let identity = Identity::from_str(line).ok().filter(|_| usual);
-        let identity =
-            identity.ok_or_else(|| IdentityError::Line { path: path.to_owned(), line: number })?;
-        if found.replace(identity).is_some() {
-            return Err(IdentityError::Several { path: path.to_owned() });
-        }
+impl fmt::Display for SealKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hybrid => "hybrid",
+            Self::Classic => "classic",
+        })
     }
-    found.ok_or_else(|| IdentityError::Missing { path: path.to_owned() })
 }
 
-/// Whether a file with this beginning is itself encrypted by age.
-fn is_encrypted(line: &str) -> bool {
-    line.starts_with("age-encryption.org/") || line.starts_with("-----BEGIN AGE ENCRYPTED FILE")
+/// An age recipient, of the kinds that `reshare` seals for.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Recipient {
+    /// `age1pq1...`
+    Hybrid(HybridRecipient),
+    /// `age1...`
+    Classic(x25519::Recipient),
+}
+
+impl Recipient {
+    /// What its seal rests on.
+    #[must_use]
+    pub fn kind(&self) -> SealKind {
+        match self {
+            Self::Hybrid(_) => SealKind::Hybrid,
+            Self::Classic(_) => SealKind::Classic,
+        }
+    }
+
+    /// SHA-256 of its text, for people to compare. Also printed by `printf %s age1... | sha256sum`.
+    #[must_use]
+    pub fn sha256(&self) -> [u8; 32] {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest(&SHA256, self.to_string().as_bytes()).as_ref());
+        sha256
+    }
+}
+
+/// As `age` writes it.
+impl fmt::Display for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hybrid(recipient) => recipient.fmt(f),
+            Self::Classic(recipient) => recipient.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl age::Recipient for Recipient {
+    fn wrap_file_key(
+        &self,
+        file_key: &FileKey,
+    ) -> Result<(Vec<Stanza>, HashSet<String>), EncryptError> {
+        match self {
+            Self::Hybrid(recipient) => recipient.wrap_file_key(file_key),
+            Self::Classic(recipient) => recipient.wrap_file_key(file_key),
+        }
+    }
 }
 
 /// Reads a recipient: `age1` and lower-case Bech32, exactly as `age` writes it.
@@ -90,91 +102,66 @@ pub fn parse_recipient(text: &str) -> Result<Recipient, RecipientError> {
     if text.starts_with("AGE-SECRET-KEY-") {
         return Err(RecipientError::Secret);
     }
-    let invalid = |why| RecipientError::Invalid { text: text.to_owned(), why };
-    let recipient = Recipient::from_str(text).map_err(invalid)?;
+    let invalid = |why| RecipientError::Invalid { text: shortened(text), why };
+    let (kind, bytes) = bech32_text(text).ok_or_else(|| invalid(TYPO))?;
+    let recipient = match kind.as_str() {
+        hybrid_recipient::RECIPIENT_HRP => {
+            HybridRecipient::from_bytes(&bytes).map(Recipient::Hybrid).map_err(|why| match why {
+                HybridDefect::Length => invalid("incorrect pubkey length"),
+                HybridDefect::Key(PublicKeyDefect::MlKem) => invalid("no ML-KEM-768 public key"),
+                HybridDefect::Key(PublicKeyDefect::SmallOrder) => RecipientError::SmallOrder,
+            })?
+        }
+        CLASSIC_HRP if has_small_order(&bytes) => return Err(RecipientError::SmallOrder),
+        CLASSIC_HRP => {
+            x25519::Recipient::from_str(text).map(Recipient::Classic).map_err(invalid)?
+        }
+        _ => return Err(invalid("it is of another kind, such as those for hardware keys")),
+    };
     if recipient.to_string() != text {
         return Err(invalid("not in the usual lower-case form"));
-    }
-    let point = recipient_point(text).ok_or_else(|| invalid("incorrect pubkey length"))?;
-    if has_small_order(&point) {
-        return Err(RecipientError::SmallOrder);
     }
     Ok(recipient)
 }
 
-/// The 32 bytes of a recipient whose checksum has already been verified.
-///
-/// The age library does not expose them.
+/// What is wrong with text that is no Bech32.
+pub(super) const TYPO: &str = "its checksum does not fit, a character is wrong or missing";
+
+/// What Bech32 begins with, in lower case, and its bytes. `None` where the checksum does not fit.
 ///
 /// # Source
-/// BIP 173: five bits a character after the last `1`, six characters of checksum.
-fn recipient_point(text: &str) -> Option<[u8; POINT_BYTES]> {
-    let (_, data) = text.rsplit_once('1')?;
-    let data = data.as_bytes().get(..data.len().checked_sub(CHECKSUM_CHARS)?)?;
-    let (mut point, mut len) = ([0; POINT_BYTES], 0);
-    let (mut pending, mut pending_bits) = (0_u32, 0);
-    for character in data {
-        let value = BECH32_CHARSET.iter().position(|other| other == character)?;
-        pending = (pending << 5 | u32::try_from(value).ok()?) & 0xfff;
-        pending_bits += 5;
-        if pending_bits >= 8 {
-            pending_bits -= 8;
-            *point.get_mut(len)? = (pending >> pending_bits) as u8;
-            len += 1;
-        }
+/// BIP 173, without its limit of 90 characters.
+fn bech32_text(text: &str) -> Option<(String, Vec<u8>)> {
+    bech32_decode(
+        text,
+        drop,
+        |_| Ok(()),
+        |kind, bytes| Ok((kind.to_string().to_lowercase(), bytes.collect())),
+    )
+    .ok()
+}
+
+/// The beginning of a text that may be long.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
     }
-    (len == POINT_BYTES).then_some(point)
 }
 
 /// Whether every key's shared secret with this one is zero, and so not a secret.
 ///
 /// The age library accepts such a recipient, and then panics when it seals for it.
-fn has_small_order(point: &[u8; POINT_BYTES]) -> bool {
+fn has_small_order(point: &[u8]) -> bool {
     let peer = UnparsedPublicKey::new(&agreement::X25519, point);
     let any_key = agreement::PrivateKey::generate(&agreement::X25519);
     // The library refuses a shared secret of zero: RFC 7748 section 6.1.
-    any_key.is_ok_and(|key| agreement::agree(&key, peer, (), |_| Ok(())).is_err())
+    point.len() == POINT_BYTES
+        && any_key.is_ok_and(|key| agreement::agree(&key, peer, (), |_| Ok(())).is_err())
 }
 
-/// Why there is no age identity. Never holds any of it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum IdentityError {
-    /// The file is at fault.
-    #[error(transparent)]
-    File(#[from] PrivateFileError),
-    /// The time cannot be written in a comment.
-    #[error("the time of creation has no RFC 3339 form")]
-    Created,
-    /// No identity.
-    #[error("{} holds no age identity (a line that begins with {IDENTITY_PREFIX})", path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-    },
-    /// More than one identity.
-    #[error("{} holds several age identities: exactly one is expected", path.display())]
-    Several {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A line that is no native X25519 identity.
-    #[error("line {line} of {} is no X25519 age identity", path.display())]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-    },
-    /// The file needs a passphrase or another key.
-    #[error("{} is encrypted: an identity file without a passphrase is expected", path.display())]
-    Encrypted {
-        /// The file.
-        path: PathBuf,
-    },
-}
-
-impl Refusable for IdentityError {}
+/// Bytes of an X25519 public key.
+const POINT_BYTES: usize = 32;
 
 /// Why a text is no age recipient.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -186,10 +173,10 @@ pub enum RecipientError {
     /// A point that everybody shares a secret with.
     #[error("this age recipient has small order: anybody could open what is sealed for it")]
     SmallOrder,
-    /// Not `age1` and Bech32 of 32 bytes.
-    #[error("{text:?} is no age X25519 recipient (age1...): {why}")]
+    /// Neither kind of recipient.
+    #[error("{text:?} is no hybrid (age1pq1...) or X25519 (age1...) age recipient: {why}")]
     Invalid {
-        /// The text.
+        /// The text, or its beginning.
         text: String,
         /// What is wrong with it.
         why: &'static str,
@@ -198,110 +185,97 @@ pub enum RecipientError {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use age_core::primitives::bech32_encode;
+    use bech32::Hrp;
 
     use super::*;
+    use crate::keys::Identity;
 
-    struct Scratch(tempfile::TempDir);
-
-    impl Scratch {
-        fn new() -> Self {
-            Self(tempfile::tempdir().expect("a temporary directory"))
-        }
-
-        fn file(&self, text: &str) -> PathBuf {
-            let path = self.0.path().join(format!("{}", text.len()));
-            permissions::write_private(&path, text).expect("written");
-            path
-        }
-
-        fn refuse(&self, text: &str) -> IdentityError {
-            load_identity(&self.file(text)).err().expect("must be refused")
-        }
+    fn either_kind() -> [Identity; 2] {
+        [SealKind::Hybrid, SealKind::Classic].map(Identity::generate)
     }
 
-    fn secret(identity: &Identity) -> String {
-        identity.to_string().expose_secret().to_owned()
+    /// Bech32 with a right checksum.
+    fn bech32(hrp: &str, bytes: &[u8]) -> String {
+        bech32_encode(Hrp::parse_unchecked(hrp), bytes)
     }
 
-    #[test]
-    fn a_generated_identity_reads_back_and_has_the_recipient_that_was_returned() {
-        let scratch = Scratch::new();
-        let path = scratch.0.path().join("identity");
-        let created = time::macros::datetime!(2026-08-21 01:02:03.5 UTC);
-        let recipient = generate_identity(&path, created).expect("made");
-        let identity = load_identity(&path).expect("read");
-        assert_eq!(identity.to_public(), recipient);
-        let text = permissions::read_private(&path).expect("read");
-        let head = format!("# created: 2026-08-21T01:02:03Z\n# public key: {recipient}\nAGE-");
-        assert!(text.starts_with(&head));
-        assert!(matches!(generate_identity(&path, created), Err(IdentityError::File(_))));
-        assert_eq!(secret(&load_identity(&path).expect("still there")), secret(&identity));
-    }
-
-    #[test]
-    fn a_file_without_exactly_one_plain_identity_is_refused() {
-        let scratch = Scratch::new();
-        let one = secret(&Identity::generate());
-        assert!(matches!(scratch.refuse("# nothing\n"), IdentityError::Missing { .. }));
-        let two = format!("{one}\n\n{}\n", secret(&Identity::generate()));
-        assert!(matches!(scratch.refuse(&two), IdentityError::Several { .. }));
-        let garbled = format!("# c\n{}\n", one.replace('1', "2"));
-        assert!(matches!(scratch.refuse(&garbled), IdentityError::Line { line: 2, .. }));
-        let lower = one.to_lowercase();
-        assert!(matches!(scratch.refuse(&lower), IdentityError::Line { line: 1, .. }));
-        let sealed = "age-encryption.org/v1\n-> scrypt";
-        assert!(matches!(scratch.refuse(sealed), IdentityError::Encrypted { .. }));
-        let armored = "-----BEGIN AGE ENCRYPTED FILE-----\n";
-        assert!(matches!(scratch.refuse(armored), IdentityError::Encrypted { .. }));
+    fn why(text: &str) -> &'static str {
+        match parse_recipient(text) {
+            Err(RecipientError::Invalid { why, .. }) => why,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn an_error_shows_no_part_of_an_identity() {
-        let one = secret(&Identity::generate());
-        let error = Scratch::new().refuse(&format!("{one}x\n"));
-        assert!(!format!("{error} {error:?}").contains(&one[20..30]));
-        let error = parse_recipient(&one).expect_err("a secret key");
-        assert!(!format!("{error} {error:?}").contains(&one[20..30]));
+        for identity in either_kind() {
+            let one = identity.to_secret_string();
+            let one = age_core::secrecy::ExposeSecret::expose_secret(&one);
+            let error = parse_recipient(one).expect_err("a secret key");
+            assert_eq!(error, RecipientError::Secret);
+            assert!(!format!("{error} {error:?}").contains(&one[20..30]));
+        }
     }
 
     #[test]
     fn a_recipient_has_one_form() {
-        let text = Identity::generate().to_public().to_string();
-        assert_eq!(parse_recipient(&text).expect("valid").to_string(), text);
-        for other in [text.to_uppercase(), format!(" {text}"), text[..60].to_owned(), String::new()]
-        {
-            let refused = parse_recipient(&other).expect_err("must be refused");
-            assert!(matches!(refused, RecipientError::Invalid { .. }), "{other}");
+        for recipient in either_kind().map(|identity| identity.to_public()) {
+            let text = recipient.to_string();
+            assert_eq!(parse_recipient(&text).expect("valid"), recipient);
+            assert_eq!(format!("{recipient:?}"), text);
+            assert_eq!(why(&text.to_uppercase()), "not in the usual lower-case form");
+            let cut = text[..60].to_owned();
+            for other in [format!(" {text}"), format!("{text}\n"), cut, String::new()] {
+                assert_eq!(why(&other), TYPO, "{other}");
+            }
+            let place = text.len() / 2;
+            let other = if text.as_bytes()[place] == b'q' { "p" } else { "q" };
+            let typo = [&text[..place], other, &text[place + 1..]].concat();
+            assert_eq!(why(&typo), TYPO);
+            let error = parse_recipient(&typo).expect_err("a typo").to_string();
+            assert!(error.len() < 250, "not all of a long text: {error}");
         }
     }
 
     #[test]
-    fn the_bytes_of_a_recipient_are_those_of_its_bech32() {
-        let text = Identity::generate().to_public().to_string();
-        let point = recipient_point(&text).expect("valid");
-        let groups = (0..52).map(|group| {
-            (0..5).fold(0_usize, |value, bit| {
-                let at = group * 5 + bit;
-                let set = at < 256 && point[at / 8] >> (7 - at % 8) & 1 == 1;
-                value << 1 | usize::from(set)
-            })
-        });
-        let data: String = groups.map(|value| char::from(BECH32_CHARSET[value])).collect();
-        assert_eq!(text[4..56], data);
+    fn a_recipient_of_another_kind_or_length_is_refused() {
+        let other = "it is of another kind, such as those for hardware keys";
+        assert_eq!(why(&bech32("age1tagpq", &[4; 1249])), other);
+        assert_eq!(why(&bech32("age1tag", &[2; 33])), other);
+        assert_eq!(why(&bech32("bc", &[2; 33])), other);
+        for len in [31, 33, 1216] {
+            assert_eq!(why(&bech32("age", &vec![9; len])), "incorrect pubkey length");
+        }
+        for len in [0, 32, 1184, 1215, 1217] {
+            assert_eq!(why(&bech32("age1pq", &vec![9; len])), "incorrect pubkey length");
+        }
+    }
+
+    #[test]
+    fn a_hybrid_recipient_whose_coefficients_are_not_below_the_modulus_is_refused() {
+        let Recipient::Hybrid(valid) = Identity::generate(SealKind::Hybrid).to_public() else {
+            panic!("hybrid");
+        };
+        let (_, mut bytes) = bech32_text(&valid.to_string()).expect("valid");
+        bytes[..3].copy_from_slice(&[0xff; 3]);
+        assert_eq!(why(&bech32("age1pq", &bytes)), "no ML-KEM-768 public key");
     }
 
     #[test]
     fn a_recipient_of_small_order_is_refused() {
-        // Bech32 of 32 zero bytes, and of the point 1.
-        for text in SMALL_ORDER {
-            assert!(Recipient::from_str(text).is_ok(), "its checksum is right");
-            assert_eq!(parse_recipient(text).err(), Some(RecipientError::SmallOrder));
+        for first in [0, 1] {
+            let mut point = [0; POINT_BYTES];
+            point[0] = first;
+            let classic = bech32("age", &point);
+            assert!(x25519::Recipient::from_str(&classic).is_ok(), "its checksum is right");
+            assert_eq!(parse_recipient(&classic).err(), Some(RecipientError::SmallOrder));
+            let valid = Identity::generate(SealKind::Hybrid).to_public().to_string();
+            let (_, mut bytes) = bech32_text(&valid).expect("valid");
+            let place = bytes.len() - POINT_BYTES;
+            bytes[place..].copy_from_slice(&point);
+            let hybrid = bech32("age1pq", &bytes);
+            assert_eq!(parse_recipient(&hybrid).err(), Some(RecipientError::SmallOrder));
         }
     }
-
-    const SMALL_ORDER: [&str; 2] = [
-        "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq5cu47z",
-        "age1qyqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqj7vrya",
-    ];
 }

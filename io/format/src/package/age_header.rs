@@ -7,16 +7,16 @@ use std::cell::Cell;
 use std::collections::HashSet;
 use std::{io, iter};
 
+use crate::keys::{Identity, Recipient};
 use age::secrecy::ExposeSecret;
-use age::x25519::{Identity, Recipient};
 use age::{DecryptError, EncryptError};
 use age_core::format::{FILE_KEY_BYTES, FileKey, Stanza};
 use aws_lc_rs::aead::{CHACHA20_POLY1305, LessSafeKey, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use zeroize::Zeroizing;
 
-/// The most bytes of a header that are read. One for one recipient has 200 bytes, and a random
-/// stanza at most a few hundred.
+/// The most bytes of a header that are read. One for one hybrid recipient has 1,650 bytes, for a
+/// classic one 200, and a random stanza at most a few hundred.
 pub(super) const MAX_BYTES: usize = 16 << 10;
 
 /// What the line with the MAC begins with, after the end of the line before it.

@@ -14,7 +14,7 @@
 use std::io::{self, BufRead, Read, Write};
 use std::ops::Range;
 
-use age::x25519::{Identity, Recipient};
+use crate::keys::{Identity, Recipient};
 use aws_lc_rs::aead::{Aad, LessSafeKey, NONCE_LEN, Nonce};
 
 use super::{PartDefect, age_header};
@@ -339,6 +339,9 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::keys::SealKind;
+
+    const KINDS: [SealKind; 2] = [SealKind::Hybrid, SealKind::Classic];
 
     const SIZES: [usize; 9] =
         [0, 1, 65_535, 65_536, 65_537, 131_072, 131_073, 5 * CHUNK_BYTES, 1_000_003];
@@ -415,33 +418,38 @@ mod tests {
 
     #[test]
     fn the_crate_age_opens_what_is_sealed_in_writes_of_any_size() {
-        let identity = Identity::generate();
-        for len in SIZES {
-            let plain = plain(len);
-            for piece in [1000, 65_536, 65_537, 131_072, 200_000, usize::MAX] {
-                let file = sealed(&plain, piece, &identity.to_public());
-                assert!(age::decrypt(&identity, &file).unwrap() == plain, "{len} in {piece}");
-                open(&file, &identity, &plain).unwrap();
+        for kind in KINDS {
+            let identity = Identity::generate(kind);
+            for len in SIZES {
+                let plain = plain(len);
+                for piece in [1000, 65_536, 65_537, 131_072, 200_000, usize::MAX] {
+                    let file = sealed(&plain, piece, &identity.to_public());
+                    assert!(age::decrypt(&identity, &file).unwrap() == plain, "{len} in {piece}");
+                    open(&file, &identity, &plain).unwrap();
+                }
             }
         }
     }
 
     #[test]
     fn what_the_crate_age_seals_is_opened() {
-        let identity = Identity::generate();
-        for len in SIZES {
-            let plain = plain(len);
-            open(&sealed_by_age(&plain, &identity.to_public()), &identity, &plain).unwrap();
+        for identity in KINDS.map(Identity::generate) {
+            for len in SIZES {
+                let plain = plain(len);
+                open(&sealed_by_age(&plain, &identity.to_public()), &identity, &plain).unwrap();
+            }
         }
     }
 
     #[test]
     fn the_age_command_opens_what_is_sealed_and_seals_what_is_opened() {
-        let identity = Identity::generate();
+        // The command knows hybrid recipients from age 1.3 on, which Debian 12 does not have.
+        let identity = Identity::generate(SealKind::Classic);
         let recipient = identity.to_public();
         let directory = tempfile::tempdir().unwrap();
         let key = directory.path().join("key");
-        fs::write(&key, age::secrecy::ExposeSecret::expose_secret(&identity.to_string())).unwrap();
+        let secret = identity.to_secret_string();
+        fs::write(&key, age::secrecy::ExposeSecret::expose_secret(&secret)).unwrap();
         let run = |arguments: &[&str], input: &[u8]| {
             let from = directory.path().join("input");
             fs::write(&from, input).unwrap();
@@ -464,8 +472,9 @@ mod tests {
 
     #[test]
     fn a_file_that_is_cut_anywhere_is_refused() {
-        let identity = Identity::generate();
-        for len in [0, 1, 65_536, 65_537, 131_072, 5 * CHUNK_BYTES, 300_000] {
+        let sizes = [0, 1, 65_536, 65_537, 131_072, 5 * CHUNK_BYTES, 300_000];
+        for (kind, len) in KINDS.into_iter().flat_map(|kind| sizes.map(|len| (kind, len))) {
+            let identity = Identity::generate(kind);
             let plain = plain(len);
             let file = sealed(&plain, usize::MAX, &identity.to_public());
             let near = ends(&file).into_iter().flat_map(|end| end.saturating_sub(18)..end + 18);
@@ -478,7 +487,7 @@ mod tests {
 
     #[test]
     fn a_file_with_a_chunk_added_lost_repeated_or_moved_is_refused() {
-        let identity = Identity::generate();
+        let identity = Identity::generate(SealKind::Classic);
         let recipient = identity.to_public();
         for len in [0, 1, 65_536, 65_537, 131_072, 300_000] {
             let plain = plain(len);
@@ -513,8 +522,10 @@ mod tests {
 
     #[test]
     fn a_bit_flipped_anywhere_is_refused() {
-        let identity = Identity::generate();
-        for len in [0, 1, 65_536, 131_073] {
+        let sizes = [0, 1, 65_536, 131_073].map(|len| (SealKind::Classic, len));
+        // The longer header, once.
+        for (kind, len) in sizes.into_iter().chain([(SealKind::Hybrid, 1)]) {
+            let identity = Identity::generate(kind);
             let plain = plain(len);
             let mut file = sealed(&plain, usize::MAX, &identity.to_public());
             let ends = ends(&file);
@@ -531,7 +542,7 @@ mod tests {
 
     #[test]
     fn an_empty_last_chunk_after_another_one_is_refused() {
-        let identity = Identity::generate();
+        let identity = Identity::generate(SealKind::Classic);
         let plain = plain(CHUNK_BYTES);
         let mut writer = Writer::new(Vec::new(), &identity.to_public()).unwrap();
         writer.write_all(&plain).unwrap();
@@ -542,9 +553,11 @@ mod tests {
 
     #[test]
     fn another_identity_opens_nothing() {
-        let file = sealed(b"rows", usize::MAX, &Identity::generate().to_public());
-        let refused = Reader::new(&file[..], &Identity::generate()).err();
-        assert!(matches!(refused, Some(PartDefect::OtherRecipient)), "{refused:?}");
+        for (kind, other) in KINDS.into_iter().flat_map(|kind| KINDS.map(|other| (kind, other))) {
+            let file = sealed(b"rows", usize::MAX, &Identity::generate(kind).to_public());
+            let refused = Reader::new(&file[..], &Identity::generate(other)).err();
+            assert!(matches!(refused, Some(PartDefect::OtherRecipient)), "{refused:?}");
+        }
     }
 
     #[test]
@@ -571,7 +584,7 @@ mod tests {
                 Ok(())
             }
         }
-        let recipient = Identity::generate().to_public();
+        let recipient = Identity::generate(SealKind::Hybrid).to_public();
         for len in [0, 1_000_000, 20 << 20] {
             let mut writer = Writer::new(Sizes(vec![]), &recipient).unwrap();
             plain(len).chunks(131_072).for_each(|piece| writer.write_all(piece).unwrap());

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use age::x25519::Identity;
+use crate::keys::Identity;
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
 use reshare_files::durable::{is_temporary, open_regular};

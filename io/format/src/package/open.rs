@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use age::x25519::Identity;
+use crate::keys::Identity;
 use reshare_engine::row_batch::RowBatch;
 use reshare_files::durable::open_regular;
 

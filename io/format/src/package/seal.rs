@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use age::x25519::Recipient;
+use crate::keys::Recipient;
 use reshare_engine::layout::RowLayout;
 use reshare_engine::rows::Rows;
 use reshare_files::durable::DurableFile;
@@ -173,8 +173,9 @@ pub fn rows_per_part_at_most(layout: &RowLayout, max_part_bytes: u64) -> u64 {
 
 /// An upper bound for the frame header and block headers of a frame that did not shrink.
 const ZSTD_FRAME_OVERHEAD: u64 = 64;
-/// Header and nonce of a file with one recipient and a random stanza beside it, generously.
-const AGE_HEADER_BYTES: u64 = 2048;
+/// Header and nonce of a file with one recipient, whose stanza has 1,600 bytes if it is hybrid, and a
+/// random stanza, generously.
+const AGE_HEADER_BYTES: u64 = 4096;
 /// Digests what is written, each byte once.
 struct DigestWriter<W> {
     out: W,

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use age::x25519::Recipient;
+use crate::keys::Recipient;
 use reshare_engine::rows::Rows;
 use reshare_files::durable::{self, DurableFile};
 use reshare_files::file_error::{FileError, OnFile};

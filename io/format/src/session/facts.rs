@@ -1,15 +1,13 @@
 //! The facts of a session, before they are checked as a whole.
 
-use std::sync::Arc;
-
-use age::x25519::Recipient;
+use crate::keys::{AgreementPublicKey, Recipient};
 use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
+use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::names::{Environment, SessionId};
-use crate::keys::AgreementPublicKey;
 use crate::keys::certificate::CertificateName;
 
 /// The facts of a new session: everything but its nonce.

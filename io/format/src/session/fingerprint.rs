@@ -137,7 +137,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::keys::{AgreementKey, AgreementPublicKey};
+    use crate::keys::{AgreementKey, AgreementPublicKey, Identity, SealKind};
     use crate::session::samples;
 
     type Change = fn(&mut NewSession);
@@ -192,7 +192,7 @@ mod tests {
         },
         |facts| facts.senders[0].certificate_name = Some("a.example".parse().expect("a name")),
         |facts| facts.receiver.certificate_name = Some("a.example".parse().expect("a name")),
-        |facts| facts.receiver.recipient = age::x25519::Identity::generate().to_public(),
+        |facts| facts.receiver.recipient = Identity::generate(SealKind::Hybrid).to_public(),
         |facts| facts.ca_sha256 = Some([0xcb; 32]),
         |facts| {
             facts.ca_sha256 = None;

@@ -1,21 +1,19 @@
 //! A session that tests change.
 
-use std::sync::{Arc, OnceLock};
-
-use age::x25519::Recipient;
+use crate::keys::{AgreementKey, AgreementPublicKey, Identity, Recipient, SealKind};
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
+use std::sync::{Arc, OnceLock};
 use time::macros::datetime;
 
 use super::{NewSession, Receiver, Sender, Session, SessionIds};
-use crate::keys::{AgreementKey, AgreementPublicKey};
 
 /// Two senders' keys and a recipient, the same for a whole run of tests.
 fn public_keys() -> &'static ([AgreementPublicKey; 2], Recipient) {
     static KEYS: OnceLock<([AgreementPublicKey; 2], Recipient)> = OnceLock::new();
     KEYS.get_or_init(|| {
         let key = || *AgreementKey::generate().expect("made").public_key();
-        ([key(), key()], age::x25519::Identity::generate().to_public())
+        ([key(), key()], Identity::generate(SealKind::Hybrid).to_public())
     })
 }
 

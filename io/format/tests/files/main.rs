@@ -3,6 +3,7 @@
 
 mod allocations;
 mod common;
+mod hybrid_seal;
 mod manifest;
 mod numpy;
 mod package;

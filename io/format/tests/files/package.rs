@@ -5,8 +5,8 @@ use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use age::x25519::Identity;
 use reshare_engine::row_batch::RowBatch;
+use reshare_format::keys::{Identity, SealKind};
 use reshare_format::package::{
     ManifestContent, ManifestError, Package, PackageDefect as D, PackageError as E,
     PackageExpectations, PackageWriter, PartDefect, PartEntry, PartName, Timestamp,
@@ -29,7 +29,7 @@ impl Made {
     /// A closed package of three small parts, sealed by three threads.
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let identity = Identity::generate();
+        let identity = Identity::generate(SealKind::Hybrid);
         let session = session(&small_layout());
         let path = directory.path().join("package");
         let writer = PackageWriter::create(&path, session.clone(), identity.to_public()).unwrap();
@@ -266,7 +266,7 @@ fn writer(directory: &Path, identity: &Identity) -> PackageWriter {
 #[test]
 fn of_two_that_close_a_package_one_wins_and_sealing_ends() {
     let directory = tempfile::tempdir().unwrap();
-    let identity = Identity::generate();
+    let identity = Identity::generate(SealKind::Hybrid);
     let [first, second, third] = [(); 3].map(|()| writer(directory.path(), &identity));
     let made = Made::new();
     let content = ManifestContent { parts: vec![], ..made.content };
@@ -284,7 +284,7 @@ fn of_two_that_close_a_package_one_wins_and_sealing_ends() {
 #[test]
 fn an_interrupted_package_continues_where_it_was() {
     let directory = tempfile::tempdir().unwrap();
-    let identity = Identity::generate();
+    let identity = Identity::generate(SealKind::Hybrid);
     let batch = rows_of(&small_layout(), &[1, 2, 3], true);
     let part = writer(directory.path(), &identity).seal(4, range(1, 3), &batch.rows()).unwrap();
     fs::write(directory.path().join(".part-000005.age.tmp-Abcd1234"), b"half").unwrap();
@@ -303,7 +303,7 @@ fn an_interrupted_package_continues_where_it_was() {
 #[test]
 fn a_package_is_not_closed_around_the_wrong_parts() {
     let directory = tempfile::tempdir().unwrap();
-    let identity = Identity::generate();
+    let identity = Identity::generate(SealKind::Hybrid);
     let batch = rows_of(&small_layout(), &[1, 2, 3], true);
     let part = writer(directory.path(), &identity).seal(0, range(1, 3), &batch.rows()).unwrap();
     let entry = PartEntry::new(&part, range(1, 3), 3, blake3::hash(b"tags"), Timestamp::now());
@@ -333,7 +333,7 @@ fn a_package_is_not_begun_in_a_directory_with_other_files() {
     let directory = tempfile::tempdir().unwrap();
     let lost_and_found = directory.path().join("lost+found");
     fs::create_dir(&lost_and_found).unwrap();
-    let recipient = Identity::generate().to_public();
+    let recipient = Identity::generate(SealKind::Hybrid).to_public();
     let writer = PackageWriter::create(directory.path(), session(&small_layout()), recipient);
     assert!(
         matches!(writer, Err(E::Defect { path, defect: D::ExtraFile }) if path == lost_and_found)

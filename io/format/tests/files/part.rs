@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use age::x25519::{Identity, Recipient};
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::layout::RowLayout;
 use reshare_engine::row_batch::RowBatch;
+use reshare_format::keys::{Identity, Recipient, SealKind};
 use reshare_format::package::{
     Compression, PackageExpectations, PartDefect as P, PartEntry, PartName, Timestamp, open_part,
     open_part_prefix, rows_per_part_at_most, seal_part, seal_part_to, sealed_bytes_at_most,
@@ -22,30 +22,30 @@ use crate::allocations::largest_during;
 use crate::common::*;
 
 /// Ids of the small part that most tests use.
-const IDS: [i64; 5] = [10, 11, 12, 13, 14];
+pub(crate) const IDS: [i64; 5] = [10, 11, 12, 13, 14];
 
-struct Bench {
-    directory: tempfile::TempDir,
-    identity: Identity,
-    session: PackageExpectations,
+pub(crate) struct Bench {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) identity: Identity,
+    pub(crate) session: PackageExpectations,
 }
 
 impl Bench {
-    fn new(layout: &Arc<RowLayout>) -> Self {
+    pub(crate) fn new(layout: &Arc<RowLayout>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, identity: Identity::generate(), session: session(layout) }
+        Self { directory, identity: Identity::generate(SealKind::Hybrid), session: session(layout) }
     }
 
     fn path(&self) -> PathBuf {
         self.directory.path().join("part-000000.age")
     }
 
-    fn spec(&self, rows: u64) -> ShareFileSpec {
+    pub(crate) fn spec(&self, rows: u64) -> ShareFileSpec {
         spec(Kind::Blinded, &self.session.layout, range(10, 19 + rows as i64), rows)
     }
 
     /// Writes bytes as the part with a matching manifest entry, as a hostile sender would.
-    fn listed(&self, bytes: &[u8], rows: u64) -> PartEntry {
+    pub(crate) fn listed(&self, bytes: &[u8], rows: u64) -> PartEntry {
         fs::write(self.path(), bytes).unwrap();
         PartEntry {
             name: PartName::new(0),
@@ -58,7 +58,7 @@ impl Bench {
         }
     }
 
-    fn open(&self, entry: &PartEntry) -> Result<RowBatch, P> {
+    pub(crate) fn open(&self, entry: &PartEntry) -> Result<RowBatch, P> {
         let mut batch = RowBatch::with_capacity(Arc::clone(&self.session.layout), 600);
         match open_part(&self.path(), entry, &self.identity, &self.session, &mut batch) {
             Ok(()) => Ok(batch),
@@ -70,7 +70,7 @@ impl Bench {
     }
 
     /// The plain stream of the small part, as a share file with no digest.
-    fn plain(&self) -> Vec<u8> {
+    pub(crate) fn plain(&self) -> Vec<u8> {
         let path = self.directory.path().join("plain.share");
         let batch = rows_of(&self.session.layout, &IDS, true);
         write_share_file(&path, &self.spec(5), &batch.rows());
@@ -292,7 +292,7 @@ fn a_bit_flipped_under_a_fitting_digest_is_refused_by_the_seal() {
 fn what_is_no_seal_for_this_identity_is_refused() {
     let bench = Bench::new(&small_layout());
     let plain = zstd::bulk::compress(&bench.plain(), 1).unwrap();
-    let other = seal_bytes(&plain, &Identity::generate().to_public());
+    let other = seal_bytes(&plain, &Identity::generate(SealKind::Hybrid).to_public());
     let defect = bench.open(&bench.listed(&other, 5)).unwrap_err();
     assert!(matches!(defect, P::OtherRecipient), "{defect:?}");
     let defect = bench.open(&bench.listed(&plain, 5)).unwrap_err();
@@ -514,11 +514,11 @@ fn a_frame_that_claims_more_than_there_is_is_refused() {
 }
 
 #[test]
-fn a_seal_for_thousands_is_refused_by_the_length_of_its_header() {
+fn a_seal_for_a_dozen_is_refused_by_the_length_of_its_header() {
     let bench = Bench::new(&small_layout());
     let mine = bench.identity.to_public();
     let recipients: Vec<_> =
-        iter::repeat_n(&mine, 4000).map(|one| one as &dyn age::Recipient).collect();
+        iter::repeat_n(&mine, 12).map(|one| one as &dyn age::Recipient).collect();
     let encryptor = age::Encryptor::with_recipients(recipients.into_iter()).unwrap();
     let mut out = encryptor.wrap_output(Vec::new()).unwrap();
     out.write_all(&zstd::bulk::compress(&bench.plain(), 1).unwrap()).unwrap();

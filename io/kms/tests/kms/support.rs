@@ -11,7 +11,7 @@ use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
 use reshare_fixtures::kms::{REGION, ThrowAwayKms};
-use reshare_format::keys::{AgreementPublicKey, KmsKeyId};
+use reshare_format::keys::{AgreementPublicKey, Identity, KmsKeyId, SealKind};
 use reshare_format::session::{NewSession, Receiver, Sender, Session, SessionIds};
 use reshare_kms::{KmsError, KmsKey};
 use time::macros::datetime;
@@ -66,7 +66,7 @@ pub(crate) fn session(keys: [&AgreementPublicKey; 2]) -> Session {
         vec![AgreeColumn { name: "version_id".into(), kind: AgreeKind::Integer }],
         vec![ShareColumn { name: "code".into(), len: 16 }],
     );
-    let recipient = age::x25519::Identity::generate().to_public();
+    let recipient = Identity::generate(SealKind::Hybrid).to_public();
     let facts = NewSession {
         session_id: "kms".parse().expect("an id"),
         environment: "dev".parse().expect("an environment"),

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use age::x25519::{Identity, Recipient};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 use reshare_engine::blind::Blinder;
@@ -15,6 +14,7 @@ use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
 use reshare_exchange::progress::Progress;
 use reshare_files::ids::IdRange;
+use reshare_format::keys::{Identity, Recipient, SealKind};
 use reshare_format::package::{Compression, PartError, PartName, seal_part, seal_part_to};
 use reshare_format::share_file::{Kind, ShareFileSpec};
 use serde::Serialize;
@@ -124,7 +124,7 @@ impl<'a> Bench<'a> {
         let keys = KeySchedule::derive(&SharedSecret::new([7; 32]), "tune", &FINGERPRINT);
         let blinder = Blinder::new(&keys, &FINGERPRINT, party(0), party(1), party(2));
         let blinder = blinder.expect("three parties");
-        let recipient = Identity::generate().to_public();
+        let recipient = Identity::generate(SealKind::Hybrid).to_public();
         Self { layout, progress, blinder, recipient, workers: Vec::with_capacity(most_threads) }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
 use reshare_files::fault::Refusable;
-use reshare_format::keys::AgreementKey;
+use reshare_format::keys::{AgreementKey, Identity, SealKind};
 use reshare_format::package::{
     ManifestContent, Package, PackageExpectations, PackageWriter, PartName, read_manifest,
 };
@@ -214,7 +214,7 @@ async fn a_part_of_the_other_sender_is_refused() {
 async fn another_identity_is_refused() {
     let world = sent().await;
     let directories = SENDERS.map(|name| world.cast.path(name));
-    let stranger = age::x25519::Identity::generate();
+    let stranger = Identity::generate(SealKind::Hybrid);
     let refused = Packages::open(&world.session, directories, stranger).err();
     assert_refusal(&refused.expect("must be refused"), "not that of the session's recipient");
 }

@@ -1,11 +1,5 @@
 //! Two senders and a receiver, with their keys, tables and directories.
 
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock};
-
-use age::x25519::Identity;
 use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -19,7 +13,7 @@ use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use reshare_fixtures::synthetic::SyntheticRecords;
-use reshare_format::keys::AgreementKey;
+use reshare_format::keys::{AgreementKey, Identity, SealKind};
 use reshare_format::session::{IdList, NewSession, Receiver, Sender, Session, SessionIds};
 use reshare_format::share_file::Kind;
 use reshare_pipeline::error::PipelineError;
@@ -38,6 +32,10 @@ use reshare_postgres::table::{TableName, TableSpec};
 use secrecy::SecretString;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use tempfile::TempDir;
 use time::macros::datetime;
 
@@ -234,7 +232,7 @@ impl Cast {
             senders: senders.map(party),
             receiver: party(receiver),
             keys: ["0", "1"].map(|name| key(name).expect("made")),
-            identity: Identity::generate(),
+            identity: Identity::generate(SealKind::Hybrid),
             scratch: tempfile::tempdir().expect("a directory"),
             state: tempfile::tempdir().expect("a directory"),
             key_files,

@@ -2,6 +2,7 @@
 
 use reshare_format::keys::certificate::CertificateError;
 use reshare_format::keys::pki::KeyKind;
+use reshare_format::keys::{Identity, SealKind};
 use reshare_format::session::{
     Approval, ApprovalError as E, Approvals, Session, SessionTrust, StatementError as S,
 };
@@ -43,7 +44,7 @@ fn an_approval_of_another_session_or_of_this_one_before_it_was_changed_is_refuse
     let approvals = [approve(&world, 1), approve(&world, 2)];
     let text = world.session.to_toml();
     // What the other sender would do: the same session, with a recipient of its own.
-    let recipient = age::x25519::Identity::generate().to_public().to_string();
+    let recipient = Identity::generate(SealKind::Hybrid).to_public().to_string();
     let original = world.session.receiver().recipient.to_string();
     let changed = Session::parse(&text.replace(&original, &recipient)).expect("valid");
     let trust = SessionTrust::new(&changed, world.authority.anchor().clone()).expect("fits");

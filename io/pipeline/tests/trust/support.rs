@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
-use reshare_format::keys::AgreementKey;
 use reshare_format::keys::certificate::PartyCertificate;
 use reshare_format::keys::pki::{CA_CERTIFICATE_NAME, CertificateAuthority, KeyKind};
+use reshare_format::keys::{AgreementKey, Identity, SealKind};
 use reshare_format::session::{NewSession, Receiver, Sender, Session, SessionIds, SessionTrust};
 use time::{Duration, OffsetDateTime};
 
@@ -20,7 +20,7 @@ pub(crate) struct World {
     pub(crate) authority: CertificateAuthority,
     pub(crate) session: Session,
     pub(crate) trust: SessionTrust,
-    pub(crate) identity: age::x25519::Identity,
+    pub(crate) identity: Identity,
     pub(crate) keys: [AgreementKey; 2],
 }
 
@@ -44,7 +44,7 @@ impl World {
             old,
         )
         .expect("made");
-        let identity = age::x25519::Identity::generate();
+        let identity = Identity::generate(SealKind::Hybrid);
         let keys = [(); 2].map(|()| AgreementKey::generate().expect("made"));
         let session = session(&authority, &identity, &keys);
         let trust = SessionTrust::new(&session, authority.anchor().clone()).expect("its authority");
@@ -86,7 +86,7 @@ impl World {
 
 fn session(
     authority: &CertificateAuthority,
-    identity: &age::x25519::Identity,
+    identity: &Identity,
     keys: &[AgreementKey; 2],
 ) -> Session {
     let name = |index: usize| Some(NAMES[index].parse().expect("a name"));
