@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use reshare_engine::party::PartyId;
-use reshare_exchange::{ClientOptions, DeliveryTarget, Limits, TlsIdentity, UploadOptions};
+use reshare_exchange::{
+    ClientOptions, DeliveryTarget, KeyExchange, Limits, TlsIdentity, UploadOptions,
+};
 use reshare_format::session::Session;
 
 use super::value::{MAX_SECONDS, parallel, within};
@@ -31,6 +33,11 @@ pub(crate) struct DeliveryArgs {
     /// request is retried [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = within::<u64>(1..=MAX_SECONDS))]
     pub(crate) answer_timeout: Option<u64>,
+
+    /// Offer the key exchange X25519 too, for a receiver behind something that knows no
+    /// X25519MLKEM768: who stores the connection can read it once there is a large quantum computer
+    #[arg(long)]
+    pub(crate) classic_tls: bool,
 }
 
 /// The fewest and the most parallel uploads unless `--uploads` is given. A receiver takes 32 requests
@@ -50,6 +57,7 @@ impl DeliveryArgs {
             (self.uploads.is_some(), "--uploads"),
             (self.retry_for.is_some(), "--retry-for"),
             (self.answer_timeout.is_some(), "--answer-timeout"),
+            (self.classic_tls, "--classic-tls"),
         ];
         others.into_iter().find_map(|(is_given, flag)| is_given.then_some(flag))
     }
@@ -72,6 +80,9 @@ impl DeliveryArgs {
         if let Some(seconds) = self.answer_timeout {
             options.timeout = Duration::from_secs(seconds);
         }
+        if self.classic_tls {
+            options.key_exchange = KeyExchange::HybridOrClassic;
+        }
         Ok(DeliveryTarget::new(session, sender, url, identity, options)?)
     }
 
@@ -79,6 +90,23 @@ impl DeliveryArgs {
     pub(crate) fn options(&self) -> UploadOptions {
         let adaptive = UploadOptions::adaptive(UPLOADS, MOST_UPLOADS);
         self.uploads.map_or(adaptive, UploadOptions::fixed)
+    }
+}
+
+/// What a receiver takes from senders.
+#[derive(Debug, Args)]
+pub(crate) struct KeyExchangeArgs {
+    /// Refuse senders whose key exchange is X25519 alone, as that of curl with OpenSSL before 3.5
+    #[arg(long)]
+    hybrid_tls_only: bool,
+}
+
+impl KeyExchangeArgs {
+    pub(crate) fn taken(&self) -> KeyExchange {
+        match self.hybrid_tls_only {
+            true => KeyExchange::Hybrid,
+            false => KeyExchange::HybridOrClassic,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod work;
 pub(crate) use age_limit::AgeLimit;
 pub(crate) use certificates::{AuthorityArgs, CertificateArgs, CredentialArgs, TlsArgs};
 pub(crate) use database::{ConflictArgs, ConnectionArgs, DatabaseArgs};
-pub(crate) use delivery::{DeliveryArgs, LimitArgs};
+pub(crate) use delivery::{DeliveryArgs, KeyExchangeArgs, LimitArgs};
 pub(crate) use keys::{AgreementKeyArgs, OwnKeyArgs, SenderKeyArgs, StateArgs};
 pub(crate) use network::{NetworkArgs, WordsArgs};
 pub(crate) use output::{OutputArgs, PackagesArgs, ReportArgs};

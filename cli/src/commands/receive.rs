@@ -24,7 +24,8 @@ use reshare_postgres::load_error::LoadError;
 use tokio::time::timeout;
 
 use crate::args::{
-    ConflictArgs, DatabaseArgs, LimitArgs, MAX_SECONDS, NetworkArgs, OutputArgs, ReportArgs,
+    ConflictArgs, DatabaseArgs, KeyExchangeArgs, LimitArgs, MAX_SECONDS, NetworkArgs, OutputArgs,
+    ReportArgs,
     SessionArgs, TlsArgs, WorkArgs, within,
 };
 use crate::exit::Exit;
@@ -56,6 +57,9 @@ pub(crate) struct ReceiveArgs {
 
     #[command(flatten)]
     network: NetworkArgs,
+
+    #[command(flatten)]
+    key_exchange: KeyExchangeArgs,
 
     /// The address of /health and /metrics, which are not encrypted: keep it local
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
@@ -228,6 +232,7 @@ impl Receiving<'_> {
             inbox: Arc::clone(&inbox),
             monitor: Arc::clone(monitor),
             limits,
+            key_exchange: self.args.key_exchange.taken(),
         };
         let endpoint = Endpoint::bind(self.args.listen, parts).await?;
         let address = endpoint.address().map_err(Failure::failed)?;

@@ -41,6 +41,10 @@ fn client_hint(error: &ClientError) -> Option<&'static str> {
             "check --server-url, this machine's clock, and that the receiver's certificate has its \
              session name"
         }
+        ClientError::NoHybridKeyExchange { .. } => {
+            "check that the other end is `reshare receive`, and that nothing on the way ends TLS: nginx \
+             must pass it through. --classic-tls offers X25519 too"
+        }
         ClientError::CertificateRefused { .. } => {
             "give this sender's certificate, made by the session's authority and not expired"
         }

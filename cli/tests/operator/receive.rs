@@ -387,6 +387,48 @@ fn refusals_say_who_and_why_on_standard_error_and_nothing_commands_the_terminal(
 }
 
 #[test]
+fn a_classic_peer_is_logged_once_and_refused_where_the_receiver_is_hybrid_only() {
+    let desk = Desk::new();
+    desk.package(0, 1);
+    let asked = |address: &str, group: &str| {
+        let certificate = |name: &str| desk.path(&format!("certificate-0/{name}"));
+        let out = Command::new("curl")
+            .args(["--silent", "--insecure", "--curves", group, "--cert"])
+            .arg(certificate("certificate.pem"))
+            .arg("--key")
+            .arg(certificate("certificate.key"))
+            .arg(format!("https://{address}/v1/sessions/run/parties/0"))
+            .output();
+        String::from_utf8(out.expect("curl: run `make setup`").stdout).expect("UTF-8")
+    };
+    let mut receiver = desk.receive("127.0.0.1:0", &[]);
+    let address = receiver.address();
+    for _ in 0..3 {
+        let answer = asked(&address, "X25519");
+        assert!(answer.starts_with('{'), "{answer}");
+    }
+    let name = "names=spiffe://mpc.example/0";
+    receiver.says(&["WARN", "classic key exchange (X25519)", "sender=0", name]);
+    receiver.signal("-TERM");
+    receiver.ends_with(143);
+    let logged = receiver.lines().iter().filter(|line| line.contains("classic key")).count();
+    assert_eq!(logged, 1, "{:?}", receiver.lines());
+
+    let mut receiver = desk.receive("127.0.0.1:0", &["--hybrid-tls-only"]);
+    let address = receiver.address();
+    assert_eq!(asked(&address, "X25519"), "");
+    let why = "the client offers no key exchange that this receiver takes";
+    receiver.says(&["connection refused", "key-exchange", why]);
+    for flags in [&[][..], &["--classic-tls"]] {
+        let sent = desk.uploader("0", &address).args(flags).output().expect("it starts");
+        assert_code(&sent, 0);
+    }
+    receiver.signal("-TERM");
+    receiver.ends_with(143);
+    assert!(!receiver.lines().iter().any(|line| line.contains("classic key")));
+}
+
+#[test]
 fn the_stock_age_and_zstd_open_a_classic_part_that_was_delivered() {
     let desk = Desk::of(Setup::of(RESHARE).with_classic_recipient());
     desk.package(0, 1);

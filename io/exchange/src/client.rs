@@ -28,7 +28,7 @@ use super::log::{AttemptLog, Shown};
 use super::refusal::INBOX_FULL;
 use super::retry::Retry;
 use super::standing::{RECEIVER, Standing};
-use super::tls::client_config;
+use super::tls::{KeyExchange, client_config};
 use super::upload_body::{Content, UploadBody};
 
 /// Time-outs and limits of a client.
@@ -42,6 +42,8 @@ pub struct ClientOptions {
     pub timeout: Duration,
     /// The minimum speed of sending a body, in bytes a second.
     pub bytes_per_second: u64,
+    /// What is offered to the receiver.
+    pub key_exchange: KeyExchange,
 }
 
 impl Default for ClientOptions {
@@ -51,6 +53,7 @@ impl Default for ClientOptions {
             first_pause: Duration::from_millis(200),
             timeout: Duration::from_secs(60),
             bytes_per_second: 16 << 10,
+            key_exchange: KeyExchange::Hybrid,
         }
     }
 }
@@ -96,12 +99,14 @@ impl DeliveryTarget {
         // An IPv6 address is in brackets.
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         let server_name = ServerName::try_from(host.clone()).map_err(|_| bad_url())?;
-        let connector = TlsConnector::from(Arc::new(client_config(identity)?));
+        let connector =
+            TlsConnector::from(Arc::new(client_config(identity, options.key_exchange)?));
         let base = uri.path().trim_end_matches('/');
         let path = format!("{base}/v1/sessions/{}/parties/{sender}", session.id());
         let port = authority.port_u16().unwrap_or(HTTPS_PORT);
         let timeout = options.timeout;
-        let dialer = Dialer { host, port, server_name, connector, timeout };
+        let key_exchange = options.key_exchange;
+        let dialer = Dialer { host, port, server_name, connector, key_exchange, timeout };
         Ok(Self { dialer, path: path.into(), options, log: Arc::default(), idle: Arc::default() })
     }
 

@@ -32,6 +32,14 @@ pub enum ClientError {
         /// What its certificate lacks.
         why: String,
     },
+    /// The other end knows no hybrid key exchange.
+    #[error(
+        "{host} takes no hybrid key exchange (X25519MLKEM768), and this sender offers nothing else"
+    )]
+    NoHybridKeyExchange {
+        /// Where the receiver was looked for.
+        host: String,
+    },
     /// The receiver closed the door on this party's certificate.
     #[error("the receiver at {host} refuses this party's certificate: {why}")]
     CertificateRefused {

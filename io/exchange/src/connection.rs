@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::client_error::{AttemptError, ClientError};
-use super::tls::server_certificate_defect;
+use super::tls::{KeyExchange, server_certificate_defect};
 use super::upload_body::UploadBody;
 
 /// The receiver's address, and how to authenticate it.
@@ -25,6 +25,8 @@ pub(super) struct Dialer {
     pub(super) port: u16,
     pub(super) server_name: ServerName<'static>,
     pub(super) connector: TlsConnector,
+    /// What the connector offers.
+    pub(super) key_exchange: KeyExchange,
     pub(super) timeout: Duration,
 }
 
@@ -147,6 +149,12 @@ impl Dialer {
             Error::InvalidCertificate(error) => {
                 let why = server_certificate_defect(&error);
                 return Failed::Never(ClientError::NotTheReceiver { host, why });
+            }
+            // This program's ends agree on all else that is negotiated.
+            Error::AlertReceived(Alert::HandshakeFailure)
+                if self.key_exchange == KeyExchange::Hybrid =>
+            {
+                return Failed::Never(ClientError::NoHybridKeyExchange { host });
             }
             Error::AlertReceived(Alert::AccessDenied) => {
                 "it is not that of a sender of the session"

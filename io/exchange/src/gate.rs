@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use reshare_engine::party::PartyId;
@@ -22,7 +23,7 @@ use super::log::Shown;
 use super::monitor::Monitor;
 use super::routes::Peer;
 use super::shutdown::Shutdown;
-use super::tls::{HTTP_2, with_claimed_names};
+use super::tls::{HTTP_2, is_classic, with_claimed_names};
 
 /// What every connection for deliveries needs.
 pub(super) struct Gate {
@@ -36,6 +37,8 @@ pub(super) struct Gate {
     pub(super) admission: Arc<Admission>,
     /// How many more connections each sender may open.
     pub(super) connections: [(PartyId, Semaphore); 2],
+    /// Whether each sender has come with X25519 alone.
+    pub(super) classic: [(PartyId, AtomicBool); 2],
 }
 
 impl Gate {
@@ -124,7 +127,23 @@ impl Gate {
         };
         let name = self.names.senders.iter().find(|(sender, _)| *sender == party);
         let name = name.map_or(String::new(), |(_, name)| name.to_string());
+        if is_classic(stream.get_ref().1.negotiated_key_exchange_group()) {
+            self.note_classic(party, address, &name);
+        }
         Some((stream, Peer { party, address, name: name.into() }))
+    }
+
+    /// Logs that a sender's key exchange was X25519 alone, at its first such connection.
+    fn note_classic(&self, sender: PartyId, address: SocketAddr, name: &str) {
+        let noted = self.classic.iter().find(|(party, _)| *party == sender);
+        if noted.is_some_and(|(_, noted)| !noted.swap(true, Ordering::Relaxed)) {
+            let names = Shown(name);
+            tracing::warn!(
+                %address, %sender, %names,
+                "classic key exchange (X25519): who stores this connection can read it once there is a \
+                 large quantum computer. Parts are sealed for themselves"
+            );
+        }
     }
 
     fn refuse(&self, reason: &'static str, address: SocketAddr, names: &str, why: &str) {
@@ -140,7 +159,7 @@ const READ_BYTES: usize = 128 << 10;
 
 /// Why a handshake failed: in one word, and in clearer words than the library's if it has some.
 fn handshake_reason(error: &io::Error) -> (&'static str, Option<&'static str>) {
-    use rustls::{CertificateError as Certificate, Error};
+    use rustls::{CertificateError as Certificate, Error, PeerIncompatible};
     let tls = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
     match tls {
         Some(Error::NoCertificatesPresented) => {
@@ -167,6 +186,9 @@ fn handshake_reason(error: &io::Error) -> (&'static str, Option<&'static str>) {
             ),
             _ => ("certificate", Some("the client's certificate is not fit for this")),
         },
+        Some(Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon)) => {
+            ("key-exchange", Some("the client offers no key exchange that this receiver takes"))
+        }
         Some(Error::AlertReceived(_)) => {
             ("handshake", Some("the client refuses this receiver, or its certificate"))
         }

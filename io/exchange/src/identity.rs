@@ -11,7 +11,6 @@ use reshare_format::keys::certificate::{
 };
 use reshare_format::session::{Session, SessionTrust, TrustError};
 use rustls::RootCertStore;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
 
@@ -31,7 +30,6 @@ pub struct TlsFiles {
 /// # Secrecy
 /// Holds the private key; `Debug` prints nothing of it.
 pub struct TlsIdentity {
-    pub(super) provider: Arc<CryptoProvider>,
     pub(super) certificate: PartyCertificate,
     pub(super) anchor: TrustAnchor,
     pub(super) roots: Arc<RootCertStore>,
@@ -50,8 +48,7 @@ impl TlsIdentity {
         let mut roots = RootCertStore::empty();
         roots.add(anchor.certificate().clone()).map_err(IdentityError::Tls)?;
         let certificate = PartyCertificate::load(&files.certificate, &files.certificate_key)?;
-        let (provider, roots) = (Arc::new(aws_lc_rs::default_provider()), Arc::new(roots));
-        Ok(Self { provider, certificate, anchor, roots, names })
+        Ok(Self { certificate, anchor, roots: Arc::new(roots), names })
     }
 
     /// The session's authority, to verify packages.

@@ -100,6 +100,7 @@ pub use monitor::{Monitor, Stage};
 pub use pace::UploadOptions;
 pub use server::{Endpoint, EndpointParts, ServerError, try_listen};
 pub use shutdown::Shutdown;
+pub use tls::KeyExchange;
 pub use upload::{UploadReport, upload};
 
 pub use listing::{ListedPart, Listing};

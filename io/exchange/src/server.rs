@@ -4,6 +4,7 @@ use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -22,7 +23,7 @@ use super::limits::Limits;
 use super::monitor::{Monitor, Stage};
 use super::routes::{self, Delivery};
 use super::shutdown::Shutdown;
-use super::tls::server_config;
+use super::tls::{KeyExchange, server_config};
 
 /// The receiver's server, bound to its address but not serving yet.
 pub struct Endpoint {
@@ -43,6 +44,8 @@ pub struct EndpointParts<'a> {
     pub monitor: Arc<Monitor>,
     /// What bounds it.
     pub limits: Limits,
+    /// What it takes from senders.
+    pub key_exchange: KeyExchange,
 }
 
 /// Why the server cannot run.
@@ -69,8 +72,8 @@ impl Endpoint {
     /// # Errors
     /// [`ServerError`] when the address is taken or the certificate is not the receiver's.
     pub async fn bind(listen: SocketAddr, parts: EndpointParts<'_>) -> Result<Self, ServerError> {
-        let EndpointParts { session, identity, inbox, monitor, limits } = parts;
-        let config = Arc::new(server_config(identity)?);
+        let EndpointParts { session, identity, inbox, monitor, limits, key_exchange } = parts;
+        let config = Arc::new(server_config(identity, key_exchange)?);
         let listener = bind(listen).await?;
         monitor.opened(&inbox);
         monitor.enter(Stage::Receiving);
@@ -86,6 +89,7 @@ impl Endpoint {
             limits,
             admission: Admission::new(limits.handshakes),
             connections: connections.map(|party| (party, Semaphore::new(limits.connections))),
+            classic: connections.map(|party| (party, AtomicBool::new(false))),
         };
         Ok(Self { listener, gate: Arc::new(gate) })
     }

@@ -2,14 +2,18 @@
 //!
 //! Both ends check the chain up to the session's authority, the certificate's validity and its
 //! purpose, then the one exact name. TLS 1.3 only, without resumption: every connection
-//! authenticates again.
+//! authenticates again. The key exchange is hybrid, ML-KEM-768 and X25519, unless X25519 alone is asked
+//! for.
 
 use std::sync::{Arc, OnceLock};
 
 use reshare_format::keys::certificate::{CertificateName, Purpose};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
+use rustls::crypto::{
+    CryptoProvider, SupportedKxGroup, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
@@ -24,9 +28,41 @@ use super::log::Shown;
 
 const VERSIONS: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
+/// Which key exchanges an end of a connection offers or takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyExchange {
+    /// X25519MLKEM768 alone: who stores the connection's bytes cannot read them with a quantum computer.
+    Hybrid,
+    /// X25519 too, where the other end knows no better.
+    HybridOrClassic,
+}
+
+impl KeyExchange {
+    /// The groups, the preferred one first. Nothing that another crate turns on changes them.
+    fn groups(self) -> Vec<&'static dyn SupportedKxGroup> {
+        match self {
+            Self::Hybrid => vec![kx_group::X25519MLKEM768],
+            Self::HybridOrClassic => vec![kx_group::X25519MLKEM768, kx_group::X25519],
+        }
+    }
+
+    fn provider(self) -> Arc<CryptoProvider> {
+        Arc::new(CryptoProvider { kx_groups: self.groups(), ..default_provider() })
+    }
+}
+
+/// Whether the key exchange of a connection was X25519 alone.
+pub(super) fn is_classic(group: Option<&'static dyn SupportedKxGroup>) -> bool {
+    group.is_none_or(|group| group.name() != kx_group::X25519MLKEM768.name())
+}
+
 /// The receiver's side: accepts the two senders of the session.
-pub(super) fn server_config(identity: &TlsIdentity) -> Result<ServerConfig, IdentityError> {
-    let TlsIdentity { provider, certificate, roots, names, .. } = identity;
+pub(super) fn server_config(
+    identity: &TlsIdentity,
+    key_exchange: KeyExchange,
+) -> Result<ServerConfig, IdentityError> {
+    let TlsIdentity { certificate, roots, names, .. } = identity;
+    let provider = key_exchange.provider();
     identity.check(&names.receiver, Purpose::TlsServer)?;
     let chain = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
     let chain =
@@ -52,13 +88,17 @@ impl TlsIdentity {
     /// # Errors
     /// [`IdentityError`] with the reason for which it would be refused.
     pub fn check_receiver(&self) -> Result<(), IdentityError> {
-        server_config(self).map(drop)
+        server_config(self, KeyExchange::Hybrid).map(drop)
     }
 }
 
 /// A sender's side: accepts the receiver of the session on any host.
-pub(super) fn client_config(identity: &TlsIdentity) -> Result<ClientConfig, IdentityError> {
-    let TlsIdentity { provider, certificate, roots, names, .. } = identity;
+pub(super) fn client_config(
+    identity: &TlsIdentity,
+    key_exchange: KeyExchange,
+) -> Result<ClientConfig, IdentityError> {
+    let TlsIdentity { certificate, roots, names, .. } = identity;
+    let provider = key_exchange.provider();
     let verifier =
         ReceiverVerifier { provider: provider.clone(), roots: roots.clone(), names: names.clone() };
     let builder = ClientConfig::builder_with_provider(provider.clone())

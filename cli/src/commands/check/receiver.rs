@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use reshare_exchange::try_listen;
+use reshare_exchange::{KeyExchange, try_listen};
 use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::Purpose;
 use reshare_format::session::fingerprint_groups;
@@ -12,8 +12,8 @@ use reshare_format::session::fingerprint_groups;
 use super::checklist::{Checklist, StrictArgs};
 use super::{certificate, database, inbox, session};
 use crate::args::{
-    AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, LimitArgs, NetworkArgs, OutputArgs,
-    SessionArgs, WorkArgs, id_range,
+    AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, KeyExchangeArgs, LimitArgs,
+    NetworkArgs, OutputArgs, SessionArgs, WorkArgs, id_range,
 };
 use crate::failure::{Failure, Outcome};
 use crate::run::block_on;
@@ -40,6 +40,9 @@ pub(super) struct CheckReceiverArgs {
 
     #[command(flatten)]
     network: NetworkArgs,
+
+    #[command(flatten)]
+    key_exchange: KeyExchangeArgs,
 
     /// The address of /health and /metrics
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
@@ -104,7 +107,13 @@ impl CheckReceiverArgs {
             // The same configuration with which a receiver listens.
             let checked = tls.and_then(|tls| Ok(tls.check_receiver()?));
             if list.take("tls", checked).is_some() {
-                list.ok("tls", "senders can prove this receiver");
+                let taken = match self.key_exchange.taken() {
+                    KeyExchange::Hybrid => "no key exchange is taken but X25519MLKEM768",
+                    KeyExchange::HybridOrClassic => {
+                        "X25519 is taken where a sender knows no better"
+                    }
+                };
+                list.ok("tls", format!("senders can prove this receiver; {taken}"));
             }
         }
         self.identity(list, context);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
 use reshare_exchange::{
-    ClientOptions, DeliveryTarget, Endpoint, EndpointParts, Inbox, Limits, Monitor, Shutdown,
-    UploadOptions, upload,
+    ClientOptions, DeliveryTarget, Endpoint, EndpointParts, Inbox, KeyExchange, Limits, Monitor,
+    Shutdown, UploadOptions, upload,
 };
 use reshare_format::package::{Package, PackageExpectations};
 
@@ -35,8 +35,14 @@ impl Receiver {
         let identity = parties.tls(demo.receiver())?;
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let monitor = Monitor::new(progress);
-        let parts =
-            EndpointParts { session, identity: &identity, inbox: inbox.clone(), monitor, limits };
+        let parts = EndpointParts {
+            session,
+            identity: &identity,
+            inbox: inbox.clone(),
+            monitor,
+            limits,
+            key_exchange: KeyExchange::Hybrid,
+        };
         let endpoint = Endpoint::bind(listen, parts).await.map_err(Failure::failed)?;
         let url = format!("https://{}", endpoint.address().map_err(Failure::failed)?);
         Ok(Self { endpoint, inbox, url })

@@ -9,6 +9,7 @@ mod delivering;
 mod failing_disk;
 mod held;
 mod http;
+mod key_exchange;
 mod line;
 mod nginx;
 mod one_pass;

@@ -13,8 +13,8 @@ use reshare_engine::row_batch::{AgreeValuesMut, RowBatch};
 use reshare_exchange::progress::Progress;
 use reshare_exchange::{
     ClientError, ClientOptions, DeliveryTarget, Endpoint, EndpointParts, HealthEndpoint, Inbox,
-    InboxError, Limits, Monitor, Shutdown, TlsFiles, TlsIdentity, UploadOptions, UploadReport,
-    upload,
+    InboxError, KeyExchange, Limits, Monitor, Shutdown, TlsFiles, TlsIdentity, UploadOptions,
+    UploadReport, upload,
 };
 use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::PartyCertificate;
@@ -131,7 +131,21 @@ impl World {
         self.receiver_at(([127, 0, 0, 1], 0).into(), limits).await
     }
 
+    /// A receiver that takes the hybrid key exchange alone.
+    pub(crate) async fn hybrid_receiver(&self, limits: Limits) -> Running {
+        self.receiver_taking(([127, 0, 0, 1], 0).into(), limits, KeyExchange::Hybrid).await
+    }
+
     pub(crate) async fn receiver_at(&self, address: SocketAddr, limits: Limits) -> Running {
+        self.receiver_taking(address, limits, KeyExchange::HybridOrClassic).await
+    }
+
+    async fn receiver_taking(
+        &self,
+        address: SocketAddr,
+        limits: Limits,
+        key_exchange: KeyExchange,
+    ) -> Running {
         let directory = self.path("inbox");
         let progress = Arc::<Progress>::default();
         let monitor = Monitor::new(Arc::clone(&progress));
@@ -144,6 +158,7 @@ impl World {
             inbox: Arc::clone(&inbox),
             monitor: monitor.clone(),
             limits,
+            key_exchange,
         };
         let endpoint = Endpoint::bind(address, parts).await.unwrap();
         let (address, health_address) = (endpoint.address().unwrap(), health.address().unwrap());
