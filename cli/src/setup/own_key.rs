@@ -21,7 +21,7 @@ pub(crate) fn check_own_key(
 ) -> Result<(), Failure> {
     let given = &args.own_public_key;
     let unreadable = |error: &dyn std::fmt::Display| {
-        Failure::refused(format!("--own-public-key {given}: {error}")).hint(
+        Failure::refused(format!("--own-public-key {}: {error}", in_short(given))).hint(
             "a sender gives what `reshare keygen agreement` or `reshare kms public-key` printed, \
              the receiver what `reshare keygen recipient` printed",
         )
@@ -40,6 +40,7 @@ pub(crate) fn check_own_key(
     if has_it {
         return Ok(());
     }
+    let given = in_short(given);
     let error = format!("the session has another public key for party {party} than {given}");
     Err(Failure::refused(error).hint(
         "do not approve this session: the owner of the other key could read shares. Ask the \
@@ -53,5 +54,14 @@ pub(crate) fn recipient_text(given: &str, flag: &str) -> Result<Option<String>, 
     match ["age1", "AGE-SECRET-KEY-"].iter().any(|begin| given.starts_with(begin)) {
         true => Ok(None),
         false => read_text(Path::new(given), flag).map(Some),
+    }
+}
+
+/// The beginning of a recipient, which may have some 2,000 characters, or all of a shorter text.
+fn in_short(given: &str) -> String {
+    const LONG: usize = 100;
+    match given.get(..24) {
+        Some(begin) if given.len() > LONG && given.starts_with("age1") => format!("{begin}..."),
+        _ => given.to_owned(),
     }
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::{ROWS, network, program};
-use reshare_fixtures::network::{Direction, End, Network, Run, Running, Way, files_in};
+use crate::{RESHARE, ROWS, network, program};
+use reshare_fixtures::network::{Direction, End, Network, Run, Running, Setup, Way, files_in};
 
 #[test]
 fn two_sends_and_a_rebuild_give_the_lost_table_back() {
@@ -501,6 +501,43 @@ fn a_session_with_another_key_in_a_partys_place_is_not_approved() {
     let flags = ["--session", "certified.toml", "--own-public-key", "session.toml"];
     let refused = network.run_as("0", &[&["session", "approve"], &flags[..]].concat()).ends_with(4);
     assert!(refused.stderr.contains("keygen agreement"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_recipient_is_hybrid_unless_it_is_asked_otherwise_and_comes_from_a_file_or_the_command_line() {
+    let network = Setup::of(RESHARE).without_databases().without_session().make();
+    let recipient = network.recipient();
+    assert!(recipient.starts_with("age1pq1") && recipient.len() == 1959, "{recipient}");
+    let new = |out: &str, receiver: &str| {
+        let new = ["session", "new", "--out", out, "--session-id", out, "--environment", "dev"];
+        let keys = ["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", receiver];
+        network.run(&[&new[..], &keys].concat())
+    };
+    let given = new("given.toml", &format!("2={recipient}")).ends_with(0);
+    let read = new("read.toml", "2=2.pub").ends_with(0);
+    for made in [given, read] {
+        let line = made.stdout.lines().find(|line| line.starts_with("recipient ")).expect("a line");
+        let begin = format!("recipient    hybrid, {}..., SHA-256 ", &recipient[..24]);
+        assert!(line.starts_with(&begin) && line.len() == begin.len() + 64, "{line}");
+        assert!(!made.stderr.contains("classic"), "{}", made.stderr);
+    }
+    let shown = network.run(&["session", "show", "--json", "--session", "read.toml"]).report();
+    assert_eq!((&shown["recipient"], &shown["seal"]), (&recipient.into(), &"hybrid".into()));
+
+    let classic = ["keygen", "recipient", "--classic", "--out", "classic.age"];
+    let classic = network.run(&classic).ends_with(0).stdout;
+    let made = new("classic.toml", &format!("2={}", classic.trim())).ends_with(0);
+    assert!(made.stdout.contains(&format!("\nrecipient    classic, {classic}")), "{}", made.stdout);
+    assert!(made.stderr.contains("note: the recipient is classic"), "{}", made.stderr);
+    // Other files, and a secret key by mistake.
+    new("none.toml", "2=0.pub").ends_with(4).says(&["--receiver 0.pub", "keygen recipient"]);
+    new("none.toml", "2=gone.pub").ends_with(1).says(&["gone.pub", "check --receiver"]);
+    let identity = std::fs::read_to_string(network.path("r.age")).expect("an identity");
+    let secret = identity.lines().last().expect("a key");
+    let refused = new("none.toml", &format!("2={secret}")).ends_with(2);
+    let refused = refused.says(&["secret key", "keep it secret"]);
+    assert!(!refused.stderr.contains(&secret[20..40]), "{}", refused.stderr);
+    assert!(!network.path("none.toml").exists());
 }
 
 /// Rows change at the senders between their exports; a session about just those ids brings them.

@@ -1,8 +1,8 @@
 //! One thing at a time that is not ok at the receiver.
 
 use super::report::{Checked, line};
-use crate::network;
-use reshare_fixtures::network::Flags;
+use crate::{RESHARE, network};
+use reshare_fixtures::network::{Flags, Setup};
 
 const TABLE: &str = "\"SMPC_dev_2\".irises";
 
@@ -24,6 +24,32 @@ fn keys_and_certificates_of_others_are_reported() {
     let report = world.finds(&flags, &["certificate"]);
     line(&report, "certificate", "not_ok").says("does not belong to the certificate");
     line(&report, "triggers", "ok");
+}
+
+#[test]
+fn a_classic_recipient_is_reported_and_an_identity_of_the_other_kind_too() {
+    let hybrid = network();
+    let report = hybrid.check(&hybrid.receiver_flags()).ends_with(0).report();
+    line(&report, "seal", "ok").says("hybrid: ML-KEM-768 and X25519");
+    let keygen = ["keygen", "recipient", "--classic", "--out", "classic.age"];
+    let recipient = hybrid.run_as("2", &keygen).ends_with(0).stdout;
+    assert!(recipient.starts_with("age1") && recipient.len() == 63, "{recipient}");
+    let mut flags = hybrid.receiver_flags();
+    flags.set("--identity", "classic.age");
+    let report = hybrid.finds(&flags, &["identity"]);
+    let kinds = "not that of the session's recipient: it is classic, the recipient hybrid";
+    line(&report, "identity", "not_ok").says(kinds);
+
+    let classic = Setup::certified(RESHARE).with_classic_recipient().make();
+    for flags in [classic.receiver_flags(), classic.sender_flags(0)] {
+        let report = classic.check(&flags).ends_with(0).report();
+        line(&report, "seal", "warning").says("classic").hints("without --classic");
+    }
+    let mut flags = classic.receiver_flags();
+    flags.add("--strict", None);
+    classic.check(&flags).ends_with(4);
+    let shown = classic.run_as("2", &["session", "show", "--session", "session.toml"]).ends_with(0);
+    assert!(shown.stdout.contains("\nrecipient    classic, age1"), "{}", shown.stdout);
 }
 
 #[test]
