@@ -25,8 +25,7 @@ use tokio::time::timeout;
 
 use crate::args::{
     ConflictArgs, DatabaseArgs, KeyExchangeArgs, LimitArgs, MAX_SECONDS, NetworkArgs, OutputArgs,
-    ReportArgs,
-    SessionArgs, TlsArgs, WorkArgs, within,
+    ReportArgs, SessionArgs, TlsArgs, WorkArgs, within,
 };
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
