@@ -64,7 +64,7 @@ lint: ## Check the format, clippy, links of the code's docs and of the handbook,
 	@scripts/doc-links
 	@scripts/one-tls
 
-deny: ## Check licences, duplicate versions and sources of the dependencies
+deny: ## Check licences, versions, sources and, where reachable, advisories of the dependencies
 	@scripts/deny
 
 fuzz: ## Fuzz every reader of foreign input (SECONDS_EACH: for how long)

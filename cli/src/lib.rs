@@ -24,10 +24,12 @@ use clap::Parser;
 
 use commands::Cli;
 use failure::Failure;
+use reshare_files::memory::forbid_core_dumps;
 
 /// Does what the command line asks for, and returns the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    let dumps = forbid_core_dumps();
     #[cfg(debug_assertions)]
     freeze::as_asked();
     if let Err(error) = argv::hide_passwords() {
@@ -37,6 +39,11 @@ pub fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     logs::start(cli.output.verbose);
+    if let Err(error) = dumps {
+        eprintln!(
+            "note: a crash may write keys into a core dump, which cannot be forbidden: {error}"
+        );
+    }
     match cli.run() {
         Ok(exit) => exit.into(),
         Err(failure) => {

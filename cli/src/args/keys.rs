@@ -60,6 +60,30 @@ pub(crate) struct OwnKeyArgs {
     pub(crate) own_public_key: String,
 }
 
+/// The ledger that a sender blinds with.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Ledger")]
+pub(crate) struct LedgerArgs {
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+
+    /// Take a ledger that was moved here, once: rows that another copy of it has blinded since are
+    /// not in it, and if their shares have changed, the receiver learns the difference
+    #[arg(long)]
+    pub(crate) adopt_ledger: bool,
+}
+
+/// What shows that a sender has blinded rows of a session before.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Ledger")]
+pub(crate) struct EvidenceArgs {
+    /// A package, receipt or inbox of this session, wherever one may be: if it shows that this sender
+    /// has blinded rows before, its ledger is lost, and no second one is made. May be given several
+    /// times
+    #[arg(long = "evidence", value_name = "PATH", num_args = 1)]
+    pub(crate) evidence: Vec<PathBuf>,
+}
+
 /// Where a sender keeps its ledgers.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Ledger")]

@@ -15,7 +15,9 @@ pub(crate) use age_limit::AgeLimit;
 pub(crate) use certificates::{AuthorityArgs, CertificateArgs, CredentialArgs, TlsArgs};
 pub(crate) use database::{ConflictArgs, ConnectionArgs, DatabaseArgs};
 pub(crate) use delivery::{DeliveryArgs, KeyExchangeArgs, LimitArgs};
-pub(crate) use keys::{AgreementKeyArgs, OwnKeyArgs, SenderKeyArgs, StateArgs};
+pub(crate) use keys::{
+    AgreementKeyArgs, EvidenceArgs, LedgerArgs, OwnKeyArgs, SenderKeyArgs, StateArgs,
+};
 pub(crate) use network::{NetworkArgs, WordsArgs};
 pub(crate) use output::{OutputArgs, PackagesArgs, ReportArgs};
 pub(crate) use session::SessionArgs;

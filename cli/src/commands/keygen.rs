@@ -1,15 +1,17 @@
 //! `reshare keygen`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use reshare_format::keys::{AgreementKey, SealKind, generate_identity};
+use reshare_format::session::SessionId;
 use time::OffsetDateTime;
 
 use crate::args::OutputArgs;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::report;
+use crate::setup::session::load_session;
 
 #[derive(Debug, Args)]
 pub(crate) struct KeygenArgs {
@@ -22,8 +24,13 @@ enum Kind {
     /// A sender's agreement key (P-256): prints the public half, PEM, for `session new --sender`
     Agreement {
         /// Write the private key, PKCS#8 PEM of mode 0600, to this new file
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
+        #[arg(long, value_name = "FILE", required_unless_present = "session")]
+        out: Option<PathBuf>,
+
+        /// Name the new file after the session that the key is for, ID.agreement.key: one key for one
+        /// session, so that it can end with it. A session file is read for its id
+        #[arg(long, value_name = "ID|FILE", conflicts_with = "out")]
+        session: Option<String>,
     },
     /// A receiver's age identity (ML-KEM-768 and X25519): prints the recipient, for `session new
     /// --receiver`
@@ -47,8 +54,16 @@ enum Kind {
 impl KeygenArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         match &self.kind {
-            Kind::Agreement { out } => {
-                let key = AgreementKey::generate_file(out).map_err(creation_failure)?;
+            Kind::Agreement { out, session } => {
+                let path = match (out, session) {
+                    (Some(path), _) => path.clone(),
+                    (None, Some(session)) => session_key_path(session)?,
+                    (None, None) => return Err(Failure::usage("give --session or --out")),
+                };
+                let key = AgreementKey::generate_file(&path).map_err(creation_failure)?;
+                if session.is_some() {
+                    eprintln!("note: the private key is in {}", path.display());
+                }
                 print_public(output, "public_key", key.public_key().to_pem().trim_end())
             }
             Kind::Recipient { out, classic } => {
@@ -66,8 +81,21 @@ impl KeygenArgs {
     }
 }
 
+/// The name of the key file for a session, which is named by its id or its file.
+fn session_key_path(session: &str) -> Result<PathBuf, Failure> {
+    let path = Path::new(session);
+    let id: SessionId = if path.is_file() {
+        load_session(path)?.id().clone()
+    } else {
+        let hint = "give the id that the session will have, or its file";
+        session.parse().map_err(|error| Failure::usage(error).hint(hint))?
+    };
+    Ok(format!("{id}.agreement.key").into())
+}
+
 fn creation_failure(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
-    Failure::failed(error).hint("a key file is never overwritten: give --out a new path")
+    Failure::failed(error)
+        .hint("a key file is never overwritten: give --out a new path, or another session's id")
 }
 
 fn print_public(output: &OutputArgs, name: &str, value: &str) -> Outcome {

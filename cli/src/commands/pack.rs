@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use reshare_pipeline::pack::pack;
 
-use crate::args::{OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs, StateArgs, WorkArgs};
+use crate::args::{LedgerArgs, OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs, WorkArgs};
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
@@ -22,7 +22,7 @@ pub(crate) struct PackArgs {
     keys: SenderKeyArgs,
 
     #[command(flatten)]
-    state: StateArgs,
+    ledger: LedgerArgs,
 
     #[command(flatten)]
     work: WorkArgs,
@@ -42,8 +42,9 @@ pub(crate) struct PackArgs {
 impl PackArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
-        let keys = context.sender_keys(&self.session, &self.keys, &self.state)?;
-        let sender = ledgered(&context.session, keys, &self.state.directory()?)?;
+        let keys = context.sender_keys(&self.session, &self.keys, &self.ledger.state)?;
+        let state = self.ledger.state.directory()?;
+        let sender = ledgered(&context.session, keys, &state, self.ledger.adopt_ledger)?;
         let sender = self.packing.compress(sender);
         let workers = workers(1, &self.work);
         let (report, took) = run(output, Rerun::Continues, |progress| async {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use reshare_engine::party::PartyId;
 use reshare_exchange::InboxError;
+use reshare_format::keys::AgreementKeySource;
 use reshare_format::package::{PackageDefect, PackageError, Timestamp};
 use reshare_format::receipt::{Compared, ComparedWith};
 use reshare_format::session::{Session, parse_fingerprint};
@@ -18,6 +19,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::report;
 use crate::run::block_on;
+use crate::setup::agreement::sender_of_key;
 use crate::setup::context::Context;
 use crate::setup::database::{database, table_of};
 use crate::setup::receipt::{self, Removal};
@@ -39,6 +41,11 @@ pub(crate) struct PurgeArgs {
     /// The receiver's inbox with both packages
     #[arg(long = "inbox", value_name = "DIR", num_args = 1)]
     inboxes: Vec<PathBuf>,
+
+    /// A key of this session, file:PATH, or kms:ARN for the command that ends a key in AWS KMS: may be
+    /// given several times. Nothing of the session can be sent or opened without it
+    #[arg(long = "keys", value_name = "KEY", num_args = 1)]
+    keys: Vec<AgreementKeySource>,
 
     /// Show what would be removed, and remove nothing
     #[arg(long)]
@@ -87,6 +94,8 @@ struct PurgeReport {
     /// Who states that the load is verified.
     verified: String,
     things: Vec<Thing>,
+    /// What ends the keys in AWS KMS: commands for an administrator of theirs.
+    commands: Vec<String>,
     /// Named paths that are missing: removed before, or mistyped.
     missing: Vec<PathBuf>,
 }
@@ -94,11 +103,14 @@ struct PurgeReport {
 impl PurgeArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let session = Context::open(&self.session)?.session;
-        if self.packages.is_empty() && self.files.is_empty() && self.inboxes.is_empty() {
-            return Err(Failure::usage("nothing is named: give --package, --file or --inbox"));
+        let named = [&self.packages, &self.files, &self.inboxes];
+        if named.iter().all(|paths| paths.is_empty()) && self.keys.is_empty() {
+            let error = "nothing is named: give --package, --file, --inbox or --keys";
+            return Err(Failure::usage(error));
         }
         let purge = self.look(&session)?;
-        let verified = self.verified(&session, &purge)?;
+        let (in_kms, commands) = self.in_kms(&session)?;
+        let verified = self.verified(&session, &purge, in_kms)?;
         let missing = purge.missing().to_vec();
         for path in &missing {
             let path = path.display().to_string();
@@ -109,7 +121,13 @@ impl PurgeArgs {
             true => purge.things().to_vec(),
             false => purge.remove().map_err(failure)?,
         };
-        let report = PurgeReport { removed: !self.dry_run, verified, things, missing };
+        if !self.dry_run && things.iter().any(Thing::is_key) {
+            eprintln!(
+                "note: the name of a key is removed, not overwritten: an SSD, a copy-on-write file \
+                 system, a snapshot or a backup may keep its bytes"
+            );
+        }
+        let report = PurgeReport { removed: !self.dry_run, verified, things, commands, missing };
         let json = || serde_json::to_string_pretty(&report).map_err(Failure::failed);
         report::line(&if output.json { json()? } else { printable(&report.text()) })?;
         Ok(Exit::Done)
@@ -124,14 +142,47 @@ impl PurgeArgs {
             .map_err(failure)?;
         self.files.iter().try_for_each(|path| purge.add_file(session, path)).map_err(failure)?;
         self.inboxes.iter().try_for_each(|path| purge.add_inbox(session, path)).map_err(failure)?;
-        purge.check_any().map_err(failure)?;
+        for key in &self.keys {
+            if let AgreementKeySource::File(path) = key {
+                purge.add_key(session, path).map_err(failure)?;
+            }
+        }
+        if !self.keys.iter().any(|key| matches!(key, AgreementKeySource::Kms(_))) {
+            purge.check_any().map_err(failure)?;
+        }
         Ok(purge)
     }
 
+    /// The sender whose keys are in KMS, and the commands that end them.
+    fn in_kms(&self, session: &Session) -> Result<(Option<PartyId>, Vec<String>), Failure> {
+        let (mut owner, mut commands) = (None, vec![]);
+        for key in &self.keys {
+            let AgreementKeySource::Kms(id) = key else { continue };
+            let party = sender_of_key(key, session)?;
+            if owner.is_some_and(|owner| owner != party) {
+                let error = "the keys in KMS are of both senders";
+                return Err(Failure::refused(error)
+                    .hint("each sender ends what is its own; nothing was removed"));
+            }
+            owner = Some(party);
+            let region = id.region().map(|region| format!(" --region {region}"));
+            commands.push(format!(
+                "aws kms schedule-key-deletion --key-id {id} --pending-window-in-days 30{}",
+                region.unwrap_or_default()
+            ));
+        }
+        Ok((owner, commands))
+    }
+
     /// Finds out whether the load was verified, and by whom.
-    fn verified(&self, session: &Session, purge: &Purge) -> Result<String, Failure> {
+    fn verified(
+        &self,
+        session: &Session,
+        purge: &Purge,
+        in_kms: Option<PartyId>,
+    ) -> Result<String, Failure> {
         if let Some(path) = &self.receipt {
-            return self.signed(session, path, purge);
+            return self.signed(session, path, purge, in_kms);
         }
         let Some(confirmed) = &self.receiver_verified else { return self.recorded(session) };
         let is_receivers = |thing: &&Thing| thing.origin == Origin::Receiver;
@@ -152,9 +203,22 @@ impl PurgeArgs {
     }
 
     /// What the receiver has signed about it.
-    fn signed(&self, session: &Session, path: &Path, purge: &Purge) -> Result<String, Failure> {
+    fn signed(
+        &self,
+        session: &Session,
+        path: &Path,
+        purge: &Purge,
+        in_kms: Option<PartyId>,
+    ) -> Result<String, Failure> {
         let claimed = self.session.checks.party_id.map(PartyId::try_from).transpose();
         let claimed = claimed.map_err(Failure::usage)?;
+        if let Some((claimed, owner)) = claimed.zip(in_kms)
+            && claimed != owner
+        {
+            let error = format!("--party-id is {claimed}, but the key in KMS is party {owner}'s");
+            return Err(Failure::refused(error).hint("nothing was removed"));
+        }
+        let claimed = claimed.or(in_kms);
         let (authority, state) = (&self.authority, &self.state);
         let removal = Removal { session, purge, claimed, authority, state };
         let receipt = receipt::check(path, &removal)?;
@@ -210,6 +274,9 @@ impl PurgeReport {
             let path = path.display();
             text.push_str(&format!("\n{done} {what} {path}: {files} files, {bytes} bytes"));
         }
+        for command in &self.commands {
+            text.push_str(&format!("\nto end the key in KMS, its administrator runs: {command}"));
+        }
         text
     }
 }
@@ -223,6 +290,10 @@ fn failure(error: PurgeError) -> Failure {
                 "name the thing itself, not a link to it; nothing was removed"
             }
             D::OtherNames => "find the other names (find -samefile); nothing was removed",
+            D::OtherKey => {
+                "each session has keys of its own: name the one that it was made with; nothing was \
+                 removed"
+            }
             D::OtherSession(_) => {
                 "give the session file that it was made with; nothing was removed"
             }

@@ -11,8 +11,8 @@ use reshare_pipeline::sender::{LedgeredSender, SenderKeys};
 use reshare_pipeline::workers::{Source, Workers};
 
 use crate::args::{
-    AgeLimit, DatabaseArgs, DeliveryArgs, OutputArgs, PackingArgs, SenderKeyArgs, SessionArgs,
-    StateArgs, WorkArgs,
+    AgeLimit, DatabaseArgs, DeliveryArgs, LedgerArgs, OutputArgs, PackingArgs, SenderKeyArgs,
+    SessionArgs, WorkArgs,
 };
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
@@ -31,7 +31,7 @@ pub(crate) struct SendArgs {
     keys: SenderKeyArgs,
 
     #[command(flatten)]
-    state: StateArgs,
+    ledger: LedgerArgs,
 
     #[command(flatten)]
     database: DatabaseArgs,
@@ -60,7 +60,7 @@ impl SendArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
         self.check_destination(&context.session)?;
-        let keys = context.sender_keys(&self.session, &self.keys, &self.state)?;
+        let keys = context.sender_keys(&self.session, &self.keys, &self.ledger.state)?;
         match &self.to {
             Some(directory) => self.job(&context, keys)?.send(directory, output),
             None => {
@@ -75,7 +75,8 @@ impl SendArgs {
     fn job<'a>(&self, context: &'a Context, keys: SenderKeys) -> Result<Job<'a>, Failure> {
         let source = context.source(keys.sender(), &self.database)?;
         let ids = context.row_ids()?;
-        let sender = ledgered(&context.session, keys, &self.state.directory()?)?;
+        let state = self.ledger.state.directory()?;
+        let sender = ledgered(&context.session, keys, &state, self.ledger.adopt_ledger)?;
         let sender = self.packing.compress(sender);
         let sender = match self.snapshot_max_age.limit() {
             Some(max_age) => sender.renewing_snapshots(max_age),

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use reshare_exchange::upload;
+use reshare_exchange::{Listing, upload};
 use reshare_format::package::{Package, PackageExpectations, read_manifest};
-use reshare_format::session::SessionTrust;
+use reshare_format::session::{Session, SessionTrust};
 use reshare_pipeline::error::PipelineError;
+use reshare_pipeline::ledger::{Ledger, LedgerDefect, LedgerError, SealedBefore};
 
-use crate::args::{DeliveryArgs, NetworkArgs, OutputArgs, SessionArgs, TlsArgs};
+use crate::args::{DeliveryArgs, NetworkArgs, OutputArgs, SessionArgs, StateArgs, TlsArgs};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
@@ -31,6 +32,9 @@ pub(crate) struct UploadArgs {
     network: NetworkArgs,
 
     #[command(flatten)]
+    state: StateArgs,
+
+    #[command(flatten)]
     delivery: DeliveryArgs,
 }
 
@@ -44,12 +48,46 @@ impl UploadArgs {
         let package = self.package(&context, &trust)?;
         let sender = package.manifest().content().sender;
         let target = self.delivery.target(session, sender, &identity)?;
-        let (report, took) = run(output, Rerun::Continues, |progress| async move {
-            let uploaded = upload(&package, &target, self.delivery.options(), &progress).await;
-            uploaded.map_err(Failure::from)
+        let sealed = self.recorded(session, &package)?;
+        let parts = package.manifest().parts();
+        let check = |listing: &Listing| match &sealed {
+            Some(sealed) => listing.check_known(|part, digest| sealed.has(part, digest)),
+            None => listing.check_within(parts),
+        };
+        let (report, took) = run(output, Rerun::Continues, |progress| {
+            let (package, target, options) = (&package, &target, self.delivery.options());
+            async move {
+                let uploaded = upload(package, target, options, &progress, check).await;
+                uploaded.map_err(Failure::from)
+            }
         })?;
         report::print(output, &report, took, || report::uploaded(&report, took))?;
         Ok(Exit::Done)
+    }
+
+    /// What this sender's ledger has recorded, and this package must be of; `None` on a machine
+    /// without that ledger.
+    fn recorded(
+        &self,
+        session: &Session,
+        package: &Package,
+    ) -> Result<Option<SealedBefore>, Failure> {
+        let sender = package.manifest().content().sender;
+        // Without a home directory there is no ledger either.
+        let Ok(state) = self.state.directory() else { return Ok(None) };
+        let sealed = match Ledger::glance(&state, &session.fingerprint(), sender) {
+            Ok(figures) => figures.sealed,
+            Err(LedgerError { defect: LedgerDefect::Missing, .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut parts = package.manifest().parts().iter();
+        match parts.find(|part| !sealed.has(part.name, &part.sealed_digest)) {
+            Some(part) => {
+                let (directory, part) = (self.directory.clone(), part.name);
+                Err(PipelineError::UnknownPart { directory, part }.into())
+            }
+            None => Ok(Some(sealed)),
+        }
     }
 
     /// Opens the package as that of the sender it claims, and verifies this claim.

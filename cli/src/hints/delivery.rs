@@ -3,6 +3,7 @@
 use reshare_exchange::{ClientError, InboxDefect, InboxError, ServerError};
 
 use super::certificate::identity_hint;
+use super::ledger::UNKNOWN_PART;
 use crate::failure::Failure;
 
 impl From<ClientError> for Failure {
@@ -49,6 +50,7 @@ fn client_hint(error: &ClientError) -> Option<&'static str> {
             "give this sender's certificate, made by the session's authority and not expired"
         }
         ClientError::Refused { reason, .. } => return refusal_hint(reason),
+        ClientError::UnknownPart { .. } => UNKNOWN_PART,
         ClientError::ClosedOtherwise => "what was delivered first stands: use a new session",
         _ => return None,
     })

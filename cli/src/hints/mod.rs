@@ -13,6 +13,7 @@ mod share_file;
 mod target;
 
 pub(crate) use certificate::certificate_hint;
+pub(crate) use ledger::LOST_LEDGER;
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use reshare_files::causes::causes;
 use reshare_pipeline::error::PipelineError;
 
 use super::database::database_hint;
-use super::ledger::ledger_hint;
+use super::ledger::{UNKNOWN_PART, ledger_hint};
 use super::package::{merge_hint, package_hint, part_hint};
 use super::share_file::share_file_hint;
 use super::target::target_hint;
@@ -69,6 +69,7 @@ fn run_hint(error: &PipelineError) -> Option<Hint> {
         PipelineError::InUse { .. } => {
             "another run is making this package: wait for it, or name another directory"
         }
+        PipelineError::UnknownPart { .. } => UNKNOWN_PART,
         PipelineError::SameSender { .. } => {
             "give the other sender's package as well: `reshare inspect` shows whose a package is"
         }

@@ -1,7 +1,7 @@
 //! What commands open before they begin: the session, this party's keys and credentials, its ledger,
 //! its table.
 
-mod agreement;
+pub(crate) mod agreement;
 pub(crate) mod context;
 pub(crate) mod credentials;
 pub(crate) mod database;

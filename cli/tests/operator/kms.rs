@@ -159,6 +159,15 @@ fn senders_with_keys_in_kms_and_in_a_file_rebuild_the_lost_table() {
     let verify = [&["verify", "--session", "session.toml"], &urls[..]].concat();
     let verified = desk.run(&verify).ends_with(0).report();
     assert_eq!(verified["rows_equal"], 20, "{verified}");
+    // The key ends by a command of its administrator, which is printed and not run.
+    let purge = ["purge", "--session", "session.toml", "--receiver-verified", &fingerprint];
+    let ended = desk.run(&[&purge[..], &["--keys", &keys[0]]].concat()).ends_with(0);
+    let command = format!("aws kms schedule-key-deletion --key-id {arn} --pending-window-in-days");
+    assert!(ended.stdout.contains(&command), "{}", ended.stdout);
+    desk.run(&["kms", "public-key", arn]).ends_with(0);
+    let stranger = desk.agreement_key(3, true);
+    let refused = desk.run(&[&purge[..], &["--keys", &stranger]].concat()).ends_with(4);
+    refused.says(&["is not a key of this session", "hint: each session has keys of its own"]);
 }
 
 #[test]

@@ -201,7 +201,7 @@ impl Client {
             let answer = self.request(Method::GET, "", None).await?;
             let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
             let receiver_time = date.and_then(|date| OffsetDateTime::parse(date, &Rfc2822).ok());
-            ReceiverState::of(&read_listing(answer.body())?, receiver_time)
+            ReceiverState::of(read_listing(answer.body())?, receiver_time)
         })
     }
 
@@ -346,10 +346,10 @@ fn is_inbox_full(answer: &Response<Bytes>) -> bool {
 }
 
 /// What the receiver says it has of a sender's package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiverState {
-    /// Whether the package is closed.
-    pub closed: bool,
+    /// Its list.
+    pub listing: Listing,
     /// The number of parts.
     pub parts: u64,
     /// Their bytes.
@@ -359,13 +359,12 @@ pub struct ReceiverState {
 }
 
 impl ReceiverState {
-    fn of(listing: &Listing, receiver_time: Option<OffsetDateTime>) -> Result<Self, ClientError> {
-        let Listing { closed, parts } = listing;
+    fn of(listing: Listing, receiver_time: Option<OffsetDateTime>) -> Result<Self, ClientError> {
         // What covers ids without a row is no part.
-        let parts: Vec<_> = parts.iter().filter(|part| part.bytes > 0).collect();
+        let parts: Vec<_> = listing.parts.iter().filter(|part| part.bytes > 0).collect();
         let bytes = parts.iter().try_fold(0_u64, |all, part| all.checked_add(part.bytes));
-        let bytes = bytes.ok_or_else(not_a_listing)?;
-        Ok(Self { closed: *closed, parts: parts.len() as u64, bytes, receiver_time })
+        let (bytes, parts) = (bytes.ok_or_else(not_a_listing)?, parts.len() as u64);
+        Ok(Self { listing, parts, bytes, receiver_time })
     }
 }
 
@@ -410,7 +409,7 @@ mod tests {
             };
             let parts = bytes.into_iter().enumerate().map(part).collect::<Vec<_>>().join(",");
             let text = format!(r#"{{"closed":false,"parts":[{parts}]}}"#);
-            ReceiverState::of(&read_listing(text.as_bytes()).expect("a listing"), None)
+            ReceiverState::of(read_listing(text.as_bytes()).expect("a listing"), None)
         };
         let most = listing([u64::MAX - 1, 1]).expect("they can be counted");
         assert_eq!((most.parts, most.bytes), (2, u64::MAX));

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use reshare_files::fault::Refusable;
-use reshare_format::package::PackageError;
+use reshare_format::package::{PackageError, PartName};
 
 use super::identity::IdentityError;
 
@@ -85,6 +85,12 @@ pub enum ClientError {
     /// The receiver has closed a package of other content.
     #[error("the receiver has closed this package with another manifest")]
     ClosedOtherwise,
+    /// The receiver has a part that this sender has no record of.
+    #[error("the receiver has {part} of this sender, and nothing here has a record of it")]
+    UnknownPart {
+        /// The part.
+        part: PartName,
+    },
     /// The run was asked to stop.
     #[error("stopped on request; what was delivered stays")]
     Stopped,

@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use reshare_format::package::{PartEntry, PartName};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::client_error::ClientError;
 use super::part_records::{PartRecords, PartStage};
 use super::stored::{Place, Stored, StoredParts};
 
@@ -24,10 +25,46 @@ impl Listing {
         self.parts.iter().map(|part| (part.name, part)).collect()
     }
 
+    /// Refuses a listing with a part that its sender has not sealed, by name and digest.
+    ///
+    /// A sender records each part before a byte of it leaves: where its record does not know a part
+    /// that has arrived, the record is not the one that the part was sealed with.
+    ///
+    /// # Errors
+    /// [`ClientError::UnknownPart`].
+    pub fn check_known(
+        &self,
+        knows: impl Fn(PartName, &blake3::Hash) -> bool,
+    ) -> Result<(), ClientError> {
+        self.check_each(|part| part.sealed_digest().is_some_and(|sealed| knows(part.name, &sealed)))
+    }
+
+    /// The same for a sender that has only its package: by name, and by digest or content.
+    ///
+    /// # Errors
+    /// As [`Self::check_known`].
+    pub fn check_within(&self, parts: &[PartEntry]) -> Result<(), ClientError> {
+        let parts: HashMap<PartName, &PartEntry> =
+            parts.iter().map(|part| (part.name, part)).collect();
+        self.check_each(|listed| {
+            let content = listed.content_digest.as_deref();
+            parts.get(&listed.name).is_some_and(|part| {
+                listed.sealed_digest() == Some(part.sealed_digest)
+                    || content == Some(&*part.content_digest.to_hex())
+            })
+        })
+    }
+
+    fn check_each(&self, knows: impl Fn(&ListedPart) -> bool) -> Result<(), ClientError> {
+        match self.parts.iter().find(|part| !knows(part)) {
+            Some(part) => Err(ClientError::UnknownPart { part: part.name }),
+            None => Ok(()),
+        }
+    }
+
     /// The digest of each part; one that is none is no part's.
     pub fn digests(&self) -> HashMap<PartName, blake3::Hash> {
-        let digest =
-            |part: &ListedPart| Some((part.name, blake3::Hash::from_hex(&part.blake3).ok()?));
+        let digest = |part: &ListedPart| Some((part.name, part.sealed_digest()?));
         self.parts.iter().filter_map(digest).collect()
     }
 }
@@ -55,6 +92,11 @@ impl ListedPart {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// BLAKE3 of its file.
+    fn sealed_digest(&self) -> Option<blake3::Hash> {
+        blake3::Hash::from_hex(&self.blake3).ok()
     }
 
     /// Whether the receiver needs nothing more for a part that the sender has recorded: its very

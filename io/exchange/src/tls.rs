@@ -1,13 +1,13 @@
 //! TLS at both ends: who may be at the other end of a connection.
 //!
-//! Both ends check the chain up to the session's authority, the certificate's validity and its
+//! Both ends check the chain up to the session's authority, its validity and the certificate's, its
 //! purpose, then the one exact name. TLS 1.3 only, without resumption: every connection
 //! authenticates again. The key exchange is hybrid, ML-KEM-768 and X25519, unless X25519 alone is asked
 //! for.
 
 use std::sync::{Arc, OnceLock};
 
-use reshare_format::keys::certificate::{CertificateName, Purpose};
+use reshare_format::keys::certificate::{self, CertificateName, Purpose, TrustAnchor};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
@@ -22,6 +22,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError,
     RootCertStore, ServerConfig, SignatureScheme,
 };
+use time::OffsetDateTime;
 
 use super::identity::{IdentityError, PartyNames, TlsIdentity, names_of};
 use super::log::Shown;
@@ -61,13 +62,14 @@ pub(super) fn server_config(
     identity: &TlsIdentity,
     key_exchange: KeyExchange,
 ) -> Result<ServerConfig, IdentityError> {
-    let TlsIdentity { certificate, roots, names, .. } = identity;
+    let TlsIdentity { certificate, anchor, roots, names, .. } = identity;
     let provider = key_exchange.provider();
     identity.check(&names.receiver, Purpose::TlsServer)?;
     let chain = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone());
     let chain =
         chain.build().map_err(|error| IdentityError::Tls(Error::General(error.to_string())))?;
-    let verifier = Arc::new(SenderVerifier { chain, names: names.clone() });
+    let (anchor, names) = (anchor.clone(), names.clone());
+    let verifier = Arc::new(SenderVerifier { chain, anchor, names });
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(VERSIONS)
         .map_err(IdentityError::Tls)?
@@ -97,10 +99,14 @@ pub(super) fn client_config(
     identity: &TlsIdentity,
     key_exchange: KeyExchange,
 ) -> Result<ClientConfig, IdentityError> {
-    let TlsIdentity { certificate, roots, names, .. } = identity;
+    let TlsIdentity { certificate, anchor, roots, names, .. } = identity;
     let provider = key_exchange.provider();
-    let verifier =
-        ReceiverVerifier { provider: provider.clone(), roots: roots.clone(), names: names.clone() };
+    let verifier = ReceiverVerifier {
+        provider: provider.clone(),
+        anchor: anchor.clone(),
+        roots: roots.clone(),
+        names: names.clone(),
+    };
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(VERSIONS)
         .map_err(IdentityError::Tls)?
@@ -136,6 +142,7 @@ pub(super) async fn with_claimed_names<T>(
 #[derive(Debug)]
 struct SenderVerifier {
     chain: Arc<dyn ClientCertVerifier>,
+    anchor: TrustAnchor,
     names: PartyNames,
 }
 
@@ -153,6 +160,7 @@ impl ClientCertVerifier for SenderVerifier {
         // Only called in a handshake of the server.
         let _ = CLAIMED.try_with(|claimed| claimed.set(names_of(end_entity)));
         let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
+        check_authority(&self.anchor, now)?;
         if self.names.sender_of(end_entity).is_none() {
             return Err(CertificateError::ApplicationVerificationFailure.into());
         }
@@ -186,6 +194,7 @@ impl ClientCertVerifier for SenderVerifier {
 #[derive(Debug)]
 struct ReceiverVerifier {
     provider: Arc<CryptoProvider>,
+    anchor: TrustAnchor,
     roots: Arc<RootCertStore>,
     names: PartyNames,
 }
@@ -208,6 +217,7 @@ impl ServerCertVerifier for ReceiverVerifier {
             now,
             algorithms,
         )?;
+        check_authority(&self.anchor, now)?;
         if !self.names.is_receiver(end_entity) {
             return Err(not_receiver(&self.names.receiver, end_entity).into());
         }
@@ -239,6 +249,22 @@ impl ServerCertVerifier for ReceiverVerifier {
     }
 }
 
+/// Refuses every certificate of an authority that is not valid now. webpki takes a trust anchor as
+/// valid for good; documents are verified in this way, too.
+fn check_authority(anchor: &TrustAnchor, now: UnixTime) -> Result<(), CertificateError> {
+    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let at = OffsetDateTime::from_unix_timestamp(seconds);
+    let at = at.map_err(|_| CertificateError::BadEncoding)?;
+    anchor
+        .check_time(at)
+        .map_err(|error| CertificateError::Other(OtherError(Arc::new(AuthorityNotValid(error)))))
+}
+
+/// An authority whose own certificate is not valid now.
+#[derive(Debug, thiserror::Error)]
+#[error("the session's authority is not valid now: {0}")]
+struct AuthorityNotValid(certificate::CertificateError);
+
 /// A valid certificate that names another party than the receiver.
 #[derive(Debug, thiserror::Error)]
 #[error("the session calls it {expected}, its certificate has: {found}")]
@@ -269,4 +295,82 @@ pub(super) fn server_certificate_defect(error: &CertificateError) -> String {
         other => return format!("its certificate is not accepted ({other:?})"),
     }
     .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use reshare_engine::party::PartyId;
+    use reshare_format::keys::certificate::PartyCertificate;
+    use reshare_format::keys::pki::{CertificateAuthority, KeyKind};
+    use time::Duration;
+
+    use super::*;
+
+    const NAMES: [&str; 3] = ["spiffe://mpc.example/0", "spiffe://mpc.example/1", "r.mpc.example"];
+
+    /// An authority that ends long before the certificates that it has issued.
+    fn identities(directory: &Path) -> [TlsIdentity; 3] {
+        let now = OffsetDateTime::now_utc();
+        let (kind, day) = (KeyKind::EcdsaP256, Duration::days(1));
+        let make = CertificateAuthority::create(&directory.join("ca"), "ca", kind, day, now);
+        let authority = make.expect("an authority");
+        let [lower, higher, receiver] = NAMES.map(|name| name.parse().expect("a name"));
+        let party = |index| PartyId::new(index).expect("a party");
+        let names = PartyNames { senders: [(party(0), lower), (party(1), higher)], receiver };
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.anchor().certificate().clone()).expect("an authority");
+        let roots = Arc::new(roots);
+        NAMES.map(|name| {
+            let directory = directory.join(name.replace('/', "-"));
+            let name = name.parse().expect("a name");
+            let issued = authority.issue(&directory, &name, kind, Duration::days(9), now);
+            let issued = issued.expect("issued");
+            let certificate = PartyCertificate::load(&issued.certificate, &issued.key);
+            TlsIdentity {
+                certificate: certificate.expect("a certificate"),
+                anchor: authority.anchor().clone(),
+                roots: Arc::clone(&roots),
+                names: names.clone(),
+            }
+        })
+    }
+
+    fn at(days: i64) -> UnixTime {
+        let moment = OffsetDateTime::now_utc() + Duration::days(days);
+        let seconds = moment.unix_timestamp().unsigned_abs();
+        UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn peers_of_an_authority_that_has_ended_are_refused_at_both_ends() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [sender, _, receiver] = identities(directory.path());
+        let chain = WebPkiClientVerifier::builder_with_provider(
+            Arc::clone(&receiver.roots),
+            KeyExchange::Hybrid.provider(),
+        );
+        let chain = chain.build().expect("an authority");
+        let (anchor, names) = (receiver.anchor.clone(), receiver.names.clone());
+        let of_sender = SenderVerifier { chain, anchor, names };
+        let of_receiver = ReceiverVerifier {
+            provider: KeyExchange::Hybrid.provider(),
+            anchor: sender.anchor.clone(),
+            roots: Arc::clone(&sender.roots),
+            names: sender.names.clone(),
+        };
+        let [client, server] = [&sender, &receiver].map(|party| party.certificate.chain().leaf());
+        let host = ServerName::try_from("r.mpc.example").expect("a name");
+        let check = |now| {
+            let client = of_sender.verify_client_cert(client, &[], now).map(drop);
+            [client, of_receiver.verify_server_cert(server, &[], &host, &[], now).map(drop)]
+        };
+        assert_eq!(check(at(0)), [Ok(()), Ok(())]);
+        for verified in check(at(2)) {
+            let Err(Error::InvalidCertificate(error)) = verified else { panic!("{verified:?}") };
+            let defect = server_certificate_defect(&error);
+            assert!(defect.contains("the session's authority is not valid now"), "{defect}");
+        }
+    }
 }

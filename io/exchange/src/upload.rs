@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::client::{DeliveryTarget, Upload};
 use super::client_error::ClientError;
+use super::listing::Listing;
 use super::pace::UploadOptions;
 use super::part_upload::PartUpload;
 use super::part_uploads::{PartUploads, upload_retained};
@@ -40,6 +41,8 @@ pub struct UploadReport {
 
 /// Uploads the parts that the receiver lacks, several at once, then closes the package there.
 ///
+/// `check` sees what the receiver has before anything is sent, and may refuse to go on.
+///
 /// # Errors
 /// A [`ClientError`]; what was delivered is kept, and the next run continues there.
 pub fn upload<'a>(
@@ -47,11 +50,13 @@ pub fn upload<'a>(
     target: &'a DeliveryTarget,
     options: UploadOptions,
     progress: &'a Arc<Progress>,
+    check: impl FnOnce(&Listing) -> Result<(), ClientError> + Send + 'a,
 ) -> BoxFuture<'a, Result<UploadReport, ClientError>> {
     Box::pin(async move {
         let manifest = package.manifest();
         progress.begin("list", 0);
         let listing = target.list().await?;
+        check(&listing)?;
         let records = RecordsToSend::of(package)?;
         let there = listing.by_name();
         let delivered = |part: &&PartEntry| {

@@ -11,6 +11,7 @@
 //! * [`input_file`]: files that a flag names. A pipe or a device is refused, not waited for.
 //! * [`file_error`] says which file the file system refuses, [`fault`] what is a refusal and what a
 //!   failure, and [`causes`] what is behind an error.
+//! * [`machine`]: the id of the machine that this is; [`memory`]: secrets off the disk.
 //! * [`ids`], [`leftovers`] and [`timestamp`]: ranges of row ids, rows that a merge does not
 //!   rebuild, and points in time, as sessions, parts, databases and reports write them.
 //!
@@ -55,4 +56,6 @@ pub mod file_error;
 pub mod ids;
 pub mod input_file;
 pub mod leftovers;
+pub mod machine;
+pub mod memory;
 pub mod timestamp;

@@ -61,6 +61,7 @@ pub fn deliver<'a>(
         progress.begin("list", 0);
         let Delivery { target, options } = delivery;
         let listing = unless_stopped(&progress, target.list()).await?;
+        listing.check_known(|name, sealed| sender.ledger().has_sealed(name, sealed))?;
         if listing.closed {
             return closed_before(session, &sender, &listing);
         }

@@ -9,6 +9,7 @@ use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::Rows;
 use reshare_files::ids::IdRange;
+use reshare_files::memory::Locked;
 use reshare_format::keys::Identity;
 use reshare_format::package::{PartEntry, PartFiles, PartName};
 use reshare_format::receipt::content_of_parts;
@@ -32,7 +33,7 @@ pub(crate) struct DeliveredParts {
 /// What a receiver needs to open the parts of both senders.
 #[derive(Clone)]
 pub(crate) struct Receiver {
-    identity: Identity,
+    identity: Arc<Locked<Identity>>,
     layout: Arc<RowLayout>,
     bounds: IdRange,
     ids: Ids,
@@ -110,6 +111,7 @@ impl Receiver {
             SessionIds::Range(_) => Ids::Range,
             SessionIds::List { .. } => Ids::ListNotGiven,
         };
+        let identity = Arc::new(Locked::new(identity));
         Ok(Self { identity, layout, bounds, ids })
     }
 

@@ -9,7 +9,7 @@ use reshare_format::package::{ManifestContent, SealedPart};
 use super::directory_package::DirectoryPackage;
 use super::error::PipelineError;
 use super::receiver_package::ReceiverPackage;
-use crate::ledger::{LedgerPart, RecordedParts};
+use crate::ledger::{Ledger, LedgerPart, RecordedParts};
 
 /// An open package.
 pub(crate) enum Destination {
@@ -23,15 +23,15 @@ impl Destination {
     /// Separates the parts that are there, byte for byte as recorded, from the others.
     ///
     /// # Errors
-    /// Any error of the file system.
+    /// A part is there that the ledger has never recorded; any error of the file system.
     pub(crate) fn find(
         &self,
-        recorded: Vec<LedgerPart>,
+        ledger: &Ledger,
         progress: &Progress,
     ) -> Result<RecordedParts, PipelineError> {
         match self {
-            Self::Directory(package) => package.find(recorded, progress),
-            Self::Receiver(package) => Ok(package.find(recorded)),
+            Self::Directory(package) => package.find(ledger, progress),
+            Self::Receiver(package) => Ok(package.find(ledger.parts())),
         }
     }
 

@@ -18,7 +18,7 @@ use reshare_format::session::{Session, SessionTrust};
 
 use super::error::PipelineError;
 use super::sender::LedgeredSender;
-use crate::ledger::{LedgerPart, RecordedParts};
+use crate::ledger::{Ledger, LedgerPart, RecordedParts, SealedBefore};
 
 /// The directory, which no other run may use at the same time.
 pub(crate) struct DirectoryPackage {
@@ -54,36 +54,51 @@ impl DirectoryPackage {
 
     pub(super) fn find(
         &self,
-        recorded: Vec<LedgerPart>,
+        ledger: &Ledger,
         progress: &Progress,
     ) -> Result<RecordedParts, PipelineError> {
-        let there: HashMap<PartName, u64> = self.writer.parts()?.into_iter().collect();
-        // A part without its record is made again: only its maker knows its first and last row.
-        let maybe = |part: &LedgerPart| {
-            let is_there = there.get(&part.name()) == Some(&part.sealed_bytes);
-            is_there && self.writer.is_recorded(&part.entry())
-        };
-        let (maybe, mut missing): (Vec<_>, Vec<_>) = recorded.into_iter().partition(maybe);
-        progress.begin("check parts", maybe.iter().map(|part| part.rows).sum());
-        let checked: Vec<(bool, LedgerPart)> = maybe
+        let there = self.writer.parts()?;
+        let recorded = ledger.parts();
+        let rows: HashMap<PartName, u64> =
+            recorded.iter().map(|part| (part.name(), part.rows)).collect();
+        let rows_of = |name: PartName| rows.get(&name).copied().unwrap_or(0);
+        progress.begin("check parts", there.iter().map(|(name, _)| rows_of(*name)).sum());
+        let read: Vec<SealedPart> = there
             .into_par_iter()
-            .map(|part| Ok((self.is_there(&part, progress)?, part)))
+            .map(|(name, _)| self.read_known(name, rows_of(name), ledger, progress))
             .collect::<Result<_, PipelineError>>()?;
-        let mut kept = Vec::with_capacity(checked.len());
-        for (is_there, part) in checked {
-            if is_there { kept.push(part) } else { missing.push(part) }
-        }
+        let read: HashMap<PartName, blake3::Hash> =
+            read.iter().map(|part| (part.name, part.sealed_digest)).collect();
+        // A part without its record is made again: only its maker knows its first and last row.
+        let is_there = |part: &LedgerPart| {
+            let is_read = read.get(&part.name()) == Some(&part.sealed_digest);
+            is_read && self.writer.is_recorded(&part.entry())
+        };
+        let (kept, missing) = recorded.into_iter().partition(is_there);
         Ok(RecordedParts { kept, missing })
     }
 
-    /// Whether the part's file is the one that was recorded.
-    fn is_there(&self, part: &LedgerPart, progress: &Progress) -> Result<bool, PipelineError> {
+    /// Reads a part, which must be one that the ledger has recorded at some time.
+    fn read_known(
+        &self,
+        name: PartName,
+        rows: u64,
+        ledger: &Ledger,
+        progress: &Progress,
+    ) -> Result<SealedPart, PipelineError> {
         if progress.stopped() {
             return Err(PipelineError::Stopped);
         }
-        let found = self.writer.read_part(part.name())?;
-        progress.add(part.rows, part.sealed_bytes);
-        Ok(found.is_some_and(|found| found.sealed_digest == part.sealed_digest))
+        let found = self.writer.read_part(name)?;
+        let known = found.filter(|found| ledger.has_sealed(name, &found.sealed_digest));
+        let known = known.ok_or_else(|| self.unknown(name))?;
+        progress.add(rows, known.sealed_bytes);
+        Ok(known)
+    }
+
+    fn unknown(&self, part: PartName) -> PipelineError {
+        let directory = self.writer.directory().to_owned();
+        PipelineError::UnknownPart { directory, part }
     }
 
     pub(super) fn put(
@@ -122,16 +137,20 @@ impl DirectoryPackage {
 }
 
 /// Checks whether a sender can make its package in a directory, as a run does when it begins.
-/// Changes nothing. Returns the bytes of the existing parts; `None` when there is no such directory
-/// yet.
+/// Changes nothing. Returns the number and the bytes of the existing parts; `None` when there is no
+/// such directory yet.
+///
+/// Where it is known what the ledger has recorded, each part must be of it by name and size, and a
+/// sample of [`SAMPLE_PARTS`] by digest: a run reads them all.
 ///
 /// # Errors
-/// As a run: the package is closed, the directory is in use or holds something else, or any error of
-/// the file system.
+/// As a run: the package is closed, the directory is in use, holds something else or a part that the
+/// ledger does not know, or any error of the file system.
 pub fn examine_package(
     session: &Session,
     sender: PartyId,
     trust: Option<&SessionTrust>,
+    sealed: Option<&SealedBefore>,
     directory: &Path,
 ) -> Result<Option<(usize, u64)>, PipelineError> {
     let expectations = super::packages::expectations(session, sender, trust)?;
@@ -140,9 +159,26 @@ pub fn examine_package(
     }
     let _in_use = lock_existing(directory)?;
     let recipient = session.receiver().recipient.clone();
-    let (_, parts) = PackageWriter::examine(directory.to_owned(), expectations, recipient)?;
+    let (writer, parts) = PackageWriter::examine(directory.to_owned(), expectations, recipient)?;
+    if let Some(sealed) = sealed {
+        let apart = parts.len().div_ceil(SAMPLE_PARTS).max(1);
+        for (place, (part, bytes)) in parts.iter().enumerate() {
+            let mut known = sealed.had_size(*part, *bytes);
+            if known && place % apart == 0 {
+                let found = writer.read_part(*part)?;
+                known = found.is_some_and(|found| sealed.has(*part, &found.sealed_digest));
+            }
+            if !known {
+                let directory = directory.to_owned();
+                return Err(PipelineError::UnknownPart { directory, part: *part });
+            }
+        }
+    }
     Ok(Some((parts.len(), parts.iter().map(|(_, bytes)| bytes).sum())))
 }
+
+/// Parts that [`examine_package`] reads: at most 1 GiB by the default size.
+pub const SAMPLE_PARTS: usize = 16;
 
 const LOCK: &str = "lock";
 

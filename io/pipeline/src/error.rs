@@ -11,6 +11,7 @@ use reshare_files::file_error::FileError;
 use reshare_files::ids::{IdRange, list_ranges};
 use reshare_format::keys::SealKind;
 use reshare_format::package::{PackageError, PartError, PartName, PartRecordError};
+use reshare_format::receipt::ReceiptError;
 use reshare_format::share_file::ShareFileError;
 use reshare_postgres::compare::CompareError;
 use reshare_postgres::export::ExportError;
@@ -47,6 +48,9 @@ pub enum PipelineError {
     /// The ledger of what was blinded is not what it must be.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A receipt is not what it must be.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
     /// The receiver did not take what was sent.
     #[error(transparent)]
     Delivery(#[from] ClientError),
@@ -126,6 +130,17 @@ pub enum PipelineError {
         /// The package.
         directory: PathBuf,
     },
+    /// A package holds a part that the sender's ledger has never recorded.
+    #[error(
+        "package {}: {part} is not a file that this sender's ledger has recorded",
+        directory.display()
+    )]
+    UnknownPart {
+        /// The package.
+        directory: PathBuf,
+        /// The part.
+        part: PartName,
+    },
     /// Delivered ids are in the target already.
     #[error(
         "{count} or more delivered ids are in {table} already, loaded by something else: {ids:?}"
@@ -196,6 +211,7 @@ impl Refusable for PipelineError {
             Self::Ledger(error) => error.is_refusal(),
             Self::Delivery(error) => error.is_refusal(),
             Self::Inbox(error) => error.is_refusal(),
+            Self::Receipt(error) => error.is_refusal(),
             Self::InUse { .. }
             | Self::NotCovered { .. }
             | Self::PartRows { .. }

@@ -76,6 +76,7 @@ pub mod arriving;
 pub mod deliver;
 pub mod directory_package;
 pub mod error;
+pub mod evidence;
 pub mod export;
 pub mod ledger;
 pub mod load;

@@ -29,7 +29,7 @@ impl Resume {
     /// Keeps the parts that are there byte for byte as recorded, and returns what is left.
     ///
     /// # Errors
-    /// Any error of the file system.
+    /// A part is there that the ledger has never recorded; any error of the file system.
     pub(crate) fn begin(
         sealer: &Sealer,
         bounds: IdRange,
@@ -38,7 +38,7 @@ impl Resume {
         let ledger = sealer.sender().ledger();
         let recorded = ledger.parts();
         let gaps = bounds.without(recorded.iter().map(|part| part.ids));
-        let RecordedParts { kept, missing } = sealer.destination().find(recorded, progress)?;
+        let RecordedParts { kept, missing } = sealer.destination().find(ledger, progress)?;
         let covered = joined(&kept);
         for part in kept {
             sealer.keep(part);
@@ -66,7 +66,8 @@ impl Resume {
 /// the package is still open.
 ///
 /// # Errors
-/// [`PackageDefect::AlreadyClosed`] when it is closed over another content.
+/// [`PackageDefect::AlreadyClosed`] when it is closed over another content,
+/// [`PipelineError::UnknownPart`] when the ledger has never recorded a part of that.
 pub(crate) fn closed_before(
     session: &Session,
     sender: &LedgeredSender,
@@ -87,7 +88,15 @@ pub(crate) fn closed_before(
     let same = manifest.content().key_check == keys.key_check().0
         && there.map(|part| content_of(&part)).eq(manifest.parts().iter().map(content_of));
     if !same {
-        return Err(PackageDefect::AlreadyClosed.at(directory).into());
+        let ledger = sender.ledger();
+        let mut parts = manifest.parts().iter();
+        let unknown = parts.find(|part| !ledger.has_sealed(part.name, &part.sealed_digest));
+        return Err(match unknown {
+            Some(part) => {
+                PipelineError::UnknownPart { directory: directory.to_owned(), part: part.name }
+            }
+            None => PackageDefect::AlreadyClosed.at(directory).into(),
+        });
     }
     let kept = manifest.parts().len() as u64;
     let report = PackReport::of(session, sender, &recorded, kept);

@@ -7,6 +7,7 @@ use reshare_engine::blind::Blinder;
 use reshare_engine::key_schedule::{KeyCheck, KeySchedule, SharedSecret};
 use reshare_engine::party::PartyId;
 use reshare_engine::shamir::WeightError;
+use reshare_files::memory::Locked;
 use reshare_format::keys::certificate::{CertificateError, PartyCertificate, Purpose};
 use reshare_format::keys::{AgreementKey, AgreementKeyError, AgreementPublicKey};
 use reshare_format::package::Compression;
@@ -25,7 +26,7 @@ pub struct SenderKeys {
     sender: PartyId,
     other: PartyId,
     key_check: KeyCheck,
-    blinder: Blinder,
+    blinder: Locked<Blinder>,
     credentials: Option<SenderCredentials>,
 }
 
@@ -89,6 +90,7 @@ impl SenderKeys {
         let blinder = Blinder::new(&schedule, &fingerprint, me.party, other.party, receiver)?;
         let key_check = schedule.key_check();
         let (sender, other) = (me.party, other.party);
+        let blinder = Locked::new(blinder);
         Ok(Self { sender, other, key_check, blinder, credentials: None })
     }
 

@@ -3,7 +3,7 @@
 use reshare_engine::party::PartyId;
 use reshare_format::session::Session;
 use reshare_pipeline::preflight::{
-    ColumnDefect, MissingRight, Probe, RowEstimate, Server, TableUse, read_first_row,
+    ColumnDefect, LossySetting, MissingRight, Probe, RowEstimate, Server, TableUse, read_first_row,
 };
 use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::workers::Source;
@@ -99,7 +99,7 @@ pub(super) async fn check_target(
             look.foreign_keys(if replace { Deletion::Replace } else { Deletion::Redo }).await;
         }
         look.columns(fired).await;
-        look.unlogged().await;
+        look.durability().await;
         look.storage().await;
         look.loaded(&context.session, options).await;
     } else {
@@ -132,6 +132,8 @@ struct Look<'a> {
     list: &'a mut Checklist,
     probe: Probe,
     source: &'a Source,
+    /// Settings of the server, once it was asked.
+    lossy: Vec<LossySetting>,
 }
 
 impl<'a> Look<'a> {
@@ -139,7 +141,7 @@ impl<'a> Look<'a> {
         let opened = Probe::open(&source.database).await.map_err(ExportError::from);
         let hint = "check --db-url, DATABASE_URL or the PG* variables, and whether the server runs";
         match list.take_found("database", opened, hint) {
-            Some(probe) => Some(Self { list, probe, source }),
+            Some(probe) => Some(Self { list, probe, source, lossy: vec![] }),
             None => {
                 let rest = ["table", "rights", "rows"];
                 rest.iter().for_each(|what| list.skipped(what, "the database"));
@@ -160,6 +162,7 @@ impl<'a> Look<'a> {
         }
         time_limits(self.list, &server);
         free_connections(self.list, &server, connections);
+        self.lossy = server.lossy;
     }
 
     /// Whether the table is the one that the session describes.
@@ -319,8 +322,31 @@ impl<'a> Look<'a> {
         }
     }
 
-    async fn unlogged(&mut self) {
+    /// Whether what is committed outlives a crash of the server and of its machine.
+    async fn durability(&mut self) {
         const WHAT: &str = "durability";
+        for LossySetting { name, lifted } in &self.lossy {
+            let (detail, hint) = match *name {
+                "fsync" => (
+                    "fsync is off: a crash of the machine loses what was committed, or all",
+                    "fsync = on in postgresql.conf: senders forget what was loaded",
+                ),
+                "full_page_writes" => (
+                    "full_page_writes is off: a crash of the machine may damage pages",
+                    "full_page_writes = on in postgresql.conf, unless the disk writes pages whole",
+                ),
+                _ if *lifted => (
+                    "synchronous_commit is off; this program turns it on for its own connections",
+                    "a pooler between may undo that: connect to the server itself, or ALTER ROLE \
+                     ... SET synchronous_commit = on",
+                ),
+                _ => (
+                    "synchronous_commit is off: a crash of the server loses the last commits",
+                    "ALTER ROLE ... SET synchronous_commit = on",
+                ),
+            };
+            self.list.warning(WHAT, detail, hint);
+        }
         let unlogged = self.probe.is_unlogged(self.source.table.name()).await;
         match self.list.take_answer(WHAT, unlogged) {
             Some(true) => self.list.warning(
@@ -328,8 +354,10 @@ impl<'a> Look<'a> {
                 "the table is UNLOGGED: a crash of the server empties it",
                 "ALTER TABLE ... SET LOGGED before the run",
             ),
-            Some(false) => self.list.ok(WHAT, "what is committed outlives a crash of the server"),
-            None => {}
+            Some(false) if self.lossy.is_empty() => {
+                self.list.ok(WHAT, "what is committed outlives a crash of the server");
+            }
+            _ => {}
         }
     }
 

@@ -11,6 +11,7 @@ use reshare_format::package::{PackageDefect, PackageError};
 use reshare_format::session::{Session, SessionTrust};
 use reshare_pipeline::directory_package::examine_package;
 use reshare_pipeline::error::PipelineError;
+use reshare_pipeline::ledger::SealedBefore;
 use reshare_pipeline::preflight::{Filesystem, Place};
 use time::OffsetDateTime;
 
@@ -25,6 +26,8 @@ pub(super) struct Destination<'a> {
     pub(super) sender: PartyId,
     /// The session's authority, if it could be opened.
     pub(super) trust: Option<&'a SessionTrust>,
+    /// What the ledger has recorded, if it could be opened.
+    pub(super) sealed: Option<&'a SealedBefore>,
     /// About how many rows will be sent, if that is known.
     pub(super) rows: Option<u64>,
     pub(super) to: Option<&'a Path>,
@@ -89,14 +92,20 @@ impl Destination<'_> {
             list.skipped("clock", "the receiver");
             return list.skipped("line", "the receiver");
         };
-        let ReceiverState { closed, parts, bytes: there, .. } = found;
-        let said = match (closed, parts) {
+        let ReceiverState { listing, parts, bytes: there, receiver_time } = found;
+        if let Some(sealed) = self.sealed
+            && let Err(error) = listing.check_known(|part, digest| sealed.has(part, digest))
+        {
+            list.failed(WHAT, &Failure::from(error));
+            return clock(list, receiver_time);
+        }
+        let said = match (listing.closed, parts) {
             (true, _) => format!("has all {parts} parts of this sender: the package is closed"),
             (false, 0) => "lets this sender in, and has nothing of it yet".to_owned(),
             (false, _) => format!("has {parts} parts of this sender, {}", human_bytes(there)),
         };
         list.ok(WHAT, said);
-        clock(list, found.receiver_time);
+        clock(list, receiver_time);
         self.line(list, &target).await;
     }
 
@@ -138,7 +147,7 @@ impl Destination<'_> {
     fn package(&self, list: &mut Checklist, directory: &Path) {
         const WHAT: &str = "package";
         let shown = directory.display();
-        match examine_package(self.session, self.sender, self.trust, directory) {
+        match examine_package(self.session, self.sender, self.trust, self.sealed, directory) {
             Ok(None) => list.ok(WHAT, format!("{shown} will be made")),
             Ok(Some((0, _))) => list.ok(WHAT, format!("{shown} is empty")),
             Ok(Some((parts, there))) => {
@@ -155,6 +164,9 @@ impl Destination<'_> {
                 "a run ends at once if it is the one that the ledger has recorded, and is refused \
                  otherwise: name another directory for another package",
             ),
+            Err(error @ PipelineError::UnknownPart { .. }) => {
+                list.failed(WHAT, &Failure::from(error));
+            }
             Err(error) => list.failed(WHAT, &Failure::from(error).hint("name another directory")),
         }
     }

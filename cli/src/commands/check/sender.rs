@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use reshare_engine::party::PartyId;
 use reshare_format::keys::certificate::Purpose;
-use reshare_pipeline::ledger::Ledger;
+use reshare_pipeline::ledger::{Ledger, LedgerFigures};
 use reshare_pipeline::preflight::Place;
 
 use super::certificate::Credentials;
@@ -93,7 +93,7 @@ impl CheckSenderArgs {
             }
             return Ok(());
         };
-        self.ledger(list, context, party);
+        let figures = self.ledger(list, context, party);
         block_on(async {
             let rows = database::check_source(list, context, party, &self.database, &self.work);
             let rows = rows.await;
@@ -104,6 +104,7 @@ impl CheckSenderArgs {
                 session,
                 sender: party,
                 trust: opened.trust.as_ref(),
+                sealed: figures.as_ref().map(|figures| &figures.sealed),
                 rows,
                 to: self.to.as_deref(),
                 delivery: &self.delivery,
@@ -140,12 +141,18 @@ impl CheckSenderArgs {
         opened.claimed_party().filter(|party| context.session.sender(*party).is_some())
     }
 
-    fn ledger(&self, list: &mut Checklist, context: &Context, party: PartyId) {
+    fn ledger(
+        &self,
+        list: &mut Checklist,
+        context: &Context,
+        party: PartyId,
+    ) -> Option<LedgerFigures> {
         const WHAT: &str = "ledger";
-        let Some(state) = list.take(WHAT, self.state.directory()) else { return };
+        let state = list.take(WHAT, self.state.directory())?;
         let fingerprint = context.session.fingerprint();
         let examined = Ledger::examine(&state, &fingerprint, party).map_err(Failure::from);
-        let Some(parts) = list.take(WHAT, examined) else { return };
+        let figures = list.take(WHAT, examined)?;
+        let parts = &figures.parts;
         let path = Ledger::path_in(&state, &fingerprint, party);
         let rows: u64 = parts.iter().map(|part| part.rows).sum();
         let said = match parts.len() {
@@ -153,6 +160,7 @@ impl CheckSenderArgs {
             count => format!("{rows} rows in {count} parts were blinded"),
         };
         list.ok(WHAT, format!("{}: {said}", path.display()));
+        Some(figures)
     }
 
     /// The ledger grows with every row. If its disk is full, nothing can be sent.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use reshare_engine::party::PartyId;
 use reshare_exchange::{
-    ClientOptions, DeliveryTarget, Endpoint, EndpointParts, Inbox, KeyExchange, Limits, Monitor,
-    Shutdown, UploadOptions, upload,
+    ClientOptions, DeliveryTarget, Endpoint, EndpointParts, Inbox, KeyExchange, Limits, Listing,
+    Monitor, Shutdown, UploadOptions, upload,
 };
 use reshare_format::package::{Package, PackageExpectations};
 
@@ -85,6 +85,8 @@ async fn upload_one(demo: &Demo, url: &str, sender: PartyId) -> Result<(), Failu
     let expected = PackageExpectations::of(session, sender, Some(&parties.trust()?));
     let expected = expected.map_err(Failure::failed)?;
     let package = Package::open(parties.package(sender), expected).map_err(Failure::refused)?;
-    upload(&package, &target(demo, url, sender)?, UPLOAD, &demo.progress).await?;
+    let target = target(demo, url, sender)?;
+    let check = |listing: &Listing| listing.check_within(package.manifest().parts());
+    upload(&package, &target, UPLOAD, &demo.progress, check).await?;
     Ok(())
 }

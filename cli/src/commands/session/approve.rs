@@ -14,7 +14,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::args::{
-    AuthorityArgs, CertificateArgs, NetworkArgs, OutputArgs, OwnKeyArgs, StateArgs, WordsArgs,
+    AuthorityArgs, CertificateArgs, EvidenceArgs, NetworkArgs, OutputArgs, OwnKeyArgs, StateArgs,
+    WordsArgs,
 };
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -69,6 +70,9 @@ pub(super) struct ApproveArgs {
     #[command(flatten)]
     state: StateArgs,
 
+    #[command(flatten)]
+    evidence: EvidenceArgs,
+
     /// Write the approval to this file, for the senders [default: approval-PARTY.json]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -117,7 +121,10 @@ impl ApproveArgs {
             None => None,
         };
         let ledger_made = match is_sender {
-            true => Some(create_ledger(&session, party, &self.state.directory()?)?),
+            true => {
+                let state = self.state.directory()?;
+                Some(create_ledger(&session, party, &state, &self.evidence.evidence)?)
+            }
             false => None,
         };
         let report = ApproveReport {

@@ -118,7 +118,7 @@ impl StatusReport {
 
 impl LedgerStatus {
     pub(super) fn of(sender: PartyId, figures: &LedgerFigures) -> Self {
-        let LedgerFigures { rows_blinded, parts } = figures;
+        let LedgerFigures { rows_blinded, parts, .. } = figures;
         Self {
             sender: sender.index(),
             rows_blinded: *rows_blinded,

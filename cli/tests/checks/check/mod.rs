@@ -3,6 +3,7 @@
 
 mod faults_receiver;
 mod faults_sender;
+mod lost_ledger;
 mod report;
 
 use crate::network;
@@ -61,8 +62,27 @@ fn a_receiver_with_everything_in_place_is_ok() {
     says("loaded so far", "nothing of this session");
     says("listen", "is free");
     says("database's disk", "a client cannot see it");
+    // The tests' server syncs nothing, which is said; all else is as it must be.
+    report::line(&report, "durability", "warning").says("fsync is off").hints("fsync = on");
     flags.add("--strict", None);
-    world.check(&flags).ends_with(0);
+    world.check(&flags).ends_with(4);
+    for setting in ["fsync", "full_page_writes"] {
+        world.sql_at(2, &format!("ALTER SYSTEM SET {setting} = on"));
+    }
+    world.sql_at(2, "SELECT pg_reload_conf()");
+    // Each question comes over a connection of its own: it sees what was read last.
+    while world.sql_at(2, "SHOW fsync").trim() != "on" {
+        std::thread::yield_now();
+    }
+    let report = world.check(&flags).ends_with(0).report();
+    report::line(&report, "durability", "ok").says("outlives a crash");
+    world.sql_at(2, "ALTER ROLE postgres SET synchronous_commit = off");
+    let report = world.check(&flags).ends_with(4).report();
+    report::line(&report, "durability", "warning").says("synchronous_commit is off; this program");
+    world.sql_at(2, "ALTER ROLE postgres RESET synchronous_commit");
+    world.sql_at(2, "ALTER SYSTEM RESET fsync");
+    world.sql_at(2, "ALTER SYSTEM RESET full_page_writes");
+    world.sql_at(2, "SELECT pg_reload_conf()");
     assert_eq!(world.everything(), before, "files, tables and rights are as they were");
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::world::{ROWS, World, contents, names, parts};
+use crate::adopt_ledgers;
 use reshare_fixtures::network::{Direction, End, Running, Way};
 
 /// More file calls than any of these runs makes.
@@ -41,6 +42,9 @@ impl World {
         }
         let copied = Command::new("cp").arg("-a").args([self.path(from), self.path(to)]).status();
         assert!(copied.expect("coreutils: cp").success());
+        if to.starts_with("state-") {
+            adopt_ledgers(&self.path(to));
+        }
     }
 }
 

@@ -38,22 +38,21 @@ fn a_ledger_that_cannot_be_used_blinds_nothing_and_is_never_created_again() {
         run(&|| world.pack("0", "session.toml", "new-package", &World::approvals("0")));
         run(&|| world.run_as("0", &[&sent[..], &["--to", "new-package"]].concat()));
         run(&|| world.run_as("0", &[&sent[..], &["--server-url", &server]].concat()));
-        // Only where there is none may an approval make one.
-        if ledger.exists() {
-            let refused = world.run_as("0", &own).ends_with(4);
-            refused.says(words).says(&["ledger s-0/", "hint: "]);
-        }
+        // No approval makes another one.
+        let refused = world.run_as("0", &own).ends_with(4);
+        refused.says(words).says(&["ledger s-0/", "hint: "]);
     };
-    let write = |bytes: &[u8]| {
-        let _ = fs::remove_file(&ledger);
-        fs::write(&ledger, bytes).expect("written");
-        fs::set_permissions(&ledger, fs::Permissions::from_mode(0o600)).expect("changed");
-    };
-    fs::remove_file(&ledger).expect("removed");
+    // Into the file that it is: a copy in its place is refused as such.
+    let write = |bytes: &[u8]| fs::write(&ledger, bytes).expect("written");
+    let elsewhere = world.path("elsewhere");
+    fs::rename(&ledger, &elsewhere).expect("moved");
     refuses(&[
-        "there is no ledger of this session and sender here",
+        "there is no ledger of this session and sender here: one was made, and is gone",
         "look for it first: --state-dir",
     ]);
+    fs::copy(&elsewhere, &ledger).expect("copied");
+    refuses(&["this file is a copy of the one that was made", "give --adopt-ledger, once"]);
+    fs::rename(&elsewhere, &ledger).expect("moved back");
     for bytes in [0, 1, 100, whole.len() / 2, whole.len() - 1] {
         write(&whole[..bytes]);
         refuses(&[if bytes < 100 { "ledger" } else { "truncated" }, "agree on a new session"]);
@@ -68,6 +67,7 @@ fn a_ledger_that_cannot_be_used_blinds_nothing_and_is_never_created_again() {
     write(&whole);
     fs::set_permissions(&ledger, fs::Permissions::from_mode(0o640)).expect("changed");
     refuses(&["its mode is 640", "hint: chmod 600"]);
+    fs::set_permissions(&ledger, fs::Permissions::from_mode(0o600)).expect("changed");
     door.untouched();
     // With the ledger as it was the same rows go out, as they did before.
     write(&whole);

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::authority::{ED25519, P256, RSA, Wanted, issue, make_authority};
 use reshare_fixtures::network::{Run, files_in, program, psql};
 
-use crate::RESHARE;
+use crate::{RESHARE, adopt_ledgers};
 
 /// The receiver's name, in the session and for curl.
 pub(crate) const RECEIVER: &str = "receiver.mpc.example";
@@ -66,6 +66,9 @@ impl World {
                     std::io::Write::write_all(&mut file.expect("made"), bytes).expect("written");
                 }
             }
+        }
+        for sender in ['0', '1'] {
+            adopt_ledgers(&world.path(&format!("s-{sender}")));
         }
         world
     }

@@ -13,8 +13,8 @@ use reshare_engine::row_batch::{AgreeValuesMut, RowBatch};
 use reshare_exchange::progress::Progress;
 use reshare_exchange::{
     ClientError, ClientOptions, DeliveryTarget, Endpoint, EndpointParts, HealthEndpoint, Inbox,
-    InboxError, KeyExchange, Limits, Monitor, Shutdown, TlsFiles, TlsIdentity, UploadOptions,
-    UploadReport, upload,
+    InboxError, KeyExchange, Limits, Listing, Monitor, Shutdown, TlsFiles, TlsIdentity,
+    UploadOptions, UploadReport, upload,
 };
 use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::PartyCertificate;
@@ -228,7 +228,8 @@ pub(crate) async fn upload_at_once(
     target: &DeliveryTarget,
 ) -> Result<UploadReport, ClientError> {
     let options = UploadOptions::fixed(NonZeroUsize::new(parts_at_once).unwrap());
-    upload(package, target, options, &Arc::new(Progress::default())).await
+    let check = |listing: &Listing| listing.check_within(package.manifest().parts());
+    upload(package, target, options, &Arc::new(Progress::default()), check).await
 }
 
 /// A receiver that listens.

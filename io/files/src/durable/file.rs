@@ -10,6 +10,7 @@ use rustix::fs::{FallocateFlags, RenameFlags};
 use rustix::io::Errno;
 use tempfile::TempPath;
 
+use super::birth::FileBirth;
 use super::directory::{directory_of, sync_directory};
 use super::faults::{Call, meet};
 use super::leftovers::{TEMPORARY_MARK, TEMPORARY_RANDOM_CHARS};
@@ -63,6 +64,14 @@ impl DurableFile {
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Which file it is, and will be under its final name: see [`FileBirth`].
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub fn birth(&self) -> io::Result<FileBirth> {
+        Ok(FileBirth::of(&self.file.metadata()?))
     }
 
     /// Reserves `bytes` on the disk, if the file system can, and makes the file that long.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use super::birth::FileBirth;
 use super::faults::{Call, meet};
 use super::open::{lock_soon, open_regular};
 
@@ -79,6 +80,14 @@ impl DurableLog {
     pub fn size_and_mode(&self) -> io::Result<(u64, u32)> {
         let metadata = self.file.metadata()?;
         Ok((metadata.len(), metadata.mode() & 0o7777))
+    }
+
+    /// Which file it is: see [`FileBirth`].
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub fn birth(&self) -> io::Result<FileBirth> {
+        Ok(FileBirth::of(&self.file.metadata()?))
     }
 
     /// Fills `bytes` from a position.

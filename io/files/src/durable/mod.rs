@@ -4,6 +4,7 @@
 //! this module. A final name never shows half a file. When [`DurableFile::commit`] returns, the
 //! file and its name are on the disk.
 
+mod birth;
 mod directory;
 #[doc(hidden)]
 pub mod faults;
@@ -12,6 +13,7 @@ mod leftovers;
 mod log;
 mod open;
 
+pub use birth::FileBirth;
 pub use directory::{
     create_directory, free_bytes, remove_directory, remove_file, remove_files, sync_directory,
 };

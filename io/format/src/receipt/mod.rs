@@ -170,6 +170,12 @@ impl UnverifiedReceipt {
         Ok(Self { compared: Compared { packages, rows, left_over, with }, signed })
     }
 
+    /// The session that it claims to be about.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.signed.statement.fingerprint
+    }
+
     /// The bytes of the file: compact JSON in canonical field order and a line feed.
     ///
     /// # Errors

@@ -25,6 +25,37 @@ pub enum LedgerDefect {
     /// There is none: a session is blinded where its ledger was made, and nowhere else.
     #[error("there is no ledger of this session and sender here")]
     Missing,
+    /// There was one.
+    #[error("there is no ledger of this session and sender here: one was made, and is gone")]
+    Lost,
+    /// Older than it was when a run last opened it.
+    #[error(
+        "it is an older state of itself: it has {got} commits, and had {expected} when a run last \
+         wrote in it"
+    )]
+    RolledBack {
+        /// By the register.
+        expected: u64,
+        /// By its header.
+        got: u64,
+    },
+    /// Made on another machine, or as another file.
+    #[error("it is not at home here: {}", moved(*machine, *file))]
+    Elsewhere {
+        /// Whether the machine is another one.
+        machine: bool,
+        /// Whether the file is another one.
+        file: bool,
+    },
+    /// To be adopted, and not from elsewhere.
+    #[error("it is at home here: there is nothing to adopt")]
+    AtHome,
+    /// The register next to the ledgers is not what this program wrote.
+    #[error("the register of the ledgers in its state directory is damaged at line {line}")]
+    Register {
+        /// Where.
+        line: u64,
+    },
     /// Another process works with it.
     #[error("process {process} works with this ledger")]
     InUse {
@@ -90,7 +121,19 @@ impl Refusable for LedgerError {
     fn is_refusal(&self) -> bool {
         !matches!(
             self.defect,
-            LedgerDefect::Io(_) | LedgerDefect::InUse { .. } | LedgerDefect::FailedBefore
+            LedgerDefect::Io(_)
+                | LedgerDefect::InUse { .. }
+                | LedgerDefect::FailedBefore
+                | LedgerDefect::AtHome
         )
+    }
+}
+
+/// What is not as it was when a ledger was made.
+fn moved(machine: bool, file: bool) -> &'static str {
+    match (machine, file) {
+        (true, true) => "it was made on another machine, as another file",
+        (true, false) => "it was made on another machine",
+        _ => "this file is a copy of the one that was made",
     }
 }

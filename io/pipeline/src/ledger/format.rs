@@ -5,6 +5,7 @@ use std::mem::offset_of;
 use bytemuck::{Pod, Zeroable};
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
+use reshare_files::durable::FileBirth;
 use reshare_files::ids::IdRange;
 use reshare_format::session::SessionMismatch;
 
@@ -22,9 +23,11 @@ pub(super) const KIND_TAGS: u32 = 1;
 pub(super) const KIND_PART: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"rshledg\0";
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 /// Each slot is in its own sector, so a crash while one is written does not damage the other.
 const SLOT_OFFSETS: [usize; 2] = [1024, 2048];
+/// In a sector of its own, too.
+const HOME_OFFSET: usize = 3072;
 
 /// Random bytes of one ledger: the key with which it digests the content of parts.
 pub(super) type DigestKey = [u8; 32];
@@ -56,6 +59,18 @@ struct RawSlot {
     entries: u64,
     reserved: u64,
     chain: Chain,
+    checksum: Chain,
+}
+
+/// Where the file belongs.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct RawHome {
+    adoptions: u64,
+    inode: u64,
+    created_nanos: u64,
+    reserved: u64,
+    machine: [u8; 32],
     checksum: Chain,
 }
 
@@ -99,6 +114,9 @@ const _: () = {
     assert!(size_of::<RawSlot>() == 96 && offset_of!(RawSlot, file_bytes) == 8);
     assert!(offset_of!(RawSlot, entries) == 16 && offset_of!(RawSlot, chain) == 32);
     assert!(offset_of!(RawSlot, checksum) == 64);
+    assert!(size_of::<RawHome>() == 96 && offset_of!(RawHome, inode) == 8);
+    assert!(offset_of!(RawHome, created_nanos) == 16 && offset_of!(RawHome, machine) == 32);
+    assert!(offset_of!(RawHome, checksum) == 64);
     assert!(size_of::<RawEntry>() == 32 && offset_of!(RawEntry, first_id) == 8);
     assert!(offset_of!(RawEntry, last_id) == 16 && offset_of!(RawEntry, payload_bytes) == 24);
     assert!(size_of::<TagRecord>() == 40 && offset_of!(TagRecord, version) == 8);
@@ -121,11 +139,33 @@ pub(super) struct Committed {
     pub(super) chain: Chain,
 }
 
+/// Where a ledger belongs: the machine and the file that it was made as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Home {
+    /// A digest of the machine's id, zeros where the machine has none.
+    pub(super) machine: [u8; 32],
+    /// The file.
+    pub(super) file: FileBirth,
+}
+
+/// What a header says.
+pub(super) struct Header {
+    /// What the chain begins with.
+    pub(super) chain: Chain,
+    /// The newer of the two slots.
+    pub(super) committed: Committed,
+    pub(super) digest_key: DigestKey,
+    pub(super) home: Home,
+    /// How often the ledger was given another home.
+    pub(super) adoptions: u64,
+}
+
 /// Makes the header block of a new ledger.
 pub(super) fn new_header(
     fingerprint: &Fingerprint,
     party: PartyId,
     digest_key: DigestKey,
+    home: &Home,
 ) -> Vec<u8> {
     let mut header = RawHeader {
         magic: MAGIC,
@@ -141,13 +181,24 @@ pub(super) fn new_header(
     header.checksum = checksum_of(&header);
     let mut block = vec![0; HEADER_BYTES as usize];
     block[..size_of::<RawHeader>()].copy_from_slice(bytemuck::bytes_of(&header));
-    for sequence in 0..2 {
-        let chain = header.checksum;
+    let chain = header.checksum;
+    let slots = [0, 1].map(|sequence| {
         let empty = Committed { sequence, file_bytes: HEADER_BYTES, entries: 0, chain };
-        let (bytes, offset) = slot(&empty, &chain);
+        slot(&empty, &chain)
+    });
+    for (bytes, offset) in slots.into_iter().chain([home_block(home, 0, &chain)]) {
         block[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
     }
     block
+}
+
+/// The bytes and the offset of what says where a ledger belongs.
+pub(super) fn home_block(home: &Home, adoptions: u64, header: &Chain) -> (Vec<u8>, u64) {
+    let Home { machine, file: FileBirth { inode, created_nanos } } = *home;
+    let mut raw =
+        RawHome { adoptions, inode, created_nanos, reserved: 0, machine, checksum: [0; 32] };
+    raw.checksum = home_checksum(&raw, header);
+    (bytemuck::bytes_of(&raw).to_vec(), HOME_OFFSET as u64)
 }
 
 /// The bytes and the offset of the slot with a ledger's committed length.
@@ -160,13 +211,11 @@ pub(super) fn slot(committed: &Committed, header_checksum: &Chain) -> (Vec<u8>, 
 }
 
 /// Checks every bit of a header block, and that it is of this session and party.
-///
-/// Returns the checksum that the chain begins with, the newer of the two slots, and the key.
 pub(super) fn read_header(
     block: &[u8],
     fingerprint: &Fingerprint,
     party: PartyId,
-) -> Result<(Chain, Committed, DigestKey), LedgerDefect> {
+) -> Result<Header, LedgerDefect> {
     let corrupt = |what| LedgerDefect::Corrupt { what, offset: 0 };
     let header: RawHeader = read_at(block, 0).ok_or(corrupt("header"))?;
     if header.magic != MAGIC {
@@ -185,7 +234,8 @@ pub(super) fn read_header(
         return Err(LedgerDefect::OtherSender { expected: party, got });
     }
     let mut rest = block.to_vec();
-    for range in [0..size_of::<RawHeader>(), slot_range(0), slot_range(1)] {
+    let home_range = HOME_OFFSET..HOME_OFFSET + size_of::<RawHome>();
+    for range in [0..size_of::<RawHeader>(), slot_range(0), slot_range(1), home_range] {
         rest.get_mut(range).ok_or(corrupt("header"))?.fill(0);
     }
     if header.header_bytes as u64 != HEADER_BYTES || rest.iter().any(|byte| *byte != 0) {
@@ -200,7 +250,23 @@ pub(super) fn read_header(
         && HEADER_BYTES <= older.file_bytes
         && older.file_bytes <= newer.file_bytes
         && older.entries <= newer.entries;
-    if follows { Ok((header.checksum, newer, header.digest_key)) } else { Err(corrupt("slots")) }
+    if !follows {
+        return Err(corrupt("slots"));
+    }
+    let (home, adoptions) = read_home(block, &header.checksum)?;
+    let (chain, digest_key) = (header.checksum, header.digest_key);
+    Ok(Header { chain, committed: newer, digest_key, home, adoptions })
+}
+
+fn read_home(block: &[u8], header: &Chain) -> Result<(Home, u64), LedgerDefect> {
+    let corrupt = LedgerDefect::Corrupt { what: "home", offset: HOME_OFFSET as u64 };
+    match read_at::<RawHome>(block, HOME_OFFSET) {
+        Some(raw) if raw.reserved == 0 && raw.checksum == home_checksum(&raw, header) => {
+            let RawHome { adoptions, inode, created_nanos, machine, .. } = raw;
+            Ok((Home { machine, file: FileBirth { inode, created_nanos } }, adoptions))
+        }
+        _ => Err(corrupt),
+    }
 }
 
 fn read_slot(block: &[u8], place: usize, header: &Chain) -> Result<Committed, LedgerDefect> {
@@ -236,6 +302,10 @@ fn slot_range(place: usize) -> std::ops::Range<usize> {
 
 fn checksum_of(header: &RawHeader) -> Chain {
     *blake3::hash(&bytemuck::bytes_of(header)[..offset_of!(RawHeader, checksum)]).as_bytes()
+}
+
+fn home_checksum(home: &RawHome, header: &Chain) -> Chain {
+    chain_of(header, &bytemuck::bytes_of(home)[..offset_of!(RawHome, checksum)])
 }
 
 fn slot_checksum(slot: &RawSlot, header: &Chain) -> Chain {

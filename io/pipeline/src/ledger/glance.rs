@@ -9,8 +9,8 @@ use reshare_files::durable::DurableLog;
 
 use super::format::{KIND_TAGS, TagRecord};
 use super::index::Index;
-use super::log::Log;
-use super::{Ledger, LedgerDefect, LedgerError, LedgerPart, check_mode, not_opened};
+use super::log::{Entry, Log};
+use super::{Ledger, LedgerDefect, LedgerError, LedgerPart, SealedBefore, check_mode, not_opened};
 
 /// The figures of a ledger.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,14 +19,17 @@ pub struct LedgerFigures {
     pub rows_blinded: u64,
     /// The parts that were sealed last, in id order.
     pub parts: Vec<LedgerPart>,
+    /// Every sealed file that was recorded.
+    pub sealed: SealedBefore,
 }
 
 impl Ledger {
     /// Reads the committed entries of a ledger, without its lock and without changing anything. A
-    /// process that uses the ledger is not disturbed, and may add entries before this returns.
+    /// process that uses the ledger is not disturbed, and may add entries before this returns. It
+    /// does not matter where the ledger was made, or whether it is an older state of itself.
     ///
     /// # Errors
-    /// As [`Self::open`], except that a ledger in use is no error.
+    /// As [`Self::open`], except that a ledger that is in use, from elsewhere or older is no error.
     pub fn glance(
         state: &Path,
         fingerprint: &Fingerprint,
@@ -57,10 +60,18 @@ fn read(
     let file = check_mode(DurableLog::open_unlocked(path).map_err(not_opened)?)?;
     let (mut index, mut rows_blinded) = (Index::default(), 0);
     Log::check(file, fingerprint, sender, |entry| {
-        if entry.head.kind == KIND_TAGS {
-            rows_blinded += (entry.payload().len() / size_of::<TagRecord>()) as u64;
-        }
+        rows_blinded += rows_in(entry);
         index.add(entry)
     })?;
-    Ok(LedgerFigures { rows_blinded, parts: index.parts() })
+    Ok(figures(&index, rows_blinded))
+}
+
+pub(super) fn figures(index: &Index, rows_blinded: u64) -> LedgerFigures {
+    LedgerFigures { rows_blinded, parts: index.parts(), sealed: index.sealed().clone() }
+}
+
+/// The rows whose content an entry records.
+pub(super) fn rows_in(entry: &Entry) -> u64 {
+    let is_tags = entry.head.kind == KIND_TAGS;
+    if is_tags { (entry.payload().len() / size_of::<TagRecord>()) as u64 } else { 0 }
 }

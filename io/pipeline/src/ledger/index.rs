@@ -7,9 +7,9 @@ use reshare_files::ids::IdRange;
 use super::LedgerDefect;
 use super::format::{KIND_PART, KIND_TAGS, RawPart, TagRecord, range_of, read_at};
 use super::log::Entry;
-use super::part::LedgerPart;
+use super::part::{LedgerPart, SealedBefore};
 
-/// About 40 bytes for the tags of a part and 150 for the part. The tags themselves stay in the file.
+/// About 40 bytes for the tags of a part and 200 for the part. The tags themselves stay in the file.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// Entries of tags, by first id and offset, with the last id.
@@ -20,6 +20,8 @@ pub(super) struct Index {
     parts: BTreeMap<i64, LedgerPart>,
     /// Where in `parts` the part of an index is.
     first_of: HashMap<u64, i64>,
+    /// All sealed files of all parts, those that were replaced too.
+    sealed: SealedBefore,
     next_part_index: u64,
 }
 
@@ -59,6 +61,7 @@ impl Index {
     /// Puts a part in force, in place of those that it overlaps.
     pub(super) fn add_part(&mut self, part: LedgerPart) {
         self.next_part_index = self.next_part_index.max(part.index.saturating_add(1));
+        self.sealed.add(&part);
         let overlapping: Vec<i64> = self
             .parts
             .range(..=part.ids.last())
@@ -85,6 +88,10 @@ impl Index {
 
     pub(super) fn parts(&self) -> Vec<LedgerPart> {
         self.parts.values().cloned().collect()
+    }
+
+    pub(super) fn sealed(&self) -> &SealedBefore {
+        &self.sealed
     }
 
     pub(super) fn next_part_index(&self) -> u64 {

@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
-use reshare_files::durable::DurableLog;
+use reshare_files::durable::{DurableLog, FileBirth};
 
 use super::LedgerDefect;
 use super::format::{
-    CHAIN_BYTES, Chain, Committed, DigestKey, ENTRY_BYTES, HEADER_BYTES, RawEntry, chain_of,
-    read_at, read_header, slot,
+    CHAIN_BYTES, Chain, Committed, DigestKey, ENTRY_BYTES, HEADER_BYTES, Header, Home, RawEntry,
+    chain_of, home_block, read_at, read_header, slot,
 };
 
 /// An open ledger file.
@@ -23,6 +23,8 @@ pub(super) struct Log {
     file: DurableLog,
     header: Chain,
     digest_key: DigestKey,
+    home: Home,
+    adoptions: u64,
     committed: Mutex<Committed>,
     failed: AtomicBool,
 }
@@ -56,21 +58,6 @@ impl Log {
         &self.digest_key
     }
 
-    /// Checks the whole file and passes every entry to `each`, in order.
-    ///
-    /// A complete entry that was not committed when its process died is kept: a record of a row that
-    /// never left is harmless. An incomplete entry is cut off.
-    pub(super) fn open(
-        file: DurableLog,
-        fingerprint: &Fingerprint,
-        party: PartyId,
-        mut each: impl FnMut(&Entry) -> Result<(), LedgerDefect>,
-    ) -> Result<(Self, Tail), LedgerDefect> {
-        let (log, tail, size) = Self::check(file, fingerprint, party, &mut each)?;
-        let tail = log.adopt(tail, size, each)?;
-        Ok((log, tail))
-    }
-
     /// Checks the committed part of the file and passes every entry in it to `each`. Returns its end
     /// and the end of the file. Writes nothing.
     pub(super) fn check(
@@ -85,7 +72,8 @@ impl Log {
         }
         let mut block = vec![0; HEADER_BYTES as usize];
         file.read_exact_at(&mut block, 0)?;
-        let (header, committed, digest_key) = read_header(&block, fingerprint, party)?;
+        let Header { chain: header, committed, digest_key, home, adoptions } =
+            read_header(&block, fingerprint, party)?;
         if size < committed.file_bytes {
             return Err(LedgerDefect::Truncated { expected: committed.file_bytes, got: size });
         }
@@ -102,11 +90,35 @@ impl Log {
         }
         let failed = AtomicBool::new(false);
         let committed = Mutex::new(committed);
-        Ok((Self { file, header, digest_key, committed, failed }, tail, size))
+        let log = Self { file, header, digest_key, home, adoptions, committed, failed };
+        Ok((log, tail, size))
+    }
+
+    /// The machine and the file that it says it belongs to.
+    pub(super) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// The file that it is.
+    pub(super) fn birth(&self) -> io::Result<FileBirth> {
+        self.file.birth()
+    }
+
+    /// Writes down, durably, that it belongs elsewhere now.
+    pub(super) fn move_home(&mut self, home: Home) -> Result<(), LedgerDefect> {
+        let adoptions = self.adoptions.saturating_add(1);
+        let (bytes, offset) = home_block(&home, adoptions, &self.header);
+        self.file.write_all_at(&bytes, offset)?;
+        self.file.sync()?;
+        (self.home, self.adoptions) = (home, adoptions);
+        Ok(())
     }
 
     /// Takes the complete entries after the committed ones, cuts off the rest, and commits.
-    fn adopt(
+    ///
+    /// An entry that was not committed when its process died is kept if it is complete: a record of
+    /// a row that never left is harmless. An incomplete one is cut off.
+    pub(super) fn begin(
         &self,
         mut tail: Tail,
         size: u64,
@@ -166,6 +178,11 @@ impl Log {
         self.or_fail(self.file.sync())?;
         *committed = next;
         Ok(())
+    }
+
+    /// The number of the last commit.
+    pub(super) fn sequence(&self) -> u64 {
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner).sequence
     }
 
     /// Reads and checks an entry again.

@@ -7,6 +7,10 @@
 //! It is a log and not a database: rows come in id order, a part at a time, so a part needs only
 //! one append and one read of the entry with the same ids. A B-tree would write each page several
 //! times, and could not distinguish a truncated file from a new one.
+//!
+//! A ledger protects only what it knows of, so a lost, copied or older one must be noticed. It says
+//! which machine and which file it belongs to, and a register next to it says that it was made and
+//! how far it had come. What neither shows, a part at the destination may: see [`SealedBefore`].
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -17,12 +21,16 @@ use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
 use reshare_engine::row_key::{ContentTag, RowIdentity, content_digest};
 use reshare_engine::rows::Rows;
-use reshare_files::durable::{self, DurableFile, DurableLog};
+use reshare_files::durable::{self, DurableFile, DurableLog, FileBirth};
 use reshare_files::ids::IdRange;
+use reshare_files::machine::machine_id;
+use reshare_format::package::PartName;
 
-use format::{KIND_PART, KIND_TAGS, RawEntry, TagRecord};
+use format::{Home, KIND_PART, KIND_TAGS, RawEntry, TagRecord};
+use glance::rows_in;
 use index::{Index, tag_records};
 use log::{Log, Tail};
+use register::Register;
 
 mod error;
 mod format;
@@ -30,10 +38,11 @@ mod glance;
 mod index;
 mod log;
 mod part;
+mod register;
 
 pub use error::{LedgerDefect, LedgerError};
 pub use glance::LedgerFigures;
-pub use part::LedgerPart;
+pub use part::{LedgerPart, SealedBefore};
 
 pub(crate) use part::RecordedParts;
 
@@ -48,6 +57,11 @@ pub struct Ledger {
     version_label: Vec<u8>,
     log: Log,
     state: Mutex<State>,
+    state_directory: PathBuf,
+    /// The number of its last commit when it was opened.
+    opened_with: u64,
+    /// Whether the register has a commit of this run.
+    noted: Mutex<bool>,
 }
 
 /// What changes with every entry.
@@ -70,53 +84,113 @@ impl Ledger {
     /// was blinded before.
     ///
     /// # Errors
-    /// A [`LedgerError`] when it cannot be created, or when the existing one is refused.
+    /// A [`LedgerError`] when it cannot be created, or when the existing one is refused;
+    /// [`LedgerDefect::Lost`] when there was one before.
     pub fn create(
         state: &Path,
         fingerprint: &Fingerprint,
         sender: PartyId,
     ) -> Result<bool, LedgerError> {
         let path = Self::path_in(state, fingerprint, sender);
-        let make = || {
-            let mut digest_key = [0; 32];
-            rand::fill(&mut digest_key).map_err(|_| io::Error::other("no random bytes"))?;
-            durable::create_directory(&state.join(fingerprint.to_string()))?;
-            let mut file = DurableFile::create(&path)?;
-            file.write_all(&format::new_header(fingerprint, sender, digest_key))?;
-            file.commit_new()
-        };
-        match make() {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Self::open(state, fingerprint, sender).map(|_| false)
+        let known = sequence_in_register(state, fingerprint, sender)?;
+        let make = || -> Result<(bool, u64), LedgerDefect> {
+            if path.symlink_metadata().is_err() {
+                if known.is_some() {
+                    return Err(LedgerDefect::Lost);
+                }
+                if make(&path, fingerprint, sender)? {
+                    return Ok((true, NEW_SEQUENCE));
+                }
             }
-            Err(error) => Err(LedgerError { path, defect: error.into() }),
+            let (_, sequence) = check(&path, fingerprint, sender, known)?;
+            Ok((false, sequence))
+        };
+        let (made, sequence) = make().map_err(|defect| LedgerError { path, defect })?;
+        if known.is_none() {
+            enter_in_register(state, fingerprint, sender, sequence)?;
         }
+        Ok(made)
     }
 
     /// Opens a ledger exclusively and checks all of it.
     ///
     /// # Errors
-    /// A [`LedgerError`]: missing, in use, truncated, corrupted, or of another session or sender.
+    /// A [`LedgerError`]: missing, in use, truncated, corrupted, of another session or sender, from
+    /// another machine, a copy, or an older state of itself.
     pub fn open(
         state: &Path,
         fingerprint: &Fingerprint,
         sender: PartyId,
     ) -> Result<Self, LedgerError> {
-        let path = Self::path_in(state, fingerprint, sender);
-        let mut index = Index::default();
-        let opened = locked(&path, DurableLog::open).and_then(|file| {
-            note_process(&path)?;
-            Log::open(file, fingerprint, sender, |entry| index.add(entry))
-        });
-        let (log, tail) = opened.map_err(|defect| LedgerError { path: path.clone(), defect })?;
-        let state = Mutex::new(State { tail, index });
-        let version_label = fingerprint.label("ledger-version");
-        Ok(Self { path, fingerprint: *fingerprint, sender, version_label, log, state })
+        Self::open_at(state, fingerprint, sender, Whence::Here)
     }
 
-    /// Checks all of a ledger as [`Self::open`] does, and writes nothing; returns the most recently
-    /// sealed parts.
+    /// Opens a ledger that was made elsewhere, as [`Self::open`] does. From now on it is at home
+    /// here, and its other copy is not.
+    ///
+    /// What was blinded with another copy of it since it was copied is not in it: such a row, if its
+    /// content has changed, would be blinded twice.
+    ///
+    /// # Errors
+    /// As [`Self::open`], and [`LedgerDefect::AtHome`] when it is no copy.
+    pub fn adopt(
+        state: &Path,
+        fingerprint: &Fingerprint,
+        sender: PartyId,
+    ) -> Result<Self, LedgerError> {
+        Self::open_at(state, fingerprint, sender, Whence::Elsewhere)
+    }
+
+    fn open_at(
+        state: &Path,
+        fingerprint: &Fingerprint,
+        sender: PartyId,
+        whence: Whence,
+    ) -> Result<Self, LedgerError> {
+        let path = Self::path_in(state, fingerprint, sender);
+        let failed = |defect| LedgerError { path: path.clone(), defect };
+        let file = locked(&path, DurableLog::open);
+        if matches!(file, Err(LedgerDefect::Missing)) {
+            return Err(failed(missing(state, fingerprint, sender)));
+        }
+        let known = sequence_in_register(state, fingerprint, sender)?;
+        let mut index = Index::default();
+        let opened = file.and_then(|file| {
+            note_process(&path)?;
+            let checked = Log::check(file, fingerprint, sender, |entry| index.add(entry))?;
+            let (mut log, tail, size) = checked;
+            match (whence, check_home(&log, fingerprint)) {
+                (Whence::Here, home) => home?,
+                (Whence::Elsewhere, Ok(())) => return Err(LedgerDefect::AtHome),
+                (Whence::Elsewhere, Err(LedgerDefect::Elsewhere { .. })) => {
+                    check_sequence(known, log.sequence())?;
+                    log.move_home(home(fingerprint, log.birth()?))?;
+                }
+                (Whence::Elsewhere, Err(defect)) => return Err(defect),
+            }
+            check_sequence(known, log.sequence())?;
+            let tail = log.begin(tail, size, |entry| index.add(entry))?;
+            Ok((log, tail))
+        });
+        let (log, tail) = opened.map_err(failed)?;
+        let sequence = log.sequence();
+        if known.is_none() {
+            enter_in_register(state, fingerprint, sender, sequence)?;
+        }
+        Ok(Self {
+            path,
+            state_directory: state.to_owned(),
+            fingerprint: *fingerprint,
+            sender,
+            version_label: fingerprint.label("ledger-version"),
+            log,
+            state: Mutex::new(State { tail, index }),
+            noted: Mutex::new(false),
+            opened_with: sequence,
+        })
+    }
+
+    /// Checks all of a ledger as [`Self::open`] does, and writes nothing.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -124,14 +198,17 @@ impl Ledger {
         state: &Path,
         fingerprint: &Fingerprint,
         sender: PartyId,
-    ) -> Result<Vec<LedgerPart>, LedgerError> {
+    ) -> Result<LedgerFigures, LedgerError> {
         let path = Self::path_in(state, fingerprint, sender);
-        let mut index = Index::default();
-        let checked = locked(&path, DurableLog::open_read_only).and_then(|file| {
-            Log::check(file, fingerprint, sender, |entry| index.add(entry)).map(drop)
-        });
-        checked.map_err(|defect| LedgerError { path, defect })?;
-        Ok(index.parts())
+        let register = Register::look(state).map_err(|defect| of_register(state, defect))?;
+        let known = register.and_then(|register| register.sequence(fingerprint, sender));
+        match check(&path, fingerprint, sender, known) {
+            Ok((figures, _)) => Ok(figures),
+            Err(LedgerDefect::Missing) if known.is_some() => {
+                Err(LedgerError { path, defect: LedgerDefect::Lost })
+            }
+            Err(defect) => Err(LedgerError { path, defect }),
+        }
     }
 
     /// Its session.
@@ -167,6 +244,13 @@ impl Ledger {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).index.parts()
     }
 
+    /// Whether a part of this name was sealed to these bytes with this ledger.
+    #[must_use]
+    pub fn has_sealed(&self, part: PartName, sealed_digest: &blake3::Hash) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.index.sealed().has(part, sealed_digest)
+    }
+
     /// An index that no part has had yet.
     #[must_use]
     pub fn next_part_index(&self) -> u64 {
@@ -184,7 +268,9 @@ impl Ledger {
     /// # Errors
     /// A [`LedgerError`]: then no row may leave.
     pub fn admit(&self, rows: &Rows<'_>, tags: &[ContentTag]) -> Result<Vec<bool>, LedgerError> {
-        self.try_admit(rows, tags).map_err(|defect| self.error(defect))
+        let admitted = self.try_admit(rows, tags).map_err(|defect| self.error(defect))?;
+        self.note()?;
+        Ok(admitted)
     }
 
     /// Records a part durably, before its file appears.
@@ -192,7 +278,20 @@ impl Ledger {
     /// # Errors
     /// A [`LedgerError`]: then the part may not leave.
     pub fn record_part(&self, part: LedgerPart) -> Result<(), LedgerError> {
-        self.try_record_part(part).map_err(|defect| self.error(defect))
+        self.try_record_part(part).map_err(|defect| self.error(defect))?;
+        self.note()
+    }
+
+    /// Enters the first commit of this run in the register, before anything that it knows of leaves.
+    fn note(&self) -> Result<(), LedgerError> {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let sequence = self.log.sequence();
+        if *noted || sequence == self.opened_with {
+            return Ok(());
+        }
+        enter_in_register(&self.state_directory, &self.fingerprint, self.sender, sequence)?;
+        *noted = true;
+        Ok(())
     }
 
     fn try_admit(&self, rows: &Rows<'_>, tags: &[ContentTag]) -> Result<Vec<bool>, LedgerDefect> {
@@ -291,6 +390,108 @@ fn compare(wanted: &[TagRecord], known: &[TagRecord], verdicts: &mut [Verdict]) 
 fn head(kind: u32, ids: IdRange, payload_bytes: usize) -> RawEntry {
     let (first_id, last_id, payload_bytes) = (ids.first(), ids.last(), payload_bytes as u64);
     RawEntry { kind, reserved: 0, first_id, last_id, payload_bytes }
+}
+
+/// Where a ledger that is opened was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whence {
+    Here,
+    Elsewhere,
+}
+
+/// Makes an empty ledger; `false` when there is one.
+fn make(path: &Path, fingerprint: &Fingerprint, sender: PartyId) -> Result<bool, LedgerDefect> {
+    let mut digest_key = [0; 32];
+    rand::fill(&mut digest_key).map_err(|_| io::Error::other("no random bytes"))?;
+    if let Some(directory) = path.parent() {
+        durable::create_directory(directory)?;
+    }
+    let mut file = DurableFile::create(path)?;
+    let home = home(fingerprint, file.birth()?);
+    file.write_all(&format::new_header(fingerprint, sender, digest_key, &home))?;
+    match file.commit_new() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        made => Ok(made.map(|()| true)?),
+    }
+}
+
+/// Checks all of a ledger and writes nothing. Also returns its sequence.
+fn check(
+    path: &Path,
+    fingerprint: &Fingerprint,
+    sender: PartyId,
+    known: Option<u64>,
+) -> Result<(LedgerFigures, u64), LedgerDefect> {
+    let file = locked(path, DurableLog::open_read_only)?;
+    let (mut index, mut rows) = (Index::default(), 0);
+    let (log, ..) = Log::check(file, fingerprint, sender, |entry| {
+        rows += rows_in(entry);
+        index.add(entry)
+    })?;
+    check_home(&log, fingerprint)?;
+    check_sequence(known, log.sequence())?;
+    Ok((glance::figures(&index, rows), log.sequence()))
+}
+
+/// Where a ledger belongs that is this file on this machine.
+fn home(fingerprint: &Fingerprint, file: FileBirth) -> Home {
+    let digest = |id: String| {
+        let label = fingerprint.label("machine");
+        *blake3::Hasher::new().update(&label).update(id.as_bytes()).finalize().as_bytes()
+    };
+    Home { machine: machine_id().map_or([0; 32], digest), file }
+}
+
+/// Refuses a ledger of another machine, and a copy.
+fn check_home(log: &Log, fingerprint: &Fingerprint) -> Result<(), LedgerDefect> {
+    let (made, now) = (log.home(), home(fingerprint, log.birth()?));
+    let (machine, file) = (made.machine != now.machine, made.file != now.file);
+    if machine || file { Err(LedgerDefect::Elsewhere { machine, file }) } else { Ok(()) }
+}
+
+/// Refuses a ledger that has fewer commits than when a run last wrote in it.
+fn check_sequence(known: Option<u64>, got: u64) -> Result<(), LedgerDefect> {
+    match known {
+        Some(expected) if got < expected => Err(LedgerDefect::RolledBack { expected, got }),
+        _ => Ok(()),
+    }
+}
+
+/// Why there is no ledger: there never was one, or it is lost.
+fn missing(state: &Path, fingerprint: &Fingerprint, sender: PartyId) -> LedgerDefect {
+    match Register::look(state) {
+        Ok(Some(register)) if register.sequence(fingerprint, sender).is_some() => {
+            LedgerDefect::Lost
+        }
+        _ => LedgerDefect::Missing,
+    }
+}
+
+fn sequence_in_register(
+    state: &Path,
+    fingerprint: &Fingerprint,
+    sender: PartyId,
+) -> Result<Option<u64>, LedgerError> {
+    let register = Register::open(state).map_err(|defect| of_register(state, defect))?;
+    Ok(register.sequence(fingerprint, sender))
+}
+
+fn enter_in_register(
+    state: &Path,
+    fingerprint: &Fingerprint,
+    sender: PartyId,
+    sequence: u64,
+) -> Result<(), LedgerError> {
+    let entered =
+        Register::open(state).and_then(|mut register| register.note(fingerprint, sender, sequence));
+    entered.map_err(|defect| of_register(state, defect))
+}
+
+/// The sequence of a new ledger, of which both slots are written.
+const NEW_SEQUENCE: u64 = 1;
+
+fn of_register(state: &Path, defect: LedgerDefect) -> LedgerError {
+    LedgerError { path: Register::path_in(state), defect }
 }
 
 fn locked(

@@ -1,5 +1,7 @@
 //! The record of a part in a ledger.
 
+use std::collections::BTreeMap;
+
 use reshare_files::ids::IdRange;
 use reshare_format::package::{PartEntry, PartName, SealedPart, Timestamp};
 use time::OffsetDateTime;
@@ -85,6 +87,32 @@ impl LedgerPart {
             exported_at: Timestamp::from(exported_at),
             left_out: left_out.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
         })
+    }
+}
+
+/// Every sealed file that a ledger has recorded.
+///
+/// A part is recorded before a byte of it leaves. So a part that was delivered and is not here was
+/// sealed with another ledger, or changed since.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SealedBefore(BTreeMap<(u64, [u8; 32]), u64>);
+
+impl SealedBefore {
+    pub(super) fn add(&mut self, part: &LedgerPart) {
+        self.0.insert((part.index, *part.sealed_digest.as_bytes()), part.sealed_bytes);
+    }
+
+    /// Whether a part of this name had these bytes.
+    #[must_use]
+    pub fn has(&self, part: PartName, sealed_digest: &blake3::Hash) -> bool {
+        self.0.contains_key(&(part.index(), *sealed_digest.as_bytes()))
+    }
+
+    /// Whether a part of this name had this size, so that it is worth reading.
+    #[must_use]
+    pub fn had_size(&self, part: PartName, sealed_bytes: u64) -> bool {
+        let (index, all) = (part.index(), [u8::MAX; 32]);
+        self.0.range((index, [0; 32])..=(index, all)).any(|(_, bytes)| *bytes == sealed_bytes)
     }
 }
 

@@ -16,4 +16,4 @@ pub use disk::{Filesystem, Place};
 pub use probe::Probe;
 pub use rights::{MissingRight, TableUse};
 pub use rows::{RowEstimate, read_first_row};
-pub use server::{Connections, Server, Standby, TimeLimit};
+pub use server::{Connections, LossySetting, Server, Standby, TimeLimit};

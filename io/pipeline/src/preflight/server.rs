@@ -19,8 +19,19 @@ pub struct Server {
     pub standby: Option<Standby>,
     /// The time limits that are set for this role, including those that are lifted.
     pub time_limits: Vec<TimeLimit>,
+    /// The settings with which a commit may be lost that was acknowledged.
+    pub lossy: Vec<LossySetting>,
     /// The connections that are left.
     pub connections: Connections,
+}
+
+/// A setting that is off, with which a crash may lose or damage what was committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LossySetting {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether this program's connections turn it on.
+    pub lifted: bool,
 }
 
 /// A server that replays the changes of another one.
@@ -68,6 +79,11 @@ const TIME_LIMITS: [&str; 5] = [
     "idle_session_timeout",
 ];
 
+/// Without `fsync` a crash of the machine loses commits or damages the database, without
+/// `full_page_writes` it may damage pages, and without `synchronous_commit` a crash of the server
+/// loses the last commits.
+const DURABLE: [&str; 3] = ["fsync", "full_page_writes", "synchronous_commit"];
+
 impl Probe {
     /// Asks the server about itself.
     ///
@@ -85,6 +101,7 @@ impl Probe {
             read_only: settings.text("default_transaction_read_only") == "on",
             standby,
             time_limits: time_limits.collect(),
+            lossy: DURABLE.iter().filter_map(|name| settings.lossy(name)).collect(),
             connections: self.connections(&settings).await?,
         })
     }
@@ -149,6 +166,14 @@ impl Settings {
         self.text(name).parse().unwrap_or(0)
     }
 
+    /// A setting that is off, or would be without this program.
+    fn lossy(&self, name: &'static str) -> Option<LossySetting> {
+        let (now, at_first) = self.0.get(name)?;
+        let is_off = |value: &String| value == "off";
+        let lifted = !is_off(now);
+        (is_off(now) || is_off(at_first)).then_some(LossySetting { name, lifted })
+    }
+
     /// A limit that is set. The server counts in milliseconds.
     fn time_limit(&self, name: &str) -> Option<TimeLimit> {
         let (now, _) = self.0.get(name)?;
@@ -179,6 +204,17 @@ mod tests {
             ((*name).to_owned(), ((*now).to_owned(), (*reset).to_owned()))
         };
         Settings(pairs.iter().map(pair).collect())
+    }
+
+    #[test]
+    fn settings_that_lose_commits_are_named_and_whether_they_are_lifted() {
+        let settings = settings(&[
+            ("fsync", "off", "off"),
+            ("full_page_writes", "on", "on"),
+            ("synchronous_commit", "on", "off"),
+        ]);
+        let lossy = |name| settings.lossy(name).map(|setting| setting.lifted);
+        assert_eq!(DURABLE.map(lossy), [Some(false), None, Some(true)]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use reshare_engine::party::PartyId;
 use reshare_exchange::InboxError;
 use reshare_files::fault::Refusable;
 use reshare_files::file_error::FileError;
+use reshare_format::keys::AgreementKeyError;
 use reshare_format::package::{PackageDefect, PackageError};
 use reshare_format::session::SessionMismatch;
 use reshare_format::share_file::ShareFileError;
@@ -31,6 +32,9 @@ pub enum PurgeError {
     /// No share file.
     #[error(transparent)]
     ShareFile(#[from] ShareFileError),
+    /// No key.
+    #[error(transparent)]
+    Key(#[from] AgreementKeyError),
     /// No inbox of this session, or one in use.
     #[error(transparent)]
     Inbox(#[from] InboxError),
@@ -61,6 +65,9 @@ pub enum PurgeDefect {
     /// Another session's.
     #[error("is of session {}, this is {}", .0.got, .0.expected)]
     OtherSession(SessionMismatch),
+    /// A key that the session does not have.
+    #[error("is not a key of this session")]
+    OtherKey,
     /// A manifest that contradicts the session.
     #[error("claims to be of party {party}, which is no sender")]
     NoSender {
@@ -87,6 +94,7 @@ impl Refusable for PurgeError {
             Self::Package(PackageError::Defect { defect: PackageDefect::NotClosed, .. }) => true,
             Self::Package(error) => error.is_refusal(),
             Self::ShareFile(error) => error.is_refusal(),
+            Self::Key(error) => error.is_refusal(),
             Self::Inbox(error) => error.is_refusal(),
             _ => true,
         }

@@ -4,7 +4,8 @@
 //! is not known, stops the purge before the first removal. Symbolic links are not followed. A
 //! removal that was interrupted continues when it is run again: manifests, which identify a
 //! package, are removed last, and missing files are reported. A ledger is never removed: without
-//! it, a sender may blind the same rows again.
+//! it, a sender may blind the same rows again. Keys are removed as they are named, for without them
+//! what an attacker has stored stays closed.
 
 use std::collections::HashSet;
 use std::fs::{self, File, Metadata};
@@ -16,6 +17,7 @@ use reshare_engine::party::PartyId;
 use reshare_exchange::Inbox;
 use reshare_files::durable;
 use reshare_files::file_error::{FileError, OnFile};
+use reshare_format::keys::{AgreementKey, load_identity};
 use reshare_format::package::{
     CHAIN_NAME, MANIFEST_NAME, RECORDS_NAME, SIGNATURE_NAME, read_manifest,
 };
@@ -55,6 +57,16 @@ pub struct Thing {
     pub origin: Origin,
 }
 
+impl Thing {
+    /// Whether it is a private key.
+    #[must_use]
+    pub fn is_key(&self) -> bool {
+        matches!(self.origin, Origin::Key { .. }) || self.what == IDENTITY
+    }
+}
+
+const IDENTITY: &str = "identity of the receiver";
+
 /// Whose a thing is, and what a receipt is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
@@ -73,6 +85,11 @@ pub enum Origin {
         party: PartyId,
         /// Its rows.
         rows: u64,
+    },
+    /// A sender's agreement key.
+    Key {
+        /// Whose it is.
+        party: PartyId,
     },
     /// An empty directory, which an interrupted removal leaves.
     Emptied,
@@ -139,6 +156,30 @@ impl Purge {
             Kind::Plain | Kind::Blinded => Origin::File { party: spec.party, rows: spec.rows },
         };
         let what = format!("share file ({})", spec.kind);
+        self.add(Step::File(path.clone()), path, what, (1, metadata.len()), origin)
+    }
+
+    /// Adds the file of a key of this session, a sender's agreement key or the receiver's identity, or
+    /// records that it is missing.
+    ///
+    /// The name is removed, and the bytes are not overwritten: flash memory and file systems that copy
+    /// on write would keep them all the same.
+    ///
+    /// # Errors
+    /// As [`Self::add_file`], and [`PurgeDefect::OtherKey`] when the session does not have it.
+    pub fn add_key(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
+        let path = plain(path);
+        if self.is_missing(&path)? {
+            return Ok(());
+        }
+        let metadata = examine(&path)?;
+        if !metadata.is_file() {
+            return Err(PurgeDefect::NotRegular.at(path));
+        }
+        if metadata.nlink() > 1 {
+            return Err(PurgeDefect::OtherNames.at(path));
+        }
+        let (what, origin) = key(session, &path)?;
         self.add(Step::File(path.clone()), path, what, (1, metadata.len()), origin)
     }
 
@@ -257,6 +298,29 @@ impl Purge {
         self.steps.push(step);
         self.things.push(Thing { path, what, files, bytes, origin });
         Ok(())
+    }
+}
+
+/// Whose key is in a file.
+fn key(session: &Session, path: &Path) -> Result<(String, Origin), PurgeError> {
+    let as_agreement = match AgreementKey::load(path) {
+        Ok(key) => {
+            let mut senders = session.senders().into_iter();
+            let Some(sender) = senders.find(|sender| sender.agreement_key == *key.public_key())
+            else {
+                return Err(PurgeDefect::OtherKey.at(path));
+            };
+            let party = sender.party;
+            return Ok((format!("agreement key of sender {party}"), Origin::Key { party }));
+        }
+        Err(error) => error,
+    };
+    match load_identity(path) {
+        Ok(identity) if identity.to_public() == session.receiver().recipient => {
+            Ok((IDENTITY.to_owned(), Origin::Receiver))
+        }
+        Ok(_) => Err(PurgeDefect::OtherKey.at(path)),
+        Err(_) => Err(as_agreement.into()),
     }
 }
 

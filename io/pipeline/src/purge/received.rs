@@ -98,7 +98,7 @@ impl Purge {
             let path = || thing.path.clone();
             let got = match thing.origin {
                 Origin::Package { sender, .. } => sender,
-                Origin::File { party, .. } => party,
+                Origin::File { party, .. } | Origin::Key { party } => party,
                 Origin::Emptied => continue,
                 Origin::Receiver => {
                     return Err(NotReceived::Receivers { path: path(), what: thing.what.clone() });

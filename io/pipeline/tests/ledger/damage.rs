@@ -25,8 +25,14 @@ fn a_ledger_that_is_missing_is_not_created_again() {
     let state = used();
     fs::remove_file(state.file()).expect("removed");
     let error = state.try_open().expect_err("must be refused");
-    assert!(matches!(error.defect, LedgerDefect::Missing) && error.is_refusal());
+    assert!(matches!(error.defect, LedgerDefect::Lost) && error.is_refusal());
+    let error = Ledger::create(state.path(), &SESSION, party(1)).expect_err("must be refused");
+    assert!(matches!(error.defect, LedgerDefect::Lost) && error.is_refusal());
     assert!(!state.file().exists());
+    // Of another session or sender nothing was lost.
+    let other = Ledger::open(state.path(), &Fingerprint([4; 32]), party(1)).expect_err("none");
+    assert!(matches!(other.defect, LedgerDefect::Missing) && other.is_refusal());
+    assert!(Ledger::create(state.path(), &SESSION, party(2)).expect("made"));
 }
 
 #[test]
@@ -96,6 +102,8 @@ fn a_crash_at_any_byte_of_an_append_loses_nothing_acknowledged() {
         // The entry is written in part or completely, but not the slot that counts it.
         let torn = [&before[..], &after[before.len()..length]].concat();
         state.write(&torn);
+        // The run of before has not opened this file.
+        state.forget();
         let ledger = state.open();
         assert_eq!(admit(&ledger, &[(1, 1, 9)]), [false]);
         let whole = length == after.len();

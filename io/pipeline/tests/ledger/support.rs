@@ -63,8 +63,18 @@ impl State {
         fs::read(self.file()).expect("read")
     }
 
+    /// Writes over the file, which stays the same file.
     pub(crate) fn write(&self, bytes: &[u8]) {
         fs::write(self.file(), bytes).expect("written");
+    }
+
+    /// Removes what says that a ledger was made here and how far it had come.
+    pub(crate) fn forget(&self) {
+        fs::remove_file(self.register()).expect("removed");
+    }
+
+    pub(crate) fn register(&self) -> PathBuf {
+        self.path().join("register")
     }
 }
 

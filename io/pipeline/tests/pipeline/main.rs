@@ -3,6 +3,7 @@
 mod conflicts;
 mod crash;
 mod demo_path;
+mod evidence;
 mod gate;
 mod leftovers;
 mod model;

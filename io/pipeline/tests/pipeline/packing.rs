@@ -64,13 +64,20 @@ async fn a_closed_package_is_never_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_package_keeps_its_cut_and_no_stale_part_stays() {
+async fn an_open_package_keeps_its_cut_and_takes_no_part_of_no_one() {
     let world = twenty_rows().await;
     world.try_send(0, SENDERS[0], 2).await.expect("sent");
     let directory = world.cast.path(SENDERS[0]);
     fs::remove_file(directory.join("manifest.json")).expect("removed");
     let cut = file_names(&directory);
-    fs::write(directory.join("part-000099.age"), b"of no one").expect("written");
+    let of_no_one = directory.join("part-000099.age");
+    fs::write(&of_no_one, b"of no one").expect("written");
+    let refused = world.try_send(0, SENDERS[0], 9).await.expect_err("of no one");
+    assert_refusal(
+        &refused,
+        "part-000099.age is not a file that this sender's ledger has recorded",
+    );
+    fs::remove_file(&of_no_one).expect("nothing was removed");
     let report = world.try_send(0, SENDERS[0], 9).await.expect("sent");
     assert_eq!((report.parts, report.rows, report.parts_kept), (10, 20, 10));
     assert_eq!(file_names(&directory)[1..], cut);

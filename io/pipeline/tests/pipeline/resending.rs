@@ -87,17 +87,25 @@ async fn a_part_without_any_row_left_is_no_part_and_its_rows_are_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_parts_that_are_missing_or_changed_are_sealed_again() {
+async fn only_parts_that_are_missing_are_sealed_again_and_a_changed_one_is_refused() {
     let world = twenty_rows().await;
     world.try_send(0, SENDERS[0], 3).await.expect("sent");
     let directory = world.cast.path(SENDERS[0]);
     let (before, listed) = (files(&directory), parts(&world, SENDERS[0]));
     reopen(&world, SENDERS[0]);
     fs::remove_file(directory.join("part-000001.age")).expect("removed");
+    // As far as anyone can see it may have been sealed with another ledger.
     let mut changed = before["part-000004.age"].clone();
     changed[700] ^= 1;
-    fs::write(directory.join("part-000004.age"), changed).expect("written");
-    fs::write(directory.join("part-000005.age"), b"cut off").expect("written");
+    for (name, bytes) in [("part-000004.age", &changed[..]), ("part-000005.age", b"cut off")] {
+        let path = directory.join(name);
+        fs::write(&path, bytes).expect("written");
+        let left = files(&directory);
+        let refused = world.try_send(0, SENDERS[0], 11).await.expect_err("not as recorded");
+        assert!(refused.is_refusal() && chain(&refused).contains(name), "{refused:?}");
+        assert!(files(&directory) == left, "something was changed");
+        fs::remove_file(path).expect("removed");
+    }
     let report = world.try_send(0, SENDERS[0], 11).await.expect("sent");
     assert_eq!((report.parts, report.rows, report.parts_kept), (7, 20, 4));
     assert_eq!(contents(&parts(&world, SENDERS[0])), contents(&listed));

@@ -81,7 +81,10 @@ impl TrustAnchor {
     }
 
     /// Checks that the authority itself is valid at a moment.
-    pub(super) fn check_time(&self, at: OffsetDateTime) -> Result<(), CertificateError> {
+    ///
+    /// # Errors
+    /// [`CertificateError::Expired`] and [`CertificateError::NotYetValid`].
+    pub fn check_time(&self, at: OffsetDateTime) -> Result<(), CertificateError> {
         check_time(&parse(&self.certificate)?, at)
     }
 }
