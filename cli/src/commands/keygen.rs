@@ -32,8 +32,7 @@ enum Kind {
         #[arg(long, value_name = "ID|FILE", conflicts_with = "out")]
         session: Option<String>,
     },
-    /// A receiver's age identity (ML-KEM-768 and X25519): prints the recipient, for `session new
-    /// --receiver`
+    /// A receiver's age identity (hybrid): prints the recipient, for `session new --receiver`
     Recipient {
         /// Write the identity, mode 0600, to this new file
         #[arg(long, value_name = "FILE")]

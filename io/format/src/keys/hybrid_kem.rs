@@ -158,7 +158,7 @@ impl PrivateKey {
     /// # Errors
     /// When AWS-LC fails; any seed is one.
     pub(super) fn new(seed: Zeroizing<[u8; SEED_BYTES]>) -> Result<Self, HpkeError> {
-        let mut xof = Shake256::default().chain(*seed).finalize_xof();
+        let mut xof = Shake256::default().chain(seed.as_slice()).finalize_xof();
         let mut ml_kem_seed = Zeroizing::new([0; ML_KEM_SEED_BYTES]);
         let mut scalar = Zeroizing::new([0; POINT_BYTES]);
         xof.read(&mut *ml_kem_seed);

@@ -1,7 +1,7 @@
 //! The hybrid recipient of age, `age1pq1...`, and its identity: stanzas of kind `mlkem768x25519`.
 //!
 //! The stanza's one argument is the encapsulated key, its body the file key, sealed by HPKE with the
-//! KEM of [`hybrid_kem`](super::hybrid_kem), HKDF-SHA-256 and ChaCha20-Poly1305. Another age opens it
+//! KEM of `hybrid_kem`, HKDF-SHA-256 and ChaCha20-Poly1305. Another age opens it
 //! from version 1.3 on.
 //!
 //! # Source
