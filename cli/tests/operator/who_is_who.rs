@@ -124,7 +124,8 @@ fn every_flag_takes_the_fingerprint_as_digits_and_as_words() {
 /// Runs a command on a terminal of its own, and types.
 fn on_a_terminal(network: &Network, command: &str, typed: &str) -> Run {
     let mut script = Command::new("script");
-    let path = Path::new(RESHARE).parent().expect("a directory");
+    let program = Path::new(RESHARE).parent().expect("a directory").display();
+    let path = format!("{program}:{}", std::env::var("PATH").expect("a PATH"));
     script.args(["--quiet", "--return", "--command", command, "/dev/null"]);
     script.current_dir(network.directory()).env("PATH", path).env("SHELL", "/bin/sh");
     for (name, value) in [("RESHARE_NETWORK", "network.toml"), ("RESHARE_CA_FILE", "ca/ca.pem")] {

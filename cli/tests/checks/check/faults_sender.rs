@@ -36,7 +36,9 @@ fn certificates_that_do_not_fit_are_reported() {
     flags.set("--certificate", "certificate-2/certificate.pem");
     flags.set("--certificate-key", "certificate-2/certificate.key");
     let report = world.finds(&flags, &["certificate"]);
-    line(&report, "certificate", "not_ok").says("spiffe://mpc.example/0").hints("this party's");
+    line(&report, "certificate", "not_ok")
+        .says("the certificate is party 2's, but the agreement key is party 0's")
+        .hints("of one party");
     let authority = CertificateAuthority::load(&world.path("ca")).expect("an authority");
     let name = "spiffe://mpc.example/0".parse().expect("a name");
     let issue = |out: &str, minutes: i64, ago: i64| {
