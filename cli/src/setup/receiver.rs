@@ -81,12 +81,12 @@ fn unknown(error: UnknownReceiver) -> Failure {
     let hint = match &error {
         UnknownReceiver::NeverSeen { party } => format!(
             "if party {party} receives for the first time, and its operator has read the \
-             fingerprint to you, give `reshare session approve` --new-party {party}, once"
+             fingerprint to you, run `reshare session approve` with --new-party {party}, once"
         ),
         UnknownReceiver::SecondNumber { party, known } => format!(
             "do not send: this is how party {known} would get everything. Ask the operators of \
-             both parties; only where the recipient was party {party}'s all along, give `reshare \
-             session approve` --new-party {party}, once"
+             both parties; only if the recipient was party {party}'s all along, run `reshare \
+             session approve` with --new-party {party}, once"
         ),
         _ => {
             "do not approve this session; parties on one machine need a --state-dir each".to_owned()
