@@ -23,7 +23,7 @@ pub(super) fn database_hint(error: &PipelineError) -> Option<Hint> {
 
 fn export_hint(error: &ExportError) -> Option<Hint> {
     let hint = match error {
-        ExportError::Schema(error) => schema_hint(error)?,
+        ExportError::Schema(error) => return schema_hint(error),
         ExportError::Database { source, .. }
         | ExportError::Connect(ConnectError::Unreachable { source, .. })
             if source.is_connection_lost() =>
@@ -41,7 +41,7 @@ fn export_hint(error: &ExportError) -> Option<Hint> {
 
 fn load_hint(error: &LoadError) -> Option<Hint> {
     let hint = match error {
-        LoadError::Schema(error) => schema_hint(error)?,
+        LoadError::Schema(error) => return schema_hint(error),
         LoadError::LoadedRowsGone { .. } => {
             "rows were deleted after they were loaded: to load all of them again, delete this \
              session's rows from the table reshare_progress in its schema, and give --on-conflict \
@@ -128,8 +128,11 @@ fn redo_flags(ranges: &[IdRange]) -> String {
     ranges.iter().map(flag).collect::<Vec<_>>().join(" ")
 }
 
-fn schema_hint(error: &SchemaError) -> Option<&'static str> {
-    Some(match error {
+fn schema_hint(error: &SchemaError) -> Option<Hint> {
+    let hint = match error {
+        SchemaError::Database(source) if source.is_connection_lost() => {
+            return Some(Hint::run_again(CONNECTION_LOST));
+        }
         SchemaError::NoSuchTable { .. } => {
             "check --db-url and --db-schema; the receiver's table must be there, empty or not"
         }
@@ -137,5 +140,6 @@ fn schema_hint(error: &SchemaError) -> Option<&'static str> {
             "make the session with --agree-column version_id --agree-column rerand_epoch"
         }
         _ => return None,
-    })
+    };
+    Some(hint.into())
 }

@@ -90,9 +90,9 @@ fn a_session_file_that_the_other_sender_changed_is_refused_by_everybody() {
     // A receiver that was given the changed file takes no package of the true one.
     let mut door = Door::open(&world, &["--session", "changed.toml"]);
     let refused = world.upload("0", "package-0", &door.address, &[]).ends_with(4);
-    refused.says(&["belongs to the session with fingerprint", "422 manifest", "hint: compare"]);
+    refused.says(&["belongs to the session with fingerprint", "422 part-record", "hint: compare"]);
     door.settle();
-    door.refused(&["request refused", "manifest", "belongs to the session with fingerprint"]);
+    door.refused(&["request refused", "part-record", "belongs to the session with fingerprint"]);
     assert!(!world.path("inbox/sender-0/manifest.json").exists());
 }
 

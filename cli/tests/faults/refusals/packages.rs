@@ -16,6 +16,8 @@ const PROOFS: [(&str, &str); 3] = [
     ("manifest", "manifest.json"),
 ];
 
+const MANIFEST: &str = "manifest.json";
+
 /// Changes one byte of a file.
 fn flip(path: &Path, at: usize) {
     let mut bytes = fs::read(path).expect("a file");
@@ -64,12 +66,12 @@ fn a_part_changed_on_the_senders_disk_is_refused() {
     let world = World::new();
     flip(&world.path("package-0/part-000000.age"), 100_000);
     let mut door = Door::open(&world, &[]);
-    let refused = world.refuses(4, |world| {
-        let run = world.upload("0", "package-0", &door.address, &[]);
-        // The inbox is the receiver's affair: it is compared below.
-        door.unchanged();
-        run
-    });
+    let refused = world.upload("0", "package-0", &door.address, &[]).ends_with(4);
+    // The sender's certificates came before its parts, and nothing after them.
+    for name in ["part-000000.age", MANIFEST] {
+        assert!(!world.path("inbox/sender-0").join(name).exists(), "{name}");
+    }
+    door.settle();
     let words = ["parts/part-000000.age", "not what Repr-Digest says", "400 other-digest"];
     refused.says(&words).says(&["hint: ", "changed since it was made"]);
     door.refused(&["request refused", "other-digest", "sender=0", "parts/part-000000.age"]);
@@ -242,13 +244,13 @@ fn an_old_package_of_a_session_of_the_same_name_is_refused() {
     refused.says(&["earlier-0/manifest.json", why, "hint: "]);
     door.untouched();
     merge_refuses(&world, "earlier-0", &["earlier-0/manifest.json", why]);
-    // Who replays it says that it is of this session: its parts come in, and never count.
+    // Who replays it says that it is of this session: the records of its parts show that it is not.
     let refused = upload("earlier-0", &["--session", "earlier.toml"]).ends_with(4);
-    refused.says(&["/manifest", why, "422 manifest", "hint: compare"]);
+    refused.says(&["/parts/part-00000", why, "422 part-record", "hint: compare"]);
     let inbox = world.path("inbox/sender-0");
     assert!(!inbox.join("manifest.json").exists());
     door.settle();
-    door.refused(&["request refused", "manifest", "status=422", why, "sender=0"]);
+    door.refused(&["request refused", "part-record", "status=422", why, "sender=0"]);
     // What the sender means takes their place.
     let address = door.address.clone();
     world.upload("0", "package-0", &address, &[]).ends_with(0);
