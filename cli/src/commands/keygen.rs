@@ -87,7 +87,7 @@ fn session_key_path(session: &str) -> Result<PathBuf, Failure> {
         load_session(path)?.id().clone()
     } else {
         let hint = "give the id that the session will have, or its file";
-        session.parse().map_err(|error| Failure::usage(error).hint(hint))?
+        session.parse::<SessionId>().map_err(|error| Failure::usage(error).hint(hint))?
     };
     Ok(format!("{id}.agreement.key").into())
 }

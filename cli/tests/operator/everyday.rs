@@ -93,7 +93,8 @@ fn a_sender_without_its_ledger_sends_nothing() {
     let whole = std::fs::read(&ledger).expect("made by the approval");
     std::fs::remove_file(&ledger).expect("removed");
     let missing = network.send(0, "p0").ends_with(4);
-    assert!(missing.stderr.contains("session approve"), "{}", missing.stderr);
+    assert!(missing.stderr.contains("one was made, and is gone"), "{}", missing.stderr);
+    assert!(missing.stderr.contains("agree on a new session"), "{}", missing.stderr);
     std::fs::write(&ledger, &whole[..100]).expect("written");
     network.approve("0", "state-0").ends_with(4);
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);

@@ -11,6 +11,7 @@ fn send_without_ledger(network: &Network, sender: usize, name: &str) {
     let key = format!("file:{sender}.key");
     let send = ["send", "--json", "--session", "session.toml", "--agreement-key", &key];
     let trust = ["--expect-fingerprint", &network.fingerprint, "--state-dir", &state];
+    let trust = [&trust[..], &["--target-party-id", "2"]].concat();
     let rows = ["--db-url", &network.databases[sender], "--batch-size", "9", "--to", name];
     network.run(&[&send[..], &trust, &rows].concat()).ends_with(0);
 }

@@ -63,10 +63,12 @@ impl DirectoryPackage {
             recorded.iter().map(|part| (part.name(), part.rows)).collect();
         let rows_of = |name: PartName| rows.get(&name).copied().unwrap_or(0);
         progress.begin("check parts", there.iter().map(|(name, _)| rows_of(*name)).sum());
-        let read: Vec<SealedPart> = there
+        let read: Vec<_> = there
             .into_par_iter()
             .map(|(name, _)| self.read_known(name, rows_of(name), ledger, progress))
-            .collect::<Result<_, PipelineError>>()?;
+            .collect();
+        // The first one that is refused, however the threads took turns.
+        let read: Vec<SealedPart> = read.into_iter().collect::<Result<_, _>>()?;
         let read: HashMap<PartName, blake3::Hash> =
             read.iter().map(|part| (part.name, part.sealed_digest)).collect();
         // A part without its record is made again: only its maker knows its first and last row.

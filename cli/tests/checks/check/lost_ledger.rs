@@ -14,7 +14,8 @@ const AT_RECEIVER: &str = "the receiver has part-000000.age of this sender, and 
 /// Approves the session again, as an operator does who has lost the state directory.
 fn approve(world: &Network, more: &[&str]) -> Run {
     let approve = ["session", "approve", "--session", "session.toml", "--out", "again.json"];
-    world.run_as("0", &[&approve[..], &["--own-public-key", "0.pub"], more].concat())
+    let own = ["--own-public-key", "0.pub", "--yes", "--expect-fingerprint", &world.fingerprint];
+    world.run_as("0", &[&approve[..], &own, more].concat())
 }
 
 #[test]

@@ -6,8 +6,11 @@ mod faults_sender;
 mod lost_ledger;
 mod report;
 
-use crate::network;
+use std::sync::Arc;
+
+use crate::{RESHARE, network};
 use report::{Checked, not_ok};
+use reshare_fixtures::network::Setup;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 
 #[test]
@@ -32,7 +35,7 @@ fn a_sender_with_everything_in_place_is_ok() {
     says("package", "will be made");
     says("receiver", "nothing of it yet");
     says("clock", " s ");
-    says("line", "over 4 connections: 1.5 MB take about 0 s on it");
+    says("line", "over 4 connections: 154.1 kB take about 0 s on it");
     // The same at both senders: that is what its operators compare.
     let of = |report: &serde_json::Value| report::line(report, "key check", "ok").detail;
     let mut other = world.sender_flags(1);
@@ -44,7 +47,10 @@ fn a_sender_with_everything_in_place_is_ok() {
 
 #[test]
 fn a_receiver_with_everything_in_place_is_ok() {
-    let world = network();
+    // A server of its own: its settings are changed.
+    let server =
+        Arc::new(ThrowAwayPostgres::start().expect("a PostgreSQL server: run `make setup`"));
+    let world = Setup::certified(RESHARE).on(Arc::clone(&server)).make();
     let before = world.everything();
     let mut flags = world.receiver_flags();
     // As `receive` is given it.
@@ -80,9 +86,6 @@ fn a_receiver_with_everything_in_place_is_ok() {
     let report = world.check(&flags).ends_with(4).report();
     report::line(&report, "durability", "warning").says("synchronous_commit is off; this program");
     world.sql_at(2, "ALTER ROLE postgres RESET synchronous_commit");
-    world.sql_at(2, "ALTER SYSTEM RESET fsync");
-    world.sql_at(2, "ALTER SYSTEM RESET full_page_writes");
-    world.sql_at(2, "SELECT pg_reload_conf()");
     assert_eq!(world.everything(), before, "files, tables and rights are as they were");
 }
 

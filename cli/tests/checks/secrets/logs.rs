@@ -208,8 +208,8 @@ impl Watched {
         }
         for identity in ["r.age", "new.age"] {
             let text = std::fs::read_to_string(self.world.path(identity)).expect("text");
-            let line = text.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1"));
-            let secret = line.expect("an identity").trim_start_matches("AGE-SECRET-KEY-1");
+            let secret = text.lines().find_map(|line| line.strip_prefix("AGE-SECRET-KEY-PQ-1"));
+            let secret = secret.expect("an identity");
             needles.add_raw(identity, secret.as_bytes());
             needles.add_raw(identity, secret.to_lowercase().as_bytes());
             kept.push(identity.to_owned());

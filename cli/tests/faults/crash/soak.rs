@@ -121,7 +121,7 @@ impl<'a> Round<'a> {
             self.world.cluster.restart(Shutdown::Immediate).expect("restarted");
             return;
         };
-        if !process.is_done && victim % 2 == 0 {
+        if !process.is_done && victim.is_multiple_of(2) {
             process.running.kill();
         } else if !process.is_done && process.running.is_running() {
             process.running.signal("-TERM");

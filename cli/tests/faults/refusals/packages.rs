@@ -262,7 +262,7 @@ fn an_old_package_of_a_session_of_the_same_name_is_refused() {
     door.settle();
     let replay = ["--session", "earlier.toml"];
     let refused = world.upload("0", "earlier-0", &address, &replay).ends_with(4);
-    refused.says(&["has closed this package with another manifest", "hint: "]);
+    refused.says(&["the receiver has part-000000.age of this sender", "hint: is the ledger lost"]);
     door.unchanged();
     for (at, name) in [("parts/part-000000.age", "part-000000.age"), PROOFS[1], PROOFS[2]] {
         let (path, file) = (format!("{}/{at}", place("0")), format!("earlier-0/{name}"));

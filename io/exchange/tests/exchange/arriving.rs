@@ -208,7 +208,7 @@ async fn until_some_are_loaded(senders: &mut Senders) {
 async fn a_sender_that_is_far_ahead_waits_until_the_other_one_follows() {
     // Room for two parts of each sender.
     let (mut senders, receiver) =
-        sixty_rows(Limits { inbox_bytes: Some(4 * 14_000), ..limits() }).await;
+        sixty_rows(Limits { inbox_bytes: Some(4 * 16_000), ..limits() }).await;
     let rebuilding = rebuilding(&senders, &receiver, false, &Arc::default());
     let waiting = Arc::new(Progress::default());
     let target = senders.world.target(0, receiver.address);

@@ -9,7 +9,7 @@ use reshare_format::package::{Package, PackageExpectations};
 
 use crate::cutting_proxy;
 use crate::http::{curl, place, plain, sha256_of};
-use crate::world::{World, assert_same_directory, party, upload_to};
+use crate::world::{World, assert_same_directory, party, upload_again, upload_to};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_packages_arrive_byte_by_byte_and_close() {
@@ -147,11 +147,15 @@ async fn a_part_may_be_replaced_until_the_manifest_comes_and_never_after() {
     // A part of an earlier attempt that the manifest does not list is removed when it arrives.
     let extra = format!("{}/parts/part-000099.age", place(&world, 0));
     assert_eq!(curl(&world, port, files, &extra, &arguments).await.status, 201);
-    world.upload(0, receiver.address).await.unwrap();
+    let target = world.target(0, receiver.address);
+    // Another sender than one that knows all of these parts replaces nothing.
+    let error = upload_to(&world.package(0), &target).await.unwrap_err();
+    assert!(matches!(error, ClientError::UnknownPart { .. }), "{error:?}");
+    upload_again(&world.package(0), &target).await.unwrap();
     assert_same_directory(world.package(0).directory(), &receiver.package(0));
     curl(&world, port, files, &path, &arguments).await.assert_refused(409, "closed");
     assert_same_directory(world.package(0).directory(), &receiver.package(0));
-    let error = upload_to(&other, &world.target(0, receiver.address)).await.unwrap_err();
+    let error = upload_again(&other, &target).await.unwrap_err();
     assert!(matches!(error, ClientError::ClosedOtherwise), "{error:?}");
     let metrics = plain(format!("http://{}/metrics", receiver.health)).await;
     assert!(metrics.contains("reshare_refused_total{reason=\"closed\"} 1\n"), "{metrics}");

@@ -24,7 +24,7 @@ fn memory_first() -> Limits {
 }
 
 /// Room for two parts of five rows, for each sender.
-const TWO_PARTS: u64 = 4 * 14_000;
+const TWO_PARTS: u64 = 4 * 16_000;
 
 /// Waits until a sender has covered the ids up to `id`.
 async fn until_covered(receiver: &Running, sender: usize, id: i64) {

@@ -69,9 +69,10 @@ pub(crate) async fn pack_signed(
     sender: u8,
     ids: RangeInclusive<i64>,
 ) -> Result<PackReport, PipelineError> {
-    let keys = SenderKeys::agree(&world.session, &world.keys[usize::from(sender)]).unwrap();
+    let keys = SenderKeys::agree(&world.session, &world.keys[usize::from(sender)]);
     let own = credentials(world, sender);
-    pack_with(world, keys.with_credentials(&world.session, own, now()).unwrap(), ids).await
+    let keys = keys.expect("a sender's key").with_credentials(&world.session, own, now());
+    pack_with(world, keys.expect("a sender's credentials"), ids).await
 }
 
 async fn pack_with(
