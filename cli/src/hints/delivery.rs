@@ -51,6 +51,9 @@ fn client_hint(error: &ClientError) -> Option<&'static str> {
         }
         ClientError::Refused { reason, .. } => return refusal_hint(reason),
         ClientError::UnknownPart { .. } => UNKNOWN_PART,
+        ClientError::ClosedMeanwhile => {
+            "run the same command again: it compares what the receiver has with the ledger"
+        }
         ClientError::ClosedOtherwise => "what was delivered first stands: use a new session",
         _ => return None,
     })

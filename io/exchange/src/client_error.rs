@@ -7,6 +7,7 @@ use reshare_files::fault::Refusable;
 use reshare_format::package::{PackageError, PartName};
 
 use super::identity::IdentityError;
+use super::refusal::CLOSED;
 
 /// Why a delivery ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +83,10 @@ pub enum ClientError {
     /// A file of the package cannot be read, or its size has changed.
     #[error("a file of the package cannot be read")]
     Read(#[source] hyper::Error),
+    /// The receiver has closed the package in the middle of a run: a manifest that an earlier process
+    /// of this sender had sent was taken only now.
+    #[error("the receiver has closed this package meanwhile, as an earlier run had asked it to")]
+    ClosedMeanwhile,
     /// The receiver has closed a package of other content.
     #[error("the receiver has closed this package with another manifest")]
     ClosedOtherwise,
@@ -108,10 +113,22 @@ impl ClientError {
     }
 }
 
+impl ClientError {
+    /// Whether the receiver takes nothing more, since the package is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Refused { reason, .. } if reason == CLOSED)
+    }
+}
+
 impl Refusable for ClientError {
     fn is_refusal(&self) -> bool {
         match self {
-            Self::GaveUp { .. } | Self::Read(_) | Self::Stopped | Self::WorkerLost => false,
+            Self::GaveUp { .. }
+            | Self::Read(_)
+            | Self::Stopped
+            | Self::WorkerLost
+            | Self::ClosedMeanwhile => false,
             Self::Package(error) => error.is_refusal(),
             _ => true,
         }

@@ -111,6 +111,13 @@ impl ListedPart {
         is_used || self.blake3 == *part.sealed_digest.to_hex()
     }
 
+    /// Whether it has the content of a part that the sender has recorded, however that was sealed.
+    #[must_use]
+    pub fn has_content_of(&self, part: &PartEntry) -> bool {
+        let content = part.content_digest.to_hex();
+        self.is_of(part) || self.content_digest.as_deref() == Some(&*content)
+    }
+
     /// Whether a crash of the receiver would lose it.
     #[must_use]
     pub fn is_held(&self) -> bool {
@@ -181,4 +188,41 @@ pub(super) struct RefusalBody {
     pub(super) error: String,
     /// The reason for people.
     pub(super) message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use reshare_files::ids::IdRange;
+    use reshare_format::package::{SealedPart, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_part_that_was_sealed_twice_has_one_content() {
+        let name = PartName::new(3);
+        let entry = |sealed: &[u8], content: &[u8]| {
+            let sealed_digest = blake3::hash(sealed);
+            let part = SealedPart { name, sealed_bytes: 9, sealed_digest };
+            let ids = IdRange::new(1, 5).expect("in order");
+            PartEntry::new(&part, ids, 5, blake3::hash(content), Timestamp::now())
+        };
+        let first = entry(b"first", b"rows");
+        let listed = ListedPart {
+            name,
+            bytes: 9,
+            blake3: first.sealed_digest.to_hex().to_string(),
+            content_digest: Some(first.content_digest.to_hex().to_string()),
+            used: false,
+            held: false,
+        };
+        let again = entry(b"again", b"rows");
+        assert!(listed.is_of(&first) && listed.has_content_of(&first));
+        // In an open package its file is replaced, and in a closed one it is what was meant.
+        assert!(!listed.is_of(&again) && listed.has_content_of(&again));
+        let other = entry(b"again", b"other rows");
+        assert!(!listed.has_content_of(&other));
+        // Without a record only the very file says what it holds.
+        let without_record = ListedPart { content_digest: None, ..listed };
+        assert!(without_record.has_content_of(&first) && !without_record.has_content_of(&again));
+    }
 }

@@ -17,6 +17,8 @@ use super::listing::RefusalBody;
 pub(super) const INBOX_FULL: &str = "inbox-full";
 /// The reason of a manifest that lists a part which is not there.
 pub(super) const PART_MISSING: &str = "part-missing";
+/// The reason of [`Refusal::Closed`], after which a sender looks whether it was itself.
+pub(super) const CLOSED: &str = "closed";
 
 /// Why a request is refused; nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +142,7 @@ impl Refusal {
             Self::TooManyParts { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-many-parts"),
             Self::PackageTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "package-too-large"),
             Self::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, "disk-full"),
-            Self::Closed => (StatusCode::CONFLICT, "closed"),
+            Self::Closed => (StatusCode::CONFLICT, CLOSED),
             Self::Missing { .. } => (StatusCode::CONFLICT, PART_MISSING),
             Self::OtherPart { .. } => (StatusCode::CONFLICT, "other-part"),
             Self::Manifest(_) => (StatusCode::UNPROCESSABLE_ENTITY, "manifest"),

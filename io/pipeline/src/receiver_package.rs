@@ -15,8 +15,8 @@ use reshare_files::ids::IdRange;
 use reshare_format::keys::Recipient;
 use reshare_format::keys::certificate::PartyCertificate;
 use reshare_format::package::{
-    Compression, ManifestContent, PackageExpectations, PartDefect, PartError, PartName, SealedPart,
-    SignedManifest, seal_part_to, sealed_bytes_at_most,
+    Compression, ManifestContent, PackageExpectations, PartDefect, PartEntry, PartError, PartName,
+    SealedPart, SignedManifest, seal_part_to, sealed_bytes_at_most,
 };
 use reshare_format::session::Session;
 
@@ -151,6 +151,8 @@ impl ReceiverPackage {
             // The error that stopped the sealing is more useful than `Stopped`.
             (Err(ClientError::Stopped), Err(error)) => Err(error),
             (Err(ClientError::Stopped), Ok(())) => Err(PipelineError::Stopped),
+            // The next run compares what is there with the ledger.
+            (Err(error), _) if error.is_closed() => Err(ClientError::ClosedMeanwhile.into()),
             (Err(error), _) => Err(error.into()),
             (Ok(delivered), sealed) => sealed.map(|()| delivered),
         }
@@ -162,7 +164,18 @@ impl ReceiverPackage {
         let SignedManifest { manifest, signature } = signed;
         let retained = self.uploads.retained();
         let closing = close_retaining(&self.target, &manifest, signature.as_ref(), retained);
-        unless_stopped(&self.progress, closing).await
+        match unless_stopped(&self.progress, closing).await {
+            Err(PipelineError::Delivery(error)) if error.is_closed() => {
+                // A manifest of a process that was killed may have been on its way: its times and its
+                // signature are others, and its parts the same.
+                let listing = unless_stopped(&self.progress, self.target.list()).await?;
+                match listing.closed && has_contents_of(&listing, &content.parts) {
+                    true => Ok(()),
+                    false => Err(ClientError::ClosedOtherwise.into()),
+                }
+            }
+            closed => closed,
+        }
     }
 }
 
@@ -190,10 +203,15 @@ pub(super) async fn unless_stopped<T>(
 
 /// Whether the receiver has closed the package over just the parts that the ledger has recorded.
 pub(super) fn is_as_recorded(listing: &Listing, recorded: &[LedgerPart]) -> bool {
+    let recorded = recorded.iter().filter(|part| part.rows > 0);
+    has_contents_of(listing, &recorded.map(LedgerPart::entry).collect::<Vec<_>>())
+}
+
+/// Whether a closed package has just these parts, however they were sealed.
+fn has_contents_of(listing: &Listing, parts: &[PartEntry]) -> bool {
     let there = listing.by_name();
-    let mut recorded = recorded.iter().filter(|part| part.rows > 0);
-    let parts = there.values().filter(|listed| listed.bytes() > 0).count();
-    recorded.clone().count() == parts
-        && recorded
-            .all(|part| there.get(&part.name()).is_some_and(|listed| listed.is_of(&part.entry())))
+    let count = there.values().filter(|listed| listed.bytes() > 0).count();
+    let is_there =
+        |part: &PartEntry| there.get(&part.name).is_some_and(|listed| listed.has_content_of(part));
+    parts.len() == count && parts.iter().all(is_there)
 }
