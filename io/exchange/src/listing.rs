@@ -47,11 +47,7 @@ impl Listing {
         let parts: HashMap<PartName, &PartEntry> =
             parts.iter().map(|part| (part.name, part)).collect();
         self.check_each(|listed| {
-            let content = listed.content_digest.as_deref();
-            parts.get(&listed.name).is_some_and(|part| {
-                listed.sealed_digest() == Some(part.sealed_digest)
-                    || content == Some(&*part.content_digest.to_hex())
-            })
+            parts.get(&listed.name).is_some_and(|part| listed.has_content_of(part))
         })
     }
 
@@ -60,12 +56,6 @@ impl Listing {
             Some(part) => Err(ClientError::UnknownPart { part: part.name }),
             None => Ok(()),
         }
-    }
-
-    /// The digest of each part; one that is none is no part's.
-    pub fn digests(&self) -> HashMap<PartName, blake3::Hash> {
-        let digest = |part: &ListedPart| Some((part.name, part.sealed_digest()?));
-        self.parts.iter().filter_map(digest).collect()
     }
 }
 
