@@ -59,15 +59,10 @@ impl StagedHasher {
 
     /// The hash of all bytes since the beginning or the last [`Self::reset`]. More may follow.
     #[must_use]
-    pub fn finalize(&self) -> Hash {
-        let rest = &bytemuck::cast_slice(&self.staging)[..self.len];
-        if rest.is_empty() {
-            return self.hasher.finalize();
-        }
-        let mut hasher = self.hasher.clone();
-        let hash = hasher.update(rest).finalize();
-        hasher.zeroize();
-        hash
+    pub fn finalize(&mut self) -> Hash {
+        self.hasher.update(&bytemuck::cast_slice(&self.staging)[..self.len]);
+        self.len = 0;
+        self.hasher.finalize()
     }
 
     /// Begins again, with the same key.

@@ -75,7 +75,7 @@ impl BodyHasher {
     }
 
     /// The body's BLAKE3; `None` when the announced digest does not match.
-    pub(super) fn finish(self) -> Option<blake3::Hash> {
+    pub(super) fn finish(mut self) -> Option<blake3::Hash> {
         let blake3 = self.blake3.finalize();
         let matches = match (self.announced, self.sha256) {
             (ReprDigest::Blake3(announced), _) => blake3.as_bytes() == &announced,

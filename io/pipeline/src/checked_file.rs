@@ -54,7 +54,7 @@ impl RowsDigest {
         count
     }
 
-    pub(crate) fn finish(&self) -> [u8; 32] {
+    pub(crate) fn finish(mut self) -> [u8; 32] {
         *self.0.finalize().as_bytes()
     }
 }
