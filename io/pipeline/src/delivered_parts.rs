@@ -135,9 +135,9 @@ impl DeliveredParts {
     }
 
     /// The same parts of a session about a list of ids.
-    pub(crate) fn with_list(self, list: &IdList) -> Self {
+    pub(crate) fn with_list(self: Arc<Self>, list: &IdList) -> Arc<Self> {
         let receiver = Receiver::clone(&self.receiver).with_list(list);
-        Self { receiver: Arc::new(receiver), ..self }
+        Arc::new(Self { receiver: Arc::new(receiver), ..Arc::unwrap_or_clone(self) })
     }
 
     /// The last id that both senders have covered.

@@ -58,8 +58,7 @@ impl Packages {
     /// row is checked against it.
     #[must_use]
     pub fn with_list(self, list: &IdList) -> Self {
-        let parts = Arc::unwrap_or_clone(self.parts).with_list(list);
-        Self { parts: Arc::new(parts), ..self }
+        Self { parts: self.parts.with_list(list), ..self }
     }
 
     /// The packages as a receipt names them, the lower party's first.
@@ -118,8 +117,7 @@ impl PackagesSoFar {
     /// Sets the session's list of ids: see [`Packages::with_list`].
     #[must_use]
     pub fn with_list(self, list: &IdList) -> Self {
-        let parts = Arc::unwrap_or_clone(self.parts).with_list(list);
-        Self { parts: Arc::new(parts), ..self }
+        Self { parts: self.parts.with_list(list), ..self }
     }
 
     /// Whether both are closed.

@@ -76,7 +76,8 @@ impl Destination<'_> {
             list.skipped("clock", "the receiver");
             return list.skipped("line", "the receiver");
         };
-        let probed = target.clone().once(ANSWER_TIMEOUT).client().probe().await;
+        let target = target.once(ANSWER_TIMEOUT);
+        let probed = target.client().probe().await;
         let probed = probed.map_err(|error| {
             let failure = match error {
                 // There was only one attempt: report its error.
@@ -113,8 +114,7 @@ impl Destination<'_> {
     async fn line(&self, list: &mut Checklist, target: &DeliveryTarget) {
         const WHAT: &str = "line";
         let connections = self.delivery.options().at_first();
-        let target = target.clone().once(ANSWER_TIMEOUT);
-        let rate = match measure_line(&target, connections, MEASURED).await {
+        let rate = match measure_line(target, connections, MEASURED).await {
             Ok(rate) => rate,
             Err(ClientError::Refused { status: 404 | 405, .. }) => {
                 let hint = "have the receiver run the same version of this program";

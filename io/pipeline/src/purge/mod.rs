@@ -137,19 +137,10 @@ impl Purge {
     /// # Errors
     /// [`PurgeError`]: then nothing may be removed.
     pub fn add_file(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
-        let path = plain(path);
-        if self.is_missing(&path)? {
-            return Ok(());
-        }
-        let metadata = examine(&path)?;
-        if !metadata.is_file() {
-            return Err(PurgeDefect::NotRegular.at(path));
-        }
+        let Some((path, metadata)) = self.file(path)? else { return Ok(()) };
         let header = share_file::inspect(&path)?;
         check_session(session, &path, header.spec.fingerprint)?;
-        if metadata.nlink() > 1 {
-            return Err(PurgeDefect::OtherNames.at(path));
-        }
+        check_only_name(&path, &metadata)?;
         let spec = &header.spec;
         let origin = match spec.kind {
             Kind::Rebuilt => Origin::Receiver,
@@ -168,17 +159,8 @@ impl Purge {
     /// # Errors
     /// As [`Self::add_file`], and [`PurgeDefect::OtherKey`] when the session does not have it.
     pub fn add_key(&mut self, session: &Session, path: &Path) -> Result<(), PurgeError> {
-        let path = plain(path);
-        if self.is_missing(&path)? {
-            return Ok(());
-        }
-        let metadata = examine(&path)?;
-        if !metadata.is_file() {
-            return Err(PurgeDefect::NotRegular.at(path));
-        }
-        if metadata.nlink() > 1 {
-            return Err(PurgeDefect::OtherNames.at(path));
-        }
+        let Some((path, metadata)) = self.file(path)? else { return Ok(()) };
+        check_only_name(&path, &metadata)?;
         let (what, origin) = key(session, &path)?;
         self.add(Step::File(path.clone()), path, what, (1, metadata.len()), origin)
     }
@@ -269,6 +251,19 @@ impl Purge {
                 Ok(true)
             }
             Err(error) => Err(FileError::new("examine", path, error).into()),
+        }
+    }
+
+    /// A regular file, by its plain path; `None` when it is missing, which is recorded.
+    fn file(&mut self, path: &Path) -> Result<Option<(PathBuf, Metadata)>, PurgeError> {
+        let path = plain(path);
+        if self.is_missing(&path)? {
+            return Ok(None);
+        }
+        let metadata = examine(&path)?;
+        match metadata.is_file() {
+            true => Ok(Some((path, metadata))),
+            false => Err(PurgeDefect::NotRegular.at(path)),
         }
     }
 
@@ -372,6 +367,14 @@ fn plain(path: &Path) -> PathBuf {
 
 fn examine(path: &Path) -> Result<Metadata, PurgeError> {
     Ok(path.symlink_metadata().on("examine", path)?)
+}
+
+/// Refuses a file that would be left under another name.
+fn check_only_name(path: &Path, metadata: &Metadata) -> Result<(), PurgeError> {
+    match metadata.nlink() > 1 {
+        true => Err(PurgeDefect::OtherNames.at(path)),
+        false => Ok(()),
+    }
 }
 
 fn check_directory(path: &Path) -> Result<(), PurgeError> {
