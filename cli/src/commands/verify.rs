@@ -176,7 +176,7 @@ impl VerifyArgs {
             return Err(Failure::usage(error));
         };
         let (packages, authority) = (self.packages.clone(), self.authority.clone());
-        // What is loaded may be compared whoever received it.
+        // Comparing gives nobody a share: no network file is needed.
         context.packages(&PackagesArgs { packages, identity, authority }, None).map(Some)
     }
 

@@ -112,8 +112,8 @@ impl<'a> SessionSummary<'a> {
         }
     }
 
-    /// A hybrid recipient has some 2,000 characters. Its beginning identifies nothing: whoever makes
-    /// a key can choose that.
+    /// A hybrid recipient has some 2,000 characters. Its beginning identifies nothing: anyone can
+    /// make keys until one begins like another.
     fn recipient_in_short(&self) -> String {
         match self.recipient.get(..SHORT_RECIPIENT_CHARS) {
             Some(begin) if self.recipient.len() > LONG_RECIPIENT_CHARS => {

@@ -4,7 +4,7 @@ use reshare_fixtures::network::{Network, Run};
 
 use crate::{ROWS, network};
 
-/// Sends once more from one side, with a ledger that was made anew, to `NAME`.
+/// Sends once more from one side, with a new ledger, to the directory `name`.
 fn send_without_ledger(network: &Network, sender: usize, name: &str) {
     let (party, state) = (sender.to_string(), format!("fresh-{sender}"));
     network.approve(&party, &state).ends_with(0);

@@ -13,8 +13,8 @@ use reshare_format::session::Session;
 
 use super::error::PipelineError;
 
-/// Something that a sender cannot have without having blinded rows. It is not verified: whoever made
-/// it, a sender has to find out how it came about.
+/// Something that a sender cannot have without having blinded rows. It is not verified: even
+/// where somebody else made it, a sender has to find out how it came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Evidence {

@@ -39,7 +39,7 @@ const HEADER_LABEL: &str = "postquantum";
 /// A file key and its tag.
 const BODY_BYTES: usize = FILE_KEY_BYTES + 16;
 
-/// A public key: whoever has it can seal.
+/// A public key: anyone who has it can seal.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HybridRecipient(PublicKey);
 
@@ -94,7 +94,7 @@ impl age::Recipient for HybridRecipient {
     }
 }
 
-/// A private key: whoever has it can open.
+/// A private key: anyone who has it can open.
 ///
 /// # Secrecy
 /// Wiped when the last copy is dropped.

@@ -312,7 +312,7 @@ impl<'a> World<'a> {
         drop(Ledger::adopt(self.state(), &fingerprint, sender).expect("adopted"));
     }
 
-    /// Opens every part that is there, whoever sealed it and when.
+    /// Opens every part that is there, no matter who sealed it and when.
     fn receive(&mut self) {
         let expected = PackageExpectations::of(&self.session, self.sender(), None);
         let expected = expected.expect("no certificates");
