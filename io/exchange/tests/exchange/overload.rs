@@ -209,9 +209,16 @@ async fn a_manifest_on_its_way_keeps_a_second_one_out_until_it_ends() {
     let driver = tokio::spawn(connection);
     let manifest = world.package(0).directory().join("manifest.json");
     let digest = sha256_of(&manifest);
-    // One byte comes, and nothing more.
-    let first = async { Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"{"))) };
-    let stalls = futures_util::stream::once(first).chain(futures_util::stream::pending());
+    // More comes than fits on the line, so that its end is asked for after the receiver has begun to
+    // read, and nothing after it.
+    let first =
+        async { Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(&[b' '; 4 << 20]))) };
+    let (tx, being_read) = tokio::sync::oneshot::channel();
+    let nothing = async {
+        tx.send(()).unwrap();
+        std::future::pending().await
+    };
+    let stalls = futures_util::stream::once(first).chain(futures_util::stream::once(nothing));
     let path = format!("{}/manifest", place(&world, 0));
     let request = Request::put(format!("https://{RECEIVER}{path}"))
         .header("content-length", (128 << 20).to_string())
@@ -221,18 +228,10 @@ async fn a_manifest_on_its_way_keeps_a_second_one_out_until_it_ends() {
     let stalled = tokio::spawn(requests.send_request(request));
     let upload = format!("@{}", manifest.display());
     let put = ["--request", "PUT", "--header", &digest, "--data-binary", &upload];
-    // The stalled request may arrive later: until then this one is judged by itself.
-    within_reason(async {
-        loop {
-            let answer = curl(&world, port, Some(world.sender_files(0)), &path, &put).await;
-            if answer.status == 503 {
-                answer.assert_refused(503, "busy");
-                assert!(answer.body.contains("another manifest of this sender"), "{answer:?}");
-                break;
-            }
-        }
-    })
-    .await;
+    within_reason(being_read).await.unwrap();
+    let answer = curl(&world, port, Some(world.sender_files(0)), &path, &put).await;
+    answer.assert_refused(503, "busy");
+    assert!(answer.body.contains("another manifest of this sender"), "{answer:?}");
     // The other sender is not affected, and this one gets through when the stalled one ends.
     world.upload(1, receiver.address).await.unwrap();
     let genuine = async { world.upload(0, receiver.address).await.unwrap() };
