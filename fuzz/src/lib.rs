@@ -7,7 +7,9 @@
 pub mod approval;
 pub mod copy;
 pub mod manifest;
+pub mod network;
 pub mod part;
+pub mod part_record;
 pub mod receipt;
 pub mod sample;
 pub mod session;
@@ -18,11 +20,13 @@ pub mod share_file;
 pub type Check = fn(&[u8]) -> bool;
 
 /// The names of all targets, with their checks.
-pub const TARGETS: [(&str, Check); 7] = [
+pub const TARGETS: [(&str, Check); 9] = [
     ("approval", approval::check),
     ("copy", copy::check),
     ("manifest", manifest::check),
+    ("network", network::check),
     ("part", part::check),
+    ("part_record", part_record::check),
     ("receipt", receipt::check),
     ("session", session::check),
     ("share_file", share_file::check),
