@@ -12,7 +12,7 @@ pub struct Fingerprint(pub [u8; 32]);
 impl Fingerprint {
     /// Returns the label of one purpose under this session.
     ///
-    /// Formula: `"reshare/v1/" || purpose || 0x00 || fingerprint`. A purpose holds no
+    /// Formula: `"reshare/v2/" || purpose || 0x00 || fingerprint`. A purpose holds no
     /// NUL, so no label is a prefix of another one.
     #[must_use]
     pub fn label(&self, purpose: &str) -> Vec<u8> {
@@ -27,7 +27,7 @@ impl Fingerprint {
 }
 
 /// Domain and version that every label begins with.
-const LABEL_DOMAIN: &[u8] = b"reshare/v1/";
+const LABEL_DOMAIN: &[u8] = b"reshare/v2/";
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn a_label_is_domain_purpose_nul_and_fingerprint() {
         let label = Fingerprint([7; 32]).label("row-key");
-        assert_eq!(&label[..19], b"reshare/v1/row-key\0");
+        assert_eq!(&label[..19], b"reshare/v2/row-key\0");
         assert_eq!(&label[19..], &[7; 32]);
     }
 }

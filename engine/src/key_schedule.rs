@@ -8,7 +8,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::fingerprint::Fingerprint;
 
-/// The X coordinate that both senders have from ECDH.
+/// 32 bytes that both senders have, and nobody else.
 ///
 /// # Secrecy
 /// Wiped when dropped; `Debug` prints nothing of it.
@@ -20,6 +20,12 @@ impl SharedSecret {
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// The bytes, for a file that only their owner can read.
+    #[must_use]
+    pub const fn expose(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -42,10 +48,14 @@ pub struct KeySchedule {
 impl KeySchedule {
     /// Derives the keys that the senders of one session have in common.
     ///
+    /// `secret` is what [`AgreedSecrets::combine`] gives.
+    ///
     /// With `prk = HKDF-Extract-SHA256(salt = session id, ikm = secret)`:
     /// * blinding key = `HKDF-Expand(prk, label("blinding-key"), 32)`,
     /// * key check = `HKDF-Expand(prk, label("key-check"), 16)`,
     /// * content tag key = `HKDF-Expand(blinding key, label("content-tag-key"), 32)`.
+    ///
+    /// [`AgreedSecrets::combine`]: crate::agreed_secrets::AgreedSecrets::combine
     ///
     /// # Source
     /// RFC 5869; `docs/format.md`, *Keys of a session*.

@@ -69,6 +69,7 @@ compile_error!(
     "reshare maps little-endian files as they are: big-endian targets are not supported"
 );
 
+pub mod agreed_secrets;
 pub mod blind;
 pub mod cipher;
 pub mod fingerprint;

@@ -41,6 +41,15 @@ pub(crate) struct AgreementKeyArgs {
     /// The other sender's key in AWS KMS: refused unless it is the one in the session
     #[arg(long, value_name = "ARN")]
     pub(crate) other_kms_key_arn: Option<KmsKeyId>,
+
+    /// The key of ML-KEM-768 of the sender with the lower party id, where its agreement key is in AWS
+    /// KMS: what `keygen agreement --kms-key-arn` wrote
+    #[arg(long, value_name = "FILE", env = "RESHARE_KEM_KEY")]
+    pub(crate) kem_key: Option<PathBuf>,
+
+    /// The key that both senders have in a file: required if the session names one
+    #[arg(long, value_name = "FILE", env = "RESHARE_SHARED_KEY")]
+    pub(crate) shared_key: Option<PathBuf>,
 }
 
 impl AgreementKeyArgs {

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use reshare_format::keys::{AgreementKey, SealKind, generate_identity};
+use reshare_format::keys::{
+    AgreementKey, AgreementKeySource, AgreementPublicKeys, DecapsulationKey, KmsKeyId, SealKind,
+    SharedKey, generate_identity,
+};
 use reshare_format::session::SessionId;
 use time::OffsetDateTime;
 
@@ -11,6 +14,7 @@ use crate::args::OutputArgs;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::report;
+use crate::setup::agreement::public_key;
 use crate::setup::session::load_session;
 
 #[derive(Debug, Args)]
@@ -21,9 +25,10 @@ pub(crate) struct KeygenArgs {
 
 #[derive(Debug, Subcommand)]
 enum Kind {
-    /// A sender's agreement key (P-256): prints the public half, PEM, for `session new --sender`
+    /// A sender's agreement keys (P-256 and ML-KEM-768): prints the public halves, PEM, for `session
+    /// new --sender`
     Agreement {
-        /// Write the private key, PKCS#8 PEM of mode 0600, to this new file
+        /// Write the private keys, PKCS#8 PEM of mode 0600, to this new file
         #[arg(long, value_name = "FILE", required_unless_present = "session")]
         out: Option<PathBuf>,
 
@@ -31,6 +36,17 @@ enum Kind {
         /// session, so that it can end with it. A session file is read for its id
         #[arg(long, value_name = "ID|FILE", conflicts_with = "out")]
         session: Option<String>,
+
+        /// The key on P-256 is in AWS KMS: only that of ML-KEM-768 is made, for --kem-key
+        #[arg(long, value_name = "ARN")]
+        kms_key_arn: Option<KmsKeyId>,
+    },
+    /// A key that both senders have, which travels by hand: prints its id, for `session new
+    /// --shared-key-id`
+    Shared {
+        /// Write the key, Base64, mode 0600, to this new file
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
     /// A receiver's age identity (hybrid): prints the recipient, for `session new --receiver`
     Recipient {
@@ -42,9 +58,9 @@ enum Kind {
         #[arg(long)]
         classic: bool,
     },
-    /// The public half of a sender's agreement key, printed again
+    /// The public halves of a sender's agreement keys, or the id of a shared key, printed again
     Public {
-        /// The private key's file
+        /// The private keys' file
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
     },
@@ -53,17 +69,32 @@ enum Kind {
 impl KeygenArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         match &self.kind {
-            Kind::Agreement { out, session } => {
+            Kind::Agreement { out, session, kms_key_arn } => {
                 let path = match (out, session) {
                     (Some(path), _) => path.clone(),
                     (None, Some(session)) => session_key_path(session)?,
                     (None, None) => return Err(Failure::usage("give --session or --out")),
                 };
-                let key = AgreementKey::generate_file(&path).map_err(creation_failure)?;
+                let keys = match kms_key_arn {
+                    None => {
+                        AgreementKey::generate_file(&path).map_err(creation_failure)?.public_keys()
+                    }
+                    Some(arn) => AgreementPublicKeys {
+                        agreement: public_key(&AgreementKeySource::Kms(arn.clone()))?,
+                        encapsulation: {
+                            let key = DecapsulationKey::generate_file(&path);
+                            Some(key.map_err(creation_failure)?.public_key().clone())
+                        },
+                    },
+                };
                 if session.is_some() {
                     eprintln!("note: the private key is in {}", path.display());
                 }
-                print_public(output, "public_key", key.public_key().to_pem().trim_end())
+                print_public(output, "public_key", keys.to_pem().trim_end())
+            }
+            Kind::Shared { out } => {
+                let key = SharedKey::generate_file(out).map_err(creation_failure)?;
+                print_public(output, "shared_key_id", &key.id().to_string())
             }
             Kind::Recipient { out, classic } => {
                 let created = OffsetDateTime::now_utc();
@@ -72,9 +103,12 @@ impl KeygenArgs {
                 print_public(output, "recipient", &recipient.to_string())
             }
             Kind::Public { key } => {
+                if let Ok(key) = SharedKey::load(key) {
+                    return print_public(output, "shared_key_id", &key.id().to_string());
+                }
                 let key =
                     AgreementKey::load(key).map_err(|error| Failure::of_file(error, "the path"))?;
-                print_public(output, "public_key", key.public_key().to_pem().trim_end())
+                print_public(output, "public_key", key.public_keys().to_pem().trim_end())
             }
         }
     }

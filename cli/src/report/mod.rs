@@ -5,7 +5,7 @@ mod session;
 mod summary;
 
 pub(crate) use output::{line, print, write};
-pub(crate) use session::{fingerprint, session, session_text};
+pub(crate) use session::{blinding, fingerprint, session, session_text};
 pub(crate) use summary::{
     delivered, exit_of, exit_of_pack, leftovers, loaded, packed, rate, rebuilt, uploaded,
 };

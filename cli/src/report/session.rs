@@ -33,6 +33,12 @@ struct SessionSummary<'a> {
     /// `hybrid` or `classic`.
     seal: String,
     agreement_keys_sha256: [String; 2],
+    /// Of the lower sender's key of ML-KEM-768, if the session has it.
+    encapsulation_key_sha256: Option<String>,
+    /// The key that both senders have in a file, if the session names one.
+    shared_key_id: Option<String>,
+    /// What the senders' secret rests on.
+    blinding: &'static str,
     ids: String,
     /// By party; empty where the session uses no certificates.
     certificate_names: BTreeMap<String, String>,
@@ -102,6 +108,11 @@ impl<'a> SessionSummary<'a> {
             recipient_sha256: hex::encode(receiver.recipient.sha256()),
             seal: receiver.recipient.kind().to_string(),
             agreement_keys_sha256: [key(0), key(1)],
+            encapsulation_key_sha256: session
+                .encapsulation_key()
+                .map(|key| hex::encode(key.sha256())),
+            shared_key_id: session.shared_key_id().map(|id| id.to_string()),
+            blinding: blinding(session),
             ids: ids(session.ids()),
             certificate_names: names
                 .map(|(party, name)| (party.to_string(), name.to_string()))
@@ -137,6 +148,13 @@ impl<'a> SessionSummary<'a> {
         for (party, sha256) in self.senders.iter().zip(&self.agreement_keys_sha256) {
             lines.push(format!("sender key   party {party}: SHA-256 {sha256}"));
         }
+        if let Some(sha256) = &self.encapsulation_key_sha256 {
+            lines.push(format!("ML-KEM key   party {lower}: SHA-256 {sha256}"));
+        }
+        if let Some(id) = &self.shared_key_id {
+            lines.push(format!("shared key   of both senders: id {id}"));
+        }
+        lines.push(format!("blinding     {}", self.blinding));
         for (party, name) in &self.certificate_names {
             lines.push(format!("certificate  party {party}: {name}"));
         }
@@ -147,6 +165,15 @@ impl<'a> SessionSummary<'a> {
             lines.push(format!("network      as in {network}"));
         }
         lines
+    }
+}
+
+/// What the secret of both senders rests on.
+pub(crate) fn blinding(session: &Session) -> &'static str {
+    match (session.encapsulation_key(), session.shared_key_id()) {
+        (Some(_), Some(_)) => "hybrid: ML-KEM-768, a shared key and P-256",
+        (Some(_), None) => "hybrid: ML-KEM-768 and P-256",
+        (None, _) => "hybrid: a shared key and P-256",
     }
 }
 

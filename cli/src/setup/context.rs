@@ -14,8 +14,8 @@ use reshare_pipeline::sender::SenderKeys;
 use reshare_pipeline::workers::Source;
 use time::{Duration, OffsetDateTime};
 
-use super::agreement::agree;
-use super::credentials::{add_credentials, trust};
+use super::agreement::{OwnKey, open_key};
+use super::credentials::{sender_credentials, trust};
 use super::database::{database, table_of};
 use super::network::check_network;
 use super::receiver;
@@ -98,8 +98,17 @@ impl Context {
         check_network(&self.session, &credentials.network)?;
         receiver::check_known(&self.session, args.checks.target_party_id, state, None)?;
         self.warn_of_end();
-        let keys = self.agreed_keys(args, &keys.agreement)?;
-        add_credentials(&self.session, keys, credentials)
+        let own = self.own_key(args, &keys.agreement)?;
+        let credentials = sender_credentials(&self.session, own.sender(), credentials)?;
+        let approvals = credentials.as_ref().map(|credentials| &credentials.approvals);
+        let keys = own.derive(&self.session, approvals, state)?;
+        match credentials {
+            None => Ok(keys),
+            Some(credentials) => {
+                let now = OffsetDateTime::now_utc();
+                keys.with_credentials(&self.session, credentials, now).map_err(Failure::refused)
+            }
+        }
     }
 
     /// Checks that the session is alive by this machine's clock.
@@ -121,19 +130,19 @@ impl Context {
         }
     }
 
-    /// The session's keys, of the sender that `--party-id` names where it is given.
-    pub(crate) fn agreed_keys(
+    /// The agreement key, of the sender that `--party-id` names where it is given.
+    pub(crate) fn own_key(
         &self,
         args: &SessionArgs,
         key: &AgreementKeyArgs,
-    ) -> Result<SenderKeys, Failure> {
-        let keys = agree(key, &self.session)?;
-        let found = keys.sender();
+    ) -> Result<OwnKey, Failure> {
+        let own = open_key(key, &self.session)?;
+        let found = own.sender();
         match args.checks.party_id {
             Some(claimed) if claimed != u64::from(found.index()) => Err(Failure::refused(format!(
                 "--party-id is {claimed}, but the agreement key is party {found}'s"
             ))),
-            _ => Ok(keys),
+            _ => Ok(own),
         }
     }
 

@@ -6,7 +6,7 @@ use reshare_engine::party::PartyId;
 use reshare_exchange::{TlsFiles, TlsIdentity};
 use reshare_format::keys::certificate::PartyCertificate;
 use reshare_format::session::{Approvals, Session, SessionTrust};
-use reshare_pipeline::sender::{SenderCredentials, SenderKeys};
+use reshare_pipeline::sender::SenderCredentials;
 use time::OffsetDateTime;
 
 use crate::args::{AuthorityArgs, CertificateArgs, CredentialArgs};
@@ -102,24 +102,21 @@ pub(crate) fn check_one_party(
     }
 }
 
-/// Adds certificate and verified approvals to a sender's keys, where the session uses
-/// certificates.
-pub(super) fn add_credentials(
+/// The certificate and the verified approvals of a sender, where the session uses certificates.
+pub(super) fn sender_credentials(
     session: &Session,
-    keys: SenderKeys,
+    sender: PartyId,
     args: &CredentialArgs,
-) -> Result<SenderKeys, Failure> {
+) -> Result<Option<SenderCredentials>, Failure> {
     let Some(trust) = trust(session, &args.authority)? else {
         if !args.approvals.is_empty() {
             let error = "--approval is given, but this session uses no certificates";
             return Err(Failure::usage(error));
         }
-        return Ok(keys);
+        return Ok(None);
     };
     let certificate = certificate(&args.certificate)?;
-    check_one_party(&trust, &certificate, keys.sender())?;
-    let now = OffsetDateTime::now_utc();
-    let approvals = approvals(session, &trust, keys.sender(), &args.approvals)?;
-    let credentials = SenderCredentials { trust, certificate, approvals };
-    keys.with_credentials(session, credentials, now).map_err(Failure::refused)
+    check_one_party(&trust, &certificate, sender)?;
+    let approvals = approvals(session, &trust, sender, &args.approvals)?;
+    Ok(Some(SenderCredentials { trust, certificate, approvals }))
 }

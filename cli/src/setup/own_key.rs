@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use reshare_engine::party::PartyId;
-use reshare_format::keys::{AgreementPublicKey, parse_recipient};
+use reshare_format::keys::{AgreementPublicKeys, parse_recipient};
 use reshare_format::session::Session;
 
 use super::text_file::read_text;
@@ -29,8 +29,10 @@ pub(crate) fn check_own_key(
     let text = recipient_text(given, "--own-public-key")?.unwrap_or_else(|| given.clone());
     let has_it = match session.sender(party) {
         Some(sender) => {
-            let key = AgreementPublicKey::from_pem(&text).map_err(|error| unreadable(&error))?;
-            key == sender.agreement_key
+            let keys = AgreementPublicKeys::from_pem(&text).map_err(|error| unreadable(&error))?;
+            let of_ml_kem = sender.encapsulation_key.as_ref();
+            keys.agreement == sender.agreement_key
+                && of_ml_kem.is_none_or(|key| keys.encapsulation.as_ref() == Some(key))
         }
         None => {
             let recipient = parse_recipient(text.trim()).map_err(|error| unreadable(&error))?;

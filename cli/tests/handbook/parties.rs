@@ -17,6 +17,8 @@ pub(crate) const ROWS: u64 = 60;
 
 /// The folders that stand in the handbook for what travels between the parties.
 const TRAVELS: [&str; 2] = ["/media/usb", "/mnt/public"];
+/// The folder that stands for what travels between the senders alone.
+const SENDERS: &str = "/media/senders";
 /// Where the receiver of the handbook listens, and what the senders call it.
 const LISTENS: &str = "--listen 0.0.0.0:8443";
 const RECEIVER_URL: &str = "https://receiver.mpc.example:8443";
@@ -38,6 +40,7 @@ impl Parties {
         let servers = (0..3).map(start).collect();
         let parties = Self { directory, servers, receiving: None, receiver_url: None };
         std::fs::create_dir(parties.travels()).expect("made");
+        std::fs::create_dir(parties.between_senders()).expect("made");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         for (party, server) in parties.servers.iter().enumerate() {
             // The receiver's lost table is kept in another database, to compare with.
@@ -102,6 +105,7 @@ impl Parties {
         for folder in TRAVELS {
             text = text.replace(folder, self.travels().to_str().expect("UTF-8"));
         }
+        text = text.replace(SENDERS, self.between_senders().to_str().expect("UTF-8"));
         for (party, server) in self.servers.iter().enumerate() {
             let host = format!("db.party{party}.example");
             let example = format!("postgres://reshare@{host}/iris?sslmode=verify-full");
@@ -169,6 +173,10 @@ impl Parties {
 
     fn travels(&self) -> PathBuf {
         self.directory.path().join("travels")
+    }
+
+    fn between_senders(&self) -> PathBuf {
+        self.directory.path().join("senders")
     }
 
     fn session(&self) -> PathBuf {

@@ -474,6 +474,7 @@ fn a_session_without_certificates_sends_to_a_directory_only() {
     both.args(send).args(["--to", "p"]).current_dir(network.directory());
     both.args(["--expect-fingerprint", &network.fingerprint, "--state-dir", "state-0"]);
     both.args(["--target-party-id", "2", "--db-url", &network.databases[0]]);
+    both.args(["--shared-key", "shared.key"]);
     // The URL may be in the environment for `upload`; on the command line it contradicts --to.
     both.env("RESHARE_SERVER_URL", "https://receiver.mpc.example");
     Run::of(both.output().expect("it starts")).ends_with(0);
@@ -512,7 +513,8 @@ fn a_recipient_is_hybrid_unless_it_is_asked_otherwise_and_comes_from_a_file_or_t
     let new = |out: &str, receiver: &str| {
         let new = ["session", "new", "--out", out, "--session-id", out, "--environment", "dev"];
         let keys = ["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", receiver];
-        network.run(&[&new[..], &keys].concat())
+        let shared = ["--shared-key-id", &network.shared_key_id()];
+        network.run(&[&new[..], &keys, &shared].concat())
     };
     let given = new("given.toml", &format!("2={recipient}")).ends_with(0);
     let read = new("read.toml", "2=2.pub").ends_with(0);
@@ -567,7 +569,8 @@ fn what_was_left_over_comes_with_a_session_about_a_list() {
     let facts = [&facts[..], &["--valid-days", "1"]].concat();
     let parties = ["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", &receiver];
     let new = ["session", "new", "--out", "list.toml", "--json"];
-    let made = network.run(&[&new[..], &facts, &parties].concat()).ends_with(0);
+    let shared = ["--shared-key-id", &network.shared_key_id()];
+    let made = network.run(&[&new[..], &facts, &parties, &shared].concat()).ends_with(0);
     assert!(
         made.stderr.contains("needs a session that names it: give --db-url URL"),
         "{}",

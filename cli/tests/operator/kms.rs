@@ -53,6 +53,9 @@ impl Desk {
     fn run(&self, arguments: &[&str]) -> Run {
         let mut command = program();
         command.args(arguments).current_dir(&self.directory).env_clear();
+        if self.path("shared.key").exists() {
+            command.env("RESHARE_SHARED_KEY", "shared.key");
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Run::command(&mut command)
     }
@@ -72,13 +75,55 @@ impl Desk {
         source
     }
 
+    /// Makes a session with certificates, and everybody's approval.
+    fn certify(&self) {
+        self.run(&["pki", "ca", "--out", "ca"]).ends_with(0);
+        let name = |party: &str| format!("spiffe://mpc.example/{party}");
+        let mut names = vec![];
+        for party in ["0", "1", "2"] {
+            let (name, out) = (name(party), format!("certificate-{party}"));
+            self.run(&["pki", "issue", "--ca", "ca", "--name", &name, "--out", &out]).ends_with(0);
+            names.extend(["--certificate-name".to_owned(), format!("{party}={name}")]);
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let network = ["--network", "network.toml", "--ca-file", "ca/ca.pem"];
+        self.run(&[&["network", "new"], &network[..], &names].concat()).ends_with(0);
+        let recipient = self.run(&["keygen", "recipient", "--out", "r.age"]).ends_with(0).stdout;
+        std::fs::write(self.path("2.pub"), &recipient).expect("written");
+        let new = ["session", "new", "--out", "session.toml", "--session-id", "run", "--json"];
+        let parties = ["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", "2=2.pub"];
+        let facts = ["--environment", "dev", "--db-end", "1000"];
+        let made = self.run(&[&new[..], &parties, &facts, &network, &names].concat());
+        let fingerprint = made.ends_with(0).report();
+        let fingerprint = fingerprint["fingerprint"].as_str().expect("text");
+        for party in ["0", "1", "2"] {
+            let (own, state) = (format!("{party}.pub"), format!("state-{party}"));
+            let approve = ["session", "approve", "--session", "session.toml", "--yes"];
+            let flags = ["--expect-fingerprint", fingerprint, "--state-dir", &state];
+            let flags = [&flags[..], &["--own-public-key", &own]].concat();
+            let credentials = self.credentials(party);
+            let credentials: Vec<&str> = credentials.iter().map(String::as_str).collect();
+            self.run(&[&approve[..], &flags, &credentials].concat()).ends_with(0);
+        }
+    }
+
+    /// The flags of a party's certificate, and what it is held against.
+    fn credentials(&self, party: &str) -> Vec<String> {
+        let flags = ["--ca-file", "ca/ca.pem", "--network", "network.toml"].map(str::to_owned);
+        let own = format!("certificate-{party}");
+        let certificate = ["--certificate".to_owned(), format!("{own}/certificate.pem")];
+        let key = ["--certificate-key".to_owned(), format!("{own}/certificate.key")];
+        [&flags[..], &certificate, &key].concat()
+    }
+
     /// Makes a session of `0.pub` and `1.pub`, approves it, and returns its fingerprint.
     fn session(&self) -> String {
         let recipient = self.run(&["keygen", "recipient", "--out", "r.age"]).ends_with(0).stdout;
         let receiver = format!("2={}", recipient.trim());
         let new = ["session", "new", "--out", "session.toml", "--session-id", "run", "--json"];
         let parties = ["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", &receiver];
-        let facts = ["--environment", "dev", "--db-end", "1000"];
+        let shared = self.run(&["keygen", "shared", "--out", "shared.key"]).ends_with(0).stdout;
+        let facts = ["--environment", "dev", "--db-end", "1000", "--shared-key-id", shared.trim()];
         let made = self.run(&[&new[..], &parties, &facts].concat()).ends_with(0).report();
         let fingerprint = made["fingerprint"].as_str().expect("text").to_owned();
         for sender in ["0", "1"] {
@@ -168,6 +213,64 @@ fn senders_with_keys_in_kms_and_in_a_file_rebuild_the_lost_table() {
     let stranger = desk.agreement_key(3, true);
     let refused = desk.run(&[&purge[..], &["--keys", &stranger]].concat()).ends_with(4);
     refused.says(&["is not a key of this session", "hint: each session has keys of its own"]);
+}
+
+#[test]
+fn a_sender_with_its_key_in_kms_has_the_one_of_ml_kem_in_a_file() {
+    let desk = Desk::localstack();
+    let source = desk.agreement_key(0, true);
+    let arn = source.strip_prefix("kms:").expect("in KMS");
+    desk.agreement_key(1, false);
+    let keygen = ["keygen", "agreement", "--kms-key-arn", arn, "--out", "0.kem"];
+    let public = desk.run(&keygen).ends_with(0).stdout;
+    let in_kms = desk.run(&["kms", "public-key", arn]).ends_with(0).stdout;
+    let second = public.strip_prefix(&in_kms).expect("the key on P-256 comes first");
+    assert!(second.starts_with("-----BEGIN PUBLIC KEY-----\n") && second.len() > 1600, "{public}");
+    std::fs::write(desk.path("0.pub"), &public).expect("written");
+    desk.certify();
+    let check = |party: usize, key: &[&str]| {
+        let (own, state) = (party.to_string(), format!("state-{party}"));
+        let other = (1 - party).to_string();
+        let check = ["check", "sender", "--session", "session.toml", "--state-dir", &state];
+        let approvals = [format!("approval-{other}.json"), "approval-2.json".to_owned()];
+        let approvals = ["--approval", &approvals[0], "--approval", &approvals[1]];
+        let credentials = desk.credentials(&own);
+        let credentials: Vec<&str> = credentials.iter().map(String::as_str).collect();
+        let run = desk.run(&[&check[..], key, &approvals, &credentials].concat()).ends_with(0);
+        let line = run.stdout.lines().find(|line| line.contains("  key check ")).map(str::to_owned);
+        (line, run)
+    };
+    let lower = ["--agreement-key", &source, "--kem-key", "0.kem"];
+    let (zero, run) = check(0, &lower);
+    assert!(run.stdout.contains("hybrid: ML-KEM-768 and P-256"), "{}", run.stdout);
+    let (one, _) = check(1, &["--agreement-key", "1.key"]);
+    assert!(zero.is_some() && zero == one, "{zero:?} {one:?}");
+    // Without it, or with another one, there are no keys.
+    let pack = |flags: &[&str]| {
+        let pack = ["pack", "--session", "session.toml", "--in", "none.share", "--to", "p"];
+        let rest = ["--agreement-key", &source, "--state-dir", "state-0"];
+        let approvals = ["--approval", "approval-1.json", "--approval", "approval-2.json"];
+        let credentials = desk.credentials("0");
+        let credentials: Vec<&str> = credentials.iter().map(String::as_str).collect();
+        desk.run(&[&pack[..], &rest, &approvals, &credentials, flags].concat())
+    };
+    pack(&[]).ends_with(2).says(&["needs this sender's key of ML-KEM-768", "--kem-key"]);
+    let keygen = ["keygen", "agreement", "--kms-key-arn", arn, "--out", "other.kem"];
+    desk.run(&keygen).ends_with(0);
+    let other = pack(&["--kem-key", "other.kem"]).ends_with(4);
+    other.says(&["another key of ML-KEM-768"]);
+    pack(&["--kem-key", "0.kem"]).ends_with(1).says(&["none.share"]);
+    // The key ends with its session.
+    let fingerprint = desk.run(&["session", "show", "--json", "--session", "session.toml"]);
+    let fingerprint = fingerprint.report()["fingerprint"].as_str().expect("text").to_owned();
+    let secret = format!("file:state-1/{fingerprint}/secret-1");
+    let purge = ["purge", "--session", "session.toml", "--receiver-verified", &fingerprint];
+    desk.run(&[&purge[..], &["--keys", "0.kem"]].concat()).ends_with(0);
+    desk.run(&[&purge[..], &["--keys", &secret]].concat()).ends_with(0);
+    let refused = desk.run(&[&purge[..], &["--keys", "other.kem"]].concat()).ends_with(4);
+    refused.says(&["is not a key of this session"]);
+    assert!(!desk.path("0.kem").exists() && desk.path("other.kem").exists());
+    pack(&["--kem-key", "0.kem"]).ends_with(1).says(&["0.kem"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod compression;
 mod everyday;
+mod hybrid;
 mod kms;
 mod media;
 mod promises;

@@ -128,7 +128,17 @@ fn other_forms_of_a_key_file_are_refused() {
 
     let twice = openssl_key(&dir, "twice", &P256);
     fs::write(&twice, fs::read_to_string(&key).expect("read").repeat(2)).expect("written");
-    assert!(matches!(refuse(&twice), AgreementKeyError::Pem { .. }));
+    assert!(matches!(refuse(&twice), AgreementKeyError::Second { .. }), "no key of ML-KEM-768");
+    let both = dir.path().join("both");
+    let made = AgreementKey::generate_file(&both).expect("made");
+    let read = AgreementKey::load(&both).expect("its own file");
+    assert_eq!(read.public_keys(), made.public_keys());
+    assert!(made.encapsulation_key().is_some());
+    let one = AgreementKey::load(&key).expect("without ML-KEM");
+    assert!(one.encapsulation_key().is_none());
+    let text = fs::read_to_string(&both).expect("read");
+    fs::write(&twice, text.clone() + &text).expect("written");
+    assert!(matches!(refuse(&twice), AgreementKeyError::Second { .. }), "four blocks");
 
     fs::set_permissions(&key, PermissionsExt::from_mode(0o640)).expect("chmod");
     let error = refuse(&key);

@@ -9,7 +9,8 @@ use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
 use reshare_format::keys::{
-    AgreementKey, AgreementPublicKey, Identity, Recipient, SealKind, parse_recipient,
+    AgreementKey, AgreementPublicKey, DecapsulationKey, EncapsulationKey, Identity, Recipient,
+    SealKind, SharedKey, parse_recipient,
 };
 use reshare_format::package::{rows_per_part_at_most, sealed_bytes_at_most};
 use reshare_format::session::{
@@ -62,7 +63,7 @@ fn the_golden_list_is_the_one_its_session_names() {
 fn spelling_of_the_file_does_not_matter() {
     let session = Session::parse(&golden_text()).expect("valid");
     let with = |from: &str, to: &str| Session::parse(&changed(from, to)).expect("valid");
-    assert_eq!(with("version = 1", "# comment\n  version   =   1 # more"), session);
+    assert_eq!(with("version = 2", "# comment\n  version   =   2 # more"), session);
     assert_eq!(with("-----BEGIN", "\n\n   -----BEGIN"), session);
     assert_eq!(with("start = 1", "start = +1"), session);
     assert_eq!(with("name = \"irises\"", "name = 'irises'"), session);
@@ -83,7 +84,7 @@ fn a_file_that_names_no_part_size_has_the_default() {
 #[test]
 fn unknown_repeated_and_missing_keys_are_refused_by_name() {
     for (from, to, name) in [
-        ("version = 1", "version = 1\nverson = 1", "verson"),
+        ("version = 2", "version = 2\nverson = 1", "verson"),
         ("start = 1", "start = 1\nstop = 2", "stop"),
         ("name = \"irises\"", "name = \"irises\"\nschema = \"s\"", "schema"),
         ("kind = \"integer\"", "kind = \"integer\"\nnull = true", "null"),
@@ -92,10 +93,10 @@ fn unknown_repeated_and_missing_keys_are_refused_by_name() {
         ("[[senders]]", "[[senders]]\nage_recipient = \"x\"", "age_recipient"),
         ("[trust]", "[trust]\nca_file = \"x\"", "ca_file"),
         ("[transport]", "[transport]\nurl = \"x\"", "url"),
-        ("version = 1", "version = 1\nversion = 1", "duplicate key"),
+        ("version = 2", "version = 2\nversion = 2", "duplicate key"),
         ("environment = ", "environment_ = ", "environment_"),
-        ("version = 1", "", "version"),
-        ("version = 1", "version = -1", "u64"),
+        ("version = 2", "", "version"),
+        ("version = 2", "version = -1", "u64"),
         ("start = 1", "start = 9223372036854775808", "i64"),
         ("start = 1", "start = \"1\"", "i64"),
     ] {
@@ -119,7 +120,7 @@ fn a_syntax_error_points_to_its_place_and_shows_no_text() {
 #[test]
 fn values_that_break_a_rule_are_refused_by_key() {
     for (from, to, key) in [
-        ("version = 1", "version = 2", "version"),
+        ("version = 2", "version = 1", "version"),
         ("session_id = \"golden", "session_id = \"../golden", "session_id"),
         ("environment = \"prod\"", "environment = \"Prod\"", "environment"),
         ("nonce = \"00", "nonce = \"", "nonce"),
@@ -144,6 +145,14 @@ fn values_that_break_a_rule_are_refused_by_key() {
         ("-----BEGIN PUBLIC", "-----BEGIN PRIVATE", "senders.agreement_key"),
         ("certificate_name = \"spiffe:", "certificate_name = \"*", "senders.certificate_name"),
         ("age_recipient = \"age1", "age_recipient = \"AGE1", "receiver.age_recipient"),
+        (
+            "encapsulation_key = \"\"\"\n-----BEGIN PUBLIC",
+            "encapsulation_key = \"\"\"\n-----BEGIN X",
+            "senders.encapsulation_key",
+        ),
+        ("BglghkgBZQMEBAID", "BglghkgBZQMEBAMD", "senders.encapsulation_key"),
+        ("shared_key_id = \"00", "shared_key_id = \"", "shared_key_id"),
+        ("shared_key_id = \"00", "shared_key_id = \"AA", "shared_key_id"),
         ("ca_sha256 = \"", "ca_sha256 = \"00", "trust.ca_sha256"),
         ("max_part_bytes = 67108864", "max_part_bytes = 76800", "max_part_bytes"),
         ("max_part_bytes = 67108864", "max_part_bytes = 1073741825", "max_part_bytes"),
@@ -190,6 +199,9 @@ fn files_that_are_no_small_text_are_refused() {
 static KEYS: LazyLock<Vec<AgreementPublicKey>> = LazyLock::new(|| {
     (0..4).map(|_| *AgreementKey::generate().expect("made").public_key()).collect()
 });
+
+static ENCAPSULATION_KEY: LazyLock<EncapsulationKey> =
+    LazyLock::new(|| DecapsulationKey::generate().expect("made").public_key().clone());
 
 /// Recipients from the test vectors of age.
 static RECIPIENTS: LazyLock<Vec<Recipient>> = LazyLock::new(|| {
@@ -249,6 +261,8 @@ prop_compose! {
         keys in Just((0..4_usize).collect::<Vec<_>>()).prop_shuffle(),
         recipient in 0..3_usize,
         ca_sha256 in any::<Option<[u8; 32]>>(),
+        encapsulation in any::<Option<()>>(),
+        also_shared in any::<bool>(),
         server_url in prop::option::of("https://[a-z0-9.:\\[\\]\"\\\\/-]{0,9}[a-z]"),
     ) -> Session {
         let time = |second| OffsetDateTime::from_unix_timestamp(second).expect("in range");
@@ -261,7 +275,13 @@ prop_compose! {
             party: party(index),
             certificate_name: name(party(index)),
             agreement_key: KEYS[keys[index]],
+            encapsulation_key: None,
         };
+        let mut senders = [sender(0), sender(1)];
+        senders.sort_by_key(|sender| sender.party);
+        if ca_sha256.is_some() && encapsulation.is_some() {
+            senders[0].encapsulation_key = Some(ENCAPSULATION_KEY.clone());
+        }
         let facts = NewSession {
             session_id: session_id.parse().expect("an id"),
             environment: environment.parse().expect("an environment"),
@@ -272,12 +292,14 @@ prop_compose! {
             id_column,
             layout,
             max_part_bytes,
-            senders: [sender(0), sender(1)],
+            senders,
             receiver: Receiver {
                 party: party(2),
                 certificate_name: name(party(2)),
                 recipient: RECIPIENTS[recipient].clone(),
             },
+            shared_key_id: (encapsulation.is_none() || ca_sha256.is_none() || also_shared)
+                .then(|| SharedKey::new([7; 32]).id()),
             ca_sha256,
             server_url: server_url.filter(|url| !url.starts_with("https:///")),
         };

@@ -3,13 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
+use reshare_engine::agreed_secrets::{AgreedSecrets, Encapsulated};
 use reshare_engine::blind::Blinder;
 use reshare_engine::key_schedule::{KeyCheck, KeySchedule, SharedSecret};
 use reshare_engine::party::PartyId;
 use reshare_engine::shamir::WeightError;
 use reshare_files::memory::Locked;
 use reshare_format::keys::certificate::{CertificateError, PartyCertificate, Purpose};
-use reshare_format::keys::{AgreementKey, AgreementKeyError, AgreementPublicKey};
+use reshare_format::keys::{
+    AgreementKey, AgreementKeyError, AgreementPublicKey, EncapsulatedSecret, EncapsulationKey,
+    SharedKey, SharedKeyId,
+};
 use reshare_format::package::Compression;
 use reshare_format::package::PackageExpectations;
 use reshare_format::session::{Approvals, Sender, Session, SessionMismatch, SessionTrust};
@@ -30,6 +34,15 @@ pub struct SenderKeys {
     credentials: Option<SenderCredentials>,
 }
 
+/// What the two senders have agreed on besides ECDH, as far as the session asks for it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Agreed<'a> {
+    /// The secret that the higher sender has encapsulated.
+    pub encapsulated: Option<&'a EncapsulatedSecret>,
+    /// The key that both have in a file.
+    pub shared_key: Option<&'a SharedKey>,
+}
+
 /// What a sender of a session with certificates needs in addition to its keys.
 #[derive(Debug, Clone)]
 pub struct SenderCredentials {
@@ -43,29 +56,56 @@ pub struct SenderCredentials {
 
 impl SenderKeys {
     /// Finds out which sender owns `key`, and derives the keys of the session with the other
-    /// sender's.
+    /// sender's and what else the session asks for.
     ///
     /// # Errors
-    /// [`SenderKeysError::NotASender`] when the key is neither sender's.
-    pub fn agree(session: &Session, key: &AgreementKey) -> Result<Self, SenderKeysError> {
-        let [me, other] = owner_first(session, key.public_key())?;
+    /// As [`SenderKeys::from_secret`].
+    pub fn agree(
+        session: &Session,
+        key: &AgreementKey,
+        more: Agreed<'_>,
+    ) -> Result<Self, SenderKeysError> {
+        let [_, other] = owner_first(session, key.public_key())?;
         let secret = key.shared_secret(&other.agreement_key)?;
-        Self::derive(session, [me, other], &secret)
+        Self::from_secret(session, key.public_key(), &secret, more)
     }
 
-    /// Derives the session's keys from a shared secret that was derived elsewhere, such as in a KMS.
+    /// Derives the session's keys from an ECDH secret that was derived elsewhere, such as in a KMS,
+    /// and what else the session asks for.
     ///
     /// `own` is this sender's public key; `secret` is shared with the sender that
     /// [`SenderKeys::other_sender`] names.
     ///
     /// # Errors
-    /// [`SenderKeysError::NotASender`] when the key is neither sender's.
+    /// [`SenderKeysError::NotASender`] when the key is neither sender's;
+    /// [`SenderKeysError::Encapsulated`] and [`SenderKeysError::SharedKey`] when something is missing
+    /// that the session asks for, or is there and it does not.
     pub fn from_secret(
         session: &Session,
         own: &AgreementPublicKey,
         secret: &SharedSecret,
+        more: Agreed<'_>,
     ) -> Result<Self, SenderKeysError> {
-        Self::derive(session, owner_first(session, own)?, secret)
+        let [me, other] = owner_first(session, own)?;
+        let public_key = session.encapsulation_key().map(EncapsulationKey::to_der);
+        let encapsulated = match (&public_key, more.encapsulated) {
+            (None, None) => None,
+            (Some(public_key), Some(EncapsulatedSecret { ciphertext, secret })) => {
+                Some(Encapsulated { secret, public_key, ciphertext: ciphertext.bytes() })
+            }
+            (key, _) => return Err(SenderKeysError::Encapsulated { expected: key.is_some() }),
+        };
+        let (expected, got) = (session.shared_key_id(), more.shared_key.map(SharedKey::id));
+        if expected != got {
+            return Err(SenderKeysError::SharedKey { expected, got });
+        }
+        let agreed = AgreedSecrets {
+            ecdh: secret,
+            agreement_keys: session.senders().map(|sender| &sender.agreement_key.as_der()[..]),
+            encapsulated,
+            shared_key: more.shared_key.map(SharedKey::secret),
+        };
+        Self::derive(session, [me, other], &agreed.combine(&session.fingerprint()))
     }
 
     /// The sender with which the owner of `own` shares a secret.
@@ -236,6 +276,16 @@ impl fmt::Debug for SenderKeys {
     }
 }
 
+fn shared_key_defect(expected: Option<SharedKeyId>, got: Option<SharedKeyId>) -> String {
+    match (expected, got) {
+        (Some(expected), None) => format!("the session's shared key {expected} is missing"),
+        (Some(expected), Some(got)) => {
+            format!("the shared key has id {got}, and the session's has {expected}")
+        }
+        (None, _) => "there is a shared key, and the session has none".to_owned(),
+    }
+}
+
 /// Why there are no session keys for a sender.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -247,6 +297,23 @@ pub enum SenderKeysError {
         lower: PartyId,
         /// The sender with the higher party id.
         higher: PartyId,
+    },
+    /// The encapsulated secret is missing, or there is one without a key for it.
+    #[error("{}", match expected {
+        true => "the secret that the higher sender has encapsulated is missing",
+        false => "there is an encapsulated secret, but the session has no key for it",
+    })]
+    Encapsulated {
+        /// Whether the session asks for one.
+        expected: bool,
+    },
+    /// The key in a file is another one than the session's, or one of the two is missing.
+    #[error("{}", shared_key_defect(*expected, *got))]
+    SharedKey {
+        /// By the session.
+        expected: Option<SharedKeyId>,
+        /// The one in the file.
+        got: Option<SharedKeyId>,
     },
     /// The two keys do not agree.
     #[error("the two senders' keys do not agree on a secret")]

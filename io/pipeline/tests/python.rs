@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use reshare_engine::agreed_secrets::{AgreedSecrets, Encapsulated};
 use reshare_engine::blind::Blinder;
 use reshare_engine::key_schedule::{KeySchedule, SharedSecret};
 use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
+use reshare_format::keys::{Ciphertext, EncapsulationKey};
 use reshare_format::session::{IdList, Session, SessionIds};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -78,11 +80,36 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
+/// What the senders have agreed on.
+struct Secrets {
+    ecdh: [u8; 32],
+    /// The secret of ML-KEM and its ciphertext.
+    encapsulated: Option<([u8; 32], Vec<u8>)>,
+    shared_key: Option<[u8; 32]>,
+}
+
 /// One row of a golden session, blinded by the program.
-fn blind(session: &Session, secret: [u8; 32], sender: PartyId, row: &Row) -> BlindedRow {
+fn blind(session: &Session, secrets: &Secrets, sender: PartyId, row: &Row) -> BlindedRow {
     let other = session.other_sender(sender).expect("a sender").party;
     let fingerprint = session.fingerprint();
-    let keys = KeySchedule::derive(&SharedSecret::new(secret), session.id().as_str(), &fingerprint);
+    let secret = |bytes: &[u8; 32]| SharedSecret::new(*bytes);
+    let ml_kem = secrets.encapsulated.as_ref().map(|(secret_bytes, _)| secret(secret_bytes));
+    let public_key = session.encapsulation_key().map(EncapsulationKey::to_der).unwrap_or_default();
+    let encapsulated = secrets.encapsulated.as_ref().zip(ml_kem.as_ref());
+    let encapsulated = encapsulated.map(|((_, ciphertext), secret)| Encapsulated {
+        secret,
+        public_key: &public_key,
+        ciphertext,
+    });
+    let shared_key = secrets.shared_key.as_ref().map(secret);
+    let agreed = AgreedSecrets {
+        ecdh: &secret(&secrets.ecdh),
+        agreement_keys: session.senders().map(|sender| &sender.agreement_key.as_der()[..]),
+        encapsulated,
+        shared_key: shared_key.as_ref(),
+    };
+    let agreed = agreed.combine(&fingerprint);
+    let keys = KeySchedule::derive(&agreed, session.id().as_str(), &fingerprint);
     let receiver = session.receiver().party;
     let blinder = Blinder::new(&keys, &fingerprint, sender, other, receiver).expect("they differ");
     let mut batch = RowBatch::with_capacity(session.layout().clone(), 1);
@@ -107,15 +134,15 @@ struct Row {
 }
 
 /// The same row, blinded by Python.
-fn blind_in_python(session: &Path, secret: [u8; 32], parties: [u8; 3], row: &Row) -> BlindedRow {
+fn blind_in_python(session: &Path, secrets: &Secrets, parties: [u8; 3], row: &Row) -> BlindedRow {
     let agree = row.agree.iter().map(|value| match value {
         AgreeValue::Null => Value::Null,
         AgreeValue::Integer(value) => json!(value),
         AgreeValue::Uuid(bytes) => json!(hex::encode(bytes)),
     });
-    let input = json!({
+    let mut input = json!({
         "session": session,
-        "shared_secret": hex::encode(secret),
+        "ecdh": hex::encode(secrets.ecdh),
         "sender": parties[0],
         "other": parties[1],
         "receiver": parties[2],
@@ -123,6 +150,13 @@ fn blind_in_python(session: &Path, secret: [u8; 32], parties: [u8; 3], row: &Row
         "agree": agree.collect::<Vec<_>>(),
         "shares": row.shares.iter().map(hex::encode).collect::<Vec<_>>(),
     });
+    if let Some((secret, ciphertext)) = &secrets.encapsulated {
+        input["ml_kem"] = hex::encode(secret).into();
+        input["ciphertext"] = hex::encode(ciphertext).into();
+    }
+    if let Some(key) = secrets.shared_key {
+        input["shared_key"] = hex::encode(key).into();
+    }
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("input.json");
     std::fs::write(&path, input.to_string()).expect("written");
@@ -133,18 +167,24 @@ fn blind_in_python(session: &Path, secret: [u8; 32], parties: [u8; 3], row: &Row
 fn python_blinds_a_row_of_real_size_to_the_same_bytes() {
     let path = vector("session.toml");
     let session = Session::load(&path).expect("valid");
-    let secret = std::array::from_fn(|byte| 3 * byte as u8);
+    let ecdh = std::array::from_fn(|byte| 3 * byte as u8);
+    let ciphertext = noise(9, Ciphertext::BYTES);
+    let both = [None, Some(std::array::from_fn(|byte| 7 * byte as u8))].map(|shared_key| Secrets {
+        ecdh,
+        encapsulated: Some(([0x77; 32], ciphertext.clone())),
+        shared_key,
+    });
     let integer = AgreeValue::Integer;
-    for (sender, other, id, agree) in [
-        (0, 2, 1, [integer(0), integer(i64::MAX)]),
-        (2, 0, -70_000, [AgreeValue::Null, integer(i64::MIN)]),
+    for (secrets, sender, other, id, agree) in [
+        (&both[0], 0, 2, 1, [integer(0), integer(i64::MAX)]),
+        (&both[1], 2, 0, -70_000, [AgreeValue::Null, integer(i64::MIN)]),
     ] {
         let columns = session.layout().shares().iter().zip(id as u64..);
         let shares = columns.map(|(column, seed)| noise(seed, 2 * column.len)).collect();
         let row = Row { id, agree: agree.to_vec(), shares };
         let party = PartyId::new(sender).expect("a party");
-        let ours = blind(&session, secret, party, &row);
-        let theirs = blind_in_python(&path, secret, [sender, other, 1], &row);
+        let ours = blind(&session, secrets, party, &row);
+        let theirs = blind_in_python(&path, secrets, [sender, other, 1], &row);
         assert_eq!(ours, theirs, "sender {sender}");
     }
 }
@@ -153,12 +193,13 @@ fn python_blinds_a_row_of_real_size_to_the_same_bytes() {
 fn python_blinds_a_row_with_a_uuid_to_the_same_bytes() {
     let path = vector("list.toml");
     let session = Session::load(&path).expect("valid");
+    let secrets = Secrets { ecdh: [0xff; 32], encapsulated: None, shared_key: Some([0x11; 32]) };
     for (sender, other) in [(7, 14), (14, 7)] {
         let agree = vec![AgreeValue::Uuid(std::array::from_fn(|byte| 0xf0 - byte as u8))];
         let row = Row { id: i64::MAX, agree, shares: vec![noise(7, 8)] };
         let party = PartyId::new(sender).expect("a party");
-        let ours = blind(&session, [0xff; 32], party, &row);
-        let theirs = blind_in_python(&path, [0xff; 32], [sender, other, 0], &row);
+        let ours = blind(&session, &secrets, party, &row);
+        let theirs = blind_in_python(&path, &secrets, [sender, other, 0], &row);
         assert_eq!(ours, theirs, "sender {sender}");
     }
 }

@@ -207,6 +207,8 @@ impl Network {
         let mut new = self.reshare();
         new.args(["session", "new", "--out", "session.toml", "--session-id", "bench", "--json"]);
         new.args(["--environment", "bench", "--sender", "0=0.pub", "--sender", "1=1.pub"]);
+        let shared = output(self.reshare().args(["keygen", "shared", "--out", "shared.key"]))?;
+        new.args(["--shared-key-id", shared.trim()]);
         new.args(["--receiver", &receiver, "--db-start", "1", "--db-end"]);
         let report: Value = serde_json::from_str(&output(new.arg((self.rows + 1).to_string()))?)?;
         let fingerprint = report["fingerprint"].as_str().ok_or("the session has no fingerprint")?;
@@ -236,6 +238,7 @@ impl Network {
         command.args(["send", "--quiet", "--session", "session.toml"]);
         command.args(["--party-id", &party.to_string(), "--state-dir", &format!("state-{party}")]);
         command.args(["--agreement-key", &format!("file:{party}.key")]);
+        command.args(["--shared-key", "shared.key"]);
         command.args(["--expect-fingerprint", &self.fingerprint, "--target-party-id", "2"]);
         command.args(["--db-url", &self.urls[party], "-j", &self.connections.to_string()]);
         command.arg("--to").arg(self.package(party)).stdout(Stdio::null());

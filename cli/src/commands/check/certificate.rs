@@ -6,7 +6,7 @@ use reshare_engine::party::PartyId;
 use reshare_exchange::TlsIdentity;
 use reshare_files::timestamp::Timestamp;
 use reshare_format::keys::certificate::{CertificateError, PartyCertificate, Purpose, not_after};
-use reshare_format::session::{Session, SessionTrust};
+use reshare_format::session::{Approvals, Session, SessionTrust};
 use time::{Duration, OffsetDateTime};
 
 use super::checklist::Checklist;
@@ -123,29 +123,31 @@ impl Credentials {
         }
     }
 
-    /// Checks the approvals that a sender needs.
+    /// Checks the approvals that a sender needs, and returns those that are in order.
     pub(super) fn check_approvals(
         &self,
         list: &mut Checklist,
         session: &Session,
         sender: Option<PartyId>,
         files: &[PathBuf],
-    ) {
+    ) -> Option<Approvals> {
         const WHAT: &str = "approvals";
-        if session.ca_sha256().is_none() {
-            return;
-        }
+        session.ca_sha256()?;
         if files.is_empty() {
-            return list.not_checked(WHAT, "--approval FILE, twice: the two other parties'");
+            list.not_checked(WHAT, "--approval FILE, twice: the two other parties'");
+            return None;
         }
-        let Some(trust) = &self.trust else { return list.skipped(WHAT, "the authority") };
-        let Some(sender) = sender else {
-            return list.skipped(WHAT, "knowing which sender this is");
+        let (Some(trust), Some(sender)) = (&self.trust, sender) else {
+            let needed = match self.trust {
+                None => "the authority",
+                Some(_) => "knowing which sender this is",
+            };
+            list.skipped(WHAT, needed);
+            return None;
         };
-        let approvals = credentials::approvals(session, trust, sender, files);
-        if list.take(WHAT, approvals).is_some() {
-            list.ok(WHAT, "the receiver and the other sender have approved this session");
-        }
+        let approvals = list.take(WHAT, credentials::approvals(session, trust, sender, files))?;
+        list.ok(WHAT, "the receiver and the other sender have approved this session");
+        Some(approvals)
     }
 
     /// The certificate and the authority, for a connection.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use reshare_engine::party::PartyId;
 use reshare_format::keys::certificate::Purpose;
+use reshare_format::session::{Approval, Approvals};
 use reshare_pipeline::ledger::{Ledger, LedgerFigures};
 use reshare_pipeline::preflight::Place;
 
@@ -17,6 +18,7 @@ use crate::args::{
 };
 use crate::failure::{Failure, Outcome};
 use crate::run::block_on;
+use crate::setup::agreement::OwnKey;
 use crate::setup::context::Context;
 use crate::text::human_bytes;
 
@@ -60,9 +62,16 @@ impl CheckSenderArgs {
             Some(context) => self.check(&mut list, &context)?,
             None => {
                 let rest =
-                    ["fingerprint", "period", "network", "seal", "agreement key", "authority"];
-                let more =
-                    ["certificate", "approvals", "ledger", "database", "package", "receiver"];
+                    ["fingerprint", "period", "network", "seal", "blinding", "agreement key"];
+                let more = [
+                    "authority",
+                    "certificate",
+                    "approvals",
+                    "ledger",
+                    "database",
+                    "package",
+                    "receiver",
+                ];
                 rest.iter().chain(&more).for_each(|what| list.skipped(what, "the session"));
             }
         }
@@ -77,13 +86,16 @@ impl CheckSenderArgs {
         session::network(list, context, &credentials.network);
         session::receiver(list, context, self.session.checks.target_party_id, &self.state);
         session::seal(list, context);
-        let by_key = self.agreement_key(list, context);
-        let (authority, own) = (&credentials.authority, &credentials.certificate);
-        let opened = certificate::open(list, session, authority, own);
+        session::blinding(list, context);
+        let own = self.own_key(list, context);
+        let by_key = own.as_ref().map(OwnKey::sender);
+        let (authority, certificate) = (&credentials.authority, &credentials.certificate);
+        let opened = certificate::open(list, session, authority, certificate);
         let party = by_key.or_else(|| self.claimed(context, &opened));
         if opened.check_one_party(list, by_key) {
             opened.check(list, session, party, &[Purpose::Signature, Purpose::TlsClient]);
-            opened.check_approvals(list, session, party, &credentials.approvals);
+            let approvals = opened.check_approvals(list, session, party, &credentials.approvals);
+            self.key_check(list, context, own.as_ref(), approvals.as_ref());
         } else {
             list.skipped("approvals", "a certificate and an agreement key of one party");
         }
@@ -109,28 +121,48 @@ impl CheckSenderArgs {
                 to: self.to.as_deref(),
                 delivery: &self.delivery,
             };
-            destination.check(list, opened.tls(session, authority, own)).await;
+            destination.check(list, opened.tls(session, authority, certificate)).await;
             Ok(())
         })
     }
 
-    /// Opens the agreement key, and derives the session's keys with it as a run does.
-    fn agreement_key(&self, list: &mut Checklist, context: &Context) -> Option<PartyId> {
+    /// Opens the agreement key, and agrees with the other sender's as a run does.
+    fn own_key(&self, list: &mut Checklist, context: &Context) -> Option<OwnKey> {
         const WHAT: &str = "agreement key";
         let key = &self.keys.agreement;
         if key.source().is_none() {
             list.not_checked(WHAT, "--agreement-key file:PATH or kms:ARN");
             return None;
         }
-        let agreed = context.agreed_keys(&self.session, key).map_err(|failure| {
+        let opened = context.own_key(&self.session, key).map_err(|failure| {
             failure
                 .hint("give the private half of the key that the session file has of this sender")
         });
-        let keys = list.take(WHAT, agreed)?;
-        list.ok(WHAT, format!("party {}'s, and it agrees with the other sender's", keys.sender()));
-        let both = "at the other sender this line must be the same";
-        list.ok("key check", format!("{} ({both})", keys.key_check()));
-        Some(keys.sender())
+        let own = list.take(WHAT, opened)?;
+        list.ok(WHAT, format!("party {}'s, and it agrees with the other sender's", own.sender()));
+        Some(own)
+    }
+
+    /// Derives the session's keys as a run does.
+    fn key_check(
+        &self,
+        list: &mut Checklist,
+        context: &Context,
+        own: Option<&OwnKey>,
+        approvals: Option<&Approvals>,
+    ) {
+        const WHAT: &str = "key check";
+        // What is wrong with it was said before.
+        let Some(own) = own else { return };
+        let session = &context.session;
+        let carried = session.encapsulation_key().is_some();
+        if carried && !Approval::encapsulates(session, own.sender()) && approvals.is_none() {
+            return list.skipped(WHAT, "the other sender's approval");
+        }
+        if let Some(keys) = list.take(WHAT, own.derive(session, approvals, &self.state)) {
+            let both = "at the other sender this line must be the same";
+            list.ok(WHAT, format!("{} ({both})", keys.key_check()));
+        }
     }
 
     /// Which sender this is according to its flags, if no key shows it.

@@ -7,6 +7,7 @@ use reshare_pipeline::receivers::Acquaintance;
 
 use super::checklist::Checklist;
 use crate::args::{NetworkArgs, SessionArgs, StateArgs};
+use crate::report;
 use crate::setup::context::Context;
 use crate::setup::receiver::check_known;
 use crate::setup::session::check_fingerprint;
@@ -40,6 +41,11 @@ pub(super) fn seal(list: &mut Checklist, context: &Context) {
              `reshare keygen recipient` makes it without --classic",
         ),
     }
+}
+
+/// Says what the blinding of both senders rests on.
+pub(super) fn blinding(list: &mut Checklist, context: &Context) {
+    list.ok("blinding", report::blinding(&context.session));
 }
 
 /// Shows the fingerprint, and compares it if that is requested or if nothing else confirms it.

@@ -13,13 +13,15 @@ use reshare_format::keys::certificate::PartyCertificate;
 use reshare_format::keys::pki::{
     CA_CERTIFICATE_NAME, CERTIFICATE_KEY_NAME, CERTIFICATE_NAME, CertificateAuthority, KeyKind,
 };
-use reshare_format::keys::{AgreementKey, SealKind, generate_identity, load_identity};
+use reshare_format::keys::{
+    AgreementKey, EncapsulatedSecret, EncapsulationKey, SealKind, generate_identity, load_identity,
+};
 use reshare_format::network::Network;
 use reshare_format::session::{
     Approval, Approvals, NewSession, Receiver, Sender, Session, SessionIds, SessionTrust,
 };
 use reshare_pipeline::packages::Packages;
-use reshare_pipeline::sender::{LedgeredSender, SenderCredentials, SenderKeys};
+use reshare_pipeline::sender::{Agreed, LedgeredSender, SenderCredentials, SenderKeys};
 use time::{Duration, OffsetDateTime};
 
 use crate::failure::Failure;
@@ -67,8 +69,15 @@ impl Parties {
         };
         let sender = |party: PartyId| {
             let key = AgreementKey::generate_file(&key_path(directory, party));
-            let agreement_key = *key.map_err(Failure::failed)?.public_key();
-            Ok::<_, Failure>(Sender { party, certificate_name: certified(party)?, agreement_key })
+            let keys = key.map_err(Failure::failed)?.public_keys();
+            Ok::<_, Failure>(Sender {
+                party,
+                certificate_name: certified(party)?,
+                agreement_key: keys.agreement,
+                encapsulation_key: keys
+                    .encapsulation
+                    .filter(|_| u64::from(party.index()) == first.min(second)),
+            })
         };
         let receiver = party(target)?;
         let end = i64::try_from(rows).ok().and_then(|rows| rows.checked_add(1));
@@ -90,6 +99,7 @@ impl Parties {
                 certificate_name: certified(receiver)?,
                 recipient,
             },
+            shared_key_id: None,
             ca_sha256: Some(*authority.anchor().sha256()),
             server_url: None,
         })
@@ -97,6 +107,11 @@ impl Parties {
         let network = network(*authority.anchor().sha256())?;
         network.check(&session).map_err(Failure::refused)?;
         network.write(&directory.join("network.toml")).map_err(Failure::failed)?;
+        let encapsulated = session.encapsulation_key().map(EncapsulationKey::encapsulate);
+        if let Some(secret) = encapsulated.transpose().map_err(Failure::failed)? {
+            let path = directory.join(SECRET);
+            secret.write(&path, &session.fingerprint()).map_err(Failure::failed)?;
+        }
         durable::write_whole(directory.join("session.toml"), session.to_toml().as_bytes())
             .map_err(Failure::failed)?;
         Ok(Self { session, directory: directory.to_owned() })
@@ -111,7 +126,13 @@ impl Parties {
     pub(super) fn sender(&self, sender: PartyId) -> Result<LedgeredSender, Failure> {
         let key =
             AgreementKey::load(&key_path(&self.directory, sender)).map_err(Failure::failed)?;
-        let keys = SenderKeys::agree(&self.session, &key).map_err(Failure::failed)?;
+        let kept = self.encapsulated()?;
+        // The higher sender has kept it, the lower one takes it out of the other's approval.
+        let own = key.decapsulation_key().filter(|_| sender == self.senders()[0]);
+        let secret = own.map(|own| own.decapsulate(&kept.ciphertext)).transpose();
+        let secret = secret.map_err(Failure::failed)?.unwrap_or(kept);
+        let agreed = Agreed { encapsulated: Some(&secret), shared_key: None };
+        let keys = SenderKeys::agree(&self.session, &key, agreed).map_err(Failure::failed)?;
         let keys = keys
             .with_credentials(&self.session, self.credentials(sender)?, OffsetDateTime::now_utc())
             .map_err(Failure::refused)?;
@@ -168,12 +189,23 @@ impl Parties {
         let mut approvals = Vec::new();
         for party in self.senders().into_iter().chain([self.session.receiver().party]) {
             let certificate = self.certificate(party)?;
-            let approval = Approval::sign(&self.session, &trust, &certificate, now);
+            let encapsulates = Approval::encapsulates(&self.session, party);
+            let ciphertext = match encapsulates {
+                true => Some(self.encapsulated()?.ciphertext),
+                false => None,
+            };
+            let approval = Approval::sign(&self.session, &trust, &certificate, now, ciphertext);
             approvals.push(approval.map_err(Failure::refused)?);
         }
         let approvals = Approvals::verify(&self.session, &trust, sender, &approvals, now);
         let approvals = approvals.map_err(Failure::refused)?;
         Ok(SenderCredentials { trust, certificate: self.certificate(sender)?, approvals })
+    }
+
+    /// What the higher sender has encapsulated.
+    fn encapsulated(&self) -> Result<EncapsulatedSecret, Failure> {
+        let path = self.directory.join(SECRET);
+        EncapsulatedSecret::load(&path, &self.session.fingerprint()).map_err(Failure::failed)
     }
 
     fn certificate(&self, party: PartyId) -> Result<PartyCertificate, Failure> {
@@ -184,6 +216,7 @@ impl Parties {
 }
 
 const IDENTITY: &str = "receiver.age";
+const SECRET: &str = "encapsulated.secret";
 
 /// The demo's parties are 0, 1 and 2.
 const PARTIES: u64 = 3;

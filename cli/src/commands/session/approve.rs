@@ -7,6 +7,7 @@ use clap::Args;
 use reshare_engine::party::PartyId;
 use reshare_files::durable;
 use reshare_files::file_error::OnFile;
+use reshare_format::keys::Ciphertext;
 use reshare_format::keys::certificate::PartyCertificate;
 use reshare_format::session::{Approval, ApprovalError, Session, SessionTrust, StatementError};
 use reshare_pipeline::receivers::Acquaintance;
@@ -21,6 +22,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::hints::certificate_hint;
 use crate::report;
+use crate::setup::agreement::encapsulate;
 use crate::setup::credentials::{certificate, trust};
 use crate::setup::ledger::create_ledger;
 use crate::setup::network::check_network;
@@ -117,7 +119,11 @@ impl ApproveArgs {
             receiver::remember(&session, party, &self.state)?;
         }
         let approval = match &signer {
-            Some((trust, certificate)) => Some(self.write(&sign(&session, trust, certificate)?)?),
+            Some((trust, certificate)) => {
+                let encapsulated = encapsulate(&session, party, &self.state)?;
+                let ciphertext = encapsulated.map(|encapsulated| encapsulated.ciphertext);
+                Some(self.write(&sign(&session, trust, certificate, ciphertext)?)?)
+            }
             None => None,
         };
         let ledger_made = match is_sender {
@@ -286,9 +292,10 @@ fn sign(
     session: &Session,
     trust: &SessionTrust,
     certificate: &PartyCertificate,
+    ciphertext: Option<Ciphertext>,
 ) -> Result<Approval, Failure> {
     let now = OffsetDateTime::now_utc();
-    Approval::sign(session, trust, certificate, now).map_err(approval_failure)
+    Approval::sign(session, trust, certificate, now, ciphertext).map_err(approval_failure)
 }
 
 fn approval_failure(error: ApprovalError) -> Failure {

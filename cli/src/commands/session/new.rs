@@ -9,7 +9,7 @@ use reshare_engine::party::PartyId;
 use reshare_files::durable;
 use reshare_format::keys::certificate::CertificateName;
 use reshare_format::keys::certificate::TrustAnchor;
-use reshare_format::keys::{AgreementPublicKey, SealKind, parse_recipient};
+use reshare_format::keys::{AgreementPublicKeys, SealKind, SharedKeyId, parse_recipient};
 use reshare_format::session::{IdList, NewSession, Receiver, Sender, Session, SessionIds};
 use reshare_postgres::iris_mpc::RERAND_EPOCH;
 use reshare_postgres::schema::has_rerand_epoch;
@@ -44,6 +44,11 @@ pub(super) struct NewArgs {
     /// A sender: its party id and the file with its public agreement key; give it twice
     #[arg(long = "sender", value_name = "PARTY=FILE", required = true)]
     senders: Vec<String>,
+
+    /// The key that both senders have in a file: its id, as `keygen shared` printed it. Required
+    /// without certificates
+    #[arg(long, value_name = "ID")]
+    shared_key_id: Option<SharedKeyId>,
 
     /// The receiver: its party id and its age recipient, or the file with that
     #[arg(long, value_name = "PARTY=FILE|age1...")]
@@ -125,6 +130,7 @@ impl NewArgs {
         }
         let mut names = self.certificate_names()?;
         let senders = self.senders(&mut names)?;
+        self.check_hybrid(&senders)?;
         let receiver = self.receiver(&mut names)?;
         if let Some((party, _)) = names.first() {
             let error = format!(
@@ -150,6 +156,7 @@ impl NewArgs {
             max_part_bytes: self.max_part_bytes,
             senders,
             receiver,
+            shared_key_id: self.shared_key_id,
             ca_sha256: self.ca_sha256()?,
             server_url: self.server_url.clone(),
         };
@@ -194,19 +201,56 @@ impl NewArgs {
         self.certificate_names.iter().map(name).collect()
     }
 
+    /// Checks that the senders will agree on a secret by more than P-256, which a session always does.
+    fn check_hybrid(&self, senders: &[Sender; 2]) -> Result<(), Failure> {
+        let certified = self.authority.ca_file.is_some();
+        let has_key = senders.iter().any(|sender| sender.encapsulation_key.is_some());
+        match (certified, has_key, self.shared_key_id) {
+            (true, true, _) | (_, _, Some(_)) => Ok(()),
+            (true, false, None) => {
+                let lower = senders.iter().map(|sender| sender.party).min();
+                let lower = lower.map(|party| party.to_string()).unwrap_or_default();
+                let error = format!("--sender {lower}: its file has no key of ML-KEM-768");
+                Err(Failure::usage(error).hint(
+                    "`reshare keygen agreement` prints two public keys, and with --kms-key-arn it \
+                     makes the second one for a key in AWS KMS: give both in one file",
+                ))
+            }
+            (false, _, None) => {
+                let error = "without certificates --shared-key-id is needed";
+                Err(Failure::usage(error).hint(
+                    "one sender makes a key with `reshare keygen shared`, takes its file to the other \
+                     sender by hand, and tells the maker of the session the id",
+                ))
+            }
+        }
+    }
+
     fn senders(&self, names: &mut Vec<(PartyId, CertificateName)>) -> Result<[Sender; 2], Failure> {
         let mut sender = |text: &String| {
             let (party, file) = split_party(text)?;
             let pem = read_text(file.as_ref(), "--sender")?;
-            let agreement_key = AgreementPublicKey::from_pem(&pem).map_err(|error| {
+            let keys = AgreementPublicKeys::from_pem(&pem).map_err(|error| {
                 Failure::refused(error)
                     .hint(format!("{file} must be what `reshare keygen public` prints"))
             })?;
-            Ok(Sender { party, certificate_name: take_name(names, party), agreement_key })
+            Ok(Sender {
+                party,
+                certificate_name: take_name(names, party),
+                agreement_key: keys.agreement,
+                encapsulation_key: keys.encapsulation,
+            })
         };
-        let senders: Vec<Sender> =
+        let mut senders: Vec<Sender> =
             self.senders.iter().map(&mut sender).collect::<Result<_, Failure>>()?;
         let count = senders.len();
+        // Only the lower sender's key of ML-KEM is used, and only if its ciphertext can be signed.
+        let lower = senders.iter().map(|sender| sender.party).min();
+        let certified = self.authority.ca_file.is_some();
+        for sender in senders.iter_mut().filter(|sender| !certified || Some(sender.party) != lower)
+        {
+            sender.encapsulation_key = None;
+        }
         senders.try_into().map_err(|_| {
             Failure::usage(format!("--sender was given {count} times: a session has two senders"))
         })

@@ -293,7 +293,8 @@ fn a_session_without_certificates_has_no_receipts() {
     let receiver = format!("2={}", recipient.trim());
     let new = ["session", "new", "--out", "bare.toml", "--session-id", "bare", "--db-end", "9"];
     let senders = ["--environment", "dev", "--sender", "0=0.pub", "--sender", "1=1.pub"];
-    let mut new = world.command("2", &[&new[..], &senders, &["--receiver", &receiver]].concat());
+    let more = ["--receiver", &receiver, "--shared-key-id", &world.shared_key_id()];
+    let mut new = world.command("2", &[&new[..], &senders, &more].concat());
     new.env_remove("RESHARE_CA_FILE").env_remove("RESHARE_NETWORK");
     assert!(new.output().expect("it starts").status.success());
     let says = |run: Run| {

@@ -1,14 +1,16 @@
 //! A whole session with every log on, and the failures that can happen in one.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reshare_engine::fingerprint::Fingerprint;
 use serde_json::Value;
 
 use super::needles::Needles;
-use super::openssl::{der_of, hkdf, shared_secret};
+use super::openssl::{der_of, hkdf, hmac, shared_secret};
 use crate::network;
 use reshare_fixtures::network::{Flags, Network, TIME_LIMIT};
 
@@ -179,12 +181,38 @@ impl Watched {
         assert_eq!(shared.len(), 32);
         let fingerprint = hex::decode(&self.world.fingerprint).expect("hex");
         let fingerprint = Fingerprint(fingerprint.try_into().expect("32 bytes"));
-        let key = |purpose, bytes| hkdf(&shared, "check", &fingerprint.label(purpose), bytes);
+        let blocks = |name: &str| pem_blocks(&self.world.path(name));
+        let kept_secret = format!("state-1/{}/secret-1", self.world.fingerprint);
+        let encapsulated = blocks(&kept_secret).remove(0);
+        let (ciphertext, ml_kem) = encapsulated[32..].split_at(1088);
+        let by_hand = std::fs::read_to_string(self.world.path("shared.key")).expect("Base64");
+        let by_hand = STANDARD.decode(by_hand.trim()).expect("Base64");
+        let [zero, one] = ["0.pub", "1.pub"].map(blocks);
+        let fields: [(&str, &[u8]); 7] = [
+            ("ecdh", &shared),
+            ("agreement_key", &zero[0]),
+            ("agreement_key", &one[0]),
+            ("ml_kem", ml_kem),
+            ("encapsulation_key", &zero[1]),
+            ("ciphertext", ciphertext),
+            ("shared_key", &by_hand),
+        ];
+        let mut all = vec![];
+        for bytes in fields.iter().flat_map(|(name, value)| [name.as_bytes(), value]) {
+            all.extend((bytes.len() as u64).to_le_bytes());
+            all.extend(bytes);
+        }
+        let agreed = hmac(&fingerprint.label("agreement"), &all);
+        let key = |purpose, bytes| hkdf(&agreed, "check", &fingerprint.label(purpose), bytes);
         let manifest = std::fs::read(self.world.path("package-0/manifest.json")).expect("there");
         let check = hex::encode(key("key-check", 16));
         let manifest = String::from_utf8(manifest).expect("text");
         assert!(manifest.contains(&check), "{check} must be public: is the secret right?");
         needles.add_secret("the shared secret", &shared);
+        needles.add_secret("the agreed secret", &agreed);
+        needles.add_secret("the secret of ML-KEM", ml_kem);
+        needles.add_secret("the key of both senders", &by_hand);
+        needles.add_secret("a seed of ML-KEM", &blocks("0.key")[1][22..]);
         needles.add_secret("the blinding key", &key("blinding-key", 32));
         needles.add_secret("the AWS key", AWS_SECRET.as_bytes());
         for (name, password) in [("the password", PASSWORD), ("a password", WRONG_PASSWORD)] {
@@ -214,8 +242,28 @@ impl Watched {
             needles.add_raw(identity, secret.to_lowercase().as_bytes());
             kept.push(identity.to_owned());
         }
+        let kept_raw = std::fs::read_to_string(self.world.path(&kept_secret)).expect("PEM");
+        let last_line = kept_raw.lines().rev().nth(1).expect("base64");
+        needles.add_raw("the kept secret", last_line.as_bytes());
+        kept.extend([kept_secret, "shared.key".to_owned()]);
         (needles, kept.iter().map(|name| self.world.path(name)).collect())
     }
+}
+
+/// The bytes of each PEM block of a file.
+fn pem_blocks(path: &Path) -> Vec<Vec<u8>> {
+    let text = std::fs::read_to_string(path).expect("PEM");
+    let (mut blocks, mut base64) = (vec![], String::new());
+    for line in text.lines() {
+        if line.starts_with("-----BEGIN ") {
+            base64.clear();
+        } else if line.starts_with("-----END ") {
+            blocks.push(STANDARD.decode(&base64).expect("Base64"));
+        } else {
+            base64.push_str(line);
+        }
+    }
+    blocks
 }
 
 /// Percent-encoded, as in a URL.

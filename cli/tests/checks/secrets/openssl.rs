@@ -30,3 +30,12 @@ pub(crate) fn hkdf(key: &[u8], salt: &str, info: &[u8], bytes: usize) -> Vec<u8>
     let options = ["-kdfopt", &key, "-kdfopt", &salt, "-kdfopt", &info, "HKDF"];
     openssl(Path::new("/"), &[&digest[..], &options].concat())
 }
+
+/// HMAC-SHA256, which is also the first step of HKDF.
+pub(crate) fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("message"), message).expect("written");
+    let key = format!("hexkey:{}", hex::encode(key));
+    let mac = ["dgst", "-sha256", "-mac", "HMAC", "-macopt", &key, "-binary", "message"];
+    openssl(directory.path(), &mac)
+}

@@ -188,6 +188,7 @@ fn a_session_without_certificates_is_no_way_around_the_network_file() {
     let receiver = format!("3={}", recipient.trim());
     let new = ["session", "new", "--out", "bare.toml", "--session-id", "bare", "--receiver"];
     let facts = [&receiver, "--environment", "dev", "--sender", "0=0.pub", "--sender", "1=1.pub"];
+    let facts = [&facts[..], &["--shared-key-id", "00112233445566778899aabbccddeeff"]].concat();
     let bare = |network: &str| {
         let mut command = world.program_as("2", &[&new[..], &facts].concat());
         Run::command(command.env_remove("RESHARE_CA_FILE").env("XDG_CONFIG_HOME", network))
@@ -248,7 +249,9 @@ fn bare_session(network: &Network, name: &str, parties: [&str; 3], recipient: &s
     let new = ["session", "new", "--out", &file, "--session-id", name, "--environment", "dev"];
     let (zero, one) = (format!("{zero}=0.pub"), format!("{one}=1.pub"));
     let receiver = format!("{two}={recipient}");
+    let shared = network.shared_key_id();
     let parties = ["--sender", &zero, "--sender", &one, "--receiver", &receiver];
+    let parties = [&parties[..], &["--shared-key-id", &shared]].concat();
     network.run(&[&new[..], &parties, &["--db-end", "1000"]].concat()).ends_with(0);
     network.fingerprint_of(&file)
 }

@@ -100,7 +100,8 @@ fn a_range_without_an_id_makes_no_session() {
         let new = ["session", "new", "--out", "none.toml", "--session-id", "none", "--environment"];
         let parties = ["dev", "--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver"];
         let recipient = "2=age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
-        let ids = [recipient, "--db-start", start, "--db-end", end];
+        let shared = network.shared_key_id();
+        let ids = [recipient, "--db-start", start, "--db-end", end, "--shared-key-id", &shared];
         let refused = network.run(&[&new[..], &parties, &ids].concat()).ends_with(2);
         assert!(!network.path("none.toml").exists());
         refused

@@ -96,6 +96,7 @@ fn what_a_killed_run_leaves_behind_does_not_matter_to_the_next() {
 #[track_caller]
 fn kill(network: &Network, arguments: &[String], is_so: impl Fn() -> bool) {
     let mut command: Command = program();
+    command.env("RESHARE_SHARED_KEY", "shared.key");
     let mut running = Running::start(command.args(arguments).current_dir(network.directory()));
     let start = std::time::Instant::now();
     while !is_so() {

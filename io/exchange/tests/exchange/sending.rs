@@ -24,7 +24,7 @@ use reshare_pipeline::rebuild::{RebuildReport, rebuild};
 use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::sealer::PackReport;
 use reshare_pipeline::send::send;
-use reshare_pipeline::sender::{LedgeredSender, SenderCredentials, SenderKeys};
+use reshare_pipeline::sender::{Agreed, LedgeredSender, SenderCredentials, SenderKeys};
 use reshare_pipeline::verify::verify_tables;
 use reshare_pipeline::workers::{self, Source, Workers};
 use reshare_postgres::connect::Database;
@@ -36,7 +36,7 @@ use sqlx::{AssertSqlSafe, Connection};
 use time::OffsetDateTime;
 
 use crate::certificates::Files;
-use crate::world::{Running, World, party};
+use crate::world::{Running, World, party, shared_key};
 
 static CLUSTER: LazyLock<ThrowAwayPostgres> =
     LazyLock::new(|| ThrowAwayPostgres::start().unwrap_or_else(|error| panic!("{error}")));
@@ -120,12 +120,14 @@ impl Senders {
         let load = |files: &Files| PartyCertificate::load(&files.certificate, &files.key).unwrap();
         let all = [self.world.sender_files(0), self.world.sender_files(1), receiver];
         let approvals =
-            all.map(|files| Approval::sign(session, &trust, &load(files), now).unwrap());
+            all.map(|files| Approval::sign(session, &trust, &load(files), now, None).unwrap());
         let approvals = Approvals::verify(session, &trust, party(index), &approvals, now).unwrap();
         let certificate = load(self.world.sender_files(index));
         let credentials = SenderCredentials { trust, certificate, approvals };
+        let shared_key = shared_key();
+        let agreed = Agreed { encapsulated: None, shared_key: Some(&shared_key) };
         let key = &secrets.agreement[usize::from(index)];
-        let keys = SenderKeys::agree(session, key).unwrap();
+        let keys = SenderKeys::agree(session, key, agreed).unwrap();
         let keys = keys.with_credentials(session, credentials, now).unwrap();
         let (state, fingerprint) = (self.state(index), session.fingerprint());
         Ledger::create(&state, &fingerprint, party(index)).unwrap();

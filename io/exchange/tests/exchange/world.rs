@@ -18,7 +18,7 @@ use reshare_exchange::{
 };
 use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::PartyCertificate;
-use reshare_format::keys::{AgreementKey, Identity, SealKind};
+use reshare_format::keys::{AgreementKey, Identity, SealKind, SharedKey};
 use reshare_format::package::{
     ManifestContent, Package, PackageExpectations, PackageWriter, PartEntry, Timestamp,
 };
@@ -31,6 +31,11 @@ use crate::certificates::{Authority, Files};
 pub(crate) const RECEIVER: &str = "receiver.mpc.example";
 const PARTS: i64 = 6;
 const ROWS: i64 = 40;
+
+/// The key that both senders have in a file.
+pub(crate) fn shared_key() -> SharedKey {
+    SharedKey::new([0x5a; 32])
+}
 
 /// What exists before anything is delivered.
 pub(crate) struct World {
@@ -297,6 +302,7 @@ fn session(authority: &Authority, receiver: &str, sender_0: &str, secrets: &Secr
         party: party(index),
         certificate_name: Some(name.parse().unwrap()),
         agreement_key: *secrets.agreement[usize::from(index)].public_key(),
+        encapsulation_key: None,
     };
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
     Session::create(NewSession {
@@ -315,6 +321,7 @@ fn session(authority: &Authority, receiver: &str, sender_0: &str, secrets: &Secr
             certificate_name: Some(receiver.parse().unwrap()),
             recipient: secrets.identity.to_public(),
         },
+        shared_key_id: Some(shared_key().id()),
         ca_sha256: Some(authority.sha256()),
         server_url: None,
     })

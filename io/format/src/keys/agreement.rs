@@ -1,4 +1,4 @@
-//! The private half of an agreement key, in a PKCS#8 file.
+//! The private halves of a sender's agreement keys, in a PKCS#8 file.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,10 @@ use reshare_engine::key_schedule::SharedSecret;
 use reshare_files::fault::Refusable;
 use zeroize::Zeroizing;
 
+use super::encapsulation::{DecapsulationKey, EncapsulationKey, EncapsulationKeyError};
 use super::pem::{self, PemError};
 use super::permissions::{self, PrivateFileError};
-use super::public_key::AgreementPublicKey;
+use super::public_key::{AgreementPublicKey, AgreementPublicKeys};
 
 /// The label of an unencrypted PKCS#8 key's PEM block.
 const LABEL: &str = "PRIVATE KEY";
@@ -19,26 +20,31 @@ const LABEL: &str = "PRIVATE KEY";
 /// Bytes of a shared secret: the X coordinate of a point on P-256.
 const SECRET_BYTES: usize = 32;
 
-/// A P-256 private key. With another sender's public key it gives a shared secret.
+/// A sender's private keys: one on P-256, which gives a shared secret with another sender's public
+/// key, and one of ML-KEM-768, for which the other sender encapsulates a secret.
 ///
 /// # Secrecy
-/// The key itself stays inside the cryptographic library; `Debug` prints the public half.
+/// The key on P-256 stays inside the cryptographic library; `Debug` prints the public halves.
 pub struct AgreementKey {
     private: PrivateKey,
     public: AgreementPublicKey,
+    decapsulation: Option<DecapsulationKey>,
 }
 
 impl AgreementKey {
-    /// Generates a key.
+    /// Generates both keys.
     ///
     /// # Errors
     /// [`AgreementKeyError::Library`] when the system gives no random bytes.
     pub fn generate() -> Result<Self, AgreementKeyError> {
         let private = PrivateKey::generate(&agreement::ECDH_P256);
-        Self::from_private(private.map_err(|_| AgreementKeyError::Library)?)
+        let decapsulation = DecapsulationKey::generate();
+        let decapsulation = decapsulation.map_err(|_| AgreementKeyError::Library)?;
+        let private = private.map_err(|_| AgreementKeyError::Library)?;
+        Self::from_private(private, Some(decapsulation))
     }
 
-    /// Generates a key and writes it to a new file, mode 0600.
+    /// Generates both keys and writes them to a new file, mode 0600.
     ///
     /// # Errors
     /// An [`AgreementKeyError`] when the file exists already or cannot be written.
@@ -48,19 +54,25 @@ impl AgreementKey {
         Ok(key)
     }
 
-    /// Reads a key from an unencrypted PKCS#8 PEM file that only its owner can read.
+    /// Reads keys from an unencrypted PKCS#8 PEM file that only its owner can read: the one on P-256,
+    /// and after it the one of ML-KEM-768, which may be missing.
     ///
     /// # Errors
-    /// An [`AgreementKeyError`] when the file is open to others or holds anything but one such
-    /// block, or when the key is not on P-256.
+    /// An [`AgreementKeyError`] when the file is open to others or holds anything but such blocks, or
+    /// when the first key is not on P-256.
     pub fn load(path: &Path) -> Result<Self, AgreementKeyError> {
         let text = permissions::read_private(path)?;
         let at = || path.to_owned();
-        let der = pem::decode(&text, LABEL)
+        let (first, second) = pem::first_block(&text);
+        let der = pem::decode(first, LABEL)
             .map_err(|source| AgreementKeyError::Pem { path: at(), source })?;
         let private = PrivateKey::from_private_key_der(&agreement::ECDH_P256, &der);
+        let decapsulation = (!second.is_empty()).then(|| DecapsulationKey::from_pem(second));
+        let decapsulation = decapsulation
+            .transpose()
+            .map_err(|source| AgreementKeyError::Second { path: at(), source: source.into() })?;
         match private {
-            Ok(private) => Self::from_private(private),
+            Ok(private) => Self::from_private(private, decapsulation),
             Err(_) => match other_curve(&der) {
                 Some(curve) => Err(AgreementKeyError::Curve { path: at(), curve }),
                 None => Err(AgreementKeyError::Invalid { path: at() }),
@@ -68,22 +80,56 @@ impl AgreementKey {
         }
     }
 
-    fn from_private(private: PrivateKey) -> Result<Self, AgreementKeyError> {
+    fn from_private(
+        private: PrivateKey,
+        decapsulation: Option<DecapsulationKey>,
+    ) -> Result<Self, AgreementKeyError> {
         let point = private.compute_public_key().map_err(|_| AgreementKeyError::Library)?;
         let public = AgreementPublicKey::from_point(point.as_ref());
-        Ok(Self { private, public: public.ok_or(AgreementKeyError::Library)? })
+        Ok(Self { private, public: public.ok_or(AgreementKeyError::Library)?, decapsulation })
     }
 
     fn to_pem(&self) -> Result<Zeroizing<String>, AgreementKeyError> {
         let der = AsDer::<Pkcs8V1Der<'static>>::as_der(&self.private);
         let der = der.map_err(|_| AgreementKeyError::Library)?;
-        Ok(pem::encode(LABEL, der.as_ref()))
+        let first = pem::encode(LABEL, der.as_ref());
+        let second = self.decapsulation.as_ref().map(DecapsulationKey::to_pem).unwrap_or_default();
+        // Allocate the whole buffer at once: growing it would leave copies of the keys behind.
+        let mut text = Zeroizing::new(String::with_capacity(first.len() + second.len()));
+        text.push_str(&first);
+        text.push_str(&second);
+        Ok(text)
     }
 
-    /// The public half.
+    /// The public half of the key on P-256.
     #[must_use]
     pub fn public_key(&self) -> &AgreementPublicKey {
         &self.public
+    }
+
+    /// The key of ML-KEM-768, if there is one.
+    #[must_use]
+    pub fn decapsulation_key(&self) -> Option<&DecapsulationKey> {
+        self.decapsulation.as_ref()
+    }
+
+    /// Takes the key of ML-KEM-768 out.
+    #[must_use]
+    pub fn into_decapsulation_key(self) -> Option<DecapsulationKey> {
+        self.decapsulation
+    }
+
+    /// The public half of the key of ML-KEM-768, if there is one.
+    #[must_use]
+    pub fn encapsulation_key(&self) -> Option<&EncapsulationKey> {
+        self.decapsulation.as_ref().map(DecapsulationKey::public_key)
+    }
+
+    /// The public halves.
+    #[must_use]
+    pub fn public_keys(&self) -> AgreementPublicKeys {
+        let encapsulation = self.encapsulation_key().cloned();
+        AgreementPublicKeys { agreement: self.public, encapsulation }
     }
 
     /// Derives the secret shared with the owner of another key: the X coordinate of the common
@@ -125,7 +171,9 @@ fn other_curve(der: &[u8]) -> Option<&'static str> {
 
 impl fmt::Debug for AgreementKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgreementKey").field("public", &self.public).finish_non_exhaustive()
+        let mut out = f.debug_struct("AgreementKey");
+        out.field("public", &self.public).field("encapsulation", &self.encapsulation_key());
+        out.finish_non_exhaustive()
     }
 }
 
@@ -143,6 +191,14 @@ pub enum AgreementKeyError {
         path: PathBuf,
         /// Why.
         source: PemError,
+    },
+    /// What follows the first key is at fault.
+    #[error("what follows the first key in {} is no private key of ML-KEM-768", path.display())]
+    Second {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<EncapsulationKeyError>,
     },
     /// The key is on another curve.
     #[error("the key in {} is on {curve}, an agreement key is on P-256", path.display())]

@@ -3,9 +3,7 @@
 //! The secret is `SHA3-256(ML-KEM secret || X25519 secret || X25519 share || X25519 key || label)`:
 //! it stays secret while either of the two does. A private key is a seed of 32 bytes.
 //!
-//! ML-KEM, X25519 and SHA-3 are AWS-LC's, whose ML-KEM is verified formally and takes the same time for
-//! any secret. AWS-LC has no way in for a seed, so the crate `ml-kem` expands that, once for an
-//! identity; nothing that an attacker sends reaches it.
+//! ML-KEM, X25519 and SHA-3 are AWS-LC's.
 //!
 //! # Source
 //! <https://datatracker.ietf.org/doc/draft-connolly-cfrg-xwing-kem/>, X-Wing;
@@ -22,10 +20,11 @@ use hpke::generic_array::typenum::{Sum, U32, U96, U192, U1024};
 use hpke::kem::{Kem, SharedSecret};
 use hpke::rand_core::{CryptoRng, RngCore};
 use hpke::{Deserializable, HpkeError, Serializable};
-use ml_kem::{EncodedSizeUser, KemCore, MlKem768};
 use sha3::Shake256;
 use sha3::digest::{ExtendableOutput, Update, XofReader};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
+
+use super::ml_kem;
 
 /// Bytes of a private key.
 pub(super) const SEED_BYTES: usize = 32;
@@ -34,11 +33,9 @@ pub(super) const PUBLIC_BYTES: usize = ML_KEM_PUBLIC_BYTES + POINT_BYTES;
 /// Bytes of an encapsulated key: ML-KEM's ciphertext, then an X25519 share.
 pub(super) const ENCAPPED_BYTES: usize = ML_KEM_CIPHERTEXT_BYTES + POINT_BYTES;
 
-const ML_KEM_PUBLIC_BYTES: usize = 1184;
-const ML_KEM_CIPHERTEXT_BYTES: usize = 1088;
+const ML_KEM_PUBLIC_BYTES: usize = ml_kem::PUBLIC_BYTES;
+const ML_KEM_CIPHERTEXT_BYTES: usize = ml_kem::CIPHERTEXT_BYTES;
 const POINT_BYTES: usize = 32;
-/// ML-KEM's two seeds, `d` and `z`.
-const ML_KEM_SEED_BYTES: usize = 64;
 
 /// What ends the input of the hash.
 const LABEL: &[u8; 6] = br"\.//^\";
@@ -159,38 +156,22 @@ impl PrivateKey {
     /// When AWS-LC fails; any seed is one.
     pub(super) fn new(seed: Zeroizing<[u8; SEED_BYTES]>) -> Result<Self, HpkeError> {
         let mut xof = Shake256::default().chain(seed.as_slice()).finalize_xof();
-        let mut ml_kem_seed = Zeroizing::new([0; ML_KEM_SEED_BYTES]);
+        let mut ml_kem_seed = Zeroizing::new([0; ml_kem::SEED_BYTES]);
         let mut scalar = Zeroizing::new([0; POINT_BYTES]);
         xof.read(&mut *ml_kem_seed);
         xof.read(&mut *scalar);
-        let (ml_kem, ml_kem_public) = expand_ml_kem(&ml_kem_seed)?;
+        let expanded = ml_kem::expand(&ml_kem_seed).ok_or(HpkeError::ValidationError)?;
+        let (ml_kem, ml_kem_public) = expanded;
         let x25519 = agreement::PrivateKey::from_private_key(&X25519, &*scalar);
         let x25519 = x25519.map_err(|_| HpkeError::ValidationError)?;
         let point = x25519.compute_public_key().map_err(|_| HpkeError::ValidationError)?;
-        let public = PublicKey(exactly(&[&ml_kem_public, point.as_ref()].concat())?);
+        let public = PublicKey(exactly(&[&ml_kem_public[..], point.as_ref()].concat())?);
         Ok(Self(Arc::new(Expanded { seed, ml_kem, x25519, public })))
     }
 
     pub(super) fn seed(&self) -> &[u8; SEED_BYTES] {
         &self.0.seed
     }
-}
-
-/// Expands ML-KEM's seeds into AWS-LC's private key and the public one.
-fn expand_ml_kem(seed: &[u8; ML_KEM_SEED_BYTES]) -> Result<(DecapsulationKey, Vec<u8>), HpkeError> {
-    let (d, z) = seed.split_at(ML_KEM_SEED_BYTES / 2);
-    let [mut d, mut z] = [d, z].map(|half| {
-        let mut array = ml_kem::B32::default();
-        array.copy_from_slice(half);
-        array
-    });
-    let (private, public) = MlKem768::generate_deterministic(&d, &z);
-    d.as_mut_slice().zeroize();
-    z.as_mut_slice().zeroize();
-    let mut bytes = private.as_bytes();
-    let key = DecapsulationKey::new(&ML_KEM_768, &bytes);
-    bytes.as_mut_slice().zeroize();
-    Ok((key.map_err(|_| HpkeError::ValidationError)?, public.as_bytes().to_vec()))
 }
 
 impl PartialEq for PrivateKey {

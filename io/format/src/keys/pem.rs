@@ -64,6 +64,15 @@ pub(super) fn decode_one_of<const N: usize>(
     Ok((label, decode(text, label)?))
 }
 
+/// Cuts a text after its first PEM block; the rest is empty where no text but white space follows.
+pub(super) fn first_block(text: &str) -> (&str, &str) {
+    let after = text.find(END).map_or(text.len(), |end| {
+        text[end..].find('\n').map_or(text.len(), |line_feed| end + line_feed + 1)
+    });
+    let (first, rest) = text.split_at(after);
+    (first, rest.trim())
+}
+
 /// Encodes bytes as one PEM block that ends with a new line.
 ///
 /// # Secrecy
@@ -180,6 +189,16 @@ mod tests {
             let text = format!("-----BEGIN X-----\n{bad}\n-----END X-----\n");
             assert_eq!(refuse(&text), PemError::Base64 { label: "X" }, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_text_is_cut_after_its_first_block() {
+        let block = "-----BEGIN X-----\nAAEC\n-----END X-----\n";
+        assert_eq!(first_block(block), (block, ""));
+        assert_eq!(first_block(&block.repeat(2)), (block, block.trim()));
+        assert_eq!(first_block(&format!("{block} \r\n")), (block, ""));
+        assert_eq!(first_block(block.trim()), (block.trim(), ""));
+        assert_eq!(first_block("no block"), ("no block", ""));
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! The public half of an agreement key: a point on P-256.
+//! The public halves of a sender's agreement keys: a point on P-256, and a key of ML-KEM-768.
 
 use std::fmt;
 
 use aws_lc_rs::agreement::{self, ParsedPublicKey, UnparsedPublicKey};
 use aws_lc_rs::digest::{SHA256, digest};
 
+use super::encapsulation::EncapsulationKey;
 use super::pem::{self, PemError};
 
 /// A valid point on P-256 as its SubjectPublicKeyInfo (RFC 5480), in the one encoding that
@@ -93,6 +94,35 @@ impl AgreementPublicKey {
     }
 }
 
+/// What a sender gives to the maker of a session: its public keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgreementPublicKeys {
+    /// The one on P-256.
+    pub agreement: AgreementPublicKey,
+    /// The one of ML-KEM-768, if there is one.
+    pub encapsulation: Option<EncapsulationKey>,
+}
+
+impl AgreementPublicKeys {
+    /// Reads one or two PEM blocks `PUBLIC KEY`, the key on P-256 first.
+    ///
+    /// # Errors
+    /// A [`PublicKeyError`] that says which of the keys is at fault.
+    pub fn from_pem(text: &str) -> Result<Self, PublicKeyError> {
+        let (first, second) = pem::first_block(text);
+        let agreement = AgreementPublicKey::from_pem(first)?;
+        let encapsulation = (!second.is_empty()).then(|| EncapsulationKey::from_pem(second));
+        Ok(Self { agreement, encapsulation: encapsulation.transpose()? })
+    }
+
+    /// The keys as PEM blocks, each of which ends with a new line.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        let second = self.encapsulation.as_ref().map(EncapsulationKey::to_pem);
+        self.agreement.to_pem() + &second.unwrap_or_default()
+    }
+}
+
 /// Names the curve of a valid key on another curve than P-256.
 fn other_curve(der: &[u8]) -> Option<&'static str> {
     let curves = [
@@ -133,4 +163,7 @@ pub enum PublicKeyError {
     /// Two numbers that are no point of the curve.
     #[error("the key's point does not lie on P-256")]
     NotOnCurve,
+    /// No key of ML-KEM-768, where one belongs.
+    #[error("this is no public key of ML-KEM-768")]
+    MlKem,
 }

@@ -126,6 +126,7 @@ impl Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::SharedKey;
     use crate::session::{NewSession, samples};
 
     fn party(index: u8) -> PartyId {
@@ -184,6 +185,8 @@ mod tests {
             facts.ca_sha256 = None;
             facts.receiver.certificate_name = None;
             facts.senders.iter_mut().for_each(|sender| sender.certificate_name = None);
+            facts.senders[0].encapsulation_key = None;
+            facts.shared_key_id = Some(SharedKey::new([1; 32]).id());
         });
         assert_eq!(refused, Err(OutsideNetwork::NoCertificates));
     }

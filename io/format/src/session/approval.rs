@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
 use reshare_files::file_error::OnFile;
@@ -18,6 +20,7 @@ use super::{
     MAX_STATEMENT_BYTES, Session, SessionMismatch, SessionTrust, Signed, Statement, check_trust,
     fingerprint_from_hex, signer,
 };
+use crate::keys::Ciphertext;
 use crate::keys::certificate::{PartyCertificate, SignatureContext};
 
 /// One party's approval as it is in a file: signed by somebody, and not verified.
@@ -25,6 +28,7 @@ use crate::keys::certificate::{PartyCertificate, SignatureContext};
 pub struct Approval {
     signed: Signed<ApprovalStatement>,
     fingerprint: Fingerprint,
+    ciphertext: Option<Ciphertext>,
 }
 
 /// Proof that the receiver and the other sender have approved a session.
@@ -32,6 +36,7 @@ pub struct Approval {
 pub struct Approvals {
     own: PartyId,
     fingerprint: Fingerprint,
+    ciphertext: Option<Ciphertext>,
 }
 
 /// The signed statement, field by field in canonical order.
@@ -43,10 +48,12 @@ struct ApprovalStatement {
     fingerprint: String,
     party: u64,
     approved_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ciphertext: Option<String>,
 }
 
 impl Statement for ApprovalStatement {
-    const FORMAT: &str = "reshare-approval/1";
+    const FORMAT: &str = "reshare-approval/2";
     const CONTEXT: SignatureContext = SignatureContext::Approval;
 
     fn format(&self) -> &str {
@@ -74,16 +81,22 @@ impl Approval {
 
     /// Approves a session as the party that a certificate names.
     ///
+    /// `ciphertext` is what the higher sender has encapsulated for the lower one's key, in a session
+    /// that has such a key.
+    ///
     /// # Errors
     /// [`StatementError::Own`](super::StatementError::Own) when the certificate is no party's of
-    /// this session, or may not sign now.
+    /// this session, or may not sign now; [`ApprovalError::Ciphertext`] when there is no ciphertext
+    /// where one belongs, or one where none does.
     pub fn sign(
         session: &Session,
         trust: &SessionTrust,
         certificate: &PartyCertificate,
         now: OffsetDateTime,
+        ciphertext: Option<Ciphertext>,
     ) -> Result<Self, ApprovalError> {
         let party = Self::signer(session, trust, certificate, now)?;
+        check_ciphertext(session, party, ciphertext.as_ref())?;
         let fingerprint = session.fingerprint();
         let statement = ApprovalStatement {
             format: ApprovalStatement::FORMAT.to_owned(),
@@ -91,8 +104,15 @@ impl Approval {
             fingerprint: fingerprint.to_string(),
             party: party.index().into(),
             approved_at: Timestamp::from(now),
+            ciphertext: ciphertext.as_ref().map(|ciphertext| STANDARD.encode(ciphertext.bytes())),
         };
-        Ok(Self { signed: Signed::sign(statement, party, certificate)?, fingerprint })
+        Ok(Self { signed: Signed::sign(statement, party, certificate)?, fingerprint, ciphertext })
+    }
+
+    /// Whether a party encapsulates a secret when it approves a session.
+    #[must_use]
+    pub fn encapsulates(session: &Session, party: PartyId) -> bool {
+        session.encapsulation_key().is_some() && session.senders()[1].party == party
     }
 
     /// The usual file name of a party's approval.
@@ -123,7 +143,16 @@ impl Approval {
     pub fn parse(bytes: &[u8]) -> Result<Self, ApprovalError> {
         let signed = Signed::<ApprovalStatement>::parse(bytes)?;
         let fingerprint = fingerprint_from_hex(&signed.statement.fingerprint)?;
-        Ok(Self { signed, fingerprint })
+        let ciphertext = signed.statement.ciphertext.as_ref().map(|text| {
+            let bytes = STANDARD.decode(text).ok();
+            bytes.and_then(|bytes| Ciphertext::from_bytes(&bytes))
+        });
+        let ciphertext = match ciphertext {
+            Some(None) => return Err(ApprovalError::NotACiphertext),
+            Some(ciphertext) => ciphertext,
+            None => None,
+        };
+        Ok(Self { signed, fingerprint, ciphertext })
     }
 
     /// The bytes of the file: compact JSON in canonical field order and a line feed.
@@ -155,7 +184,8 @@ impl Approval {
         if trust.name_of(party).is_none() {
             return Err(ApprovalError::NotAParty { party });
         }
-        Ok(self.signed.verify(trust, now, *approved_at, now)?)
+        self.signed.verify(trust, now, *approved_at, now)?;
+        check_ciphertext(session, party, self.ciphertext.as_ref())
     }
 }
 
@@ -184,7 +214,8 @@ impl Approvals {
         if !missing.is_empty() {
             return Err(ApprovalError::Missing { parties: missing });
         }
-        Ok(Self { own, fingerprint: session.fingerprint() })
+        let ciphertext = ciphertext_of(approvals)?.cloned();
+        Ok(Self { own, fingerprint: session.fingerprint(), ciphertext })
     }
 
     /// As [`Self::verify`], with approvals from files.
@@ -217,5 +248,37 @@ impl Approvals {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// What the higher sender has encapsulated, where its approval is among them and the session has
+    /// a key for it.
+    #[must_use]
+    pub fn ciphertext(&self) -> Option<&Ciphertext> {
+        self.ciphertext.as_ref()
+    }
+}
+
+/// Checks that a ciphertext is there exactly where one belongs.
+fn check_ciphertext(
+    session: &Session,
+    party: PartyId,
+    ciphertext: Option<&Ciphertext>,
+) -> Result<(), ApprovalError> {
+    let expected = Approval::encapsulates(session, party);
+    match ciphertext.is_some() == expected {
+        true => Ok(()),
+        false => Err(ApprovalError::Ciphertext { party, expected }),
+    }
+}
+
+/// The one ciphertext of all approvals: with two, nobody knows which one the other sender uses.
+fn ciphertext_of(approvals: &[Approval]) -> Result<Option<&Ciphertext>, ApprovalError> {
+    let mut all = approvals
+        .iter()
+        .filter_map(|approval| Some((approval.party(), approval.ciphertext.as_ref()?)));
+    let Some((party, first)) = all.next() else { return Ok(None) };
+    match all.all(|(_, other)| other == first) {
+        true => Ok(Some(first)),
+        false => Err(ApprovalError::TwoCiphertexts { party }),
     }
 }

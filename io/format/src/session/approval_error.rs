@@ -53,6 +53,27 @@ pub enum ApprovalError {
         /// Those whose approval is needed.
         parties: Vec<PartyId>,
     },
+    /// A ciphertext that is none.
+    #[error("its ciphertext is none of ML-KEM-768")]
+    NotACiphertext,
+    /// A ciphertext that is missing, or that nobody can use.
+    #[error("party {party}'s approval {}", match expected {
+        true => "has no ciphertext for the session's encapsulation_key",
+        false => "has a ciphertext, which only the higher sender's has, in a session with an \
+                  encapsulation_key",
+    })]
+    Ciphertext {
+        /// Who approved.
+        party: PartyId,
+        /// Whether one belongs there.
+        expected: bool,
+    },
+    /// Two approvals of one party that give two keys.
+    #[error("party {party} has approved the session twice, with two ciphertexts")]
+    TwoCiphertexts {
+        /// Who approved.
+        party: PartyId,
+    },
     /// Only senders need approvals.
     #[error("party {party} is no sender of this session")]
     NotASender {

@@ -115,6 +115,33 @@ pub enum SessionError {
         /// The party.
         party: PartyId,
     },
+    /// A key of ML-KEM-768 that is none.
+    #[error("senders.encapsulation_key is not usable")]
+    EncapsulationKey {
+        /// Why.
+        source: PublicKeyError,
+    },
+    /// A key of ML-KEM-768 that nobody encapsulates for.
+    #[error(
+        "senders.encapsulation_key: party {party} has one, but only the sender with the lower party \
+         id needs one"
+    )]
+    MisplacedEncapsulationKey {
+        /// The sender with the higher party id.
+        party: PartyId,
+    },
+    /// A ciphertext that no certificate would sign.
+    #[error(
+        "senders.encapsulation_key: it is there, but no certificates are, and what is encapsulated \
+         for it travels in an approval that is signed with one"
+    )]
+    UnsignedEncapsulation,
+    /// The senders' secret would rest on P-256 alone.
+    #[error(
+        "neither senders.encapsulation_key nor shared_key_id is there: a large quantum computer \
+         would find the senders' secret"
+    )]
+    NotHybrid,
     /// A public key that is none.
     #[error("{key} is not usable")]
     AgreementKey {

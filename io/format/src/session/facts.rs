@@ -1,6 +1,6 @@
 //! The facts of a session, before they are checked as a whole.
 
-use crate::keys::{AgreementPublicKey, Recipient};
+use crate::keys::{AgreementPublicKey, EncapsulationKey, Recipient, SharedKeyId};
 use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
@@ -35,6 +35,8 @@ pub struct NewSession {
     pub senders: [Sender; 2],
     /// The party whose shares are rebuilt.
     pub receiver: Receiver,
+    /// The key that both senders have in a file: needed where there is no key of ML-KEM-768.
+    pub shared_key_id: Option<SharedKeyId>,
     /// SHA-256 of the certificate authority (DER): present exactly if certificate names are.
     pub ca_sha256: Option<[u8; 32]>,
     /// Where the receiver listens; not covered by the fingerprint.
@@ -50,6 +52,9 @@ pub struct Sender {
     pub certificate_name: Option<CertificateName>,
     /// The public half of its agreement key.
     pub agreement_key: AgreementPublicKey,
+    /// The public half of its key of ML-KEM-768: only of the sender with the lower party id, and only
+    /// if certificates are used.
+    pub encapsulation_key: Option<EncapsulationKey>,
 }
 
 /// The party whose shares are rebuilt.

@@ -14,7 +14,7 @@ use toml::value::{Datetime, Offset};
 use super::fingerprint::kind_name;
 use super::{NewSession, Receiver, Sender, Session, SessionError, SessionIds};
 use crate::keys::certificate::CertificateName;
-use crate::keys::{self, AgreementPublicKey};
+use crate::keys::{self, AgreementPublicKey, EncapsulationKey, SharedKeyId};
 
 impl Session {
     /// Reads a session file.
@@ -61,9 +61,12 @@ impl Session {
             format!("not_after = {}", datetime(self.not_after())),
             "# The largest sealed part, in bytes.".to_owned(),
             format!("max_part_bytes = {}", self.max_part_bytes()),
-            String::new(),
-            "[ids]".to_owned(),
         ];
+        if let Some(id) = self.shared_key_id() {
+            lines.push("# The key that both senders have in a file.".to_owned());
+            lines.push(format!("shared_key_id = \"{id}\""));
+        }
+        lines.push("\n[ids]".to_owned());
         write_ids(&mut lines, self.ids());
         write_table(&mut lines, self);
         for sender in self.senders() {
@@ -120,6 +123,10 @@ fn write_sender(lines: &mut Vec<String>, sender: &Sender) {
     lines.push(format!("\n[[senders]]\nparty = {}", sender.party));
     write_certificate_name(lines, sender.certificate_name.as_ref());
     lines.push(format!("agreement_key = \"\"\"\n{}\"\"\"", sender.agreement_key.to_pem()));
+    if let Some(key) = &sender.encapsulation_key {
+        lines.push("# ML-KEM-768: the other sender encapsulates a secret for it.".to_owned());
+        lines.push(format!("encapsulation_key = \"\"\"\n{}\"\"\"", key.to_pem()));
+    }
 }
 
 fn write_receiver(lines: &mut Vec<String>, receiver: &Receiver) {
@@ -157,6 +164,7 @@ struct SessionTable {
     not_after: Datetime,
     #[serde(default = "default_max_part_bytes")]
     max_part_bytes: u64,
+    shared_key_id: Option<String>,
     ids: IdsTable,
     table: TableTable,
     senders: Vec<SenderTable>,
@@ -215,6 +223,7 @@ struct SenderTable {
     party: u64,
     certificate_name: Option<String>,
     agreement_key: String,
+    encapsulation_key: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -260,6 +269,7 @@ impl SessionTable {
             max_part_bytes: self.max_part_bytes,
             senders: [first.into_sender()?, second.into_sender()?],
             receiver: self.receiver.into_receiver()?,
+            shared_key_id: self.shared_key_id.as_deref().map(shared_key_id).transpose()?,
             ca_sha256: ca.transpose()?,
             server_url: self.transport.and_then(|transport| transport.server_url),
         })
@@ -287,10 +297,14 @@ impl SenderTable {
         let key = "senders.agreement_key".to_owned();
         let agreement_key = AgreementPublicKey::from_pem(&self.agreement_key)
             .map_err(|source| SessionError::AgreementKey { key, source })?;
+        let encapsulation_key = self.encapsulation_key.as_deref().map(EncapsulationKey::from_pem);
         Ok(Sender {
             party: party("senders.party", self.party)?,
             certificate_name: certificate_name("senders.certificate_name", self.certificate_name)?,
             agreement_key,
+            encapsulation_key: encapsulation_key
+                .transpose()
+                .map_err(|source| SessionError::EncapsulationKey { source })?,
         })
     }
 }
@@ -330,6 +344,11 @@ fn layout(agree: Vec<AgreeTable>, share: Vec<ShareTable>) -> Result<Arc<RowLayou
     let shares = share.into_iter();
     let shares = shares.map(|column| ShareColumn { name: column.column, len: column.len_u16 });
     Ok(Arc::new(RowLayout::new(agree.collect(), shares.collect())?))
+}
+
+fn shared_key_id(text: &str) -> Result<SharedKeyId, SessionError> {
+    let key = "shared_key_id";
+    text.parse().map_err(|_| SessionError::Hex { key, bytes: SharedKeyId::BYTES })
 }
 
 /// Reads exactly `N` bytes in lower-case hexadecimal: each value has one spelling.

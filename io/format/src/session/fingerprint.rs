@@ -8,9 +8,10 @@ use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::layout::{AgreeKind, RowLayout};
 
 use super::{NewSession, Receiver, Sender, Session, SessionIds};
+use crate::keys::EncapsulationKey;
 
 /// The prefix of every encoding: the program, the version of the encoding, its purpose.
-const DOMAIN: &[u8] = b"reshare/v1/session\0";
+const DOMAIN: &[u8] = b"reshare/v2/session\0";
 
 /// Hashes the facts and the nonce. The senders are already in order.
 pub(super) fn of(facts: &NewSession, nonce: &[u8; Session::NONCE_BYTES]) -> Fingerprint {
@@ -32,6 +33,8 @@ pub(super) fn of(facts: &NewSession, nonce: &[u8; Session::NONCE_BYTES]) -> Fing
     }
     encoding.receiver(&facts.receiver);
     encoding.optional("trust.ca_sha256", facts.ca_sha256.as_ref().map(<[u8; 32]>::as_slice));
+    let shared_key_id = facts.shared_key_id.as_ref().map(|id| id.bytes().as_slice());
+    encoding.optional("shared_key_id", shared_key_id);
     encoding.finish()
 }
 
@@ -107,6 +110,8 @@ impl Encoding {
         self.number("party", u64::from(sender.party.index()));
         self.optional("certificate_name", name.map(|name| name.as_str().as_bytes()));
         self.field("agreement_key", sender.agreement_key.as_der());
+        let key = sender.encapsulation_key.as_ref().map(EncapsulationKey::to_der);
+        self.optional("encapsulation_key", key.as_deref());
     }
 
     fn receiver(&mut self, receiver: &Receiver) {
@@ -137,13 +142,15 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::keys::{AgreementKey, AgreementPublicKey, Identity, SealKind};
+    use crate::keys::{
+        AgreementKey, AgreementPublicKey, DecapsulationKey, Identity, SealKind, SharedKey,
+    };
     use crate::session::samples;
 
     type Change = fn(&mut NewSession);
 
     /// Changes every single fact, and pairs of facts that a careless encoding would confuse.
-    const CHANGES: [Change; 40] = [
+    const CHANGES: [Change; 43] = [
         |_| {},
         |facts| facts.session_id = "session-2026-08-21T00:00:00z".parse().expect("an id"),
         |facts| facts.environment = "pro".parse().expect("an environment"),
@@ -177,7 +184,11 @@ mod tests {
                 shares.insert(0, ShareColumn { name, len: 16 });
             })
         },
-        |facts| facts.senders[0].party = party(3),
+        |facts| {
+            let [lower, higher] = &mut facts.senders;
+            lower.party = party(3);
+            higher.encapsulation_key = lower.encapsulation_key.take();
+        },
         |facts| facts.senders[1].party = party(3),
         |facts| facts.receiver.party = party(3),
         |facts| {
@@ -198,6 +209,17 @@ mod tests {
             facts.ca_sha256 = None;
             facts.receiver.certificate_name = None;
             facts.senders.iter_mut().for_each(|sender| sender.certificate_name = None);
+            facts.senders[0].encapsulation_key = None;
+            facts.shared_key_id = Some(SharedKey::new([3; 32]).id());
+        },
+        |facts| facts.shared_key_id = Some(SharedKey::new([3; 32]).id()),
+        |facts| {
+            facts.senders[0].encapsulation_key = None;
+            facts.shared_key_id = Some(SharedKey::new([3; 32]).id());
+        },
+        |facts| {
+            let other = DecapsulationKey::generate().expect("made");
+            facts.senders[0].encapsulation_key = Some(other.public_key().clone());
         },
     ];
 

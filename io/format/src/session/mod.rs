@@ -29,6 +29,8 @@ use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use time::OffsetDateTime;
 
+use crate::keys::{EncapsulationKey, SharedKeyId};
+
 pub use approval::{Approval, Approvals};
 pub use approval_error::ApprovalError;
 pub use cross_check::Mismatch;
@@ -59,7 +61,7 @@ pub struct Session {
 
 impl Session {
     /// The protocol version of this program, and the only one that it accepts.
-    pub const VERSION: u64 = 1;
+    pub const VERSION: u64 = 2;
     /// The length of the nonce.
     pub const NONCE_BYTES: usize = 32;
     /// The part size of a session that names none.
@@ -196,6 +198,18 @@ impl Session {
         }
     }
 
+    /// The key of ML-KEM-768 for which the higher sender encapsulates a secret: the lower sender's.
+    #[must_use]
+    pub fn encapsulation_key(&self) -> Option<&EncapsulationKey> {
+        self.facts.senders[0].encapsulation_key.as_ref()
+    }
+
+    /// Which key both senders have in a file, if they need one.
+    #[must_use]
+    pub fn shared_key_id(&self) -> Option<SharedKeyId> {
+        self.facts.shared_key_id
+    }
+
     /// The SHA-256 of the certificate authority that all parties trust, if certificates are used.
     #[must_use]
     pub fn ca_sha256(&self) -> Option<&[u8; 32]> {
@@ -245,7 +259,7 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::keys::AgreementKey;
+    use crate::keys::{AgreementKey, SharedKey};
 
     fn party(index: u8) -> PartyId {
         PartyId::new(index).expect("a party")
@@ -358,6 +372,23 @@ mod tests {
             sender.certificate_name = None;
             sender.agreement_key = *AgreementKey::generate().expect("made").public_key();
         }
+        let refused = Session::create(facts.clone()).expect_err("nobody would sign the ciphertext");
+        assert!(matches!(refused, SessionError::UnsignedEncapsulation), "{refused}");
+        facts.senders[0].encapsulation_key = None;
+        let refused = Session::create(facts.clone()).expect_err("P-256 alone");
+        assert!(matches!(refused, SessionError::NotHybrid), "{refused}");
+        facts.shared_key_id = Some(SharedKey::new([7; 32]).id());
         assert!(Session::create(facts).is_ok());
+    }
+
+    #[test]
+    fn only_the_lower_sender_has_a_key_of_ml_kem() {
+        let mut facts = samples::facts();
+        let [lower, higher] = &mut facts.senders;
+        higher.encapsulation_key = lower.encapsulation_key.take();
+        let refused = Session::create(facts).expect_err("the higher sender encapsulates");
+        assert!(
+            matches!(refused, SessionError::MisplacedEncapsulationKey { party: at } if at == party(2))
+        );
     }
 }

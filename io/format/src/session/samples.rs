@@ -1,6 +1,6 @@
 //! A session that tests change.
 
-use crate::keys::{AgreementKey, AgreementPublicKey, Identity, Recipient, SealKind};
+use crate::keys::{AgreementKey, AgreementPublicKeys, Identity, Recipient, SealKind};
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use std::sync::{Arc, OnceLock};
@@ -9,10 +9,10 @@ use time::macros::datetime;
 use super::{NewSession, Receiver, Sender, Session, SessionIds};
 
 /// Two senders' keys and a recipient, the same for a whole run of tests.
-fn public_keys() -> &'static ([AgreementPublicKey; 2], Recipient) {
-    static KEYS: OnceLock<([AgreementPublicKey; 2], Recipient)> = OnceLock::new();
+fn public_keys() -> &'static ([AgreementPublicKeys; 2], Recipient) {
+    static KEYS: OnceLock<([AgreementPublicKeys; 2], Recipient)> = OnceLock::new();
     KEYS.get_or_init(|| {
-        let key = || *AgreementKey::generate().expect("made").public_key();
+        let key = || AgreementKey::generate().expect("made").public_keys();
         ([key(), key()], Identity::generate(SealKind::Hybrid).to_public())
     })
 }
@@ -21,11 +21,12 @@ fn public_keys() -> &'static ([AgreementPublicKey; 2], Recipient) {
 pub(crate) fn facts() -> NewSession {
     let party = |index| PartyId::new(index).expect("a party");
     let name = |name: &str| Some(name.parse().expect("a name"));
-    let (agreement_keys, recipient) = public_keys();
-    let sender = |index: u8, agreement_key| Sender {
+    let ([lower, higher], recipient) = public_keys();
+    let sender = |index: u8, keys: &AgreementPublicKeys| Sender {
         party: party(index),
         certificate_name: name(&format!("spiffe://mpc.example/party/{index}")),
-        agreement_key,
+        agreement_key: keys.agreement,
+        encapsulation_key: keys.encapsulation.clone().filter(|_| index == 0),
     };
     let agree = |name: &str, kind| AgreeColumn { name: name.into(), kind };
     let share = |name: &str, len| ShareColumn { name: name.into(), len };
@@ -43,12 +44,13 @@ pub(crate) fn facts() -> NewSession {
         id_column: "id".into(),
         layout: Arc::new(layout.expect("a layout")),
         max_part_bytes: Session::DEFAULT_MAX_PART_BYTES,
-        senders: [sender(0, agreement_keys[0]), sender(2, agreement_keys[1])],
+        senders: [sender(0, lower), sender(2, higher)],
         receiver: Receiver {
             party: party(1),
             certificate_name: name("receiver.mpc.example"),
             recipient: recipient.clone(),
         },
+        shared_key_id: None,
         ca_sha256: Some([0xca; 32]),
         server_url: Some("https://receiver.mpc.example:8443".into()),
     }

@@ -16,6 +16,7 @@ pub(super) fn check(facts: &NewSession) -> Result<(), SessionError> {
     }
     check_parties(facts)?;
     check_certificates(facts)?;
+    check_hybrid(facts)?;
     check_columns(facts)?;
     let min = part_bytes(&facts.layout, 1);
     let (got, max) = (facts.max_part_bytes, Session::MAX_PART_BYTES_LIMIT);
@@ -114,6 +115,19 @@ fn check_certificates(facts: &NewSession) -> Result<(), SessionError> {
         }
     }
     Ok(())
+}
+
+/// Checks that the senders agree on a secret by more than P-256.
+fn check_hybrid(facts: &NewSession) -> Result<(), SessionError> {
+    let [lower, higher] = &facts.senders;
+    if higher.encapsulation_key.is_some() {
+        return Err(SessionError::MisplacedEncapsulationKey { party: higher.party });
+    }
+    match (&lower.encapsulation_key, facts.shared_key_id) {
+        (None, None) => Err(SessionError::NotHybrid),
+        (Some(_), _) if facts.ca_sha256.is_none() => Err(SessionError::UnsignedEncapsulation),
+        _ => Ok(()),
+    }
 }
 
 fn check_columns(facts: &NewSession) -> Result<(), SessionError> {

@@ -8,9 +8,11 @@ use reshare_engine::key_schedule::SharedSecret;
 use reshare_files::fault::Refusable;
 use reshare_format::keys::AgreementKey;
 use reshare_kms::{KmsError, KmsKey, SenderKey, SenderKeyError};
-use reshare_pipeline::sender::{SenderKeys, SenderKeysError};
+use reshare_pipeline::sender::{Agreed, SenderKeys, SenderKeysError};
 
-use crate::support::{key_check, localstack, new_key, open, parse, raw_client, session};
+use crate::support::{
+    key_check, localstack, new_key, open, parse, raw_client, session, shared_key,
+};
 
 #[tokio::test]
 async fn two_keys_in_kms_agree_on_one_secret() {
@@ -58,7 +60,9 @@ async fn senders_with_kms_and_files_in_every_mixture_have_the_same_keys() {
             };
             let peer = SenderKeys::other_sender(&session, key.public_key()).expect("a sender");
             let secret = key.shared_secret(peer, other).await.expect("agreed");
-            let agreed = SenderKeys::from_secret(&session, key.public_key(), &secret);
+            let shared_key = shared_key();
+            let more = Agreed { encapsulated: None, shared_key: Some(&shared_key) };
+            let agreed = SenderKeys::from_secret(&session, key.public_key(), &secret, more);
             let agreed = agreed.expect("a sender");
             assert_eq!(usize::from(agreed.sender().index()), index, "{mixture}");
             checks.push(agreed.key_check());

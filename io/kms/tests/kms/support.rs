@@ -11,7 +11,7 @@ use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_files::ids::IdRange;
 use reshare_fixtures::kms::{REGION, ThrowAwayKms};
-use reshare_format::keys::{AgreementPublicKey, Identity, KmsKeyId, SealKind};
+use reshare_format::keys::{AgreementPublicKey, Identity, KmsKeyId, SealKind, SharedKey};
 use reshare_format::session::{NewSession, Receiver, Sender, Session, SessionIds};
 use reshare_kms::{KmsError, KmsKey};
 use time::macros::datetime;
@@ -54,6 +54,11 @@ pub(crate) fn key_check(secret: &SharedSecret) -> KeyCheck {
     KeySchedule::derive(secret, "any", &Fingerprint([0; 32])).key_check()
 }
 
+/// The key that both senders have in a file.
+pub(crate) fn shared_key() -> SharedKey {
+    SharedKey::new([0x5a; 32])
+}
+
 /// A session of two senders with these keys.
 pub(crate) fn session(keys: [&AgreementPublicKey; 2]) -> Session {
     let party = |index| PartyId::new(index).expect("a party");
@@ -61,6 +66,7 @@ pub(crate) fn session(keys: [&AgreementPublicKey; 2]) -> Session {
         party: party(index),
         certificate_name: None,
         agreement_key: *key,
+        encapsulation_key: None,
     };
     let layout = RowLayout::new(
         vec![AgreeColumn { name: "version_id".into(), kind: AgreeKind::Integer }],
@@ -79,6 +85,7 @@ pub(crate) fn session(keys: [&AgreementPublicKey; 2]) -> Session {
         max_part_bytes: Session::DEFAULT_MAX_PART_BYTES,
         senders: [sender(0, keys[0]), sender(1, keys[1])],
         receiver: Receiver { party: party(2), certificate_name: None, recipient },
+        shared_key_id: Some(shared_key().id()),
         ca_sha256: None,
         server_url: None,
     };

@@ -17,7 +17,10 @@ use reshare_engine::party::PartyId;
 use reshare_exchange::Inbox;
 use reshare_files::durable;
 use reshare_files::file_error::{FileError, OnFile};
-use reshare_format::keys::{AgreementKey, load_identity};
+use reshare_format::keys::{
+    AgreementKey, DecapsulationKey, EncapsulatedSecret, EncapsulationKeyError, SharedKey,
+    load_identity,
+};
 use reshare_format::package::{
     CHAIN_NAME, MANIFEST_NAME, RECORDS_NAME, SIGNATURE_NAME, read_manifest,
 };
@@ -61,7 +64,8 @@ impl Thing {
     /// Whether it is a private key.
     #[must_use]
     pub fn is_key(&self) -> bool {
-        matches!(self.origin, Origin::Key { .. }) || self.what == IDENTITY
+        let of_sender = matches!(self.origin, Origin::Key { .. } | Origin::SharedKey);
+        of_sender || self.what == IDENTITY
     }
 }
 
@@ -91,6 +95,8 @@ pub enum Origin {
         /// Whose it is.
         party: PartyId,
     },
+    /// The key that both senders have in a file.
+    SharedKey,
     /// An empty directory, which an interrupted removal leaves.
     Emptied,
 }
@@ -310,12 +316,44 @@ fn key(session: &Session, path: &Path) -> Result<(String, Origin), PurgeError> {
         }
         Err(error) => error,
     };
+    if let Some(found) = other_sender_key(session, path) {
+        return found.map_err(|defect| defect.at(path));
+    }
     match load_identity(path) {
         Ok(identity) if identity.to_public() == session.receiver().recipient => {
             Ok((IDENTITY.to_owned(), Origin::Receiver))
         }
         Ok(_) => Err(PurgeDefect::OtherKey.at(path)),
         Err(_) => Err(as_agreement.into()),
+    }
+}
+
+/// What else a sender has of a session's secrets: its key of ML-KEM alone, the key of both senders, or
+/// the secret that it has encapsulated. `None` for anything else.
+fn other_sender_key(
+    session: &Session,
+    path: &Path,
+) -> Option<Result<(String, Origin), PurgeDefect>> {
+    let [lower, higher] = session.senders().map(|sender| sender.party);
+    let is = |is_it: bool, what: String, origin| match is_it {
+        true => Ok((what, origin)),
+        false => Err(PurgeDefect::OtherKey),
+    };
+    if let Ok(key) = DecapsulationKey::load(path) {
+        let is_it = session.encapsulation_key() == Some(key.public_key());
+        return Some(is(is_it, format!("key of sender {lower}"), Origin::Key { party: lower }));
+    }
+    if let Ok(key) = SharedKey::load(path) {
+        let is_it = session.shared_key_id() == Some(key.id());
+        return Some(is(is_it, "key of both senders".to_owned(), Origin::SharedKey));
+    }
+    match EncapsulatedSecret::load(path, &session.fingerprint()) {
+        Ok(_) => {
+            let what = format!("secret of sender {higher}");
+            Some(Ok((what, Origin::Key { party: higher })))
+        }
+        Err(EncapsulationKeyError::OtherSession { .. }) => Some(Err(PurgeDefect::OtherKey)),
+        Err(_) => None,
     }
 }
 

@@ -99,7 +99,7 @@ impl Purge {
             let got = match thing.origin {
                 Origin::Package { sender, .. } => sender,
                 Origin::File { party, .. } | Origin::Key { party } => party,
-                Origin::Emptied => continue,
+                Origin::Emptied | Origin::SharedKey => continue,
                 Origin::Receiver => {
                     return Err(NotReceived::Receivers { path: path(), what: thing.what.clone() });
                 }

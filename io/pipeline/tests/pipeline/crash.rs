@@ -21,10 +21,10 @@ use reshare_pipeline::merge::merge;
 use reshare_pipeline::pack::pack;
 use reshare_pipeline::sealer::PackReport;
 use reshare_pipeline::send::send;
-use reshare_pipeline::sender::{LedgeredSender, SenderKeys};
+use reshare_pipeline::sender::LedgeredSender;
 use reshare_pipeline::verify::verify_file;
 
-use crate::support::{REFERENCE, SENDERS, World, chain, file_names, workers};
+use crate::support::{REFERENCE, SENDERS, World, agree, chain, file_names, workers};
 
 const ROWS: u64 = 20;
 /// They make seven parts.
@@ -71,7 +71,7 @@ impl World {
 
     /// Also does what an approval does: creates the ledger if there is none.
     fn sender(&self) -> Result<LedgeredSender, PipelineError> {
-        let keys = SenderKeys::agree(&self.session, &self.cast.keys[0]).expect("a sender");
+        let keys = agree(&self.session, &self.cast.keys[0]).expect("a sender");
         let (state, fingerprint) = (self.cast.state(), self.session.fingerprint());
         Ledger::create(state, &fingerprint, keys.sender())?;
         let ledger = Ledger::open(state, &fingerprint, keys.sender())?;

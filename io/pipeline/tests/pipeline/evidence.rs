@@ -25,10 +25,10 @@ use reshare_pipeline::evidence::{Evidence, find_evidence};
 use reshare_pipeline::ledger::Ledger;
 use reshare_pipeline::pack::pack;
 use reshare_pipeline::sealer::PackReport;
-use reshare_pipeline::sender::{LedgeredSender, SenderKeys};
+use reshare_pipeline::sender::LedgeredSender;
 use tokio::runtime::Runtime;
 
-use crate::support::{Cast, file_names, range, small_layout, workers};
+use crate::support::{Cast, agree, file_names, range, small_layout, workers};
 
 /// What may happen to a sender, its ledger and its packages.
 #[derive(Debug, Clone, Copy)]
@@ -243,7 +243,7 @@ impl<'a> World<'a> {
         directory: usize,
         fails_at: Option<u64>,
     ) -> Result<PackReport, PipelineError> {
-        let keys = SenderKeys::agree(&self.session, &self.cast.keys[0]).expect("a sender");
+        let keys = agree(&self.session, &self.cast.keys[0]).expect("a sender");
         let file = self.write_rows();
         let faults = fails_at.map(|nth| {
             let fault = Fault::Error(ErrorKind::Other);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
 use reshare_files::fault::Refusable;
-use reshare_format::keys::{AgreementKey, Identity, SealKind};
+use reshare_format::keys::{AgreementKey, Identity, SealKind, SharedKey};
 use reshare_format::package::{
     ManifestContent, Package, PackageExpectations, PackageWriter, PartName, read_manifest,
 };
@@ -15,9 +15,11 @@ use reshare_format::session::{Session, SessionIds};
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::merge::merge;
 use reshare_pipeline::packages::Packages;
-use reshare_pipeline::sender::{SenderKeys, SenderKeysError};
+use reshare_pipeline::sender::{Agreed, SenderKeys, SenderKeysError};
 
-use crate::support::{SENDERS, TARGET, World, assert_refusal, file_names, workers};
+use crate::support::{
+    SENDERS, TARGET, World, agree, assert_refusal, file_names, shared_key, workers,
+};
 
 const MANIFEST: &str = "manifest.json";
 
@@ -131,8 +133,24 @@ async fn packages_made_with_different_keys_are_refused() {
 async fn a_key_that_is_no_senders_sends_nothing() {
     let world = World::empty().await;
     let stranger = AgreementKey::generate().expect("made");
-    let refused = SenderKeys::agree(&world.session, &stranger).expect_err("must be refused");
+    let refused = agree(&world.session, &stranger).expect_err("must be refused");
     assert!(matches!(refused, SenderKeysError::NotASender { .. }));
+    let (own, other) = (&world.cast.keys[0], SharedKey::new([1; 32]));
+    let public = AgreementKey::generate().expect("made");
+    let public = public.encapsulation_key().expect("one of ML-KEM");
+    let encapsulated = public.encapsulate().expect("made");
+    let shared_key = shared_key();
+    for (agreed, says) in [
+        (Agreed::default(), "is missing"),
+        (Agreed { shared_key: Some(&other), encapsulated: None }, "the shared key has id"),
+        (
+            Agreed { shared_key: Some(&shared_key), encapsulated: Some(&encapsulated) },
+            "the session has no key for it",
+        ),
+    ] {
+        let refused = SenderKeys::agree(&world.session, own, agreed).expect_err("must be refused");
+        assert!(refused.to_string().contains(says), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

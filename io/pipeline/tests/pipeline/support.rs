@@ -1,7 +1,8 @@
 //! Two senders and a receiver, with their keys, tables and directories.
 
-use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree};
+use aws_lc_rs::agreement::{self, ECDH_P256, PrivateKey, UnparsedPublicKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
+use aws_lc_rs::hmac;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
@@ -13,7 +14,7 @@ use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use reshare_fixtures::postgres::ThrowAwayPostgres;
 use reshare_fixtures::synthetic::SyntheticRecords;
-use reshare_format::keys::{AgreementKey, Identity, SealKind};
+use reshare_format::keys::{AgreementKey, Identity, SealKind, SharedKey};
 use reshare_format::session::{IdList, NewSession, Receiver, Sender, Session, SessionIds};
 use reshare_format::share_file::Kind;
 use reshare_pipeline::error::PipelineError;
@@ -23,7 +24,7 @@ use reshare_pipeline::rebuild::{RebuildReport, rebuild};
 use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::sealer::PackReport;
 use reshare_pipeline::send::send;
-use reshare_pipeline::sender::{LedgeredSender, SenderKeys};
+use reshare_pipeline::sender::{Agreed, LedgeredSender, SenderKeys, SenderKeysError};
 use reshare_pipeline::verify::{verify_file, verify_tables};
 use reshare_pipeline::workers::{Source, Target, Workers};
 use reshare_postgres::connect::Database;
@@ -48,6 +49,20 @@ pub(crate) const TARGET: &str = "target";
 pub(crate) const REFERENCE: &str = "reference";
 /// The schemas of the senders' tables, the lower party's first.
 pub(crate) const SENDERS: [&str; 2] = ["lower", "higher"];
+
+/// The key that both senders have in a file.
+const SHARED_KEY: [u8; 32] = [0x5a; 32];
+
+pub(crate) fn shared_key() -> SharedKey {
+    SharedKey::new(SHARED_KEY)
+}
+
+/// The keys of a session of these tests, for the sender with this key.
+pub(crate) fn agree(session: &Session, key: &AgreementKey) -> Result<SenderKeys, SenderKeysError> {
+    let shared_key = shared_key();
+    let agreed = Agreed { encapsulated: None, shared_key: Some(&shared_key) };
+    SenderKeys::agree(session, key, agreed)
+}
 
 /// A database of one test.
 pub(crate) struct Place {
@@ -245,6 +260,7 @@ impl Cast {
             party: self.senders[index],
             certificate_name: None,
             agreement_key: *self.keys[index].public_key(),
+            encapsulation_key: None,
         };
         let recipient = self.identity.to_public();
         let facts = NewSession {
@@ -259,6 +275,7 @@ impl Cast {
             max_part_bytes: Session::DEFAULT_MAX_PART_BYTES,
             senders: [sender(0), sender(1)],
             receiver: Receiver { party: self.receiver, certificate_name: None, recipient },
+            shared_key_id: Some(shared_key().id()),
             ca_sha256: None,
             server_url: None,
         };
@@ -277,8 +294,21 @@ impl Cast {
         let der = BASE64_STANDARD.decode(body).expect("PEM");
         let private = PrivateKey::from_private_key_der(&ECDH_P256, &der).expect("a key");
         let peer = UnparsedPublicKey::new(&ECDH_P256, self.keys[1].public_key().as_der());
-        let secret = agree(&private, peer, (), |secret| Ok(secret.try_into().expect("32 bytes")));
+        let secret =
+            agreement::agree(&private, peer, (), |secret| Ok(secret.try_into().expect("32 bytes")));
         let secret: [u8; 32] = secret.expect("agreed");
+        let mut all = vec![];
+        let mut field = |name: &str, value: &[u8]| {
+            for bytes in [name.as_bytes(), value] {
+                all.extend((bytes.len() as u64).to_le_bytes());
+                all.extend(bytes);
+            }
+        };
+        field("ecdh", &secret);
+        for sender in session.senders() {
+            field("agreement_key", sender.agreement_key.as_der());
+        }
+        field("shared_key", &SHARED_KEY);
         let label = |purpose| session.fingerprint().label(purpose);
         let expand = |prk: &Prk, purpose| {
             let mut key = [0; 32];
@@ -288,7 +318,12 @@ impl Cast {
             okm.fill(&mut key).expect("32 bytes");
             key
         };
-        let prk = Salt::new(HKDF_SHA256, session.id().as_str().as_bytes()).extract(&secret);
+        let agreed = {
+            // HKDF's first step is one HMAC.
+            let salt = hmac::Key::new(hmac::HMAC_SHA256, &label("agreement"));
+            hmac::sign(&salt, &all)
+        };
+        let prk = Salt::new(HKDF_SHA256, session.id().as_str().as_bytes()).extract(agreed.as_ref());
         let blinding = expand(&prk, "blinding-key");
         assert_eq!(expand(&prk, "key-check")[..16], key_check[..]);
         let tags = expand(&Prk::new_less_safe(HKDF_SHA256, &blinding), "content-tag-key");
@@ -297,7 +332,7 @@ impl Cast {
 
     /// A sender with its ledger, which is made where the session has none yet.
     pub(crate) fn sender(&self, session: &Session, side: usize) -> LedgeredSender {
-        let keys = SenderKeys::agree(session, &self.keys[side]).expect("a sender");
+        let keys = agree(session, &self.keys[side]).expect("a sender");
         let (state, fingerprint) = (self.state.path(), session.fingerprint());
         Ledger::create(state, &fingerprint, keys.sender()).expect("made or there");
         let ledger = Ledger::open(state, &fingerprint, keys.sender()).expect("sound");

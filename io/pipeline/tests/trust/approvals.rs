@@ -1,18 +1,19 @@
 //! Approvals of a session, as a sender requires them.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use reshare_format::keys::certificate::CertificateError;
 use reshare_format::keys::pki::KeyKind;
-use reshare_format::keys::{Identity, SealKind};
+use reshare_format::keys::{Ciphertext, Identity, SealKind};
 use reshare_format::session::{
     Approval, ApprovalError as E, Approvals, Session, SessionTrust, StatementError as S,
 };
-use reshare_pipeline::sender::{SenderCredentials, SenderKeys, SenderKeysError};
+use reshare_pipeline::sender::{Agreed, SenderCredentials, SenderKeys, SenderKeysError};
 use time::Duration;
 
 use crate::support::{NAMES, World, now, party};
 
 fn approve(world: &World, index: usize) -> Approval {
-    Approval::sign(&world.session, &world.trust, &world.certificate(index), now()).expect("signed")
+    world.approve(index)
 }
 
 fn verify(world: &World, approvals: &[Approval]) -> Result<Approvals, E> {
@@ -78,7 +79,7 @@ fn an_approval_by_another_name_or_an_ended_certificate_is_refused() {
     let early = receiver.verify(&world.session, &world.trust, now() - Duration::hours(1));
     assert!(matches!(early, Err(E::Statement(S::InFuture { .. }))), "{early:?}");
     let stranger = world.issue("stranger.example", now(), Duration::days(1), KeyKind::Ed25519);
-    let refused = Approval::sign(&world.session, &world.trust, &stranger, now());
+    let refused = Approval::sign(&world.session, &world.trust, &stranger, now(), None);
     let Err(E::Statement(S::Own { source, .. })) = refused else { panic!("{refused:?}") };
     assert!(matches!(source, CertificateError::NotOneParty { parties: 0, .. }), "{source:?}");
 }
@@ -100,6 +101,57 @@ fn a_bit_flipped_in_an_approval_is_refused() {
 }
 
 #[test]
+fn the_higher_senders_approval_carries_the_ciphertext_and_no_other_does() {
+    let world = World::new();
+    let (session, trust) = (&world.session, &world.trust);
+    let ciphertext = &world.encapsulated.ciphertext;
+    let sign = |index: usize, ciphertext: Option<&Ciphertext>| {
+        let ciphertext = ciphertext.cloned();
+        Approval::sign(session, trust, &world.certificate(index), now(), ciphertext)
+    };
+    for (index, given) in [(0, Some(ciphertext)), (1, None), (2, Some(ciphertext))] {
+        let refused = sign(index, given).expect_err("must be refused");
+        let expected = given.is_none();
+        assert!(matches!(refused, E::Ciphertext { expected: e, .. } if e == expected), "{refused}");
+    }
+    let approvals = verify(&world, &[approve(&world, 1), approve(&world, 2)]).unwrap();
+    assert_eq!(approvals.ciphertext(), Some(ciphertext));
+    let other = session.encapsulation_key().unwrap().encapsulate().unwrap();
+    let twice = [approve(&world, 1), sign(1, Some(&other.ciphertext)).unwrap(), approve(&world, 2)];
+    let refused = verify(&world, &twice).expect_err("which of the two?");
+    assert!(matches!(refused, E::TwoCiphertexts { party: at } if at == party(1)), "{refused}");
+    // Another ciphertext in a signed approval.
+    let text = String::from_utf8(approve(&world, 1).to_bytes().unwrap()).unwrap();
+    let encode = |ciphertext: &Ciphertext| BASE64_STANDARD.encode(ciphertext.bytes());
+    let forged = text.replace(&encode(ciphertext), &encode(&other.ciphertext));
+    assert_ne!(forged, text);
+    let refused =
+        verify(&world, &[Approval::parse(forged.as_bytes()).unwrap(), approve(&world, 2)]);
+    assert!(matches!(refused, Err(E::Statement(S::Signature { .. }))), "{refused:?}");
+    let short = text.replace(&encode(ciphertext), "AAAA");
+    assert!(matches!(Approval::parse(short.as_bytes()), Err(E::NotACiphertext)));
+}
+
+#[test]
+fn both_senders_have_the_same_keys_only_with_the_encapsulated_secret() {
+    let world = World::new();
+    let [lower, higher] = [0, 1].map(|index| world.sender_keys(index).key_check());
+    assert_eq!(lower, higher);
+    let own = world.keys[0].decapsulation_key().unwrap();
+    let got = own.decapsulate(&world.encapsulated.ciphertext).unwrap();
+    let agree = |encapsulated| {
+        let agreed = Agreed { encapsulated, shared_key: None };
+        SenderKeys::agree(&world.session, &world.keys[0], agreed)
+    };
+    assert_eq!(agree(Some(&got)).unwrap().key_check(), lower);
+    // Another secret for the same session: other keys.
+    let other = own.public_key().encapsulate().unwrap();
+    assert_ne!(agree(Some(&other)).unwrap().key_check(), lower);
+    let refused = agree(None).expect_err("P-256 alone");
+    assert!(matches!(refused, SenderKeysError::Encapsulated { expected: true }), "{refused}");
+}
+
+#[test]
 fn a_sender_blinds_with_credentials_of_its_own_only() {
     let world = World::new();
     let approvals = verify(&world, &[approve(&world, 1), approve(&world, 2)]).unwrap();
@@ -108,7 +160,7 @@ fn a_sender_blinds_with_credentials_of_its_own_only() {
         certificate: world.certificate(certificate),
         approvals: approvals.clone(),
     };
-    let keys = |index: usize| SenderKeys::agree(&world.session, &world.keys[index]).unwrap();
+    let keys = |index: usize| world.sender_keys(index);
     let (session, now) = (&world.session, now());
     assert!(
         keys(0).with_credentials(session, credentials(0), now).unwrap().credentials().is_some()

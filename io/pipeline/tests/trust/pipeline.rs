@@ -9,7 +9,7 @@ use reshare_engine::row_batch::RowBatch;
 use reshare_engine::rows::AgreeValue;
 use reshare_exchange::progress::Progress;
 use reshare_files::ids::IdRange;
-use reshare_format::session::{Approval, Approvals};
+use reshare_format::session::Approvals;
 use reshare_format::share_file::{Kind, ShareFileSpec, ShareFileWriter};
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::ledger::Ledger;
@@ -52,9 +52,7 @@ fn share_file(world: &World, sender: u8, ids: RangeInclusive<i64>) -> PathBuf {
 
 pub(crate) fn credentials(world: &World, sender: u8) -> SenderCredentials {
     let (session, trust) = (&world.session, &world.trust);
-    let approvals = [0, 1, 2].map(|index| {
-        Approval::sign(session, trust, &world.certificate(index), now()).expect("signed")
-    });
+    let approvals = [0, 1, 2].map(|index| world.approve(index));
     let approvals = Approvals::verify(session, trust, party(sender), &approvals, now());
     SenderCredentials {
         trust: trust.clone(),
@@ -69,9 +67,9 @@ pub(crate) async fn pack_signed(
     sender: u8,
     ids: RangeInclusive<i64>,
 ) -> Result<PackReport, PipelineError> {
-    let keys = SenderKeys::agree(&world.session, &world.keys[usize::from(sender)]);
+    let keys = world.sender_keys(usize::from(sender));
     let own = credentials(world, sender);
-    let keys = keys.expect("a sender's key").with_credentials(&world.session, own, now());
+    let keys = keys.with_credentials(&world.session, own, now());
     pack_with(world, keys.expect("a sender's credentials"), ids).await
 }
 
@@ -94,7 +92,7 @@ async fn pack_with(
 async fn signed_packages_are_made_with_approvals_and_merged_with_the_authority() {
     let world = World::new();
     for sender in [0, 1] {
-        let keys = || SenderKeys::agree(&world.session, &world.keys[usize::from(sender)]).unwrap();
+        let keys = || world.sender_keys(usize::from(sender));
         let refused = pack_with(&world, keys(), 1..=5).await.unwrap_err();
         assert!(matches!(refused, PipelineError::NoCredentials), "{refused:?}");
         assert!(!world.path().join(format!("package-{sender}")).exists(), "nothing is blinded");

@@ -7,8 +7,11 @@ use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_format::keys::certificate::PartyCertificate;
 use reshare_format::keys::pki::{CA_CERTIFICATE_NAME, CertificateAuthority, KeyKind};
-use reshare_format::keys::{AgreementKey, Identity, SealKind};
-use reshare_format::session::{NewSession, Receiver, Sender, Session, SessionIds, SessionTrust};
+use reshare_format::keys::{AgreementKey, EncapsulatedSecret, Identity, SealKind};
+use reshare_format::session::{
+    Approval, NewSession, Receiver, Sender, Session, SessionIds, SessionTrust,
+};
+use reshare_pipeline::sender::{Agreed, SenderKeys};
 use time::{Duration, OffsetDateTime};
 
 pub(crate) const NAMES: [&str; 3] =
@@ -22,6 +25,8 @@ pub(crate) struct World {
     pub(crate) trust: SessionTrust,
     pub(crate) identity: Identity,
     pub(crate) keys: [AgreementKey; 2],
+    /// What sender 1 has encapsulated for sender 0.
+    pub(crate) encapsulated: EncapsulatedSecret,
 }
 
 pub(crate) fn party(index: u8) -> PartyId {
@@ -48,7 +53,22 @@ impl World {
         let keys = [(); 2].map(|()| AgreementKey::generate().expect("made"));
         let session = session(&authority, &identity, &keys);
         let trust = SessionTrust::new(&session, authority.anchor().clone()).expect("its authority");
-        Self { directory, authority, session, trust, identity, keys }
+        let encapsulated = session.encapsulation_key().expect("of sender 0").encapsulate();
+        let encapsulated = encapsulated.expect("made");
+        Self { directory, authority, session, trust, identity, keys, encapsulated }
+    }
+
+    /// A party's approval of the session.
+    pub(crate) fn approve(&self, index: usize) -> Approval {
+        let ciphertext = (index == 1).then(|| self.encapsulated.ciphertext.clone());
+        let certificate = self.certificate(index);
+        Approval::sign(&self.session, &self.trust, &certificate, now(), ciphertext).expect("signed")
+    }
+
+    /// A sender's keys of the session.
+    pub(crate) fn sender_keys(&self, index: usize) -> SenderKeys {
+        let agreed = Agreed { encapsulated: Some(&self.encapsulated), shared_key: None };
+        SenderKeys::agree(&self.session, &self.keys[index], agreed).expect("a sender")
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -94,6 +114,7 @@ fn session(
         party: party(index as u8),
         certificate_name: name(index),
         agreement_key: *keys[index].public_key(),
+        encapsulation_key: keys[index].encapsulation_key().cloned().filter(|_| index == 0),
     };
     let agree = AgreeColumn { name: "version_id".into(), kind: AgreeKind::Integer };
     let share = ShareColumn { name: "code".into(), len: 16 };
@@ -113,6 +134,7 @@ fn session(
             certificate_name: name(2),
             recipient: identity.to_public(),
         },
+        shared_key_id: None,
         ca_sha256: Some(*authority.anchor().sha256()),
         server_url: None,
     })
