@@ -1,12 +1,15 @@
 //! Why a command failed: its exit code, the chain of causes, and what to do next.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use reshare_exchange::progress::Progress;
 use reshare_files::causes::causes;
 use reshare_files::fault::Refusable;
+use reshare_files::output_file::{OutputDefect, OutputError};
 
 use crate::exit::Exit;
+use crate::streams::say;
 use crate::text::{counted, printable};
 
 /// What every command returns.
@@ -111,6 +114,26 @@ impl Failure {
         }
     }
 
+    /// Of a file that `flag` names to be written, and that cannot be.
+    pub(crate) fn of_output(error: OutputError, flag: &str) -> Self {
+        let hint = match &error.defect {
+            OutputDefect::Unwritable(cause) => {
+                use std::io::ErrorKind::{QuotaExceeded, ResourceBusy, StorageFull};
+                let hint = format!("check {flag}, and that this user may write to its directory");
+                return match cause.kind() {
+                    QuotaExceeded | ResourceBusy | StorageFull => Self::failed(error).hint(hint),
+                    _ => Self::usage(error).hint(hint),
+                };
+            }
+            OutputDefect::NoReader => format!("start the reader of {flag} first"),
+            OutputDefect::NoDirectory(_) => {
+                format!("make the directory, mount its disk, or check {flag}")
+            }
+            _ => format!("give {flag} the path of a new file"),
+        };
+        Self::usage(error).hint(hint)
+    }
+
     /// Adds what to do next, unless something closer to the cause has added it.
     pub(crate) fn hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint.get_or_insert_with(|| hint.into());
@@ -123,6 +146,11 @@ impl Failure {
             Some(hint) => self.hint(hint),
             None => self,
         }
+    }
+
+    /// Its cause is on the command line.
+    pub(crate) fn of_the_command_line(self) -> Self {
+        Self { exit: Exit::Usage, ..self }
     }
 
     /// Says what a load that failed midway has loaded.
@@ -166,8 +194,14 @@ impl Failure {
         })
     }
 
+    /// Prints it, and ends the program with its exit code.
+    pub(crate) fn end(&self) -> ExitCode {
+        self.print();
+        self.exit.into()
+    }
+
     /// Prints the chain of causes and the hint to standard error.
-    pub(crate) fn print(&self) {
+    fn print(&self) {
         let mut message = format!("error: {}", self.causes().join("\n  caused by: "));
         if let Some(note) = &self.note {
             message.push_str("\nnote: ");
@@ -177,7 +211,7 @@ impl Failure {
             message.push_str("\nhint: ");
             message.push_str(&hint);
         }
-        eprintln!("{}", printable(&message));
+        say!("{}", printable(&message));
     }
 }
 

@@ -3,8 +3,11 @@
 //! Arguments in, reports out: the work itself is in `reshare-pipeline` and the crates below it. The program is
 //! a library so that its tests can ask for the feature `demo`; the binary calls [`main`].
 
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 mod args;
 mod argv;
+mod closed_stdout;
 mod commands;
 mod exit;
 mod failure;
@@ -12,19 +15,25 @@ mod failure;
 mod freeze;
 mod hints;
 mod logs;
+mod named;
 mod progress;
 mod report;
 mod run;
 mod setup;
+mod streams;
 mod text;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use commands::Cli;
+use exit::Exit;
 use failure::Failure;
+use named::NamedPaths;
 use reshare_files::memory::forbid_core_dumps;
+use streams::say;
 
 /// Does what the command line asks for, and returns the exit code.
 #[must_use]
@@ -32,23 +41,38 @@ pub fn main() -> ExitCode {
     let dumps = forbid_core_dumps();
     #[cfg(debug_assertions)]
     freeze::as_asked();
-    if let Err(error) = argv::hide_passwords() {
-        let failure = Failure::failed(error).hint("give the URL as --db-url env:NAME instead");
-        failure.print();
-        return failure.exit.into();
+    if closed_stdout::was_closed() {
+        let failure = Failure::failed("standard output is closed: there is nowhere to print to");
+        return failure.hint("redirect it to a file, or to /dev/null").end();
     }
-    let cli = Cli::parse();
+    if let Err(error) = argv::hide_passwords() {
+        let hint = "give the URL as --db-url env:NAME instead";
+        return Failure::failed(error).hint(hint).end();
+    }
+    let matches = Cli::command().try_get_matches();
+    let cli = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match cli {
+        Ok(read) => read,
+        Err(answer) => return answered(&answer),
+    };
     logs::start(cli.output.verbose);
     if let Err(error) = dumps {
-        eprintln!(
-            "note: a crash may write keys into a core dump, which cannot be forbidden: {error}"
-        );
+        say!("note: a crash may write keys into a core dump, which cannot be forbidden: {error}");
     }
-    match cli.run() {
+    let paths = NamedPaths::of(&Cli::command(), &matches);
+    match paths.look_at_outputs().and_then(|()| cli.run()) {
         Ok(exit) => exit.into(),
-        Err(failure) => {
-            failure.print();
-            failure.exit.into()
+        Err(failure) => paths.explain(failure).end(),
+    }
+}
+
+/// Prints what clap answers: help and the version on standard output, and what is wrong on standard error.
+fn answered(answer: &clap::Error) -> ExitCode {
+    match answer.print() {
+        Err(error) if !answer.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
+            Failure::failed(format!("cannot print the answer: {error}")).end()
         }
+        _ if answer.use_stderr() => Exit::Usage.into(),
+        _ => Exit::Done.into(),
     }
 }

@@ -4,6 +4,8 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::streams::LossyStderr;
+
 /// What is logged of AWS, HTTP and TLS: little even where we log all, since what passes
 /// through them is not ours to show.
 const QUIET: &str = "aws=warn,h2=warn,hyper=warn,rustls=warn,tower=warn";
@@ -18,6 +20,6 @@ pub(crate) fn start(verbose: u8) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LossyStderr);
     logs.with_ansi(std::io::stderr().is_terminal() && !plain).init();
 }

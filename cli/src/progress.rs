@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reshare_exchange::progress::{Progress, ProgressSnapshot};
 use tokio::task::JoinHandle;
 
+use crate::streams::say;
 use crate::text::{counted, human_duration};
 
 /// How often a bar is drawn.
@@ -82,7 +83,7 @@ async fn print_lines(progress: Arc<Progress>) {
     loop {
         ticks.tick().await;
         if let Some(line) = lines.next(progress.snapshot(), Instant::now()) {
-            eprintln!("{line}");
+            say!("{line}");
         }
     }
 }

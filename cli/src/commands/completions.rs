@@ -5,6 +5,7 @@ use clap_complete::Shell;
 
 use crate::exit::Exit;
 use crate::failure::Outcome;
+use crate::report;
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
@@ -15,7 +16,9 @@ pub(crate) struct CompletionsArgs {
 impl CompletionsArgs {
     /// Prints the completions of this command line.
     pub(crate) fn run(&self, mut program: Command) -> Outcome {
-        clap_complete::generate(self.shell, &mut program, "reshare", &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut program, "reshare", &mut script);
+        report::bytes(&script)?;
         Ok(Exit::Done)
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use reshare_files::durable;
 use reshare_format::keys::{
     AgreementKey, AgreementKeySource, AgreementPublicKeys, DecapsulationKey, KmsKeyId, SealKind,
     SharedKey, generate_identity,
@@ -16,6 +17,7 @@ use crate::failure::{Failure, Outcome};
 use crate::report;
 use crate::setup::agreement::public_key;
 use crate::setup::session::load_session;
+use crate::streams::say;
 
 #[derive(Debug, Args)]
 pub(crate) struct KeygenArgs {
@@ -87,28 +89,38 @@ impl KeygenArgs {
                         },
                     },
                 };
+                print_new(output, "public_key", keys.to_pem().trim_end(), &path)?;
                 if session.is_some() {
-                    eprintln!("note: the private key is in {}", path.display());
+                    say!("note: the private key is in {}", path.display());
                 }
-                print_public(output, "public_key", keys.to_pem().trim_end())
+                Ok(Exit::Done)
             }
             Kind::Shared { out } => {
                 let key = SharedKey::generate_file(out).map_err(creation_failure)?;
-                print_public(output, "shared_key_id", &key.id().to_string())
+                print_new(output, "shared_key_id", &key.id().to_string(), out)?;
+                Ok(Exit::Done)
             }
             Kind::Recipient { out, classic } => {
                 let created = OffsetDateTime::now_utc();
                 let kind = if *classic { SealKind::Classic } else { SealKind::Hybrid };
                 let recipient = generate_identity(out, kind, created).map_err(creation_failure)?;
-                print_public(output, "recipient", &recipient.to_string())
+                print_new(output, "recipient", &recipient.to_string(), out)?;
+                Ok(Exit::Done)
             }
             Kind::Public { key } => {
                 if let Ok(key) = SharedKey::load(key) {
-                    return print_public(output, "shared_key_id", &key.id().to_string());
+                    let id = key.id().to_string();
+                    report::line(&public_text(output, "shared_key_id", &id))?;
+                    return Ok(Exit::Done);
                 }
                 let key =
                     AgreementKey::load(key).map_err(|error| Failure::of_file(error, "the path"))?;
-                print_public(output, "public_key", key.public_keys().to_pem().trim_end())
+                report::line(&public_text(
+                    output,
+                    "public_key",
+                    key.public_keys().to_pem().trim_end(),
+                ))?;
+                Ok(Exit::Done)
             }
         }
     }
@@ -131,11 +143,20 @@ fn creation_failure(error: impl std::error::Error + Send + Sync + 'static) -> Fa
         .hint("a key file is never overwritten: give --out a new path, or another session's id")
 }
 
-fn print_public(output: &OutputArgs, name: &str, value: &str) -> Outcome {
-    if output.json {
-        report::line(&serde_json::json!({ name: value }).to_string())?;
-    } else {
-        report::line(value)?;
+/// Prints the public half of a key that was just made in `file`. A key whose public half nobody saw is removed
+/// again.
+fn print_new(output: &OutputArgs, name: &str, value: &str, file: &Path) -> Result<(), Failure> {
+    report::line_once(&public_text(output, name, value)).map_err(|failure| {
+        match durable::remove_file(file) {
+            Ok(()) => failure.hint("the key was removed again: run the same command again"),
+            Err(error) => failure.hint(format!("remove the key, {}: {error}", file.display())),
+        }
+    })
+}
+
+fn public_text(output: &OutputArgs, name: &str, value: &str) -> String {
+    match output.json {
+        true => serde_json::json!({ name: value }).to_string(),
+        false => value.to_owned(),
     }
-    Ok(Exit::Done)
 }

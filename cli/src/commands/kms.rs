@@ -7,6 +7,7 @@ use reshare_kms::KmsKey;
 use crate::args::OutputArgs;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
+use crate::report;
 use crate::run::block_on;
 
 #[derive(Debug, Args)]
@@ -41,15 +42,16 @@ impl KmsCommand {
             key.map_err(Failure::from)
         })?;
         let (arn, pem) = (key.arn().as_str(), key.public_key().to_pem());
-        if output.json {
-            let public_key = pem.trim_end();
-            println!("{}", serde_json::json!({ "arn": arn, "public_key": public_key }));
-            return Ok(Exit::Done);
-        }
-        if matches!(self.kind, Kind::CreateKey { .. }) {
-            println!("{arn}");
-        }
-        print!("{pem}");
+        let public_key = pem.trim_end();
+        let text = match (&self.kind, output.json) {
+            (_, true) => serde_json::json!({ "arn": arn, "public_key": public_key }).to_string(),
+            (Kind::CreateKey { .. }, false) => format!("{arn}\n{public_key}"),
+            (Kind::PublicKey { .. }, false) => public_key.to_owned(),
+        };
+        // A key that was made and whose name nobody saw costs money for nothing.
+        report::line(&text).map_err(|failure| {
+            failure.hint(format!("the key is {arn}: `reshare kms public-key {arn}` prints it"))
+        })?;
         Ok(Exit::Done)
     }
 }

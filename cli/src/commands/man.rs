@@ -1,6 +1,5 @@
 //! `reshare man`.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Command};
@@ -8,6 +7,7 @@ use clap_mangen::Man;
 
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
+use crate::report;
 
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
@@ -24,7 +24,7 @@ impl ManArgs {
             None => {
                 let mut page = Vec::new();
                 Man::new(program).render(&mut page).map_err(Failure::failed)?;
-                std::io::stdout().write_all(&page).map_err(Failure::failed)?;
+                report::bytes(&page)?;
             }
         }
         Ok(Exit::Done)

@@ -7,7 +7,7 @@ use reshare_pipeline::merge::merge;
 
 use crate::args::{NetworkArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs};
 use crate::failure::{Failure, Outcome, Rerun};
-use crate::report;
+use crate::report::{self, ReportFiles};
 use crate::run::run;
 use crate::setup::context::Context;
 use crate::setup::database::workers;
@@ -37,6 +37,7 @@ pub(crate) struct MergeArgs {
 
 impl MergeArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        let reports = ReportFiles::open(&self.reports)?;
         let context = Context::open(&self.session)?;
         context.receiver(&self.session)?;
         let packages = context.packages(&self.packages, Some(&self.network))?;
@@ -46,7 +47,7 @@ impl MergeArgs {
                 let merged = merge(&context.session, packages, &self.out, workers, progress);
                 merged.await.map_err(Failure::from)
             })?;
-        report::write(&self.reports, &report, &report.leftovers)?;
+        reports.write(&report, &report.leftovers)?;
         report::print(output, &report, took, || {
             let leftovers = report::leftovers(&context.session, &report.leftovers);
             let rate = report::rate(report.rows, report.share_bytes, took);

@@ -13,6 +13,7 @@ use time::{Duration, OffsetDateTime};
 use crate::args::OutputArgs;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
+use crate::report;
 
 #[derive(Debug, Args)]
 pub(crate) struct PkiArgs {
@@ -111,11 +112,9 @@ impl PkiArgs {
         if output.json {
             let facts: serde_json::Map<_, _> =
                 facts.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
-            println!("{:#}", serde_json::Value::Object(facts));
+            report::line(&format!("{:#}", serde_json::Value::Object(facts)))?;
         } else {
-            for (name, value) in facts {
-                println!("{name:<12} {value}");
-            }
+            report::line(&facts.map(|(name, value)| format!("{name:<12} {value}")).join("\n"))?;
         }
         Ok(Exit::Done)
     }

@@ -23,6 +23,7 @@ use crate::setup::agreement::sender_of_key;
 use crate::setup::context::Context;
 use crate::setup::database::{database, table_of};
 use crate::setup::receipt::{self, Removal};
+use crate::streams::say;
 use crate::text::printable;
 
 #[derive(Debug, Args)]
@@ -115,14 +116,14 @@ impl PurgeArgs {
         for path in &missing {
             let path = path.display().to_string();
             let path = printable(&path);
-            eprintln!("note: {path} is not there: it was removed before, or it is mistyped");
+            say!("note: {path} is not there: it was removed before, or it is mistyped");
         }
         let things = match self.dry_run {
             true => purge.things().to_vec(),
             false => purge.remove().map_err(failure)?,
         };
         if !self.dry_run && things.iter().any(Thing::is_key) {
-            eprintln!(
+            say!(
                 "note: the name of a key is removed, not overwritten: an SSD, a copy-on-write file \
                  system, a snapshot or a backup may keep its bytes"
             );

@@ -11,7 +11,7 @@ use crate::args::{
     WorkArgs, id_range,
 };
 use crate::failure::{Failure, Hint, Outcome, Rerun};
-use crate::report;
+use crate::report::{self, ReportFiles};
 use crate::run::run;
 use crate::setup::context::Context;
 use crate::setup::database::workers;
@@ -47,6 +47,7 @@ pub(crate) struct RebuildArgs {
 
 impl RebuildArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        let reports = ReportFiles::open(&self.reports)?;
         let context = Context::open(&self.session)?;
         let packages = context.packages_so_far(&self.packages, &self.network)?;
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
@@ -57,7 +58,7 @@ impl RebuildArgs {
             let rebuilt = rebuild_so_far(session, &packages, &target, redo, workers, progress);
             rebuilt.await.map_err(Failure::from)
         })?;
-        report::write(&self.reports, &report, &report.leftovers)?;
+        reports.write(&report, &report.leftovers)?;
         let text = || report::rebuilt(&report, &context.session, &target, took);
         report::print(output, &report, took, text)?;
         if let Some(so_far) = &report.so_far {

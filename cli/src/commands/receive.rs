@@ -29,10 +29,11 @@ use crate::args::{
 };
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
-use crate::report;
+use crate::report::{self, ReportFiles};
 use crate::run::run;
 use crate::setup::context::{Context, open_identity};
 use crate::setup::database::workers;
+use crate::streams::say;
 use crate::text::printable;
 
 const IDENTITY_VARIABLE: &str = "RESHARE_IDENTITY";
@@ -128,6 +129,7 @@ fn with_rebuild(flag: Arg) -> Arg {
 impl ReceiveArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         self.check_flags()?;
+        let reports = ReportFiles::open(&self.reports)?;
         let context = Context::open(&self.session)?;
         context.check_network(&self.network)?;
         let tls = self.tls.identity(&context.session)?;
@@ -142,7 +144,7 @@ impl ReceiveArgs {
             Receiving { args, context, tls, trust, rebuild, monitor, progress }.run().await
         })?;
         let (Some(report), Some(rebuild)) = (report, rebuild) else { return Ok(Exit::Done) };
-        report::write(&self.reports, &report, &report.leftovers)?;
+        reports.write(&report, &report.leftovers)?;
         let text = || report::rebuilt(&report, &context.session, &rebuild.target, took);
         report::print(output, &report, took, text)?;
         Ok(report::exit_of(&report.leftovers))
@@ -235,7 +237,7 @@ impl Receiving<'_> {
         };
         let endpoint = Endpoint::bind(self.args.listen, parts).await?;
         let address = endpoint.address().map_err(Failure::failed)?;
-        eprintln!("receiving on {address}, health on {health}");
+        say!("receiving on {address}, health on {health}");
         let working = async {
             let done = match self.rebuild {
                 Some(rebuild) => self.rebuild_arriving(rebuild, &inbox).await.map(Some),
@@ -255,7 +257,7 @@ impl Receiving<'_> {
             let written = tokio::task::spawn_blocking(move || inbox.write_held()).await;
             if let Err(error) = written.map_err(Failure::failed)?.map_err(Failure::from) {
                 let why = error.causes().join(": ");
-                eprintln!("{}", printable(&format!("warning: parts in memory are lost: {why}")));
+                say!("{}", printable(&format!("warning: parts in memory are lost: {why}")));
             }
         }
         done
@@ -333,7 +335,7 @@ impl Rebuild {
             "warning: the table cannot be checked now: {why}; packages are accepted anyway, and \
              the rebuild will need the table"
         );
-        eprintln!("{}", printable(&message));
+        say!("{}", printable(&message));
         Ok(())
     }
 
@@ -357,7 +359,7 @@ impl Rebuild {
 fn print_closed(package: ClosedPackage) {
     let ClosedPackage { sender, parts, bytes, rows } = package;
     let megabytes = bytes as f64 / 1e6;
-    eprintln!(
+    say!(
         "the package of sender {sender} is complete: {rows} rows in {parts} parts, {megabytes:.1} MB"
     );
 }

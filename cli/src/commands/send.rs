@@ -52,6 +52,11 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "DIR", help_heading = "Delivery")]
     to: Option<PathBuf>,
 
+    /// Take a --to below /media, /mnt or /run/media where no medium is mounted: the package fills the disk
+    /// of the system
+    #[arg(long, requires = "to", help_heading = "Delivery")]
+    on_root_disk: bool,
+
     #[command(flatten)]
     delivery: DeliveryArgs,
 }

@@ -31,6 +31,7 @@ use crate::setup::context::Context;
 use crate::setup::credentials::trust;
 use crate::setup::database::{database, table_of, workers};
 use crate::setup::receipt::ReceiptSigner;
+use crate::streams::say;
 use crate::text::{counted, printable};
 
 #[derive(Debug, Args)]
@@ -253,7 +254,7 @@ impl VerifyArgs {
                 format!("what this session has loaded into {name} cannot be read ({causes})")
             }
         };
-        eprintln!("note: {why}: nothing is recorded as verified");
+        say!("note: {why}: nothing is recorded as verified");
         Ok(None)
     }
 
@@ -352,7 +353,7 @@ impl VerifyReport {
         let name = table.table.name();
         if mark.rows() != rows {
             let loaded = mark.rows();
-            eprintln!(
+            say!(
                 "note: {rows} rows are equal, but this session has loaded {loaded}: the load is not \
                  recorded as verified"
             );
@@ -365,7 +366,7 @@ impl VerifyReport {
         });
         if let Err(failure) = &recorded {
             let why = printable(&failure.causes().join(": "));
-            eprintln!(
+            say!(
                 "note: the load is verified, but this could not be recorded in {VERIFIED_TABLE} next \
                  to {name}, where `purge` looks for it: {why}"
             );

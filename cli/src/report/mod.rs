@@ -4,7 +4,7 @@ mod output;
 mod session;
 mod summary;
 
-pub(crate) use output::{line, print, write};
+pub(crate) use output::{ReportFiles, bytes, line, line_once, print};
 pub(crate) use session::{blinding, fingerprint, session, session_text};
 pub(crate) use summary::{
     delivered, exit_of, exit_of_pack, leftovers, loaded, packed, rate, rebuilt, uploaded,

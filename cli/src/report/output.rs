@@ -1,16 +1,17 @@
 //! Final reports on standard output: text for people, JSON for programs.
 
-use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use reshare_files::durable;
 use reshare_files::file_error::OnFile;
 use reshare_files::leftovers::Leftovers;
+use reshare_files::output_file::ReportOutput;
 use serde::Serialize;
 
 use crate::args::{OutputArgs, ReportArgs};
 use crate::failure::Failure;
+use crate::streams;
 
 /// A report and how long its run took.
 #[derive(Serialize)]
@@ -41,36 +42,65 @@ pub(crate) fn print(
 /// # Errors
 /// Any error of the system, such as that the disk is full.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    let printed = writeln!(out, "{text}").and_then(|()| out.flush());
-    match printed {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::failed(format!("cannot print the report: {error}")))
-        }
-        _ => Ok(()),
-    }
+    bytes(format!("{text}\n").as_bytes())
 }
 
-/// Writes a report as JSON, and the ids of rows left over as a list, to files that appear whole
-/// or not at all.
-pub(crate) fn write(
-    to: &ReportArgs,
-    report: &impl Serialize,
-    leftovers: &Leftovers,
-) -> Result<(), Failure> {
-    let write = |path: &Path, bytes: &[u8]| {
-        durable::write_whole(path, bytes).on("write", path).map_err(Failure::failed)
-    };
-    if let Some(path) = &to.report {
-        let mut json = serde_json::to_vec_pretty(report).map_err(Failure::failed)?;
-        json.push(b'\n');
-        write(path, &json)?;
+/// As [`line`], of text that has its line end.
+pub(crate) fn bytes(text: &[u8]) -> Result<(), Failure> {
+    streams::print(text).map_err(not_printed)
+}
+
+/// As [`line`], but what nobody has read is a failure: it is not printed again.
+pub(crate) fn line_once(text: &str) -> Result<(), Failure> {
+    streams::print_all(format!("{text}\n").as_bytes()).map_err(not_printed)
+}
+
+fn not_printed(error: std::io::Error) -> Failure {
+    Failure::failed(format!("cannot print the report: {error}"))
+}
+
+/// The files that a report goes to, opened before the work.
+#[derive(Debug)]
+pub(crate) struct ReportFiles {
+    report: Option<ReportOutput>,
+    leftover_ids: Option<ReportOutput>,
+}
+
+impl ReportFiles {
+    /// Finds out that the files can be written, and opens those that are pipes or terminals.
+    pub(crate) fn open(args: &ReportArgs) -> Result<Self, Failure> {
+        let open = |path: &Option<PathBuf>, flag| {
+            let opened = path.as_deref().map(ReportOutput::open).transpose();
+            opened.map_err(|error| Failure::of_output(error, flag))
+        };
+        Ok(Self {
+            report: open(&args.report, "--report")?,
+            leftover_ids: open(&args.leftover_ids, "--leftover-ids")?,
+        })
     }
-    if let Some(path) = to.leftover_ids.as_ref().filter(|_| !leftovers.is_empty()) {
-        let mut ids: Vec<i64> = leftovers.ids().collect();
-        ids.sort_unstable();
-        let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
-        write(path, lines.as_bytes())?;
+
+    /// Writes a report as JSON, and the ids of rows left over as a list, if there are any.
+    pub(crate) fn write(
+        mut self,
+        report: &impl Serialize,
+        leftovers: &Leftovers,
+    ) -> Result<(), Failure> {
+        let write = |to: &mut ReportOutput, bytes: &[u8]| match to.write(bytes) {
+            // Its reader has read what it wanted.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => written.on("write", to.path()).map_err(Failure::failed),
+        };
+        if let Some(to) = &mut self.report {
+            let mut json = serde_json::to_vec_pretty(report).map_err(Failure::failed)?;
+            json.push(b'\n');
+            write(to, &json)?;
+        }
+        if let Some(to) = self.leftover_ids.as_mut().filter(|_| !leftovers.is_empty()) {
+            let mut ids: Vec<i64> = leftovers.ids().collect();
+            ids.sort_unstable();
+            let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
+            write(to, lines.as_bytes())?;
+        }
+        Ok(())
     }
-    Ok(())
 }

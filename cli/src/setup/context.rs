@@ -25,6 +25,7 @@ use crate::args::{
     StateArgs,
 };
 use crate::failure::Failure;
+use crate::streams::say;
 
 /// A session that ends within this time gets a warning.
 const SOON: Duration = Duration::days(2);
@@ -123,7 +124,7 @@ impl Context {
         let end = self.session.not_after();
         if end - OffsetDateTime::now_utc() < SOON {
             let end = Timestamp::from(end);
-            eprintln!(
+            say!(
                 "note: the session ends at {end}: a sender that is not done by then \
                  cannot continue"
             );

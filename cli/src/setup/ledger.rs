@@ -10,6 +10,7 @@ use reshare_pipeline::sender::{LedgeredSender, SenderKeys};
 
 use crate::failure::Failure;
 use crate::hints::LOST_LEDGER;
+use crate::streams::say;
 
 /// Makes the ledger with which a sender may blind in a session; `false` when it was there.
 ///
@@ -45,7 +46,7 @@ pub(crate) fn ledgered(
     let ledger = open(state_dir, &fingerprint, sender);
     if adopt && let Ok(ledger) = &ledger {
         let path = ledger.path().display();
-        eprintln!(
+        say!(
             "note: {path} is at home here now. Rows that another copy of it has blinded since it was \
              copied are not in it: never use that copy again"
         );

@@ -44,17 +44,6 @@ impl ReceiptSigner {
             Failure::refused(error).hint(hint)
         })?;
         let path = path.to_owned();
-        // Reported now, and not after hours of comparing.
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        if path.is_dir() || directory.is_some_and(|directory| !directory.is_dir()) {
-            let error = format!(
-                "cannot write {}: it is a directory, or is in none that exists",
-                path.display()
-            );
-            return Err(
-                Failure::usage(error).hint("give --receipt a file in a directory that is there")
-            );
-        }
         Ok(Self { path, trust, certificate })
     }
 

@@ -2,6 +2,7 @@
 //! that try what they may not do.
 
 mod crash;
+mod field;
 mod hostile;
 mod refusals;
 

@@ -15,7 +15,7 @@ use crate::pages::Page;
 ///
 /// `--help` at the end is obeyed when all words before it are known. Where a session is named,
 /// which is not there, the program ends at it when no flag is missing and no two contradict each
-/// other: with another exit code than 2.
+/// other, and says that there is no such file or directory.
 const READER: &str = r#"#!/bin/bash
 echo "$*" >> "$READ"
 refused() { echo "reshare $*"; echo "$(<said)"; } >> "$REFUSED"
@@ -24,7 +24,7 @@ case " $* ${RESHARE_SESSION:+--session} " in
     *" --session "* | *" session new "*)
         code=0
         "$PROGRAM" "$@" > said 2>&1 < /dev/null || code=$?
-        [ $code -ne 2 ] || refused "$*" ;;
+        [ $code -ne 2 ] || [[ $(<said) == *"o such file or directory"* || $(<said) == *"there is no directory"* ]] || refused "$*" ;;
 esac
 "#;
 

@@ -293,7 +293,7 @@ fn a_key_that_is_not_the_sessions_is_refused() {
     wrong.says(&[strange, "is not the agreement key of sender 1", "hint: ask the other sender"]);
     // With the right ones it comes as far as the share file, which is not there.
     let right = ["--my-kms-key-arn", own, "--other-kms-key-arn", other];
-    pack(&right).ends_with(1).says(&["none.share"]);
+    pack(&right).ends_with(2).says(&["none.share"]);
     let twice = ["--agreement-key", &keys[0], "--my-kms-key-arn", own];
     pack(&twice).ends_with(2).says(&["cannot be used with"]);
     pack(&["--agreement-key", "kms:0.key"]).ends_with(2).says(&["names no key in KMS"]);

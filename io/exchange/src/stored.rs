@@ -8,6 +8,7 @@ use std::path::Path;
 use axum::body::Bytes;
 use reshare_files::durable;
 use reshare_files::file_error::{FileError, OnFile};
+use reshare_files::junk::is_passed_over;
 use reshare_format::package::{
     CHAIN_NAME, MANIFEST_NAME, Manifest, Package, PackageExpectations, PartEntry, PartName,
     SIGNATURE_NAME, Totals,
@@ -330,7 +331,11 @@ fn each_part(
     mut each: impl FnMut(PartName, &Path, File) -> Result<(), InboxError>,
 ) -> Result<(), InboxError> {
     for entry in fs::read_dir(directory).on(USE, directory)? {
-        let path = entry.on(USE, directory)?.path();
+        let entry = entry.on(USE, directory)?;
+        if is_passed_over(directory, &entry.file_name()) {
+            continue;
+        }
+        let path = entry.path();
         if unfinished == Unfinished::Pass && path.file_name().is_some_and(durable::is_temporary) {
             continue;
         }

@@ -140,7 +140,7 @@ fn other_forms_of_a_key_file_are_refused() {
     fs::write(&twice, text.clone() + &text).expect("written");
     assert!(matches!(refuse(&twice), AgreementKeyError::Second { .. }), "four blocks");
 
-    fs::set_permissions(&key, PermissionsExt::from_mode(0o640)).expect("chmod");
+    fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).expect("chmod");
     let error = refuse(&key);
     assert!(matches!(error, AgreementKeyError::File(PrivateFileError::Permissions { .. })));
 }

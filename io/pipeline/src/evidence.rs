@@ -7,6 +7,7 @@ use std::path::Path;
 use reshare_engine::party::PartyId;
 use reshare_exchange::{Inbox, InboxDefect, InboxError};
 use reshare_files::file_error::OnFile;
+use reshare_files::junk::is_junk;
 use reshare_format::package::{PackageDefect, PackageError, PartName, read_manifest};
 use reshare_format::receipt::UnverifiedReceipt;
 use reshare_format::session::Session;
@@ -85,7 +86,7 @@ fn names(directory: &Path) -> Result<Vec<String>, PipelineError> {
     let mut names = vec![];
     for entry in fs::read_dir(directory).on("list", directory)? {
         let name = entry.on("list", directory)?.file_name();
-        names.extend(name.into_string());
+        names.extend(name.into_string().ok().filter(|name| !is_junk(name.as_ref())));
     }
     Ok(names)
 }

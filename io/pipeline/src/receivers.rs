@@ -181,8 +181,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, ReceiversDefect> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata()?) & 0o7777;
-    check_mode(mode)?;
+    check_mode(reshare_files::private::as_closed_to_group(&file, 0o077)?)?;
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
@@ -220,7 +219,7 @@ fn append(path: &Path, known: &Known) -> Result<(), ReceiversDefect> {
         })?;
     }
     let log = DurableLog::open(path)?;
-    let (size, mode) = log.size_and_mode()?;
+    let (size, mode) = log.size_and_private_mode()?;
     check_mode(mode)?;
     let header = HEADER.len() as u64;
     let lines = size.checked_sub(header).ok_or(ReceiversDefect::Form { line: 1 })?;
@@ -370,9 +369,9 @@ mod tests {
         ];
         assert_eq!(fs::read_to_string(&path).expect("text"), lines.concat());
         assert_eq!(path.metadata().expect("its metadata").permissions().mode() & 0o7777, 0o600);
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).expect("changed");
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).expect("changed");
         let refused = Receivers::load(state).expect_err("others may read it").defect;
-        assert!(matches!(refused, ReceiversDefect::Permissions { mode: 0o640 }));
+        assert!(matches!(refused, ReceiversDefect::Permissions { mode: 0o644 }));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
+use crate::streams::say;
 
 mod databases;
 mod delivery;
@@ -117,7 +118,7 @@ impl DemoArgs {
             Ok(databases) => Ok(Some(databases)),
             Err(PostgresError::NotInstalled { .. }) => {
                 if !output.quiet {
-                    eprintln!(
+                    say!(
                         "no PostgreSQL server is installed here: showing the file path only \
                          (`make setup` installs one)"
                     );

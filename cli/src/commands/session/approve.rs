@@ -29,6 +29,7 @@ use crate::setup::network::check_network;
 use crate::setup::own_key::check_own_key;
 use crate::setup::receiver;
 use crate::setup::session::{check_fingerprint, load_session};
+use crate::streams::say;
 
 #[derive(Debug, Args)]
 pub(super) struct ApproveArgs {
@@ -199,7 +200,7 @@ impl ApproveArgs {
     ) -> Result<(), Failure> {
         let receiver = session.receiver().party;
         if acquaintance == Some(Acquaintance::NewRecipient) {
-            eprintln!(
+            say!(
                 "note: party {receiver} has received with another age recipient before: has its own \
                  operator read this session's fingerprint to you?"
             );
@@ -222,7 +223,7 @@ impl ApproveArgs {
                  operators have compared",
             ));
         }
-        eprintln!("{text}");
+        say!("{text}");
         let question = format!(
             "Party {receiver} gets its share of every record, and no other party does. Have the \
              operators compared the fingerprint? Type yes to approve: "

@@ -26,6 +26,7 @@ use crate::setup::database::database;
 use crate::setup::network::check_network;
 use crate::setup::own_key::recipient_text;
 use crate::setup::text_file::read_text;
+use crate::streams::say;
 
 #[derive(Debug, Args)]
 pub(super) struct NewArgs {
@@ -165,14 +166,14 @@ impl NewArgs {
         durable::write_whole(&self.out, session.to_toml().as_bytes()).map_err(Failure::failed)?;
         report::session(output, &session, network.as_deref(), self.words)?;
         if session.receiver().recipient.kind() == SealKind::Classic {
-            eprintln!(
+            say!(
                 "note: the recipient is classic (X25519 alone): who stores sealed parts can open \
                  them once there is a large quantum computer. `reshare keygen recipient` makes a \
                  hybrid one, unless --classic is given"
             );
         }
         if self.agree_columns.is_empty() && self.db_url.is_none() {
-            eprintln!(
+            say!(
                 "note: rows are matched by version_id alone. A table that also has {RERAND_EPOCH} \
                  needs a session that names it: give --db-url URL to look it up, or \
                  --agree-column"

@@ -40,7 +40,7 @@ fn a_package_that_is_missing_is_reported_and_nothing_is_written() {
     let run = Agreed::on(&network, "run", &[]);
     let sent = run.send(0, &["--batch-size", "7"]).ends_with(0);
     assert!(sent.stdout.contains("packed 60 rows in 9 parts of sender 0"), "{}", sent.stdout);
-    run.rebuild(&[]).ends_with(1).says(&["run-1", "No such file or directory"]);
+    run.rebuild(&[]).ends_with(2).says(&["run-1", "No such file or directory"]);
     run.rebuild_from(&["--package", "run-0"]).ends_with(2).says(&["--package"]);
     run.rebuild_from(&["--package", "run-0", "--package", "run-0"])
         .ends_with(4)

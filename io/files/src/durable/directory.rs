@@ -66,15 +66,32 @@ pub fn remove_directory(path: &Path) -> io::Result<()> {
 
 /// Makes the names of a directory durable.
 ///
+/// Some file systems know no such thing, mostly over a network or in user space, and say so: there it is up to the file
+/// system when a name is durable.
+///
 /// # Errors
-/// Any error of the file system. It is then unknown which of the names are on the disk.
+/// Any other error of the file system. It is then unknown which of the names are on the disk.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
-    meet(Call::SyncDirectory, directory)?;
-    File::open(directory)?.sync_all()
+    let sync = || {
+        meet(Call::SyncDirectory, directory)?;
+        File::open(directory)?.sync_all()
+    };
+    match sync() {
+        Err(error) if is_not_known(&error) => {
+            tracing::debug!("{} takes no fsync of a directory: {error}", directory.display());
+            Ok(())
+        }
+        synced => synced,
+    }
+}
+
+/// EINVAL, EOPNOTSUPP and ENOSYS: the file system has no such call.
+pub(super) fn is_not_known(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
 /// The directory of a path, `.` for a bare name.
-pub(super) fn directory_of(path: &Path) -> &Path {
+pub(crate) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,

@@ -134,14 +134,27 @@ impl DurableFile {
         let temporary: &Path = &self.temporary;
         match rustix::fs::renameat_with(cwd, temporary, cwd, &self.path, RenameFlags::NOREPLACE) {
             Ok(()) => {}
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                // No such rename on this file system: a hard link refuses an existing name too.
-                fs::hard_link(temporary, &self.path)?;
-                fs::remove_file(temporary)?;
-            }
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.take_free_name()?,
             Err(errno) => return Err(errno.into()),
         }
         self.renamed()
+    }
+
+    /// Gives the file its final name on a file system without a rename that refuses an existing one: a hard link refuses it
+    /// too. Where there are no links either, the name is looked at and then taken, so that of two who take it in the same
+    /// moment the second one wins; a directory with a lock keeps others away.
+    fn take_free_name(&self) -> io::Result<()> {
+        match fs::hard_link(&self.temporary, &self.path) {
+            Ok(()) => fs::remove_file(&self.temporary),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            Err(_) => match fs::symlink_metadata(&self.path) {
+                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fs::rename(&self.temporary, &self.path)
+                }
+                Err(error) => Err(error),
+            },
+        }
     }
 
     /// Disarms the clean-up of the temporary name, which no longer exists, and makes the final

@@ -82,6 +82,24 @@ impl DurableLog {
         Ok((metadata.len(), metadata.mode() & 0o7777))
     }
 
+    /// The file's length and permission bits, after what its group may is taken back: see
+    /// [`close_to_group`](crate::private::close_to_group).
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub fn size_and_private_mode(&self) -> io::Result<(u64, u32)> {
+        let mode = crate::private::close_to_group(&self.file, &self.path, 0o077)?;
+        Ok((self.file.metadata()?.len(), mode))
+    }
+
+    /// The permission bits that [`Self::size_and_private_mode`] would leave. Changes nothing.
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub fn mode_to_be(&self) -> io::Result<u32> {
+        crate::private::as_closed_to_group(&self.file, 0o077)
+    }
+
     /// Which file it is: see [`FileBirth`].
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod log;
 mod open;
 
 pub use birth::FileBirth;
+pub(crate) use directory::directory_of;
 pub use directory::{
     create_directory, free_bytes, remove_directory, remove_file, remove_files, sync_directory,
 };

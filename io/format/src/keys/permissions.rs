@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use reshare_files::durable::{self, DurableFile};
 use reshare_files::file_error::{FileError, OnFile};
 use reshare_files::input_file::{is_not_regular, open_input};
+use reshare_files::private::close_to_group;
 use zeroize::Zeroizing;
 
 /// The largest private file in bytes: a key takes a few hundred.
@@ -41,19 +42,35 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, PrivateFileError> 
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// Opens a file and checks that it is regular and closed to group and others.
+/// Opens a file and checks that it is regular and closed to group and others; of root's, a group may read.
 fn open_private(path: &Path) -> Result<File, PrivateFileError> {
     let path_of = || path.to_owned();
     let file = open_input(path).map_err(|error| match is_not_regular(&error) {
         true => PrivateFileError::NotRegular { path: path_of() },
         false => FileError::new("read", path, error).into(),
     })?;
-    let mode = file.metadata().on("read", path)?.mode() & 0o7777;
-    if mode & OTHERS_MODE_BITS != 0 {
+    let metadata = file.metadata().on("read", path)?;
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    let forbidden = forbidden_bits(owner);
+    // A root-owned file is never made private: whoever runs this as root may mean it as it is.
+    let mode = match owner {
+        ROOT => mode,
+        _ => close_to_group(&file, path, forbidden).on("read", path)?,
+    };
+    if mode & forbidden != 0 {
         return Err(PrivateFileError::Permissions { path: path_of(), mode });
     }
     Ok(file)
 }
+
+/// The bits that a private file must not have. Root may let a group read its own, as libpq takes keys: a secret that
+/// Kubernetes mounts for an `fsGroup` belongs to root and has mode 0440.
+const fn forbidden_bits(owner: u32) -> u32 {
+    if owner == ROOT { OTHERS_MODE_BITS & !GROUP_READ_BIT } else { OTHERS_MODE_BITS }
+}
+
+const ROOT: u32 = 0;
+const GROUP_READ_BIT: u32 = 0o040;
 
 /// Writes a new private file, mode 0600; durable on return.
 ///
@@ -156,13 +173,34 @@ mod tests {
         let dir = scratch();
         let path = dir.path().join("key");
         write_private(&path, "secret").expect("written");
-        for mode in [0o640, 0o604, 0o620, 0o610, 0o601] {
+        let is_root = path.metadata().expect("there").uid() == ROOT;
+        for mode in [0o644, 0o604, 0o620, 0o610, 0o601, 0o602] {
+            // What only the group may is taken away from a file of this user.
+            if !is_root && mode & 0o007 == 0 {
+                continue;
+            }
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("chmod");
             let refused = read_private(&path).expect_err("must be refused");
             assert!(matches!(refused, PrivateFileError::Permissions { mode: m, .. } if m == mode));
         }
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o400)).expect("chmod");
-        assert!(read_private(&path).is_ok());
+        for mode in [0o400, 0o440, 0o640] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("chmod");
+            assert!(read_private(&path).is_ok(), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn only_root_lets_a_group_read_a_key() {
+        for (owner, mode, is_taken) in [
+            (ROOT, 0o440, true),
+            (ROOT, 0o640, true),
+            (ROOT, 0o660, false),
+            (ROOT, 0o444, false),
+            (4711, 0o440, false),
+            (4711, 0o600, true),
+        ] {
+            assert_eq!(mode & forbidden_bits(owner) == 0, is_taken, "{owner} {mode:o}");
+        }
     }
 
     #[test]

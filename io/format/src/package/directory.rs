@@ -11,6 +11,7 @@ use reshare_engine::party::PartyId;
 use reshare_engine::row_batch::RowBatch;
 use reshare_files::durable::{is_temporary, open_regular};
 use reshare_files::file_error::{FileError, OnFile};
+use reshare_files::junk::is_passed_over;
 
 use super::{
     CHAIN_NAME, MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, ManifestError, ManifestSignature,
@@ -218,6 +219,9 @@ pub(super) fn check_closed_list(
     for entry in fs::read_dir(directory).on("list", directory)? {
         let entry = entry.on("list", directory)?;
         let (name, path) = (entry.file_name(), entry.path());
+        if is_passed_over(directory, &name) {
+            continue;
+        }
         if is_temporary(&name) {
             return Err(PackageDefect::UnfinishedFile.at(path));
         }

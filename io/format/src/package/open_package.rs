@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use reshare_files::durable::is_temporary;
 use reshare_files::file_error::OnFile;
+use reshare_files::junk::is_passed_over;
 
 use super::directory::{is_of_signature, part_name};
 use super::{
@@ -45,6 +46,9 @@ impl OpenPackage {
         for entry in fs::read_dir(&directory).on("list", &directory)? {
             let entry = entry.on("list", &directory)?;
             let (name, path) = (entry.file_name(), entry.path());
+            if is_passed_over(&directory, &name) {
+                continue;
+            }
             if is_temporary(&name) || name == RECORDS_NAME || is_of_signature(&name) {
                 continue;
             }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use reshare_files::durable::is_temporary;
 use reshare_files::file_error::{FileError, OnFile};
+use reshare_files::junk::is_passed_over;
 
 use super::directory::{is_of_signature, part_name};
 use super::{
@@ -60,6 +61,9 @@ pub fn survey(directory: &Path) -> Result<Option<PackageSurvey>, PackageError> {
     for entry in fs::read_dir(directory).on("list", directory)? {
         let entry = entry.on("list", directory)?;
         let name = entry.file_name();
+        if is_passed_over(directory, &name) {
+            continue;
+        }
         let metadata = match entry.path().symlink_metadata() {
             Ok(metadata) => metadata,
             // A temporary file that has its final name by now.

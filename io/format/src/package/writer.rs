@@ -10,6 +10,7 @@ use reshare_engine::rows::Rows;
 use reshare_files::durable::{self, DurableFile};
 use reshare_files::file_error::{FileError, OnFile};
 use reshare_files::ids::IdRange;
+use reshare_files::junk::is_passed_over;
 
 use super::directory::{check_closed_list, is_of_signature, part_name};
 use super::records_writer::RecordsWriter;
@@ -116,6 +117,9 @@ impl PackageWriter {
             let entry = entry.on("list", &self.directory)?;
             let name = entry.file_name();
             let is_proof = is_of_signature(&name) || name == RECORDS_NAME;
+            if is_passed_over(&self.directory, &name) {
+                continue;
+            }
             if durable::is_temporary(&name) || self.session.trust.is_some() && is_proof {
                 continue;
             }

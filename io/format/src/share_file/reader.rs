@@ -10,6 +10,7 @@ use memmap2::Mmap;
 use reshare_engine::layout::AgreeKind;
 use reshare_engine::rows::{AgreeSlice, AgreeValues, Rows};
 use reshare_files::input_file::{is_not_regular, open_input};
+use reshare_files::private::close_to_group;
 
 use super::block_plan::Block;
 use super::check::{check_agree, check_ids, check_padding};
@@ -42,6 +43,7 @@ impl ShareFile {
         let open = || -> Result<_, ShareFileDefect> {
             let (file, header) = open_header(&path)?;
             header.check(expected)?;
+            close_to_group(&file, &path, OTHERS_WRITE_BITS).map_err(ShareFileDefect::Read)?;
             let metadata = file.metadata().map_err(ShareFileDefect::Read)?;
             check_writers(&metadata, rustix::process::geteuid().as_raw())?;
             let map = map(&file).map_err(ShareFileDefect::Read)?;

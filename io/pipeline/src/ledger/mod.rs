@@ -149,7 +149,7 @@ impl Ledger {
     ) -> Result<Self, LedgerError> {
         let path = Self::path_in(state, fingerprint, sender);
         let failed = |defect| LedgerError { path: path.clone(), defect };
-        let file = locked(&path, DurableLog::open);
+        let file = locked(&path, DurableLog::open).and_then(made_private);
         if matches!(file, Err(LedgerDefect::Missing)) {
             return Err(failed(missing(state, fingerprint, sender)));
         }
@@ -422,7 +422,7 @@ fn check(
     sender: PartyId,
     known: Option<u64>,
 ) -> Result<(LedgerFigures, u64), LedgerDefect> {
-    let file = locked(path, DurableLog::open_read_only)?;
+    let file = locked(path, DurableLog::open_read_only).and_then(check_mode)?;
     let (mut index, mut rows) = (Index::default(), 0);
     let (log, ..) = Log::check(file, fingerprint, sender, |entry| {
         rows += rows_in(entry);
@@ -509,7 +509,7 @@ fn locked(
         }
         _ => not_opened(error),
     })?;
-    check_mode(file)
+    Ok(file)
 }
 
 fn not_opened(error: io::Error) -> LedgerDefect {
@@ -520,9 +520,22 @@ fn not_opened(error: io::Error) -> LedgerDefect {
     }
 }
 
+/// Takes a ledger that its user alone may read and write, or can be made so again, which is not done here.
 fn check_mode(file: DurableLog) -> Result<DurableLog, LedgerDefect> {
-    let (_, mode) = file.size_and_mode()?;
-    if mode & 0o077 != 0 { Err(LedgerDefect::Permissions { mode }) } else { Ok(file) }
+    let mode = file.mode_to_be()?;
+    check_private(mode)?;
+    Ok(file)
+}
+
+/// As [`check_mode`], of a file that is opened to be written: it is made private again.
+fn made_private(file: DurableLog) -> Result<DurableLog, LedgerDefect> {
+    let (_, mode) = file.size_and_private_mode()?;
+    check_private(mode)?;
+    Ok(file)
+}
+
+fn check_private(mode: u32) -> Result<(), LedgerDefect> {
+    if mode & 0o077 != 0 { Err(LedgerDefect::Permissions { mode }) } else { Ok(()) }
 }
 
 /// Writes down which process has the lock, only for the message of the next one.

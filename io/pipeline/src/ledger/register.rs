@@ -48,23 +48,27 @@ impl Register {
             }
             opened => opened,
         };
-        Self::read(opened?)
+        let file = opened?;
+        let (_, mode) = file.size_and_private_mode()?;
+        Self::read(file, mode)
     }
 
     /// Reads a register without changing anything; `None` where there is none.
     pub(super) fn look(state: &Path) -> Result<Option<Self>, LedgerDefect> {
         match when_free(|| DurableLog::open_read_only(&Self::path_in(state))) {
-            Ok(file) => Self::read(file).map(Some),
+            Ok(file) => {
+                let mode = file.mode_to_be()?;
+                Self::read(file, mode).map(Some)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn read(file: DurableLog) -> Result<Self, LedgerDefect> {
-        let (size, mode) = file.size_and_mode()?;
-        if mode & 0o077 != 0 {
-            return Err(LedgerDefect::Permissions { mode });
-        }
+    /// Reads a register with these permission bits.
+    fn read(file: DurableLog, mode: u32) -> Result<Self, LedgerDefect> {
+        super::check_private(mode)?;
+        let (size, _) = file.size_and_mode()?;
         if size > MAX_BYTES {
             return Err(LedgerDefect::Register { line: 0 });
         }

@@ -17,6 +17,7 @@ use reshare_engine::party::PartyId;
 use reshare_exchange::Inbox;
 use reshare_files::durable;
 use reshare_files::file_error::{FileError, OnFile};
+use reshare_files::junk::is_passed_over;
 use reshare_format::keys::{
     AgreementKey, DecapsulationKey, EncapsulatedSecret, EncapsulationKeyError, SharedKey,
     load_identity,
@@ -241,7 +242,7 @@ impl Purge {
                         let names = names.iter().cloned();
                         durable::remove_files(path, names).on("empty", path)?;
                     }
-                    durable::remove_directory(path).on("remove", path)?;
+                    remove_emptied(path)?;
                 }
             }
         }
@@ -398,6 +399,23 @@ fn package(session: &Session, path: &Path) -> Result<LookedAt, PurgeError> {
     Ok(LookedAt { step, sender, manifest_digest, files, bytes })
 }
 
+/// Removes a directory of which only files of the operating system are left; it stays where they do, or where it is a
+/// medium's first.
+fn remove_emptied(path: &Path) -> Result<(), PurgeError> {
+    match durable::remove_directory(path) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy
+            ) && list(path)?.is_empty() =>
+        {
+            tracing::warn!("{} stays: {error}; nothing of the session is in it", path.display());
+            Ok(())
+        }
+        removed => Ok(removed.on("remove", path)?),
+    }
+}
+
 /// Removes a trailing slash, with which a symbolic link would be followed.
 fn plain(path: &Path) -> PathBuf {
     path.components().collect()
@@ -433,7 +451,9 @@ fn check_session(
 
 fn list(directory: &Path) -> Result<Vec<PathBuf>, PurgeError> {
     let entries = fs::read_dir(directory).and_then(|entries| {
-        entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()
+        let entries = entries.collect::<io::Result<Vec<_>>>()?.into_iter();
+        let own = entries.filter(|entry| !is_passed_over(directory, &entry.file_name()));
+        Ok(own.map(|entry| entry.path()).collect::<Vec<PathBuf>>())
     });
     Ok(entries.on("list", directory)?)
 }

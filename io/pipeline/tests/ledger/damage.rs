@@ -139,8 +139,8 @@ fn a_ledger_serves_one_at_a_time_and_the_other_learns_whom() {
 #[test]
 fn links_pipes_and_files_for_everybody_are_refused() {
     let state = used();
-    fs::set_permissions(state.file(), Permissions::from_mode(0o640)).expect("changed");
-    assert!(matches!(state.defect(), LedgerDefect::Permissions { mode: 0o640 }));
+    fs::set_permissions(state.file(), Permissions::from_mode(0o644)).expect("changed");
+    assert!(matches!(state.defect(), LedgerDefect::Permissions { mode: 0o644 }));
     fs::set_permissions(state.file(), Permissions::from_mode(0o600)).expect("changed");
     let elsewhere = state.path().join("elsewhere");
     fs::rename(state.file(), &elsewhere).expect("moved");
@@ -149,6 +149,16 @@ fn links_pipes_and_files_for_everybody_are_refused() {
     fs::remove_file(state.file()).expect("removed");
     assert!(Command::new("mkfifo").arg(state.file()).status().expect("mkfifo").success());
     assert!(matches!(state.defect(), LedgerDefect::NotALedger));
+}
+
+#[test]
+fn a_ledger_that_its_group_was_let_into_is_private_again() {
+    let state = used();
+    let mode = || fs::metadata(state.file()).expect("there").permissions().mode() & 0o777;
+    // What an fsGroup of Kubernetes does to every file of a volume.
+    fs::set_permissions(state.file(), Permissions::from_mode(0o660)).expect("changed");
+    drop(state.open());
+    assert_eq!(mode(), 0o600);
 }
 
 #[test]

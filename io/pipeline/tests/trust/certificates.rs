@@ -163,7 +163,7 @@ fn a_private_key_must_fit_be_private_and_of_a_known_sort() {
     let two = ca.issue("two", "p256", "x", &extensions);
     let other = PartyCertificate::load(&one.certificate, &two.key).unwrap_err();
     assert!(matches!(other, E::KeyMismatch { .. }), "{other:?}");
-    fs::set_permissions(&one.key, Permissions::from_mode(0o640)).unwrap();
+    fs::set_permissions(&one.key, Permissions::from_mode(0o644)).unwrap();
     let open = PartyCertificate::load(&one.certificate, &one.key).unwrap_err();
     assert!(matches!(open, E::KeyFile(PrivateFileError::Permissions { .. })), "{open:?}");
     let sec1 = directory.path().join("sec1.key");

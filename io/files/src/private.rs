@@ -1,0 +1,86 @@
+//! Files that belong to this process and that their group was let into.
+//!
+//! Kubernetes does that at each start of a pod with an `fsGroup`: every file of a volume becomes readable and writable by that
+//! group. A file that this process has made is then made private again, and not refused.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{Mode, fchmod};
+use rustix::process::geteuid;
+
+/// The permission bits of the group.
+const GROUP_BITS: u32 = 0o070;
+/// The permission bits of others.
+const OTHERS_BITS: u32 = 0o007;
+
+/// Takes the bits of the group away, with a warning, where a file of this user has some of `forbidden` and others have none of
+/// them. Returns the permission bits that the file has now.
+///
+/// # Errors
+/// Any error of the file system. One that cannot change the bits is none.
+pub fn close_to_group(file: &File, path: &Path, forbidden: u32) -> io::Result<u32> {
+    let metadata = file.metadata()?;
+    let mode = metadata.mode() & 0o7777;
+    if !is_opened_to_group(mode, forbidden) || metadata.uid() != geteuid().as_raw() {
+        return Ok(mode);
+    }
+    let closed = mode & !GROUP_BITS;
+    if fchmod(file, Mode::from_raw_mode(closed)).is_err() {
+        // On a read-only file system it stays as it is, and its reader says what is wrong with it.
+        return Ok(mode);
+    }
+    tracing::warn!(
+        "{} had mode {mode:04o}, as an fsGroup makes it: it is private again, mode {closed:04o}",
+        path.display()
+    );
+    Ok(closed)
+}
+
+/// As [`close_to_group`], but changes nothing: the permission bits that the file would have.
+///
+/// # Errors
+/// Any error of the file system.
+pub fn as_closed_to_group(file: &File, forbidden: u32) -> io::Result<u32> {
+    let metadata = file.metadata()?;
+    let mode = metadata.mode() & 0o7777;
+    let is_own = metadata.uid() == geteuid().as_raw();
+    Ok(if is_own && is_opened_to_group(mode, forbidden) { mode & !GROUP_BITS } else { mode })
+}
+
+fn is_opened_to_group(mode: u32, forbidden: u32) -> bool {
+    mode & forbidden & GROUP_BITS != 0 && mode & forbidden & OTHERS_BITS == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn only_what_the_group_may_is_taken_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        fs::write(&path, b"x").expect("written");
+        let file = File::open(&path).expect("opened");
+        let mode = || file.metadata().expect("its metadata").mode() & 0o7777;
+        for (before, forbidden, after) in [
+            (0o660, 0o077, 0o600),
+            (0o640, 0o077, 0o600),
+            (0o640, 0o022, 0o640),
+            (0o664, 0o022, 0o604),
+            (0o666, 0o077, 0o666),
+            (0o600, 0o077, 0o600),
+        ] {
+            fs::set_permissions(&path, Permissions::from_mode(before)).expect("changed");
+            assert_eq!(as_closed_to_group(&file, forbidden).expect("looked at"), after);
+            assert_eq!(mode(), before, "looking changes nothing");
+            assert_eq!(close_to_group(&file, &path, forbidden).expect("closed"), after);
+            assert_eq!(mode(), after, "{before:o}");
+        }
+    }
+}
