@@ -5,6 +5,7 @@
 
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
+mod allocator;
 mod args;
 mod argv;
 mod closed_stdout;
@@ -22,6 +23,8 @@ mod run;
 mod setup;
 mod streams;
 mod text;
+
+pub use allocator::EndingAllocator;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;

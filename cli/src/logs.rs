@@ -20,6 +20,9 @@ pub(crate) fn start(verbose: u8) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LossyStderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| LossyStderr)
+        .with_target(false);
     logs.with_ansi(std::io::stderr().is_terminal() && !plain).init();
 }

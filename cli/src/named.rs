@@ -73,7 +73,7 @@ fn named(command: &str, id: &str) -> Option<Named> {
         (_, "senders" | "receiver") => PartyInput,
         (_, "own_public_key") => InputOrRecipient,
         (_, "agreement_key") => Key,
-        (_, "packages" | "directory" | "path" | "evidence" | "dir" | "ca") => Existing,
+        (_, "packages" | "package" | "directory" | "path" | "evidence" | "dir" | "ca") => Existing,
         // Made by the first command that needs it; the ledger in it has messages of its own.
         (_, "state_dir") => Own,
         // Opened by `ReportFiles`, which keeps pipes open.
@@ -230,7 +230,7 @@ fn flag_of(arg: &Arg) -> String {
 const TOO_MANY_LINKS: i32 = 40;
 
 /// A directory that is made in one that must be there: below a medium that is not mounted, it would fill another disk.
-fn check_place(path: &Path, flag: &str, is_any_disk: bool) -> Result<(), Failure> {
+pub(crate) fn check_place(path: &Path, flag: &str, is_any_disk: bool) -> Result<(), Failure> {
     let hint = format!("mount the medium, or check {flag}: only its last directory is made");
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),

@@ -127,7 +127,7 @@ impl std::fmt::Display for Uncounted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ProgressSnapshot { steps_done, bytes_done, elapsed, .. } = self.0;
         if bytes_done > 0 {
-            write!(f, "{steps_done} parts, {:.1} MB, ", bytes_done as f64 / 1e6)?;
+            write!(f, "{}, {:.1} MB, ", counted(steps_done, "part"), bytes_done as f64 / 1e6)?;
         }
         write!(f, "for {}", human_duration(elapsed))
     }

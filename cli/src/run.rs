@@ -1,7 +1,7 @@
 //! Runs a pipeline: runtime, progress and signals.
 
 use std::future::Future;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use reshare_exchange::progress::Progress;
@@ -29,6 +29,7 @@ pub(crate) fn run<T, F>(
 where
     F: Future<Output = Result<T, Failure>>,
 {
+    check_threads()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::failed)?;
     let progress = Arc::new(Progress::default());
@@ -44,6 +45,59 @@ where
     runtime.shutdown_timeout(STOP_TIMEOUT);
     let done = result.map_err(|failure| failure.rerun(rerun).after_loading(&progress))?;
     Ok((done, start.elapsed()))
+}
+
+/// Finds out, before the work, whether as many threads as a run has at least can be started: libraries panic when one cannot.
+fn check_threads() -> Result<(), Failure> {
+    let count = 2 * reshare_pipeline::default_threads() + 2;
+    let barrier = Arc::new(Barrier::new());
+    let mut started = Vec::with_capacity(count);
+    let mut result = Ok(());
+    for _ in 0..count {
+        let barrier = Arc::clone(&barrier);
+        match std::thread::Builder::new().spawn(move || barrier.wait()) {
+            Ok(thread) => started.push(thread),
+            Err(error) => {
+                result = Err(Failure::failed(format!(
+                    "cannot start {count} threads, only {}: {error}",
+                    started.len()
+                ))
+                .hint(
+                    "raise the limit on address space (ulimit -v, RLIMIT_AS) or on processes (ulimit -u, \
+                     RLIMIT_NPROC, the container's pids limit)",
+                ));
+                break;
+            }
+        }
+    }
+    barrier.open();
+    for thread in started {
+        // It does nothing that could panic.
+        let _ = thread.join();
+    }
+    result
+}
+
+/// Holds threads until all of them are there.
+struct Barrier {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Barrier {
+    fn new() -> Self {
+        Self { is_open: Mutex::new(false), opened: Condvar::new() }
+    }
+
+    fn wait(&self) {
+        let is_open = self.is_open.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.opened.wait_while(is_open, |is_open| !*is_open));
+    }
+
+    fn open(&self) {
+        *self.is_open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.opened.notify_all();
+    }
 }
 
 /// Runs short work without progress: a signal ends it, and the program with it.

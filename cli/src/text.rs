@@ -15,6 +15,11 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
+/// Writes how many there are of something, in a table: "0 rows", "1 row", "2 rows".
+pub(crate) fn number_of(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
 /// Writes how many there are of something: "no rows", "1 row", "2 rows".
 pub(crate) fn counted(count: u64, thing: &str) -> String {
     match count {

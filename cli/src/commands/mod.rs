@@ -22,6 +22,7 @@ mod pack;
 mod pki;
 mod purge;
 mod rebuild;
+mod receipt;
 mod receive;
 mod seed;
 mod send;
@@ -92,6 +93,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Remove a session's share files and packages, once its load is verified
     Purge(purge::PurgeArgs),
+    /// Check the receiver's receipt
+    Receipt(receipt::ReceiptCommand),
     /// Describe a file or package
     Inspect(inspect::InspectArgs),
     /// Measure this machine for some seconds and recommend flags; changes nothing
@@ -130,6 +133,7 @@ impl Cli {
             Command::Verify(args) => args.run(output),
             Command::Status(args) => args.run(output),
             Command::Purge(args) => args.run(output),
+            Command::Receipt(command) => command.run(output),
             Command::Inspect(args) => args.run(output),
             Command::Tune(args) => args.run(output),
             Command::Seed(args) => args.run(output),

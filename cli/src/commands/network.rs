@@ -128,6 +128,11 @@ impl NewArgs {
                 )));
             }
         }
+        let fit = anchor.check_names(network.parties().map(|(_, name)| name));
+        fit.map_err(|error| {
+            let hint = certificate_hint(&error);
+            Failure::refused(error).hint(hint)
+        })?;
         if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             durable::create_directory(directory).on("make", directory).map_err(Failure::failed)?;
         }

@@ -24,7 +24,7 @@ use crate::setup::context::Context;
 use crate::setup::database::{database, table_of};
 use crate::setup::receipt::{self, Removal};
 use crate::streams::say;
-use crate::text::printable;
+use crate::text::{counted, printable};
 
 #[derive(Debug, Args)]
 pub(crate) struct PurgeArgs {
@@ -105,11 +105,18 @@ impl PurgeArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let session = Context::open(&self.session)?.session;
         let named = [&self.packages, &self.files, &self.inboxes];
-        if named.iter().all(|paths| paths.is_empty()) && self.keys.is_empty() {
+        let is_nothing_named = named.iter().all(|paths| paths.is_empty()) && self.keys.is_empty();
+        if is_nothing_named && self.receipt.is_none() {
             let error = "nothing is named: give --package, --file, --inbox or --keys";
-            return Err(Failure::usage(error));
+            return Err(Failure::usage(error).hint(
+                "a sender that delivered over the network has no package: with --receipt alone, the receipt is compared \
+                 with its ledger",
+            ));
         }
-        let purge = self.look(&session)?;
+        let purge = match is_nothing_named {
+            true => Purge::default(),
+            false => self.look(&session)?,
+        };
         let (in_kms, commands) = self.in_kms(&session)?;
         let verified = self.verified(&session, &purge, in_kms)?;
         let missing = purge.missing().to_vec();
@@ -222,16 +229,23 @@ impl PurgeArgs {
         let claimed = claimed.or(in_kms);
         let (authority, state) = (&self.authority, &self.state);
         let removal = Removal { session, purge, claimed, authority, state };
-        let receipt = receipt::check(path, &removal)?;
+        let (receipt, of_ledger) = receipt::check(path, &removal)?;
         let Compared { rows, left_over, with, .. } = *receipt.compared();
         let with = match with {
             ComparedWith::Packages => "packages",
             ComparedWith::Digests => "digests of what was merged",
         };
         let (receiver, at) = (receipt.receiver(), receipt.verified_at());
+        let rows = counted(rows, "row");
+        let of_ledger = match of_ledger {
+            Some(sender) => {
+                format!("\nthe receipt is about what the ledger of sender {sender} has")
+            }
+            None => String::new(),
+        };
         Ok(format!(
-            "{rows} rows equal to the {with}, {left_over} left over, {at}: signed by party \
-             {receiver}"
+            "{rows} equal to the {with}, {left_over} left over, {at}: signed by party \
+             {receiver}{of_ledger}"
         ))
     }
 
@@ -273,7 +287,11 @@ impl PurgeReport {
         let mut text = format!("load verified: {}", self.verified);
         for Thing { path, what, files, bytes, .. } in &self.things {
             let path = path.display();
-            text.push_str(&format!("\n{done} {what} {path}: {files} files, {bytes} bytes"));
+            let (files, bytes) = (counted(*files, "file"), counted(*bytes, "byte"));
+            text.push_str(&format!("\n{done} {what} {path}: {files}, {bytes}"));
+        }
+        if self.things.is_empty() && self.missing.is_empty() && self.commands.is_empty() {
+            text.push_str("\nnothing of this sender is on a disk to be removed: it delivered over the network");
         }
         for command in &self.commands {
             text.push_str(&format!("\nto end the key in KMS, its administrator runs: {command}"));

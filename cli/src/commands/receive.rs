@@ -34,7 +34,7 @@ use crate::run::run;
 use crate::setup::context::{Context, open_identity};
 use crate::setup::database::workers;
 use crate::streams::say;
-use crate::text::printable;
+use crate::text::{counted, printable};
 
 const IDENTITY_VARIABLE: &str = "RESHARE_IDENTITY";
 
@@ -62,7 +62,7 @@ pub(crate) struct ReceiveArgs {
     key_exchange: KeyExchangeArgs,
 
     /// The address of /health and /metrics, which are not encrypted: keep it local
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8444")]
     health_listen: SocketAddr,
 
     /// Merge and load rows as soon as both senders have delivered them; exit when all are loaded
@@ -360,7 +360,9 @@ fn print_closed(package: ClosedPackage) {
     let ClosedPackage { sender, parts, bytes, rows } = package;
     let megabytes = bytes as f64 / 1e6;
     say!(
-        "the package of sender {sender} is complete: {rows} rows in {parts} parts, {megabytes:.1} MB"
+        "the package of sender {sender} is complete: {} in {}, {megabytes:.1} MB",
+        counted(rows, "row"),
+        counted(parts, "part")
     );
 }
 

@@ -158,6 +158,7 @@ impl TuneReport {
         let by_parallel = |text: &mut String, what: &str, unit: &str, speeds: &[Speed]| {
             for speed in speeds {
                 let (of, rate) = (speed.workers, rate(speed));
+                let unit = if of == 1 { unit.trim_end_matches('s') } else { unit };
                 text.push_str(&format!("{what:<12} {of:>3} {unit:<14} {rate}\n"));
             }
         };

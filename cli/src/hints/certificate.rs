@@ -23,6 +23,14 @@ pub(crate) fn certificate_hint(error: &CertificateError) -> &'static str {
         CertificateError::NotYetValid { .. } => "check this machine's clock",
         CertificateError::OtherName { .. } | CertificateError::NotOneParty { .. } => OTHER_NAME,
         CertificateError::OtherAuthority { .. } => OTHER_AUTHORITY,
+        CertificateError::UriConstraint { .. } => {
+            "give the parties DNS names, or take an authority without constraints on URI names: `reshare pki ca` makes \
+             one"
+        }
+        CertificateError::Chain(error) if error.to_string().contains("NameConstraint") => {
+            "the authority, or one between it and the certificate, constrains names: an authority without constraints on URI \
+             names has to issue it"
+        }
         CertificateError::OtherIssuer(_) => "the session's authority must issue it",
         CertificateError::NoDigitalSignature => "have it issued with key usage digitalSignature",
         CertificateError::ExtendedKeyUsage(_) => {

@@ -4,6 +4,7 @@ use reshare_exchange::{ClientError, InboxDefect, InboxError, ServerError};
 
 use super::certificate::identity_hint;
 use super::ledger::UNKNOWN_PART;
+use super::package::CLOCKS;
 use crate::failure::Failure;
 
 impl From<ClientError> for Failure {
@@ -47,8 +48,10 @@ fn client_hint(error: &ClientError) -> Option<&'static str> {
              must pass it through. --classic-tls offers X25519 too"
         }
         ClientError::CertificateRefused { .. } => {
-            "give this sender's certificate, made by the session's authority and not expired"
+            "give this sender's certificate, made by the session's authority and valid by both machines' clocks: compare \
+             them"
         }
+        ClientError::Refused { message, .. } if message.contains("has not come yet") => CLOCKS,
         ClientError::Refused { reason, .. } => return refusal_hint(reason),
         ClientError::UnknownPart { .. } => UNKNOWN_PART,
         ClientError::ClosedMeanwhile => {

@@ -14,6 +14,7 @@ mod target;
 
 pub(crate) use certificate::certificate_hint;
 pub(crate) use ledger::LOST_LEDGER;
+pub(crate) use package::CLOCKS;
 
 #[cfg(test)]
 mod tests {

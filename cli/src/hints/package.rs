@@ -62,6 +62,10 @@ pub(super) fn part_hint(defect: &PartDefect) -> Option<&'static str> {
     })
 }
 
+/// What to do about a document from the future.
+pub(crate) const CLOCKS: &str = "compare both machines' clocks, and set the one that is wrong: if it is this one, run the same command again; if \
+     the signer's was ahead, what it signed counts from that time on, or has to be signed again";
+
 const NOT_ITS_SENDERS: &str =
     "nothing shows that the sender made this package: do not use it, ask the sender";
 
@@ -72,9 +76,7 @@ fn manifest_hint(error: &ManifestError) -> Option<&'static str> {
              `reshare session show` at all parties"
         }
         ManifestError::Signature { .. } | ManifestError::NotSigned => NOT_ITS_SENDERS,
-        ManifestError::Statement(StatementError::InFuture { .. }) => {
-            "compare both machines' clocks"
-        }
+        ManifestError::Statement(StatementError::InFuture { .. }) => CLOCKS,
         _ => return None,
     })
 }

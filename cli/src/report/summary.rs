@@ -156,7 +156,16 @@ pub(crate) fn rebuilt(
     let rate = rate(report.rows, report.share_bytes, took);
     let loaded = loaded(report.rows, report.rows_skipped, &target.source, &rate);
     let leftovers = leftovers(session, &report.leftovers);
-    format!("{loaded}{}{leftovers}", redone(report))
+    format!("{loaded}{}{}{leftovers}", nothing_read(report), redone(report))
+}
+
+/// That a run in which everything was loaded before says nothing of the packages as they are now.
+fn nothing_read(report: &RebuildReport) -> &'static str {
+    if report.rows > 0 || report.rows_skipped == 0 {
+        return "";
+    }
+    "\nnote: all of it was loaded before: no part of the packages was read, and nothing is said of what they hold \
+     now. `reshare verify` with both --package compares them with the table"
 }
 
 /// Which ranges were loaded again; empty if none was to be.

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use reshare_engine::party::PartyId;
 use reshare_exchange::{TlsFiles, TlsIdentity};
 use reshare_format::keys::certificate::PartyCertificate;
-use reshare_format::session::{Approvals, Session, SessionTrust};
+use reshare_format::session::{ApprovalError, Approvals, Session, SessionTrust, StatementError};
 use reshare_pipeline::sender::SenderCredentials;
 use time::OffsetDateTime;
 
 use crate::args::{AuthorityArgs, CertificateArgs, CredentialArgs};
 use crate::failure::Failure;
-use crate::hints::certificate_hint;
+use crate::hints::{CLOCKS, certificate_hint};
 
 /// The session's authority, where it names one: the flag must then be there, and else not.
 pub(crate) fn trust(
@@ -75,11 +75,22 @@ pub(crate) fn approvals(
 ) -> Result<Approvals, Failure> {
     let approvals = Approvals::load(session, trust, sender, files, OffsetDateTime::now_utc());
     approvals.map_err(|error| {
-        Failure::of_file(error, "--approval").hint(
-            "the receiver and the other sender run `reshare session approve` on the session file \
-             they agreed to; give what it writes with --approval FILE",
-        )
+        let hint = match &error {
+            error if is_in_future(error) => CLOCKS,
+            _ => {
+                "the receiver and the other sender run `reshare session approve` on the session \
+                 file they agreed to; give what it writes with --approval FILE"
+            }
+        };
+        Failure::of_file(error, "--approval").hint(hint)
     })
+}
+
+fn is_in_future(error: &ApprovalError) -> bool {
+    match error {
+        ApprovalError::File { source, .. } => is_in_future(source),
+        error => matches!(error, ApprovalError::Statement(StatementError::InFuture { .. })),
+    }
 }
 
 /// Checks that a sender's certificate and its agreement key are one party's. Otherwise the approvals

@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use super::credentials::{certificate, trust};
 use crate::args::{AuthorityArgs, CertificateArgs, StateArgs};
 use crate::failure::Failure;
-use crate::hints::certificate_hint;
+use crate::hints::{CLOCKS, certificate_hint};
 
 /// What the receiver signs with, found to be fit before anything is compared.
 pub(crate) struct ReceiptSigner {
@@ -68,8 +68,12 @@ pub(crate) struct Removal<'a> {
     pub(crate) state: &'a StateArgs,
 }
 
-/// Reads a receipt, and checks that it is about what is to be removed.
-pub(crate) fn check(path: &Path, removal: &Removal<'_>) -> Result<Receipt, Failure> {
+/// Reads a receipt, and checks that it is about what is to be removed. Also returns the sender whose ledger it was compared
+/// with, if it was.
+pub(crate) fn check(
+    path: &Path,
+    removal: &Removal<'_>,
+) -> Result<(Receipt, Option<PartyId>), Failure> {
     let Removal { session, purge, claimed, authority, state } = *removal;
     let trust = trust_of(session, authority)?;
     let receipt = Receipt::load(path, session, &trust, OffsetDateTime::now_utc());
@@ -78,7 +82,14 @@ pub(crate) fn check(path: &Path, removal: &Removal<'_>) -> Result<Receipt, Failu
         Failure::of(error).hint(hint)
     })?;
     let sender = purge.check_received(&receipt, claimed).map_err(not_received)?;
-    if let Some(sender) = sender.filter(|_| !purge.has_package()) {
+    let sender = match sender {
+        None if purge.things().is_empty() && purge.missing().is_empty() => {
+            Some(sender_with_ledger(session, &state.directory()?)?)
+        }
+        sender => sender,
+    };
+    let of_ledger = sender.filter(|_| !purge.has_package());
+    if let Some(sender) = of_ledger {
         let figures = Ledger::glance(&state.directory()?, &session.fingerprint(), sender);
         let figures = figures.map_err(|error| {
             Failure::refused(error).hint(
@@ -88,7 +99,26 @@ pub(crate) fn check(path: &Path, removal: &Removal<'_>) -> Result<Receipt, Failu
         })?;
         check_ledger(&receipt, sender, &figures.parts).map_err(not_received)?;
     }
-    Ok(receipt)
+    Ok((receipt, of_ledger))
+}
+
+/// The one sender of a session that has a ledger in a state directory.
+fn sender_with_ledger(session: &Session, state: &Path) -> Result<PartyId, Failure> {
+    let senders = session.senders().map(|sender| sender.party);
+    let has_ledger =
+        |sender: &PartyId| Ledger::path_in(state, &session.fingerprint(), *sender).is_file();
+    let found: Vec<PartyId> = senders.into_iter().filter(has_ledger).collect();
+    match found[..] {
+        [sender] => Ok(sender),
+        _ => {
+            let error = format!(
+                "{} ledgers of this session are in {}: which sender is this?",
+                found.len(),
+                state.display()
+            );
+            Err(Failure::usage(error).hint("give --party-id and the --state-dir of its ledger"))
+        }
+    }
 }
 
 /// The authority of a session that has receipts at all.
@@ -118,10 +148,8 @@ fn receipt_hint(error: &ReceiptError) -> &'static str {
         | ReceiptError::Statement(StatementError::Signature { .. }) => {
             "nothing shows that the receiver has signed this: ask it; nothing was removed"
         }
-        ReceiptError::Statement(StatementError::InFuture { .. })
-        | ReceiptError::BeforeSession { .. } => {
-            "compare both machines' clocks; nothing was removed"
-        }
+        ReceiptError::Statement(StatementError::InFuture { .. }) => CLOCKS,
+        ReceiptError::BeforeSession { .. } => "compare both machines' clocks; nothing was removed",
         _ => {
             "it is truncated, changed or no receipt: get the file that `reshare verify --receipt` \
              wrote from the receiver again; nothing was removed"

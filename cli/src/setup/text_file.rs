@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use reshare_files::input_file::read_input;
+use reshare_files::input_file::{read_input, without_bom};
 
 use crate::failure::Failure;
 
@@ -19,5 +19,5 @@ pub(crate) fn read_text(path: &Path, flag: &str) -> Result<String, Failure> {
     if bytes.len() as u64 > MAX_TEXT_BYTES {
         return Err(failed(format!("it has more than {MAX_TEXT_BYTES} bytes")));
     }
-    String::from_utf8(bytes).map_err(|_| failed("it is no text".to_owned()))
+    String::from_utf8(without_bom(&bytes).to_vec()).map_err(|_| failed("it is no text".to_owned()))
 }

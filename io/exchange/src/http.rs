@@ -1,6 +1,8 @@
 //! HTTP on one connection, from its first request to its end.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -56,7 +58,7 @@ where
 {
     let Serving { http_2, router, peer, limits, shutdown } = serving;
     let traffic = Arc::<Traffic>::default();
-    let service = service(router, peer, Arc::clone(&traffic));
+    let service = service(router, peer, Arc::clone(&traffic), http_2);
     let io = TokioIo::new(Counted { stream, traffic: Arc::clone(&traffic) });
     let idle = traffic.until_idle(limits.body_timeout, limits.body_bytes_per_second);
     let ends = async {
@@ -143,6 +145,55 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const HTTP_2_WINDOW: u32 = 1 << 20;
 const MAX_RESET_STREAMS: usize = 20;
 
+/// The body of a request over HTTP/2. One that is dropped half-read lives on for a while: without it, the stream is
+/// cancelled, and a client that is still writing sees that in the place of the answer.
+struct OutlivesAnswer(Option<hyper::body::Incoming>);
+
+impl OutlivesAnswer {
+    fn of(body: hyper::body::Incoming) -> Self {
+        Self(Some(body))
+    }
+}
+
+impl hyper::body::Body for OutlivesAnswer {
+    type Data = axum::body::Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+        match &mut self.0 {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(hyper::body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        self.0.as_ref().map(hyper::body::Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for OutlivesAnswer {
+    fn drop(&mut self) {
+        let Some(body) = self.0.take().filter(|body| !hyper::body::Body::is_end_stream(body))
+        else {
+            return;
+        };
+        // Nothing more is read: the client stops when the stream's window is full.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(LINGER).await;
+                drop(body);
+            });
+        }
+    }
+}
+
 type RouterService = TowerToHyperService<Router>;
 
 /// Answers requests of one connection, each with the party that asks.
@@ -150,6 +201,7 @@ fn service(
     router: Router,
     peer: Option<Peer>,
     traffic: Arc<Traffic>,
+    http_2: bool,
 ) -> impl Service<
     Request<hyper::body::Incoming>,
     Response = axum::response::Response,
@@ -158,7 +210,10 @@ fn service(
 > + Clone {
     let router: RouterService = TowerToHyperService::new(router);
     hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-        let mut request = request.map(Body::new);
+        let mut request = match http_2 {
+            true => request.map(|body| Body::new(OutlivesAnswer::of(body))),
+            false => request.map(Body::new),
+        };
         if let Some(peer) = &peer {
             request.extensions_mut().insert(peer.clone());
         }

@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use reshare_files::timestamp::Timestamp;
 use reshare_format::keys::certificate::{self, CertificateName, Purpose, TrustAnchor};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
@@ -279,13 +280,32 @@ fn not_receiver(expected: &CertificateName, certificate: &CertificateDer<'_>) ->
     CertificateError::Other(OtherError(Arc::new(NotReceiver { expected: expected.clone(), found })))
 }
 
+/// A time of TLS, as messages write it.
+fn moment(time: rustls::pki_types::UnixTime) -> Timestamp {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let moment = time::OffsetDateTime::from_unix_timestamp(seconds);
+    Timestamp::from(moment.unwrap_or(time::OffsetDateTime::UNIX_EPOCH))
+}
+
 /// Describes what is wrong with a server's certificate.
 pub(super) fn server_certificate_defect(error: &CertificateError) -> String {
     use CertificateError as E;
     match error {
         E::Other(OtherError(other)) => return other.to_string(),
-        E::Expired | E::ExpiredContext { .. } => "its certificate has expired",
-        E::NotValidYet | E::NotValidYetContext { .. } => "its certificate is not valid yet",
+        E::ExpiredContext { time, not_after } => {
+            let (until, here) = (moment(*not_after), moment(*time));
+            return format!(
+                "its certificate has expired: it is valid until {until}, and here it is {here}"
+            );
+        }
+        E::NotValidYetContext { time, not_before } => {
+            let (from, here) = (moment(*not_before), moment(*time));
+            return format!(
+                "its certificate is not valid yet: it is from {from} on, and here it is {here}"
+            );
+        }
+        E::Expired => "its certificate has expired",
+        E::NotValidYet => "its certificate is not valid yet",
         E::UnknownIssuer => "another authority than the session's made its certificate",
         // Another authority with the same name as the session's.
         E::BadSignature => "the session's authority did not sign its certificate",

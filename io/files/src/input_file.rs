@@ -42,6 +42,22 @@ pub fn read_input(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Text without the byte order mark that editors of Windows put before it.
+#[must_use]
+pub fn without_bom(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
+/// U+FEFF in UTF-8.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A line without its end, whichever system wrote it: a line feed, a carriage return and a line feed, or none.
+#[must_use]
+pub fn without_line_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
 /// Whether the error is [`NotRegular`].
 #[must_use]
 pub fn is_not_regular(error: &io::Error) -> bool {

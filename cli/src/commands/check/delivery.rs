@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 use super::checklist::Checklist;
 use crate::args::DeliveryArgs;
 use crate::failure::Failure;
+use crate::named::check_place;
 use crate::text::{counted, human_bytes, human_duration};
 
 /// A sender's package: whose it is, and where the flags send it.
@@ -101,9 +102,13 @@ impl Destination<'_> {
             return clock(list, receiver_time);
         }
         let said = match (listing.closed, parts) {
-            (true, _) => format!("has all {parts} parts of this sender: the package is closed"),
+            (true, _) => {
+                format!("has all {} of this sender: the package is closed", counted(parts, "part"))
+            }
             (false, 0) => "lets this sender in, and has nothing of it yet".to_owned(),
-            (false, _) => format!("has {parts} parts of this sender, {}", human_bytes(there)),
+            (false, _) => {
+                format!("has {} of this sender, {}", counted(parts, "part"), human_bytes(there))
+            }
         };
         list.ok(WHAT, said);
         clock(list, receiver_time);
@@ -147,12 +152,18 @@ impl Destination<'_> {
     fn package(&self, list: &mut Checklist, directory: &Path) {
         const WHAT: &str = "package";
         let shown = directory.display();
+        if let Err(failure) = check_place(directory, "--to", false) {
+            return list.failed(WHAT, &failure);
+        }
         match examine_package(self.session, self.sender, self.trust, self.sealed, directory) {
             Ok(None) => list.ok(WHAT, format!("{shown} will be made")),
             Ok(Some((0, _))) => list.ok(WHAT, format!("{shown} is empty")),
             Ok(Some((parts, there))) => {
                 let there = human_bytes(there);
-                let said = format!("{shown} has {parts} parts, {there}: a run continues with it");
+                let said = format!(
+                    "{shown} has {}, {there}: a run continues with it",
+                    counted(parts as u64, "part")
+                );
                 list.ok(WHAT, said);
             }
             Err(PipelineError::Package(PackageError::Defect {

@@ -8,7 +8,7 @@ use reshare_pipeline::preflight::{Filesystem, Place};
 
 use super::checklist::Checklist;
 use crate::failure::Failure;
-use crate::text::human_bytes;
+use crate::text::{counted, human_bytes};
 
 /// Examines the inbox as `receive` does when it begins.
 pub(super) fn check(
@@ -63,7 +63,9 @@ fn said(figures: &InboxFigures) -> String {
     match (closed, parts) {
         (false, 0) => format!("nothing of sender {sender}"),
         (true, _) => format!("the whole package of sender {sender}, {}", human_bytes(*there)),
-        (false, _) => format!("{parts} parts of sender {sender}, {}", human_bytes(*there)),
+        (false, _) => {
+            format!("{} of sender {sender}, {}", counted(*parts, "part"), human_bytes(*there))
+        }
     }
 }
 

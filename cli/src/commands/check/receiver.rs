@@ -45,7 +45,7 @@ pub(super) struct CheckReceiverArgs {
     key_exchange: KeyExchangeArgs,
 
     /// The address of /health and /metrics
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:3000")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8444")]
     health_listen: SocketAddr,
 
     /// The receiver's age identity, a file of mode 0600

@@ -20,7 +20,7 @@ use crate::failure::{Failure, Outcome};
 use crate::run::block_on;
 use crate::setup::agreement::OwnKey;
 use crate::setup::context::Context;
-use crate::text::human_bytes;
+use crate::text::{counted, human_bytes};
 
 #[derive(Debug, Args)]
 // A key that is not given is reported as not checked.
@@ -189,7 +189,13 @@ impl CheckSenderArgs {
         let rows: u64 = parts.iter().map(|part| part.rows).sum();
         let said = match parts.len() {
             0 => "nothing was blinded yet".to_owned(),
-            count => format!("{rows} rows in {count} parts were blinded"),
+            count => {
+                format!(
+                    "{} in {} were blinded",
+                    counted(rows, "row"),
+                    counted(count as u64, "part")
+                )
+            }
         };
         list.ok(WHAT, format!("{}: {said}", path.display()));
         Some(figures)

@@ -20,6 +20,7 @@ use time::{Duration, OffsetDateTime};
 use crate::args::{AuthorityArgs, NetworkArgs, OutputArgs, WordsArgs, split_party};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
+use crate::hints::certificate_hint;
 use crate::report;
 use crate::run::run;
 use crate::setup::database::database;
@@ -191,6 +192,12 @@ impl NewArgs {
         }
         let anchor =
             TrustAnchor::load(path, None).map_err(|error| Failure::of_file(error, "--ca-file"))?;
+        let names = self.certificate_names()?;
+        let fit = anchor.check_names(names.iter().map(|(_, name)| name));
+        fit.map_err(|error| {
+            let hint = certificate_hint(&error);
+            Failure::refused(error).hint(hint)
+        })?;
         Ok(Some(*anchor.sha256()))
     }
 

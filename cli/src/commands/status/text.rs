@@ -3,6 +3,7 @@
 use super::figures::{
     InboxStatus, LedgerStatus, LoadStatus, PackageState, PackageStatus, StatusReport,
 };
+use crate::text::number_of;
 
 impl StatusReport {
     pub(super) fn text(&self) -> String {
@@ -36,18 +37,20 @@ fn none(what: &str) -> [String; 3] {
 
 impl LedgerStatus {
     fn line(&self) -> [String; 3] {
-        let mut figures = format!("{} rows blinded", self.rows_blinded);
+        let mut figures = format!("{} blinded", number_of(self.rows_blinded, "row"));
         if let (Some(first), Some(last)) = (self.first_id, self.last_id) {
             let Self { rows_sealed, parts, .. } = self;
             figures.push_str(&format!(
-                "; {rows_sealed} rows in {parts} parts recorded, ids {first} to {last}"
+                "; {} in {} recorded, ids {first} to {last}",
+                number_of(*rows_sealed, "row"),
+                number_of(*parts, "part")
             ));
         }
         if let Some(exported) = self.last_exported_at {
             figures.push_str(&format!("; last read {exported}"));
         }
         if self.rows_left_out > 0 {
-            figures.push_str(&format!("; {} rows left out", self.rows_left_out));
+            figures.push_str(&format!("; {} left out", number_of(self.rows_left_out, "row")));
         }
         let state = if self.rows_blinded == 0 { "empty" } else { "there" };
         [format!("ledger of sender {}", self.sender), state.to_owned(), figures]
@@ -66,28 +69,31 @@ impl PackageStatus {
             PackageState::Open => "open",
             PackageState::Closed => "closed",
         };
-        let mut figures = match (self.rows, self.parts_missing) {
+        let (parts, bytes) = (number_of(*parts, "part"), number_of(*bytes, "byte"));
+        let rows = self.rows.map(|rows| number_of(rows, "row"));
+        let mut figures = match (rows, self.parts_missing) {
             (Some(rows), Some(0)) if self.parts_loaded.is_some() => {
-                format!("{parts} parts, {bytes} bytes, of {rows} rows")
+                format!("{parts}, {bytes}, of {rows}")
             }
-            (Some(rows), Some(0)) => format!("all {parts} parts, {bytes} bytes, {rows} rows"),
+            (Some(rows), Some(0)) => format!("all {parts}, {bytes}, {rows}"),
             (Some(rows), Some(missing)) => {
-                format!("{parts} parts, {bytes} bytes; {missing} parts MISSING of {rows} rows")
+                let missing = number_of(missing, "part");
+                format!("{parts}, {bytes}; {missing} MISSING of {rows}")
             }
-            _ => format!("{parts} parts, {bytes} bytes"),
+            _ => format!("{parts}, {bytes}"),
         };
         if let Some(closed) = self.closed_at {
             figures.push_str(&format!(", closed {closed}"));
         }
         if let Some(parts) = self.parts_loaded {
-            figures.push_str(&format!("; {parts} parts loaded"));
+            figures.push_str(&format!("; {} loaded", number_of(parts, "part")));
         }
         if let Some(id) = self.loaded_up_to {
             figures.push_str(&format!(", all up to id {id}"));
         }
         for (count, kind) in [(unfinished_files, "unfinished"), (extra_files, "unexpected")] {
             if *count > 0 {
-                figures.push_str(&format!("; {count} {kind} files"));
+                figures.push_str(&format!("; {}", number_of(*count, &format!("{kind} file"))));
             }
         }
         [what, state.to_owned(), figures]

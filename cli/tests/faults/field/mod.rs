@@ -1,7 +1,11 @@
 //! What the machines, disks, file systems and shells of real places do.
 
+mod delivered;
+mod limits;
 mod places;
+mod pod;
 mod streams;
+mod texts;
 mod written;
 
 use std::process::{Command, Stdio};

@@ -49,6 +49,7 @@ fn a_reader_that_goes_away_ends_every_command_in_the_same_quiet_way() {
         "send --help",
         "session show --session session.toml",
         "session show --json --session session.toml",
+        "inspect session.toml",
         "keygen public --key 0.key",
         "pki ca --out authority-$RANDOM",
     ] {

@@ -39,7 +39,8 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, PrivateFileError> 
     }
     let text =
         std::str::from_utf8(&bytes).map_err(|_| PrivateFileError::NoText { path: path_of() })?;
-    Ok(Zeroizing::new(text.to_owned()))
+    // What a Windows editor puts before a text is no part of a key.
+    Ok(Zeroizing::new(text.strip_prefix('\u{feff}').unwrap_or(text).to_owned()))
 }
 
 /// Opens a file and checks that it is regular and closed to group and others; of root's, a group may read.

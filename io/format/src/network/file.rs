@@ -7,7 +7,7 @@ use std::path::Path;
 
 use reshare_engine::party::PartyId;
 use reshare_files::durable;
-use reshare_files::input_file::open_input;
+use reshare_files::input_file::{open_input, without_bom};
 use reshare_files::private::close_to_group;
 use serde::Deserialize;
 
@@ -97,7 +97,7 @@ fn read_text(path: &Path) -> Result<String, NetworkDefect> {
     if bytes.len() as u64 > limit {
         return Err(NetworkDefect::TooLarge { limit });
     }
-    String::from_utf8(bytes).map_err(|_| NetworkDefect::NoText)
+    String::from_utf8(without_bom(&bytes).to_vec()).map_err(|_| NetworkDefect::NoText)
 }
 
 /// The permission bits that let users other than the owner write.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
 use reshare_files::file_error::OnFile;
-use reshare_files::input_file::read_input;
+use reshare_files::input_file::{read_input, without_bom};
 use serde::Deserialize;
 use time::{Date, Month, OffsetDateTime, Time};
 use toml::value::{Datetime, Offset};
@@ -26,7 +26,7 @@ impl Session {
         if bytes.len() as u64 > Self::MAX_FILE_BYTES {
             return Err(SessionError::TooLarge { limit: Self::MAX_FILE_BYTES });
         }
-        Self::parse(std::str::from_utf8(&bytes).map_err(|_| SessionError::NoText)?)
+        Self::parse(std::str::from_utf8(without_bom(&bytes)).map_err(|_| SessionError::NoText)?)
     }
 
     /// Reads the text of a session file. Unknown keys are refused.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use reshare_files::fault::Refusable;
 use reshare_files::file_error::{FileError, OnFile};
 use reshare_files::ids::IdRange;
-use reshare_files::input_file::open_input;
+use reshare_files::input_file::{BYTE_ORDER_MARK, open_input, without_line_end};
 
 use super::{Session, SessionIds};
 
@@ -29,6 +29,9 @@ impl IdList {
     /// An [`IdListError`] that names the file, and the line if one is at fault.
     pub fn load(path: &Path) -> Result<Self, IdListError> {
         let mut reader = BufReader::new(open_input(path).on(READ, path)?);
+        if reader.fill_buf().on(READ, path)?.starts_with(BYTE_ORDER_MARK) {
+            reader.consume(BYTE_ORDER_MARK.len());
+        }
         let (mut ids, mut line_bytes) = (Vec::new(), Vec::new());
         let mut digest = blake3::Hasher::new();
         for line in 1_u64.. {
@@ -99,8 +102,7 @@ impl IdList {
 /// Reads digits after an optional minus, and a line end of either kind.
 fn parse_line(line: &[u8]) -> Option<i64> {
     let whole = line.ends_with(b"\n") || (line.len() as u64) < MAX_LINE_BYTES;
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = without_line_end(line);
     let digits = line.strip_prefix(b"-").unwrap_or(line);
     // The standard library also accepts a plus and leading zeros, but a list has one spelling.
     let usual = digits.first().is_some_and(|first| (b'1'..=b'9').contains(first)) || line == b"0";

@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reshare_engine::party::{PartyId, PartyOutOfRange};
+use reshare_files::input_file::{without_bom, without_line_end};
 use reshare_files::timestamp::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -70,7 +71,9 @@ impl<S: Statement> Signed<S> {
         if bytes.len() as u64 > max {
             return Err(StatementError::TooLarge { what, max });
         }
-        let document = serde_json::from_slice(bytes).map_err(StatementError::Json)?;
+        // The signature is about the statement alone: mail and editors may change what is around it.
+        let text = without_line_end(without_bom(bytes));
+        let document = serde_json::from_slice(text).map_err(StatementError::Json)?;
         let Document::<S> { statement, signature, chain } = document;
         check_format(S::FORMAT, statement.format())?;
         let party = statement.party().try_into().map_err(StatementError::UnknownParty)?;
@@ -78,7 +81,7 @@ impl<S: Statement> Signed<S> {
         let chain = CertificateChain::from_canonical_pem(chain.as_bytes())
             .map_err(|source| StatementError::Signature { what, party, source })?;
         let signed = Self { statement, party, chain, signature };
-        if signed.to_bytes()? != bytes {
+        if without_line_end(&signed.to_bytes()?) != text {
             return Err(StatementError::NotCanonical);
         }
         Ok(signed)
@@ -193,7 +196,10 @@ pub enum StatementError {
         source: CertificateError,
     },
     /// A signature from the future.
-    #[error("it was signed at {signed_at}, which has not come yet: here it is {now}")]
+    #[error(
+        "it was signed at {signed_at} by the clock of the machine that signed it, which has not come yet: by the clock of \
+         this one it is {now}"
+    )]
     InFuture {
         /// By the statement.
         signed_at: Timestamp,

@@ -160,6 +160,13 @@ pub(super) struct Header {
     pub(super) adoptions: u64,
 }
 
+/// The session and sender that a header block names, unchecked.
+pub(super) fn owner(block: &[u8]) -> Option<(Fingerprint, PartyId)> {
+    let header: RawHeader = read_at(block, 0)?;
+    let party = PartyId::try_from(u64::from(header.party)).ok()?;
+    (header.magic == MAGIC).then_some((Fingerprint(header.fingerprint), party))
+}
+
 /// Makes the header block of a new ledger.
 pub(super) fn new_header(
     fingerprint: &Fingerprint,

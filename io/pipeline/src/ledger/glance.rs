@@ -7,7 +7,7 @@ use reshare_engine::fingerprint::Fingerprint;
 use reshare_engine::party::PartyId;
 use reshare_files::durable::DurableLog;
 
-use super::format::{KIND_TAGS, TagRecord};
+use super::format::{HEADER_BYTES, KIND_TAGS, TagRecord, owner};
 use super::index::Index;
 use super::log::{Entry, Log};
 use super::{Ledger, LedgerDefect, LedgerError, LedgerPart, SealedBefore, check_mode, not_opened};
@@ -46,6 +46,27 @@ impl Ledger {
             }
             std::thread::sleep(PAUSE);
         }
+    }
+}
+
+impl Ledger {
+    /// Reads whose ledger a file is, and its figures: as [`Self::glance`], by its path alone.
+    ///
+    /// # Errors
+    /// As [`Self::glance`].
+    pub fn describe(path: &Path) -> Result<(Fingerprint, PartyId, LedgerFigures), LedgerError> {
+        let describe = || {
+            let file = DurableLog::open_unlocked(path).map_err(not_opened)?;
+            let (size, _) = file.size_and_mode()?;
+            if size < HEADER_BYTES {
+                return Err(LedgerDefect::Truncated { expected: HEADER_BYTES, got: size });
+            }
+            let mut block = vec![0; HEADER_BYTES as usize];
+            file.read_exact_at(&mut block, 0)?;
+            let (fingerprint, sender) = owner(&block).ok_or(LedgerDefect::NotALedger)?;
+            Ok((fingerprint, sender, read(path, &fingerprint, sender)?))
+        };
+        describe().map_err(|defect| LedgerError { path: path.to_owned(), defect })
     }
 }
 

@@ -9,7 +9,8 @@ use time::OffsetDateTime;
 
 use super::CertificateError;
 use super::chain::{read_file, read_pem};
-use super::extensions::{check_time, is_authority, parse};
+use super::extensions::{check_time, constrains_uris, is_authority, parse};
+use super::name::CertificateName;
 
 /// The certificate of an authority. All other certificates are verified against it.
 #[derive(Clone, PartialEq, Eq)]
@@ -78,6 +79,25 @@ impl TrustAnchor {
     #[must_use]
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// Checks that certificates with these names can be verified by this authority.
+    ///
+    /// The verifier of certificates evaluates no constraint on URI names: it refuses each certificate that has one.
+    ///
+    /// # Errors
+    /// [`CertificateError::UriConstraint`] when the authority has such a constraint and a name is a URI.
+    pub fn check_names<'a>(
+        &self,
+        mut names: impl Iterator<Item = &'a CertificateName>,
+    ) -> Result<(), CertificateError> {
+        let uri = names.find(|name| matches!(name, CertificateName::Uri(_)));
+        match uri {
+            Some(name) if constrains_uris(&parse(&self.certificate)?)? => {
+                Err(CertificateError::UriConstraint { name: name.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks that the authority itself is valid at a moment.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use reshare_files::file_error::OnFile;
-use reshare_files::input_file::read_input;
+use reshare_files::input_file::{read_input, without_bom};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -121,7 +121,8 @@ impl fmt::Debug for CertificateChain {
 
 /// Reads a file that is no longer than the longest chain.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    Ok(read_input(path, CertificateChain::MAX_PEM_BYTES).on("read", path)?)
+    let bytes = read_input(path, CertificateChain::MAX_PEM_BYTES).on("read", path)?;
+    Ok(without_bom(&bytes).to_vec())
 }
 
 /// All certificates of a PEM text.

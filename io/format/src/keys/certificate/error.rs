@@ -46,6 +46,15 @@ pub enum CertificateError {
         /// How many there are.
         count: usize,
     },
+    /// An authority that can vouch for no party.
+    #[error(
+        "the authority constrains URI names (nameConstraints), which cannot be evaluated: no certificate with the name {name} \
+         would be accepted"
+    )]
+    UriConstraint {
+        /// A name that is a URI.
+        name: CertificateName,
+    },
     /// A certificate that may not issue others.
     #[error("it is not the certificate of an authority (basicConstraints CA:TRUE)")]
     NotAnAuthority,

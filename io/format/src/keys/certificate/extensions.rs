@@ -72,6 +72,16 @@ pub(super) fn is_authority(parsed: &X509Certificate<'_>) -> Result<bool, Certifi
     Ok(constraints.is_some_and(|constraints| constraints.value.ca))
 }
 
+/// Whether an authority's certificate constrains URI names.
+pub(super) fn constrains_uris(parsed: &X509Certificate<'_>) -> Result<bool, CertificateError> {
+    let constraints = parsed.name_constraints().map_err(|_| CertificateError::Malformed)?;
+    let Some(constraints) = constraints else { return Ok(false) };
+    let (permitted, excluded) =
+        (&constraints.value.permitted_subtrees, &constraints.value.excluded_subtrees);
+    let mut subtrees = [permitted, excluded].into_iter().flatten().flatten();
+    Ok(subtrees.any(|subtree| matches!(subtree.base, GeneralName::URI(_))))
+}
+
 /// Checks that a certificate is valid at a moment; both ends of its validity are included.
 pub(super) fn check_time(
     parsed: &X509Certificate<'_>,

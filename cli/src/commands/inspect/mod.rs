@@ -1,5 +1,7 @@
 //! `reshare inspect`.
 
+mod documents;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +24,8 @@ use crate::text::printable;
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// A share file, a package's directory, its manifest, or a sealed part
+    /// A share file, a package's directory, its manifest, a sealed part, a session, an approval, a receipt, a network file, a
+    /// key, a certificate, or a ledger
     #[arg(value_name = "PATH")]
     path: PathBuf,
 }
@@ -34,7 +37,10 @@ impl InspectArgs {
         let description = match directory {
             Some(directory) if is_manifest || directory.is_dir() => package(directory)?,
             _ if is_age_file(&self.path)? => sealed(&self.path)?,
-            _ => share_file(&self.path)?,
+            _ => match documents::describe(&self.path)? {
+                Some(described) => described,
+                None => share_file(&self.path)?,
+            },
         };
         let json = || format!("{description:#}");
         report::line(&if output.json { json() } else { text(&description) })?;
@@ -87,14 +93,14 @@ fn sealed(path: &Path) -> Result<Value, Failure> {
     }))
 }
 
-fn cannot_read(error: FileError) -> Failure {
+pub(super) fn cannot_read(error: FileError) -> Failure {
     Failure::failed(error).hint("check the path, and that this user may read the file")
 }
 
 fn share_file(path: &Path) -> Result<Value, Failure> {
     let header = share_file::inspect(path).map_err(|error| match error.defect {
         ShareFileDefect::Magic { .. } => Failure::refused(error)
-            .hint("inspect knows share files, packages, manifests and sealed parts"),
+            .hint("inspect knows every file that reshare writes: this is none, or is damaged"),
         _ => PipelineError::from(error).into(),
     })?;
     let ShareFileHeader { spec, producer, digest, .. } = &header;

@@ -1,0 +1,164 @@
+//! What `inspect` says of the small files of a session: as they claim, nothing is verified.
+
+use std::path::Path;
+
+use reshare_files::file_error::OnFile;
+use reshare_files::input_file::{read_input, without_bom};
+use reshare_format::keys::certificate::names_in;
+use reshare_format::keys::{AgreementKey, AgreementPublicKey, load_identity, parse_recipient};
+use reshare_format::network::Network;
+use reshare_format::session::{Session, SessionIds};
+use reshare_pipeline::ledger::Ledger;
+use serde_json::{Value, json};
+
+use super::cannot_read;
+use crate::failure::Failure;
+use crate::setup::network::network_failure;
+
+/// The largest of these files: sessions and statements are smaller.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// What every ledger begins with.
+const LEDGER_MAGIC: &[u8] = b"rshledg\0";
+
+/// A description of the file; `None` where it is none of these.
+pub(super) fn describe(path: &Path) -> Result<Option<Value>, Failure> {
+    let bytes = read_input(path, MOST_BYTES).on("read", path).map_err(cannot_read)?;
+    if bytes.starts_with(LEDGER_MAGIC) {
+        return ledger(path).map(Some);
+    }
+    if bytes.len() as u64 > MOST_BYTES {
+        return Ok(None);
+    }
+    let Ok(text) = std::str::from_utf8(without_bom(&bytes)) else { return Ok(None) };
+    if let Some(described) = signed(text) {
+        return Ok(Some(described));
+    }
+    if let Some(described) = key(path, text)? {
+        return Ok(Some(described));
+    }
+    let has = |key: &str| text.lines().any(|line| line.trim() == key);
+    Ok(match () {
+        () if has("[[parties]]") => Some(network(path)?),
+        () if has("[table]") && has("[receiver]") => Some(session(path)?),
+        () => None,
+    })
+}
+
+fn ledger(path: &Path) -> Result<Value, Failure> {
+    let (fingerprint, sender, figures) = Ledger::describe(path)?;
+    let parts = figures.parts.iter().filter(|part| part.rows > 0);
+    Ok(json!({
+        "what": "ledger of a sender: read without its lock",
+        "session": fingerprint.to_string(),
+        "sender": sender.index(),
+        "rows blinded": figures.rows_blinded,
+        "parts": parts.clone().count(),
+        "rows": parts.map(|part| part.rows).sum::<u64>(),
+    }))
+}
+
+/// An approval or a receipt: a statement in JSON with its signature.
+fn signed(text: &str) -> Option<Value> {
+    let document: Value = serde_json::from_str(text).ok()?;
+    let statement = document.get("statement")?.as_object()?;
+    let what = match statement.get("format")?.as_str()? {
+        "reshare-approval/1" => "approval",
+        format if format.starts_with("reshare-receipt/") => "receipt",
+        _ => return None,
+    };
+    let mut described = serde_json::Map::new();
+    let claim = format!("{what} (as it claims; its signature is not verified here)");
+    described.insert("what".to_owned(), claim.into());
+    for (name, value) in statement.iter().filter(|(name, _)| *name != "format") {
+        let name = if name == "fingerprint" { "session" } else { name };
+        described.insert(name.replace('_', " "), value.clone());
+    }
+    Some(described.into())
+}
+
+/// A key, public or private; of a private one only its public half is shown.
+fn key(path: &Path, text: &str) -> Result<Option<Value>, Failure> {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    let has_line = |begin: &str| text.lines().any(|line| line.trim().starts_with(begin));
+    let agreement = |what: &str, key: &AgreementPublicKey| json!({ "what": what, "curve": "P-256", "sha256": hex::encode(key.sha256()) });
+    Ok(Some(match () {
+        () if first.starts_with("age1") => {
+            let recipient = parse_recipient(text.trim()).map_err(Failure::refused)?;
+            json!({
+                "what": "public key of a receiver (age recipient)",
+                "kind": recipient.kind().to_string(),
+                "sha256": hex::encode(recipient.sha256()),
+            })
+        }
+        () if first == "-----BEGIN PUBLIC KEY-----" => {
+            let key = AgreementPublicKey::from_pem(text).map_err(Failure::refused)?;
+            agreement("public key of a sender (agreement key)", &key)
+        }
+        () if first == "-----BEGIN PRIVATE KEY-----" => match AgreementKey::load(path) {
+            Ok(key) => agreement(
+                "private key of a sender (agreement key): keep it secret",
+                key.public_key(),
+            ),
+            Err(_) => json!({ "what": "private key, and no agreement key: keep it secret" }),
+        },
+        () if first == "-----BEGIN CERTIFICATE-----" => certificate(text)?,
+        () if has_line("AGE-SECRET-KEY-") => {
+            let identity =
+                load_identity(path).map_err(|error| Failure::of_file(error, "the path"))?;
+            let recipient = identity.to_public();
+            json!({
+                "what": "identity of a receiver (age): keep it secret",
+                "kind": recipient.kind().to_string(),
+                "recipient sha256": hex::encode(recipient.sha256()),
+            })
+        }
+        () => return Ok(None),
+    }))
+}
+
+fn certificate(text: &str) -> Result<Value, Failure> {
+    let chain = reshare_format::keys::certificate::CertificateChain::from_pem(text.as_bytes());
+    let chain = chain.map_err(Failure::refused)?;
+    let names = names_in(chain.leaf()).map_err(Failure::refused)?;
+    let until =
+        reshare_format::keys::certificate::not_after(chain.leaf()).map_err(Failure::refused)?;
+    Ok(json!({
+        "what": "certificate (its authority is not verified here)",
+        "names": names.join(", "),
+        "valid until": reshare_files::timestamp::Timestamp::from(until).to_string(),
+        "certificates": 1 + chain.intermediates().len(),
+    }))
+}
+
+fn network(path: &Path) -> Result<Value, Failure> {
+    let network = Network::load(path).map_err(network_failure)?;
+    let parties = network
+        .parties()
+        .map(|(party, name)| json!({ "party": party.index(), "name": name.to_string() }));
+    Ok(json!({
+        "what": "network file: `reshare network show` shows its fingerprint in words too",
+        "fingerprint": network.fingerprint().to_string(),
+        "authority": hex::encode(network.ca_sha256()),
+        "party": parties.collect::<Vec<_>>(),
+    }))
+}
+
+fn session(path: &Path) -> Result<Value, Failure> {
+    let session = Session::load(path).map_err(Failure::of)?;
+    let senders = session.senders().map(|sender| sender.party.to_string());
+    let ids = match session.ids() {
+        SessionIds::Range(range) => range.to_string(),
+        SessionIds::List { count, .. } => format!("{count} from a list"),
+    };
+    Ok(json!({
+        "what": "session: `reshare session show` shows all of it",
+        "session id": session.id().as_str(),
+        "session": session.fingerprint().to_string(),
+        "environment": session.environment().as_str(),
+        "senders": senders.join(", "),
+        "receiver": session.receiver().party.index(),
+        "table": session.table(),
+        "ids": ids,
+    }))
+}
