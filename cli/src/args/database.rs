@@ -1,11 +1,13 @@
 //! The flags of a database, and of what a load does to its table.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use reshare_postgres::connect::DEFAULT_LOCK_WAIT;
 use reshare_postgres::load_options::{LoadOptions, OnConflict};
 
-use super::value::parallel;
+use super::value::{MAX_SECONDS, parallel, within};
 use crate::failure::Failure;
 
 /// Where the table is.
@@ -32,6 +34,11 @@ pub(crate) struct ConnectionArgs {
     /// most 4]
     #[arg(short = 'j', long, value_name = "N", value_parser = parallel)]
     connections: Option<NonZeroUsize>,
+
+    /// How long to wait for a lock that somebody else holds on the table, and for another process
+    /// that loads the same session
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_LOCK_WAIT.as_secs(), value_parser = within::<u64>(1..=MAX_SECONDS))]
+    lock_wait: u64,
 }
 
 impl ConnectionArgs {
@@ -39,6 +46,11 @@ impl ConnectionArgs {
     pub(crate) fn count(&self) -> usize {
         let default = || reshare_pipeline::default_threads().min(4);
         self.connections.map_or_else(default, NonZeroUsize::get)
+    }
+
+    /// How long to wait for a lock.
+    pub(crate) fn lock_wait(&self) -> Duration {
+        Duration::from_secs(self.lock_wait)
     }
 }
 
@@ -64,7 +76,7 @@ enum ConflictRule {
 
 impl ConflictArgs {
     /// The options of the load.
-    pub(crate) fn options(&self) -> Result<LoadOptions, Failure> {
+    pub(crate) fn options(&self, connections: &ConnectionArgs) -> Result<LoadOptions, Failure> {
         let on_conflict = match (self.on_conflict, self.allow_older) {
             (ConflictRule::Error, false) => OnConflict::Error,
             (ConflictRule::Error, true) => {
@@ -73,6 +85,6 @@ impl ConflictArgs {
             }
             (ConflictRule::Replace, allow_older) => OnConflict::Replace { allow_older },
         };
-        Ok(LoadOptions { on_conflict, ..LoadOptions::default() })
+        Ok(LoadOptions { on_conflict, lock_wait: connections.lock_wait() })
     }
 }

@@ -41,7 +41,8 @@ impl LoadArgs {
         let context = Context::open(&self.session)?;
         context.check_network(&self.network)?;
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
-        let target = Target { source, options: self.conflicts.options()? };
+        let target =
+            Target { source, options: self.conflicts.options(&self.database.connections)? };
         let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, Rerun::Continues, |progress| async {
             let loaded = load(&context.session, &self.input, &target, workers, progress);

@@ -51,7 +51,8 @@ impl RebuildArgs {
         let context = Context::open(&self.session)?;
         let packages = context.packages_so_far(&self.packages, &self.network)?;
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
-        let target = Target { source, options: self.conflicts.options()? };
+        let target =
+            Target { source, options: self.conflicts.options(&self.database.connections)? };
         let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) = run(output, Rerun::Continues, |progress| async {
             let (session, redo) = (&context.session, &self.redo);

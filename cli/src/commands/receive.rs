@@ -176,7 +176,8 @@ impl ReceiveArgs {
         context.receiver_identity(&identity)?;
         context.row_ids()?;
         let source = context.source(context.session.receiver().party, &self.database)?;
-        let target = Target { source, options: self.conflicts.options()? };
+        let target =
+            Target { source, options: self.conflicts.options(&self.database.connections)? };
         let workers = workers(self.database.connections.count(), &self.work);
         Ok(Some(Rebuild { identity, target, workers }))
     }

@@ -268,7 +268,8 @@ impl VerifyArgs {
         let side = |(index, url): (usize, &String)| {
             let schema = self.db_schema.get(index).map(String::as_str);
             let table = table_of(session, party, schema)?;
-            Ok(Source { database: database(Some(url))?, table })
+            let database = database(Some(url))?.with_lock_wait(self.connections.lock_wait());
+            Ok(Source { database, table })
         };
         self.db_url.iter().enumerate().map(side).collect()
     }

@@ -33,7 +33,11 @@ fn export_hint(error: &ExportError) -> Option<Hint> {
         ExportError::Database { source, .. } if source.code() == Some(INSUFFICIENT_PRIVILEGE) => {
             "the role needs USAGE on the schema and SELECT on the table"
         }
-        ExportError::Connect(_) => NO_CONNECTION,
+        ExportError::Database { source, .. } if source.is_lock_timeout() => LOCKED,
+        ExportError::Database { source, .. } if source.is_undone_for_others() => {
+            return Some(Hint::run_again(STANDBY));
+        }
+        ExportError::Connect(error) => return Some(connect_hint(error)),
         _ => return None,
     };
     Some(hint.into())
@@ -103,12 +107,34 @@ fn load_hint(error: &LoadError) -> Option<Hint> {
         LoadError::Database { source, .. } if source.code() == Some(READ_ONLY_TRANSACTION) => {
             "this is a standby, or default_transaction_read_only is set for the role or the server"
         }
-        LoadError::Connect(_) => NO_CONNECTION,
+        LoadError::Database { source, .. } if source.is_lock_timeout() => LOCKED,
+        LoadError::Connect(error) => return Some(connect_hint(error)),
         _ => return None,
     };
     Some(hint.into())
 }
 
+/// What to do about a connection that does not come about.
+pub(crate) fn connect_hint(error: &ConnectError) -> Hint {
+    let hint = match error {
+        ConnectError::Pooled { .. } => {
+            "connect to the server itself, or through a pooler that keeps sessions (PgBouncer: \
+             pool_mode = session)"
+        }
+        ConnectError::Tls { .. } => {
+            "sslrootcert=FILE names the authority that signed the server's certificate; sslmode sets \
+             what is verified"
+        }
+        ConnectError::OtherKind { .. } => "name such a server, or set target_session_attrs to any",
+        _ => NO_CONNECTION,
+    };
+    hint.into()
+}
+
+const LOCKED: &str = "somebody holds a lock on the table: the log says who, and `reshare check` names it. End that, \
+    or give more time with --lock-wait";
+const STANDBY: &str = "on a standby, set hot_standby_feedback = on, or max_standby_streaming_delay and \
+    max_standby_archive_delay = -1 for the time of the run, or read the primary; then run the same command again";
 const CONNECTION_LOST: &str = "run the same command again when the server is back";
 const NO_CONNECTION: &str =
     "check --db-url, DATABASE_URL or the PG* variables, and whether the server runs";

@@ -212,7 +212,8 @@ impl Context {
     /// The table of one party.
     pub(crate) fn source(&self, party: PartyId, args: &DatabaseArgs) -> Result<Source, Failure> {
         let table = table_of(&self.session, party, args.db_schema.as_deref())?;
-        Ok(Source { database: database(args.db_url.as_deref())?, table })
+        let database = database(args.db_url.as_deref())?;
+        Ok(Source { database: database.with_lock_wait(args.connections.lock_wait()), table })
     }
 }
 

@@ -25,6 +25,16 @@ impl DatabaseError {
         self.code.as_deref()
     }
 
+    /// Of a way to the server that does not come about, or that ends.
+    pub(super) fn of_way(error: &io::Error) -> Self {
+        Self {
+            code: None,
+            message: error.to_string(),
+            constraint: None,
+            is_connection_lost: BROKEN.contains(&error.kind()),
+        }
+    }
+
     /// The constraint that was violated, if it was one.
     #[must_use]
     pub fn constraint(&self) -> Option<&str> {
@@ -36,6 +46,19 @@ impl DatabaseError {
     #[must_use]
     pub fn is_connection_lost(&self) -> bool {
         self.is_connection_lost
+    }
+
+    /// Whether the server has undone the transaction in favour of another one, or of what it has to
+    /// replay as a standby: the same transaction may succeed now.
+    #[must_use]
+    pub fn is_undone_for_others(&self) -> bool {
+        matches!(self.code(), Some("40001" | "40P01"))
+    }
+
+    /// Whether a lock was waited for in vain.
+    #[must_use]
+    pub fn is_lock_timeout(&self) -> bool {
+        self.code() == Some("55P03")
     }
 
     /// Whether the server has no room on one of its disks.
@@ -55,9 +78,10 @@ impl Refusable for DatabaseError {
 
 /// SQLSTATE of a disk without room.
 const DISK_FULL: &str = "53100";
-/// SQLSTATEs of a session that is ended: by an administrator, by a crash, by a lost socket; and
+/// SQLSTATEs of a session that is ended: by an administrator, by a crash, for being idle, by a lost
+/// socket; and
 /// of one that a starting or stopping server does not begin.
-const ENDED: [&str; 6] = ["57P01", "57P02", "57P03", "08000", "08003", "08006"];
+const ENDED: [&str; 8] = ["57P01", "57P02", "57P03", "57P05", "25P03", "08000", "08003", "08006"];
 /// How a connection that was there ends.
 const BROKEN: [io::ErrorKind; 4] = [
     io::ErrorKind::UnexpectedEof,

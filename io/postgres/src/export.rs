@@ -19,6 +19,7 @@ use super::error::DatabaseError;
 use super::plan::{ExportIds, Grouping, PlannedPart};
 use super::schema::SchemaError;
 use super::table::{Table, TableName, TableSpec};
+use super::transaction::Purpose;
 
 /// A snapshot of a table, held by an open transaction.
 ///
@@ -62,17 +63,13 @@ impl Snapshot {
             let opened = Instant::now();
             // The lock comes before the snapshot: otherwise a TRUNCATE in between would empty the
             // table for this snapshot.
-            let begin = format!(
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-             LOCK TABLE {} IN ACCESS SHARE MODE",
-                spec.name().sql()
-            );
-            let begun = sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut control).await;
+            let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", spec.name().sql());
+            let begun = database.begin(&mut control, Purpose::Snapshot, &lock).await;
             if let Err(error) = begun {
                 return Err(begin_failure(spec.name(), error));
             }
             let table = Arc::new(Table::inspect(&mut control, spec).await?);
-            let row = sqlx::query(
+            let row = crate::statement::query(
                 "SELECT pg_catalog.pg_export_snapshot(), \
                     (extract(epoch FROM pg_catalog.now()) * 1000000)::bigint",
             );
@@ -148,7 +145,9 @@ impl Snapshot {
                 "SELECT count(*) FROM (SELECT FROM {} WHERE {within} LIMIT {limit}) AS counted",
                 name.sql()
             );
-            let count = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.control).await;
+            let count = crate::statement::query_scalar(AssertSqlSafe(sql))
+                .fetch_one(&mut self.control)
+                .await;
             let count: i64 = count.map_err(|error| ExportError::database(name, error))?;
             Ok(count.unsigned_abs())
         })
@@ -179,7 +178,9 @@ impl Snapshot {
             let spec = self.table.spec();
             let (name, within) = (spec.name(), spec.within_sql(common));
             let sql = format!("SELECT count(*) FROM {} WHERE {within}", name.sql());
-            let count = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.control).await;
+            let count = crate::statement::query_scalar(AssertSqlSafe(sql))
+                .fetch_one(&mut self.control)
+                .await;
             let count: i64 = count.map_err(|error| ExportError::database(name, error))?;
             Ok(PlannedPart { ids: common, rows: count.unsigned_abs(), listed: None })
         })
@@ -217,7 +218,7 @@ impl Snapshot {
              ORDER BY id"
         );
         let mut grouping = Grouping::new(rows_per_part.get() as u64);
-        let mut rows = sqlx::query(AssertSqlSafe(sql)).fetch(&mut self.control);
+        let mut rows = crate::statement::query(AssertSqlSafe(sql)).fetch(&mut self.control);
         while let Some(row) = rows.try_next().await.map_err(failed)? {
             let (id, number, is_last) = numbered(&row).map_err(failed)?;
             grouping.push(id, number, is_last);
@@ -242,7 +243,7 @@ impl Snapshot {
             format!("SELECT {id}::bigint FROM {table} WHERE {id} = ANY($1) ORDER BY {id}").into();
         let mut present = vec![];
         for chunk in listed.chunks(LISTED_IDS_PER_QUERY) {
-            let query = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&sql))).bind(chunk);
+            let query = crate::statement::query_scalar(AssertSqlSafe(Arc::clone(&sql))).bind(chunk);
             let found: Vec<i64> = query
                 .fetch_all(&mut self.control)
                 .await
@@ -329,11 +330,8 @@ impl PartReader {
 
     async fn connect(&self) -> Result<PgConnection, ExportError> {
         let mut connection = self.database.connect().await?;
-        let sql = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
-            self.snapshot_id.replace('\'', "''")
-        );
-        let begun = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await;
+        let sql = format!("SET TRANSACTION SNAPSHOT '{}'", self.snapshot_id.replace('\'', "''"));
+        let begun = self.database.begin(&mut connection, Purpose::Snapshot, &sql).await;
         begun.map_err(|error| ExportError::database(self.table.spec().name(), error))?;
         Ok(connection)
     }
@@ -469,7 +467,7 @@ pub enum ExportError {
 impl Refusable for ExportError {
     fn is_refusal(&self) -> bool {
         match self {
-            Self::Connect(_) => false,
+            Self::Connect(error) => error.is_refusal(),
             Self::Schema(error) => error.is_refusal(),
             Self::Decode(error) => !matches!(error, DecodeError::Truncated { .. }),
             Self::Database { source, .. } => source.is_refusal(),

@@ -5,8 +5,9 @@
 //! rows, so an interrupted run continues where it was.
 //!
 //! # Reading order
-//! * Which table: [`connect`] and `pgpass` (where the database is), [`table`] (names and types),
+//! * Which table: [`connect`] (where the database is, and how it is reached), [`table`] (names and types),
 //!   [`schema`] (the catalog fits the session).
+//! * [`transaction`]: how every transaction begins; [`statement`]: how a query is put.
 //! * Rows on the wire: [`copy`].
 //! * Reading: [`plan`] (how rows are cut into parts), then [`export`] (one snapshot, read over
 //!   several connections).
@@ -76,14 +77,15 @@ pub mod load;
 pub mod load_error;
 pub mod load_options;
 pub mod load_source;
-mod pgpass;
 pub mod plan;
 pub mod progress_table;
 pub mod redo;
 pub mod references;
 pub mod schema;
+pub mod statement;
 mod stored;
 pub mod table;
+pub mod transaction;
 pub mod triggers;
 mod turn;
 pub mod verified;

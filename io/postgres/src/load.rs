@@ -51,11 +51,12 @@ impl Loader {
         options: LoadOptions,
     ) -> BoxFuture<'a, Result<Self, LoadError>> {
         Box::pin(async move {
-            let mut control = database.connect().await?;
+            let mut control = begun(database, spec).await?;
             let (table, triggers) = loadable(&mut control, spec, options.on_conflict).await?;
+            warn_of_compression(&mut control, spec).await?;
+            release(&mut control, spec).await?;
             let turn =
                 Turn::wait(&mut control, spec.name(), fingerprint, options.lock_wait).await?;
-            warn_of_compression(&mut control, spec).await?;
             Self::with(database, table, triggers, fingerprint, options, (turn, control)).await
         })
     }
@@ -91,9 +92,10 @@ impl Loader {
         options: LoadOptions,
     ) -> BoxFuture<'a, Result<Self, LoadError>> {
         Box::pin(async move {
-            let mut control = database.connect_read_only().await?;
+            let mut control = begun(database, spec).await?;
             let table = Arc::new(Table::inspect(&mut control, spec).await?);
             let triggers = triggers(&mut control, spec, options.on_conflict).await?;
+            release(&mut control, spec).await?;
             let turn = Turn::wait(&mut control, spec.name(), fingerprint, Duration::ZERO).await?;
             Self::with(database, table, triggers, fingerprint, options, (turn, control)).await
         })
@@ -110,11 +112,13 @@ impl Loader {
         let spec = table.spec();
         let progress = ProgressTable::of(spec.name(), fingerprint)?;
         let failed = |source| LoadError::Database { table: spec.name().clone(), source };
+        keep_turn(&mut control, spec).await?;
         let mut loaded = vec![];
         if progress.exists(&mut control).await.map_err(failed)? {
             loaded = progress.loaded(&mut control).await.map_err(failed)?;
         }
         check_still_there(&mut control, spec, &loaded).await?;
+        release(&mut control, spec).await?;
         let database = database.clone();
         Ok(Self { database, table, triggers, progress, options, turn, control, loaded })
     }
@@ -191,6 +195,7 @@ impl Loader {
                 return Err(LoadError::NothingToRedo { table, range: *range });
             }
             refuse_referenced(&mut self.control, self.table.spec(), Deletion::Redo).await?;
+            release(&mut self.control, self.table.spec()).await?;
             let is_named = |of: &&LoadedRange| redo.iter().any(|range| range.overlaps(of.ids));
             Ok(self.loaded.iter().filter(is_named).cloned().collect())
         })
@@ -209,7 +214,7 @@ impl Loader {
             if self.progress.exists(&mut self.control).await.map_err(failed)? {
                 self.loaded = self.progress.loaded(&mut self.control).await.map_err(failed)?;
             }
-            Ok(())
+            release(&mut self.control, self.table.spec()).await
         })
     }
 
@@ -236,12 +241,14 @@ impl Loader {
                 let sql = format!(
                     "SELECT {id}::bigint FROM {table} WHERE {within} ORDER BY {id} LIMIT {missing}"
                 );
-                let found =
-                    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut self.control).await;
+                let found = crate::statement::query_scalar(AssertSqlSafe(sql))
+                    .fetch_all(&mut self.control)
+                    .await;
                 let found: Vec<i64> =
                     found.map_err(|error| LoadError::database(spec.name(), error))?;
                 existing.extend(found);
             }
+            release(&mut self.control, self.table.spec()).await?;
             Ok(existing)
         })
     }
@@ -260,7 +267,9 @@ impl Loader {
                 ids.iter().copied().filter(|id| !is_loaded(&self.loaded, *id)).collect();
             let name = self.table.spec().name();
             let found = present_ids(&mut self.control, &self.table, &fresh).await;
-            found.map_err(|error| LoadError::database(name, error))
+            let found = found.map_err(|error| LoadError::database(name, error))?;
+            release(&mut self.control, self.table.spec()).await?;
+            Ok(found)
         })
     }
 
@@ -268,6 +277,26 @@ impl Loader {
     pub async fn close(self) {
         close(self.control).await;
     }
+}
+
+/// The connection that keeps other processes out: all of its time is one transaction, which holds
+/// the lock and nothing else.
+async fn begun(database: &Database, spec: &TableSpec) -> Result<PgConnection, LoadError> {
+    let mut control = database.connect_read_only().await?;
+    keep_turn(&mut control, spec).await?;
+    Ok(control)
+}
+
+/// Marks the point to which [`release`] goes back.
+async fn keep_turn(control: &mut PgConnection, spec: &TableSpec) -> Result<(), LoadError> {
+    let kept = sqlx::raw_sql("SAVEPOINT kept").execute(control).await;
+    kept.map(drop).map_err(|error| LoadError::database(spec.name(), error))
+}
+
+/// Gives up the locks of what was read, so that nobody waits for them until the load ends.
+async fn release(control: &mut PgConnection, spec: &TableSpec) -> Result<(), LoadError> {
+    let released = sqlx::raw_sql("ROLLBACK TO SAVEPOINT kept").execute(control).await;
+    released.map(drop).map_err(|error| LoadError::database(spec.name(), error))
 }
 
 /// The table and the triggers that a load fires, unless something would make every load fail.
@@ -354,7 +383,7 @@ async fn check_still_there(
         let (table, within) = (spec.name().sql(), spec.within_sql(range));
         let sql = format!("SELECT count(*) FROM {table} WHERE {within}");
         let found: Result<i64, _> =
-            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *control).await;
+            crate::statement::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *control).await;
         let found = found.map_err(|error| LoadError::database(spec.name(), error))?;
         let found = found.unsigned_abs();
         if found < recorded {

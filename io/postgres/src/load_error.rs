@@ -246,10 +246,20 @@ pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// The most ids an error lists.
 pub const LISTED_IDS: usize = 10;
 
+impl LoadError {
+    /// Whether the server has undone the transaction in favour of another one: a failed
+    /// serialization or a deadlock. The same transaction may succeed now.
+    #[must_use]
+    pub fn is_undone_for_others(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if source.is_undone_for_others())
+    }
+}
+
 impl Refusable for LoadError {
     fn is_refusal(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::Busy { .. } | Self::TurnLost { .. } => false,
+            Self::Connect(error) => error.is_refusal(),
+            Self::Busy { .. } | Self::TurnLost { .. } => false,
             Self::Schema(error) => error.is_refusal(),
             Self::Database { source, .. } => source.is_refusal(),
             _ => true,

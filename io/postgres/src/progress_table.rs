@@ -10,8 +10,10 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};
 use time::OffsetDateTime;
 
+use super::connect::Database;
 use super::error::DatabaseError;
 use super::table::{NameError, TableName};
+use super::transaction::Purpose;
 
 /// The name of the progress table, in the schema of the target.
 pub const PROGRESS_TABLE: &str = "reshare_progress";
@@ -66,20 +68,27 @@ impl ProgressTable {
         &self,
         connection: &mut PgConnection,
     ) -> Result<bool, DatabaseError> {
-        let exists = sqlx::query_scalar("SELECT pg_catalog.to_regclass($1) IS NOT NULL");
+        let exists =
+            crate::statement::query_scalar("SELECT pg_catalog.to_regclass($1) IS NOT NULL");
         Ok(exists.bind(&self.table).fetch_one(connection).await?)
     }
 
     /// Creates the table if it is missing. Never touches an existing one: its owner may be another
     /// user.
-    pub(super) async fn create(&self, connection: &mut PgConnection) -> Result<(), DatabaseError> {
+    pub(super) async fn create(
+        &self,
+        database: &Database,
+        connection: &mut PgConnection,
+    ) -> Result<(), DatabaseError> {
+        database.begin(connection, Purpose::Write, "").await?;
         if self.exists(connection).await? {
+            sqlx::raw_sql("ROLLBACK").execute(connection).await?;
             return Ok(());
         }
         // Two processes that both find it missing would collide in the catalog, so they take turns.
         let lock = super::turn::advisory_key(&["create", &self.schema]);
         let sql = format!(
-            "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({lock}); \
+            "SELECT pg_catalog.pg_advisory_xact_lock({lock}); \
              CREATE TABLE IF NOT EXISTS {} (\
                  fingerprint bytea NOT NULL, \
                  first_id bigint NOT NULL, \
@@ -106,7 +115,7 @@ impl ProgressTable {
             "SELECT {COLUMNS} FROM {} WHERE fingerprint = $1 ORDER BY first_id",
             self.table
         );
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(&self.fingerprint.0[..]);
+        let query = crate::statement::query(AssertSqlSafe(sql)).bind(&self.fingerprint.0[..]);
         let rows = query.fetch_all(connection).await?;
         let ranges: Vec<_> = rows.iter().map(loaded_range).collect::<Result<_, _>>()?;
         let all = ranges.iter().try_fold(0_u64, |all, range| all.checked_add(range.rows));
@@ -129,7 +138,7 @@ impl ProgressTable {
              VALUES ($1, $2, $3, $4, $5, $6::text::jsonb, $7) ON CONFLICT DO NOTHING",
             self.table
         );
-        let query = sqlx::query(AssertSqlSafe(sql))
+        let query = crate::statement::query(AssertSqlSafe(sql))
             .bind(&self.fingerprint.0[..])
             .bind(range.ids.first())
             .bind(range.ids.last())
@@ -160,7 +169,7 @@ impl ProgressTable {
              AND rows = $4 AND digest = $5",
             self.table
         );
-        let query = sqlx::query(AssertSqlSafe(sql))
+        let query = crate::statement::query(AssertSqlSafe(sql))
             .bind(&self.fingerprint.0[..])
             .bind(range.ids.first())
             .bind(range.ids.last())
@@ -182,7 +191,7 @@ impl ProgressTable {
              AND NOT ($3 AND first_id = $4) ORDER BY first_id DESC LIMIT 1",
             self.table
         );
-        let query = sqlx::query(AssertSqlSafe(sql))
+        let query = crate::statement::query(AssertSqlSafe(sql))
             .bind(&self.fingerprint.0[..])
             .bind(ids.last())
             .bind(inserted)

@@ -15,6 +15,7 @@ use super::export::{ExportError, array_literal, read_page};
 use super::load_error::LoadError;
 use super::load_source::LoadSource;
 use super::progress_table::LoadedRange;
+use super::transaction::Purpose;
 use super::write::{RangeWriter, Work};
 
 /// A loaded range on its way out of the table and in again.
@@ -37,7 +38,7 @@ impl RangeWriter {
         recorded: &'a LoadedRange,
     ) -> BoxFuture<'a, Result<Redo<'a>, LoadError>> {
         Box::pin(async move {
-            let connection = self.begin("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+            let connection = self.begin(Purpose::WriteOneMoment).await?;
             Ok(Redo { writer: self, connection, recorded })
         })
     }

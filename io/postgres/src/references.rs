@@ -118,7 +118,8 @@ pub(super) async fn references(
     connection: &mut PgConnection,
     spec: &TableSpec,
 ) -> Result<Vec<Reference>, DatabaseError> {
-    let query = sqlx::query(CATALOG).bind(spec.name().schema()).bind(spec.name().table());
+    let query =
+        crate::statement::query(CATALOG).bind(spec.name().schema()).bind(spec.name().table());
     let rows = query.bind(spec.id_column()).fetch_all(connection).await?;
     let references: Result<_, sqlx::Error> = rows.iter().map(reference).collect();
     Ok(references?)

@@ -89,7 +89,7 @@ pub fn compressed_columns<'a>(
         let shares: Vec<&str> =
             spec.layout().shares().iter().map(|column| column.name.as_str()).collect();
         // EXTENDED or MAIN.
-        let query = sqlx::query_scalar(
+        let query = crate::statement::query_scalar(
             "SELECT a.attname::text FROM pg_catalog.pg_attribute a \
          JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -141,7 +141,7 @@ struct Column {
 
 impl Columns {
     async fn read(connection: &mut PgConnection, name: &TableName) -> Result<Self, SchemaError> {
-        let found = sqlx::query(
+        let found = crate::statement::query(
             "SELECT c.oid::bigint, c.relkind::text FROM pg_catalog.pg_class c \
              JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
              WHERE n.nspname = $1 AND c.relname = $2",
@@ -156,7 +156,7 @@ impl Columns {
             return Err(SchemaError::NotATable { table: name.clone() });
         }
         // A domain is sent in the format of its base type.
-        let rows = sqlx::query(
+        let rows = crate::statement::query(
             "SELECT a.attname::text, a.attnum, \
                     COALESCE(NULLIF(t.typbasetype, 0), t.oid)::bigint, \
                     pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull \
@@ -205,7 +205,7 @@ async fn is_unique(
     table_oid: i64,
     column: i16,
 ) -> Result<bool, SchemaError> {
-    let found = sqlx::query_scalar(
+    let found = crate::statement::query_scalar(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_index i \
          WHERE i.indrelid = $1::bigint::oid AND i.indisunique AND i.indisvalid \
            AND i.indimmediate AND i.indpred IS NULL \

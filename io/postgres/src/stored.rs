@@ -30,7 +30,7 @@ pub(super) async fn present_ids(
     let sql: Arc<str> = sql.into();
     let mut present = vec![];
     for chunk in ids.chunks(IDS_PER_QUERY) {
-        let query = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&sql))).bind(chunk);
+        let query = crate::statement::query_scalar(AssertSqlSafe(Arc::clone(&sql))).bind(chunk);
         let found: Vec<i64> = query.fetch_all(&mut *connection).await?;
         present.extend(found);
     }
@@ -56,7 +56,7 @@ pub(super) async fn stored_rows(
     }
     let lock = if for_update { "FOR UPDATE" } else { "" };
     let sql = format!("SELECT {columns} FROM {name} WHERE {id} = ANY($1) ORDER BY {id} {lock}");
-    let rows = sqlx::query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await?;
+    let rows = crate::statement::query(AssertSqlSafe(sql)).bind(ids).fetch_all(connection).await?;
     rows.iter().map(|row| stored_row(table, row)).collect()
 }
 

@@ -91,7 +91,7 @@ pub fn fired_triggers<'a>(
 ) -> BoxFuture<'a, Result<Vec<Trigger>, DatabaseError>> {
     Box::pin(async move {
         // Triggers of foreign keys and other constraints are internal.
-        let query = sqlx::query(
+        let query = crate::statement::query(
             "SELECT t.tgname::text, p.proname::text, t.tgtype, t.tgenabled::text \
          FROM pg_catalog.pg_trigger t \
          JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid \

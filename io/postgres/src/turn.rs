@@ -10,7 +10,8 @@ use super::error::DatabaseError;
 use super::load_error::{LOCK_NOT_AVAILABLE, LoadError};
 use super::table::TableName;
 
-/// An advisory lock. It lasts as long as the connection that took it.
+/// An advisory lock. It lasts as long as the transaction that took it, and so no longer than its
+/// connection: nothing stays behind in a connection that a pooler keeps.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Turn {
     key: i64,
@@ -19,7 +20,7 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Waits until no other process loads the session into the table.
+    /// Waits until no other process loads the session into the table. `control` is in a transaction.
     pub(super) async fn wait(
         control: &mut PgConnection,
         table: &TableName,
@@ -28,9 +29,11 @@ impl Turn {
     ) -> Result<Self, LoadError> {
         let failed = |error| LoadError::database(table, error);
         let key = advisory_key(&[&table.sql(), &fingerprint.to_string()]);
-        let backend = sqlx::query_scalar("SELECT pg_catalog.pg_backend_pid()");
+        let backend = crate::statement::query_scalar("SELECT pg_catalog.pg_backend_pid()");
         let turn = Self { key, backend: backend.fetch_one(&mut *control).await.map_err(failed)? };
-        let locked = sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_lock($1)").bind(key);
+        let locked =
+            crate::statement::query_scalar("SELECT pg_catalog.pg_try_advisory_xact_lock($1)")
+                .bind(key);
         if locked.fetch_one(&mut *control).await.map_err(failed)? {
             return Ok(turn);
         }
@@ -38,8 +41,8 @@ impl Turn {
         let wait_ms = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX).max(1);
         tracing::warn!(%table, "another process loads this session into this table: waiting for it");
         let sql = format!(
-            "SET lock_timeout = {wait_ms}; SELECT pg_catalog.pg_advisory_lock('{key}'::bigint); \
-             SET lock_timeout = 0"
+            "SET LOCAL lock_timeout = {wait_ms}; \
+             SELECT pg_catalog.pg_advisory_xact_lock('{key}'::bigint)"
         );
         match sqlx::raw_sql(AssertSqlSafe(sql)).execute(control).await {
             Ok(_) => Ok(turn),
@@ -59,7 +62,11 @@ impl Turn {
         let held = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks \
             WHERE locktype = 'advisory' AND granted AND pid = $1 AND objsubid = 1 \
               AND (classid::bigint << 32) | objid::bigint = $2)";
-        sqlx::query_scalar(held).bind(self.backend).bind(self.key).fetch_one(connection).await
+        crate::statement::query_scalar(held)
+            .bind(self.backend)
+            .bind(self.key)
+            .fetch_one(connection)
+            .await
     }
 }
 

@@ -15,6 +15,7 @@ use super::export::close;
 use super::load_error::LoadError;
 use super::progress_table::{LoadedRange, ProgressTable};
 use super::table::TableName;
+use super::transaction::Purpose;
 
 /// The name of the table of verified loads, in the schema of the target.
 pub const VERIFIED_TABLE: &str = "reshare_verified";
@@ -101,17 +102,17 @@ pub fn record_verified<'a>(
         let failed = |error| LoadError::database(target, error);
         let table = target.with_name(VERIFIED_TABLE)?.sql();
         let mut connection = database.connect().await?;
+        database.begin(&mut connection, Purpose::Write, "").await.map_err(failed)?;
         if !exists(&mut connection, &table).await.map_err(failed)? {
             let lock = super::turn::advisory_key(&["create", target.schema()]);
             let sql = format!(
-                "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({lock}); \
+                "SELECT pg_catalog.pg_advisory_xact_lock({lock}); \
              CREATE TABLE IF NOT EXISTS {table} (\
                  fingerprint bytea PRIMARY KEY, \
                  load_digest bytea NOT NULL, \
                  rows bigint NOT NULL CHECK (rows >= 0), \
                  against text NOT NULL, \
-                 verified_at timestamptz NOT NULL); \
-             COMMIT"
+                 verified_at timestamptz NOT NULL)"
             );
             sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.map_err(failed)?;
         }
@@ -120,12 +121,13 @@ pub fn record_verified<'a>(
          ON CONFLICT (fingerprint) DO UPDATE SET load_digest = excluded.load_digest, \
          rows = excluded.rows, against = excluded.against, verified_at = excluded.verified_at"
         );
-        let query = sqlx::query(AssertSqlSafe(sql))
+        let query = crate::statement::query(AssertSqlSafe(sql))
             .bind(&fingerprint.0[..])
             .bind(&mark.digest[..])
             .bind(mark.rows.cast_signed())
             .bind(against);
         query.execute(&mut connection).await.map_err(failed)?;
+        sqlx::raw_sql("COMMIT").execute(&mut connection).await.map_err(failed)?;
         close(connection).await;
         Ok(())
     })
@@ -152,7 +154,7 @@ async fn read(
 }
 
 async fn exists(connection: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {
-    let exists = sqlx::query_scalar("SELECT pg_catalog.to_regclass($1) IS NOT NULL");
+    let exists = crate::statement::query_scalar("SELECT pg_catalog.to_regclass($1) IS NOT NULL");
     exists.bind(table).fetch_one(connection).await
 }
 
@@ -168,7 +170,7 @@ async fn record(
         "SELECT load_digest, rows, against, (extract(epoch FROM verified_at) * 1000000)::bigint \
          FROM {table} WHERE fingerprint = $1"
     );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(&fingerprint.0[..]);
+    let query = crate::statement::query(AssertSqlSafe(sql)).bind(&fingerprint.0[..]);
     let Some(row) = query.fetch_optional(connection).await? else { return Ok(None) };
     let bad = |what: &str| sqlx::Error::Decode(format!("{VERIFIED_TABLE}: bad {what}").into());
     let (rows, microseconds): (i64, i64) = (row.try_get(1)?, row.try_get(3)?);

@@ -1,9 +1,11 @@
 //! Writes one range in one transaction.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reshare_engine::rows::{AgreeValue, Rows};
+use reshare_files::causes::with_causes;
 use reshare_files::ids::IdRange;
 use reshare_files::leftovers::Leftovers;
 use sqlx::AssertSqlSafe;
@@ -12,6 +14,7 @@ use time::OffsetDateTime;
 
 use super::connect::Database;
 use super::copy::Encoder;
+use super::error::DatabaseError;
 use super::export::{array_literal, close};
 use super::load_error::{LISTED_IDS, LoadError};
 use super::load_options::{LoadOptions, OnConflict};
@@ -19,6 +22,7 @@ use super::load_source::LoadSource;
 use super::progress_table::{LoadedRange, ProgressTable, Recorded};
 use super::stored::{IDS_PER_QUERY, StoredRow, present_ids, stored_rows};
 use super::table::{Table, TableName};
+use super::transaction::Purpose;
 use super::turn::Turn;
 
 /// A connection that writes ranges.
@@ -51,6 +55,9 @@ impl Written {
         }
     }
 }
+
+/// How often a transaction is tried that the server undoes in favour of another one.
+const TRIES: usize = 5;
 
 /// What a write needs in addition to its connection.
 pub(super) struct Work {
@@ -99,22 +106,55 @@ impl RangeWriter {
     ) -> BoxFuture<'a, Result<Written, LoadError>> {
         Box::pin(async move {
             let record = self.work.record_of(range, rows, digest, leftovers)?;
-            let mut connection = self.begin("BEGIN").await?;
-            let written = self.work.write_new(&mut connection, &record, rows).await?;
-            self.work.run(&mut connection, written.end()).await?;
-            self.connection = Some(connection);
-            Ok(written)
+            let mut pause = Duration::from_millis(100);
+            for _ in 1..TRIES {
+                match self.try_write(&record, rows).await {
+                    Err(error) if error.is_undone_for_others() => {
+                        tracing::warn!("ids {range}: {}; trying again", with_causes(&error));
+                        tokio::time::sleep(pause).await;
+                        pause *= 2;
+                    }
+                    written => return written,
+                }
+            }
+            self.try_write(&record, rows).await
         })
     }
 
+    async fn try_write(
+        &mut self,
+        record: &LoadedRange,
+        rows: &Rows<'_>,
+    ) -> Result<Written, LoadError> {
+        let mut connection = self.begin(Purpose::Write).await?;
+        let written = self.work.write_new(&mut connection, record, rows).await?;
+        self.work.run(&mut connection, written.end()).await?;
+        self.connection = Some(connection);
+        Ok(written)
+    }
+
     /// Begins a transaction, while this process still keeps others out.
-    pub(super) async fn begin(&mut self, begin: &'static str) -> Result<PgConnection, LoadError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
-        self.work.run(&mut connection, begin).await?;
+    pub(super) async fn begin(&mut self, purpose: Purpose) -> Result<PgConnection, LoadError> {
         let failed = |error| LoadError::database(self.work.name(), error);
+        let mut begun = None;
+        if let Some(mut connection) = self.connection.take() {
+            match self.database.begin(&mut connection, purpose, "").await {
+                Ok(()) => begun = Some(connection),
+                // It was idle, and so nothing is lost with it: a server may limit that time.
+                Err(error) => {
+                    let error = DatabaseError::from(error);
+                    tracing::debug!(%error, "an idle connection has ended");
+                }
+            }
+        }
+        let mut connection = match begun {
+            Some(connection) => connection,
+            None => {
+                let mut connection = self.connect().await?;
+                self.database.begin(&mut connection, purpose, "").await.map_err(failed)?;
+                connection
+            }
+        };
         if !self.turn.lasts(&mut connection).await.map_err(failed)? {
             return Err(LoadError::TurnLost { table: self.work.name().clone() });
         }
@@ -125,7 +165,7 @@ impl RangeWriter {
     /// that is refused before its first row leaves nothing behind.
     async fn connect(&self) -> Result<PgConnection, LoadError> {
         let mut connection = self.database.connect().await?;
-        let made = self.work.progress.create(&mut connection).await;
+        let made = self.work.progress.create(&self.database, &mut connection).await;
         made.map_err(|source| LoadError::Database { table: self.work.name().clone(), source })?;
         Ok(connection)
     }

@@ -1,5 +1,7 @@
 //! The database of either role: server, table, rights, limits, rows.
 
+use std::time::Duration;
+
 use reshare_engine::party::PartyId;
 use reshare_format::session::Session;
 use reshare_pipeline::preflight::{
@@ -7,6 +9,7 @@ use reshare_pipeline::preflight::{
 };
 use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::workers::Source;
+use reshare_postgres::connect::{Database, Protection};
 use reshare_postgres::export::ExportError;
 use reshare_postgres::load::Loader;
 use reshare_postgres::load_options::{LoadOptions, OnConflict};
@@ -124,8 +127,12 @@ fn source(
         list.not_checked("database", "--db-url URL, or set DATABASE_URL");
         return None;
     }
-    list.take("database", context.source(party, args))
+    let Source { database, table } = list.take("database", context.source(party, args))?;
+    Some(Source { database: database.with_lock_wait(LOCK_WAIT), table })
 }
+
+/// How long a check waits for a lock.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
 
 /// One look at a table and its server.
 struct Look<'a> {
@@ -155,6 +162,7 @@ impl<'a> Look<'a> {
         let Some(server) = self.list.take_answer("database", server) else { return };
         let place = &self.source.database;
         self.list.ok("database", format!("PostgreSQL {} at {place}", server.version));
+        protection(self.list, place);
         if table_use == TableUse::Read {
             standby(self.list, &server);
         } else {
@@ -174,7 +182,20 @@ impl<'a> Look<'a> {
         let (agree, shares) = (layout.agree().len(), layout.shares().len());
         let name = table.spec().name();
         self.list.ok("table", format!("{name}: id, {agree} agree columns, {shares} share columns"));
-        true
+        self.lock().await
+    }
+
+    /// Whether nobody holds a lock that every statement would wait for.
+    async fn lock(&mut self) -> bool {
+        const WHAT: &str = "lock";
+        let holders = self.probe.lock_holders(self.source.table.name()).await;
+        let Some(holders) = self.list.take_answer(WHAT, holders) else { return true };
+        if holders.is_empty() {
+            return true;
+        }
+        let detail = format!("readers are kept out by {}", holders.join("; "));
+        self.list.not_ok(WHAT, detail, "a run waits for --lock-wait, and then ends: end it first");
+        false
     }
 
     async fn rights(&mut self, table_use: TableUse) {
@@ -336,9 +357,9 @@ impl<'a> Look<'a> {
                     "full_page_writes = on in postgresql.conf, unless the disk writes pages whole",
                 ),
                 _ if *lifted => (
-                    "synchronous_commit is off; this program turns it on for its own connections",
-                    "a pooler between may undo that: connect to the server itself, or ALTER ROLE \
-                     ... SET synchronous_commit = on",
+                    "synchronous_commit is off; this program turns it on in its own transactions",
+                    "nothing is needed; ALTER ROLE ... SET synchronous_commit = on says it for the \
+                     role",
                 ),
                 _ => (
                     "synchronous_commit is off: a crash of the server loses the last commits",
@@ -412,6 +433,33 @@ impl Grants {
     }
 }
 
+/// What protects the connection from others on the network.
+fn protection(list: &mut Checklist, database: &Database) {
+    const WHAT: &str = "TLS";
+    let hint = "sslmode=verify-full, with sslrootcert=FILE for an authority of your own";
+    match database.protection() {
+        None => {}
+        Some(Protection::Local) => {
+            list.ok(WHAT, "not needed: the connection stays on this machine")
+        }
+        Some(Protection::Full) => list.ok(WHAT, "the server's certificate and name are verified"),
+        Some(Protection::Chain) => {
+            list.warning(
+                WHAT,
+                "who signed the server's certificate is verified, not its name",
+                hint,
+            );
+        }
+        Some(Protection::Unverified) => {
+            let detail = "on, but with anybody: the server's certificate is not verified";
+            list.not_ok(WHAT, detail, hint);
+        }
+        Some(Protection::None) => {
+            list.not_ok(WHAT, "shares would pass the network in the clear", hint)
+        }
+    }
+}
+
 fn standby(list: &mut Checklist, server: &Server) {
     const WHAT: &str = "standby";
     match server.standby {
@@ -452,11 +500,8 @@ fn time_limits(list: &mut Checklist, server: &Server) {
         if limit.lifted {
             list.warning(
                 WHAT,
-                format!("{name} is {after:?} here; this program lifts it on its own connections"),
-                format!(
-                    "a pooler between may undo that: connect to the server itself, or ALTER ROLE \
-                     ... SET {name} = 0"
-                ),
+                format!("{name} is {after:?} here; this program lifts it in its own transactions"),
+                format!("nothing is needed; ALTER ROLE ... SET {name} = 0 says it for the role"),
             );
         } else {
             let hint = format!("ALTER ROLE ... SET {name} = 0");

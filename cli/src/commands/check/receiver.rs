@@ -133,7 +133,8 @@ impl CheckReceiverArgs {
         }
         block_on(async {
             self.addresses(list).await;
-            let options = list.take("conflicts", self.conflicts.options());
+            let options =
+                list.take("conflicts", self.conflicts.options(&self.database.connections));
             if let Some((party, options)) = party.zip(options) {
                 let redo = !self.redo.is_empty();
                 database::check_target(list, context, party, &self.database, options, redo).await;

@@ -327,8 +327,8 @@ impl NewArgs {
         let database = database(Some(url))?;
         let (has_epoch, _) =
             run(output, Rerun::StartsOver("no session was made"), |_| async move {
-                let mut connection = database.connect().await.map_err(Failure::failed)?;
-                has_rerand_epoch(&mut connection, &name).await.map_err(Failure::failed)
+                let mut connection = database.connect_read_only().await.map_err(Failure::of)?;
+                has_rerand_epoch(&mut connection, &name).await.map_err(Failure::of)
             })?;
         Ok(has_epoch)
     }

@@ -11,11 +11,12 @@ use reshare_postgres::triggers::{Trigger, fired_triggers};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
-/// Read-only access to one database. Every statement is its own read-only transaction: the server
-/// refuses writes, and a failed statement does not affect the next.
+/// Read-only access to one database. Each question is asked in a read-only transaction of its own: the
+/// server refuses writes, and a question that failed does not affect the next.
 #[derive(Debug)]
 pub struct Probe {
-    pub(super) connection: PgConnection,
+    database: Database,
+    connection: PgConnection,
 }
 
 impl Probe {
@@ -24,7 +25,23 @@ impl Probe {
     /// # Errors
     /// A [`ConnectError`] that names the server.
     pub async fn open(database: &Database) -> Result<Self, ConnectError> {
-        Ok(Self { connection: database.connect_read_only().await? })
+        let connection = database.connect_read_only().await?;
+        Ok(Self { database: database.clone(), connection })
+    }
+
+    /// The connection, in a new transaction.
+    pub(super) async fn ask(&mut self) -> Result<&mut PgConnection, DatabaseError> {
+        self.database.look_again(&mut self.connection).await?;
+        Ok(&mut self.connection)
+    }
+
+    /// Who holds a lock on the table that keeps readers out, in words.
+    ///
+    /// # Errors
+    /// Any error of the server.
+    pub async fn lock_holders(&mut self, table: &TableName) -> Result<Vec<String>, DatabaseError> {
+        self.database.look_again(&mut self.connection).await?;
+        self.database.lock_holders(&mut self.connection, &table.sql()).await
     }
 
     /// Checks the table, as an export and a load do.
@@ -32,7 +49,7 @@ impl Probe {
     /// # Errors
     /// As [`Table::inspect`].
     pub async fn table(&mut self, spec: &TableSpec) -> Result<Table, SchemaError> {
-        Table::inspect(&mut self.connection, spec).await
+        Table::inspect(self.ask().await?, spec).await
     }
 
     /// Whether a policy would hide rows from this role. Every statement of this program then fails,
@@ -42,8 +59,8 @@ impl Probe {
     /// Any error of the server.
     pub async fn hides_rows(&mut self, table: &TableName) -> Result<bool, DatabaseError> {
         let sql = "SELECT pg_catalog.row_security_active($1::text)";
-        let active = sqlx::query_scalar(sql).bind(table.sql());
-        Ok(active.fetch_one(&mut self.connection).await?)
+        let active = reshare_postgres::statement::query_scalar(sql).bind(table.sql());
+        Ok(active.fetch_one(self.ask().await?).await?)
     }
 
     /// Whether the table is UNLOGGED: a crash of the server empties it.
@@ -53,8 +70,8 @@ impl Probe {
     pub async fn is_unlogged(&mut self, table: &TableName) -> Result<bool, DatabaseError> {
         let sql = "SELECT relpersistence = 'u' FROM pg_catalog.pg_class \
                    WHERE oid = pg_catalog.to_regclass($1)";
-        let unlogged = sqlx::query_scalar(sql).bind(table.sql());
-        Ok(unlogged.fetch_optional(&mut self.connection).await?.unwrap_or(false))
+        let unlogged = reshare_postgres::statement::query_scalar(sql).bind(table.sql());
+        Ok(unlogged.fetch_optional(self.ask().await?).await?.unwrap_or(false))
     }
 
     /// The SQL that makes the server store shares uncompressed, if it compresses them.
@@ -65,7 +82,7 @@ impl Probe {
         &mut self,
         spec: &TableSpec,
     ) -> Result<Option<String>, DatabaseError> {
-        let columns = compressed_columns(&mut self.connection, spec).await?;
+        let columns = compressed_columns(self.ask().await?, spec).await?;
         Ok((!columns.is_empty()).then(|| storage_sql(spec, &columns)))
     }
 
@@ -78,7 +95,7 @@ impl Probe {
         spec: &TableSpec,
         replace: bool,
     ) -> Result<Vec<Trigger>, DatabaseError> {
-        fired_triggers(&mut self.connection, spec, replace).await
+        fired_triggers(self.ask().await?, spec, replace).await
     }
 
     /// Whether a load can delete rows before it inserts others, checked as in the load itself.
@@ -90,7 +107,8 @@ impl Probe {
         spec: &TableSpec,
         deletion: Deletion,
     ) -> Result<(), LoadError> {
-        refuse_referenced(&mut self.connection, spec, deletion).await
+        let failed = |source| LoadError::Database { table: spec.name().clone(), source };
+        refuse_referenced(self.ask().await.map_err(failed)?, spec, deletion).await
     }
 
     /// Closes the connection.
@@ -100,7 +118,9 @@ impl Probe {
 
     /// Runs a query that returns one boolean.
     pub(super) async fn asks(&mut self, sql: String) -> Result<bool, DatabaseError> {
-        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await?;
+        let row = reshare_postgres::statement::query(AssertSqlSafe(sql))
+            .fetch_one(self.ask().await?)
+            .await?;
         Ok(row.try_get::<Option<bool>, _>(0)?.unwrap_or(false))
     }
 }

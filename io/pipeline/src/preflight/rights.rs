@@ -37,8 +37,8 @@ impl Probe {
     /// # Errors
     /// Any error of the server.
     pub async fn role(&mut self) -> Result<String, DatabaseError> {
-        let role = sqlx::query_scalar("SELECT current_user::text");
-        Ok(role.fetch_one(&mut self.connection).await?)
+        let role = reshare_postgres::statement::query_scalar("SELECT current_user::text");
+        Ok(role.fetch_one(self.ask().await?).await?)
     }
 
     /// The missing rights on an existing table.
@@ -185,8 +185,8 @@ pub(super) fn literal(text: &str) -> String {
 impl Probe {
     /// Runs a query that returns texts.
     pub(super) async fn texts(&mut self, sql: String) -> Result<Vec<String>, DatabaseError> {
-        let query = sqlx::query(sqlx::AssertSqlSafe(sql));
-        let rows = query.fetch_all(&mut self.connection).await?;
+        let query = reshare_postgres::statement::query(sqlx::AssertSqlSafe(sql));
+        let rows = query.fetch_all(self.ask().await?).await?;
         let texts: Result<_, sqlx::Error> = rows.iter().map(|row| row.try_get(0)).collect();
         Ok(texts?)
     }

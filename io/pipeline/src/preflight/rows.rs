@@ -40,7 +40,9 @@ impl Probe {
         let (table, within, id) = (spec.name().sql(), spec.within_sql(bounds), spec.id_sql());
         let sql =
             format!("SELECT min({id})::bigint, max({id})::bigint FROM {table} WHERE {within}");
-        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await?;
+        let row = reshare_postgres::statement::query(AssertSqlSafe(sql))
+            .fetch_one(self.ask().await?)
+            .await?;
         let ends: (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
         let Some(found) = ends.0.zip(ends.1).and_then(|(first, last)| IdRange::new(first, last))
         else {
@@ -61,7 +63,9 @@ impl Probe {
     ) -> Result<u64, DatabaseError> {
         let (table, within) = (spec.name().sql(), spec.within_sql(range));
         let sql = format!("EXPLAIN (FORMAT JSON) SELECT 1 FROM {table} WHERE {within}");
-        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await?;
+        let row = reshare_postgres::statement::query(AssertSqlSafe(sql))
+            .fetch_one(self.ask().await?)
+            .await?;
         let plan: serde_json::Value = serde_json::from_str(row.try_get_unchecked(0)?)
             .map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         let rows = plan.pointer("/0/Plan/Plan Rows").and_then(serde_json::Value::as_f64);

@@ -93,7 +93,7 @@ impl Probe {
         let settings = self.settings().await?;
         let facts = "SELECT pg_catalog.pg_is_in_recovery(), \
                             pg_catalog.current_setting('server_version')";
-        let row = sqlx::query(facts).fetch_one(&mut self.connection).await?;
+        let row = reshare_postgres::statement::query(facts).fetch_one(self.ask().await?).await?;
         let standby = row.try_get::<bool, _>(0)?.then(|| standby(&settings));
         let time_limits = TIME_LIMITS.iter().filter_map(|name| settings.time_limit(name));
         Ok(Server {
@@ -107,8 +107,10 @@ impl Probe {
     }
 
     async fn settings(&mut self) -> Result<Settings, DatabaseError> {
-        let rows = sqlx::query("SELECT name, setting, reset_val FROM pg_catalog.pg_settings");
-        let rows = rows.fetch_all(&mut self.connection).await?;
+        let rows = reshare_postgres::statement::query(
+            "SELECT name, setting, reset_val FROM pg_catalog.pg_settings",
+        );
+        let rows = rows.fetch_all(self.ask().await?).await?;
         let setting = |row: &sqlx::postgres::PgRow| {
             let reset: Option<String> = row.try_get(2)?;
             Ok((row.try_get(0)?, (row.try_get(1)?, reset.unwrap_or_default())))
@@ -129,7 +131,7 @@ impl Probe {
                      ON a.datid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid() \
                    WHERE r.rolname = current_user AND d.datname = pg_catalog.current_database() \
                    GROUP BY r.oid, r.rolsuper, r.rolconnlimit, d.oid, d.datconnlimit";
-        let row = sqlx::query(sql).fetch_one(&mut self.connection).await?;
+        let row = reshare_postgres::statement::query(sql).fetch_one(self.ask().await?).await?;
         let count = |index| row.try_get::<i64, _>(index).map(i64::unsigned_abs);
         let (all, of_role, of_database) = (count(3)?, count(4)?, count(5)?);
         let is_superuser: bool = row.try_get(0)?;
@@ -178,8 +180,10 @@ impl Settings {
     fn time_limit(&self, name: &str) -> Option<TimeLimit> {
         let (now, _) = self.0.get(name)?;
         let at_first = self.number(name);
-        let lifted = now == "0";
-        let limit = Duration::from_millis(at_first.max(now.parse().unwrap_or(0)));
+        // A wait for a lock has a limit of its own here, and an idle connection is opened again.
+        let lifted = now == "0" || ["lock_timeout", "idle_session_timeout"].contains(&name);
+        let now = if name == "lock_timeout" { 0 } else { now.parse().unwrap_or(0) };
+        let limit = Duration::from_millis(at_first.max(now));
         let limit = TimeLimit { name: name.to_owned(), limit, lifted };
         (!limit.limit.is_zero()).then_some(limit)
     }

@@ -14,6 +14,7 @@ use reshare_postgres::load_error::LoadError;
 use reshare_postgres::table::{
     AgreeType, IntegerWidth, Table, TableName, TableSpec, quote_identifier,
 };
+use reshare_postgres::transaction::Purpose;
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
@@ -150,6 +151,8 @@ async fn copy_in_with(
     let mut ready = vec![];
     for _ in 0..workers {
         let mut connection = source.database.connect().await?;
+        let begun = source.database.begin(&mut connection, Purpose::Write, "").await;
+        begun.map_err(|error| LoadError::database(table.spec().name(), error))?;
         run(&mut connection, &table, &create_sql(&table)).await?;
         ready.push(connection);
     }
@@ -211,7 +214,7 @@ fn temporary(like: &TableSpec) -> Result<Table, LoadError> {
     Ok(Table::new(spec, IntegerWidth::Eight, agree).expect("types of the layout's kinds"))
 }
 
-/// Begins a transaction and creates the table in it. The table disappears with the transaction.
+/// Creates the table in a transaction, with which it disappears.
 fn create_sql(table: &Table) -> String {
     let spec = table.spec();
     let mut columns = vec![format!("{} bigint", spec.id_sql())];
@@ -226,7 +229,7 @@ fn create_sql(table: &Table) -> String {
         spec.layout().shares().iter().map(|column| quote_identifier(&column.name)).collect();
     columns.extend(shares.iter().map(|name| format!("{name} bytea")));
     let name = spec.name().sql();
-    let mut sql = format!("BEGIN; CREATE TABLE {name} ({}) ON COMMIT DROP;", columns.join(", "));
+    let mut sql = format!("CREATE TABLE {name} ({}) ON COMMIT DROP;", columns.join(", "));
     for share in shares {
         sql.push_str(&format!("ALTER TABLE {name} ALTER COLUMN {share} SET STORAGE EXTERNAL;"));
     }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use reshare_postgres::connect::{ConnectError, Database};
+use reshare_postgres::transaction::Purpose;
 use secrecy::SecretString;
+use sqlx::postgres::PgConnection;
 
 use crate::support::{Place, chain};
 
@@ -11,19 +13,49 @@ fn resolve(url: &str) -> Database {
     Database::resolve(Some(&SecretString::from(url))).expect("a good URL")
 }
 
+/// What a role may have as default, against all that a transaction depends on.
+const DEFAULTS: &str = "statement_timeout = '9s', lock_timeout = '8s', idle_in_transaction_session_timeout = '7s', \
+    row_security = on, synchronous_commit = off, client_min_messages = notice, \
+    default_transaction_isolation = serializable";
+
+const SETTINGS: &str = "SELECT concat_ws(' ', current_setting('statement_timeout'), \
+    current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout'), \
+    current_setting('row_security'), current_setting('synchronous_commit'), \
+    current_setting('client_min_messages'), current_setting('transaction_isolation'), \
+    current_setting('transaction_read_only'))";
+
 #[tokio::test]
-async fn a_session_has_its_name_and_no_time_limits() {
+async fn a_transaction_states_all_that_it_depends_on_and_leaves_nothing_behind() {
     let mut place = Place::new().await;
-    place.run("ALTER ROLE postgres SET statement_timeout = '9s'").await;
-    let mut connection = place.database.connect().await.expect("connects");
-    place.run("ALTER ROLE postgres RESET statement_timeout").await;
-    let query = "SELECT current_setting('application_name') || ' ' || \
-                 current_setting('statement_timeout') || ' ' || \
-                 current_setting('idle_in_transaction_session_timeout') || ' ' || \
-                 current_setting('row_security')";
-    let settings: String =
-        sqlx::query_scalar(query).fetch_one(&mut connection).await.expect("answers");
-    assert_eq!(settings, "reshare 0 0 off");
+    for setting in DEFAULTS.split(", ") {
+        place.run(&format!("ALTER ROLE postgres SET {setting}")).await;
+    }
+    let connection = place.database.connect().await;
+    place.run("ALTER ROLE postgres RESET ALL").await;
+    let mut connection = connection.expect("connects");
+    let defaults = "9s 8s 7s on off notice serializable off";
+    let transactions = [
+        (Purpose::Look, "0 1min 0 off on error read committed on"),
+        (Purpose::Snapshot, "0 1min 0 off on error repeatable read on"),
+        (Purpose::Write, "0 1min 0 off on error read committed off"),
+        (Purpose::WriteOneMoment, "0 1min 0 off on error repeatable read off"),
+    ];
+    for (purpose, stated) in transactions {
+        assert_eq!(text(&mut connection, SETTINGS).await, defaults);
+        place.database.begin(&mut connection, purpose, "").await.expect("begins");
+        assert_eq!(text(&mut connection, SETTINGS).await, stated, "{purpose:?}");
+        place.database.look_again(&mut connection).await.expect("begins");
+        assert_eq!(text(&mut connection, SETTINGS).await, transactions[0].1, "again");
+        sqlx::raw_sql("COMMIT").execute(&mut connection).await.expect("ends");
+    }
+    assert_eq!(text(&mut connection, SETTINGS).await, defaults);
+    let prepared =
+        "SELECT count(*)::text || current_setting('application_name') FROM pg_prepared_statements";
+    assert_eq!(text(&mut connection, prepared).await, "0reshare");
+}
+
+async fn text(connection: &mut PgConnection, sql: &'static str) -> String {
+    sqlx::query_scalar(sql).fetch_one(connection).await.expect("answers")
 }
 
 #[tokio::test]

@@ -6,4 +6,5 @@ mod connecting;
 mod exporting;
 mod inspecting;
 mod loading;
+mod pooling;
 mod support;

@@ -21,7 +21,7 @@ use secrecy::SecretString;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 
-static CLUSTER: LazyLock<ThrowAwayPostgres> =
+pub(crate) static CLUSTER: LazyLock<ThrowAwayPostgres> =
     LazyLock::new(|| ThrowAwayPostgres::start().unwrap_or_else(|error| panic!("{error}")));
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
@@ -29,6 +29,7 @@ pub(crate) const SESSION: Fingerprint = Fingerprint([7; 32]);
 
 /// A database of one test.
 pub(crate) struct Place {
+    pub(crate) name: String,
     pub(crate) database: Database,
     pub(crate) sql: PgConnection,
 }
@@ -39,7 +40,7 @@ impl Place {
         let url = CLUSTER.create_database(&name).await.expect("a database");
         let sql = PgConnection::connect(&url).await.expect("a connection");
         let database = Database::resolve(Some(&SecretString::from(url))).expect("a good URL");
-        Self { database, sql }
+        Self { name, database, sql }
     }
 
     /// A database with the small table `SMPC_dev_0.rows`.

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use reshare_files::input_file::open_input;
 use secrecy::SecretString;
@@ -20,18 +20,10 @@ pub(super) struct Wanted<'a> {
     pub(super) user: &'a str,
 }
 
-/// Looks into `$PGPASSFILE`, or into `~/.pgpass` if that is not set.
+/// Looks into a password file.
 ///
 /// A file that others may read is ignored with a warning, as in libpq.
-pub(super) fn find_password(wanted: &Wanted<'_>) -> Option<SecretString> {
-    let path = match std::env::var_os("PGPASSFILE") {
-        Some(path) => PathBuf::from(path),
-        None => std::env::home_dir()?.join(".pgpass"),
-    };
-    password_in(&path, wanted)
-}
-
-fn password_in(path: &Path, wanted: &Wanted<'_>) -> Option<SecretString> {
+pub(super) fn password_in(path: &Path, wanted: &Wanted<'_>) -> Option<SecretString> {
     let file = open_private(path)?;
     let mut reader = BufReader::new(file);
     loop {
