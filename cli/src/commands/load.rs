@@ -50,7 +50,8 @@ impl LoadArgs {
         })?;
         report::print(output, &report, took, || {
             let rate = report::rate(report.rows, report.share_bytes, took);
-            report::loaded(report.rows, report.rows_skipped, &target.source, &rate)
+            let text = report::loaded(report.rows, report.rows_skipped, &target.source, &rate);
+            text + &report::sequences(&report.sequences_behind)
         })?;
         Ok(Exit::Done)
     }

@@ -28,10 +28,19 @@ fn export_hint(error: &ExportError) -> Option<Hint> {
         | ExportError::Connect(ConnectError::Unreachable { source, .. })
             if source.is_connection_lost() =>
         {
-            return Some(Hint::run_again(CONNECTION_LOST));
+            return Some(Hint::run_again(READ_LOST));
         }
         ExportError::Database { source, .. } if source.code() == Some(INSUFFICIENT_PRIVILEGE) => {
             "the role needs USAGE on the schema and SELECT on the table"
+        }
+        ExportError::BadRows { .. } => {
+            "correct these rows, or leave them out: a session for the ids of a list (`session new \
+             --ids-from`) goes on without them"
+        }
+        ExportError::Damaged { .. } => {
+            "another run meets the same: restore these rows from a backup or a standby, or leave \
+             them out with a session for the ids of a list (`session new --ids-from`); pg_amcheck \
+             finds what else is damaged"
         }
         ExportError::Database { source, .. } if source.is_lock_timeout() => LOCKED,
         ExportError::Database { source, .. } if source.is_undone_for_others() => {
@@ -133,6 +142,8 @@ pub(crate) fn connect_hint(error: &ConnectError) -> Hint {
 
 const LOCKED: &str = "somebody holds a lock on the table: the log says who, and `reshare check` names it. End that, \
     or give more time with --lock-wait";
+const READ_LOST: &str = "a standby may have ended the read to go on with its replay: `reshare check` says whether \
+    it does that. Run the same command again when the server is back";
 const STANDBY: &str = "on a standby, set hot_standby_feedback = on, or max_standby_streaming_delay and \
     max_standby_archive_delay = -1 for the time of the run, or read the primary; then run the same command again";
 const CONNECTION_LOST: &str = "run the same command again when the server is back";

@@ -156,7 +156,20 @@ pub(crate) fn rebuilt(
     let rate = rate(report.rows, report.share_bytes, took);
     let loaded = loaded(report.rows, report.rows_skipped, &target.source, &rate);
     let leftovers = leftovers(session, &report.leftovers);
-    format!("{loaded}{}{}{leftovers}", nothing_read(report), redone(report))
+    let sequences = sequences(&report.sequences_behind);
+    format!("{loaded}{}{}{leftovers}{sequences}", nothing_read(report), redone(report))
+}
+
+/// What to do about sequences that stand below the highest id; empty if there is none.
+pub(crate) fn sequences(behind: &[String]) -> String {
+    let line = |setval: &String| {
+        format!(
+            "
+the sequence of the ids stands below the highest one: before the application inserts \
+             rows, run {setval};"
+        )
+    };
+    behind.iter().map(line).collect()
 }
 
 /// That a run in which everything was loaded before says nothing of the packages as they are now.
@@ -164,7 +177,8 @@ fn nothing_read(report: &RebuildReport) -> &'static str {
     if report.rows > 0 || report.rows_skipped == 0 {
         return "";
     }
-    "\nnote: all of it was loaded before: no part of the packages was read, and nothing is said of what they hold \
+    "
+note: all of it was loaded before: no part of the packages was read, and nothing is said of what they hold \
      now. `reshare verify` with both --package compares them with the table"
 }
 

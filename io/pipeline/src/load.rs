@@ -30,6 +30,8 @@ pub struct LoadReport {
     pub rows_skipped: u64,
     /// Bytes of share data that this run wrote.
     pub share_bytes: u64,
+    /// The SQL that moves a sequence of the ids that stands below the table's highest id.
+    pub sequences_behind: Vec<String>,
 }
 
 /// Loads the rebuilt shares of one file, each range once.
@@ -80,9 +82,11 @@ pub fn load<'a>(
             tasks.start(task.run());
         }
         tasks.finish().await?;
+        let behind = loader.sequences_behind().await?;
         loader.close().await;
+        let sequences_behind = behind.into_iter().map(|sequence| sequence.setval).collect();
         let share_bytes = rows_to_load * session.layout().row_share_bytes() as u64;
-        Ok(LoadReport { rows: rows_to_load, rows_skipped, share_bytes })
+        Ok(LoadReport { rows: rows_to_load, rows_skipped, share_bytes, sequences_behind })
     })
 }
 

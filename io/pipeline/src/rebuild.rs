@@ -44,6 +44,8 @@ pub struct RebuildReport {
     pub redo_kept: Vec<(i64, i64)>,
     /// Where a package was not closed: what was rebuilt of both.
     pub so_far: Option<SoFar>,
+    /// The SQL that moves a sequence of the ids that stands below the table's highest id.
+    pub sequences_behind: Vec<String>,
 }
 
 /// What is rebuilt of packages that are not closed.
@@ -238,8 +240,10 @@ impl<'a> Rebuilding<'a> {
             check_sources(&loader, feed)?;
             feed.use_up(feed.bounds().last())?;
         }
+        let behind = loader.sequences_behind().await?;
         loader.close().await;
         let mut report = std::mem::take(&mut *totals.lock().await);
+        report.sequences_behind = behind.into_iter().map(|sequence| sequence.setval).collect();
         report.leftovers.only_lower_sender.sort_unstable();
         report.leftovers.only_higher_sender.sort_unstable();
         report.leftovers.disagreeing.sort_unstable();

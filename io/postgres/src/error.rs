@@ -55,6 +55,12 @@ impl DatabaseError {
         matches!(self.code(), Some("40001" | "40P01"))
     }
 
+    /// Whether the server finds what it has stored damaged.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self.code(), Some("XX001" | "XX002"))
+    }
+
     /// Whether a lock was waited for in vain.
     #[must_use]
     pub fn is_lock_timeout(&self) -> bool {

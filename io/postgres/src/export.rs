@@ -18,7 +18,7 @@ use super::copy::{DecodeError, Decoder};
 use super::error::DatabaseError;
 use super::plan::{ExportIds, Grouping, PlannedPart};
 use super::schema::SchemaError;
-use super::table::{Table, TableName, TableSpec};
+use super::table::{Table, TableName, TableSpec, quote_identifier};
 use super::transaction::Purpose;
 
 /// A snapshot of a table, held by an open transaction.
@@ -199,7 +199,7 @@ impl Snapshot {
 
     /// Ends the transaction and closes the connection.
     pub async fn close(self) {
-        close(self.control).await;
+        end(self.control).await;
     }
 
     async fn plan_range(
@@ -306,7 +306,7 @@ impl PartReader {
     /// Closes the connection.
     pub async fn close(self) {
         if let Some(connection) = self.connection {
-            close(connection).await;
+            end(connection).await;
         }
     }
 
@@ -323,9 +323,27 @@ impl PartReader {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let rows = copy_rows(&mut connection, &self.table, condition, limit, (ids, batch)).await?;
-        self.connection = Some(connection);
-        Ok(rows)
+        match copy_rows(&mut connection, &self.table, condition, limit, (ids, batch)).await {
+            Ok(rows) => {
+                self.connection = Some(connection);
+                Ok(rows)
+            }
+            // One bad row ends the COPY: the others are found without reading a share.
+            Err(ExportError::Decode(
+                DecodeError::FieldLength { .. } | DecodeError::NullShare { .. },
+            )) if limit.is_empty() => {
+                let mut connection = self.connect().await?;
+                let found = bad_rows(&mut connection, self.table.spec(), ids, condition).await;
+                self.connection = Some(connection);
+                Err(found?.unwrap_or_else(|| ExportError::RowCount {
+                    table: self.table.spec().name().clone(),
+                    ids,
+                    expected: 0,
+                    got: 0,
+                }))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn connect(&self) -> Result<PgConnection, ExportError> {
@@ -335,6 +353,69 @@ impl PartReader {
         begun.map_err(|error| ExportError::database(self.table.spec().name(), error))?;
         Ok(connection)
     }
+}
+
+/// A text as an SQL literal, for any value of `standard_conforming_strings`.
+fn text_literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// Bad rows that are listed.
+const LISTED_BAD_ROWS: usize = 10;
+
+/// Finds the rows whose shares do not have the session's lengths; `None` if there is none. The server
+/// does not read a share for that.
+async fn bad_rows(
+    connection: &mut PgConnection,
+    spec: &TableSpec,
+    ids: IdRange,
+    condition: &str,
+) -> Result<Option<ExportError>, ExportError> {
+    let failed = |error| ExportError::database(spec.name(), error);
+    let id = spec.id_sql();
+    let columns = spec.layout().shares().iter().map(|column| {
+        let (name, bytes) = (quote_identifier(&column.name), 2 * column.len);
+        format!("({}, pg_catalog.octet_length({name}), {bytes})", text_literal(&column.name))
+    });
+    let columns: Vec<String> = columns.collect();
+    let sql = format!(
+        "WITH bad AS (SELECT {id}::bigint AS id, c.bad_column AS name, c.bad_bytes::bigint AS got \
+             FROM {}, LATERAL (VALUES {}) AS c(bad_column, bad_bytes, right_bytes) \
+             WHERE {condition} AND c.bad_bytes IS DISTINCT FROM c.right_bytes) \
+         SELECT id, name, got, (SELECT count(DISTINCT id) FROM bad) FROM bad \
+         ORDER BY id, name LIMIT {LISTED_BAD_ROWS}",
+        spec.name().sql(),
+        columns.join(", ")
+    );
+    let mut found = crate::statement::query(AssertSqlSafe(sql)).fetch(connection);
+    let (mut rows, mut count) = (vec![], 0);
+    while let Some(row) = found.try_next().await.map_err(failed)? {
+        let number: i64 = row.try_get(3).map_err(failed)?;
+        count = number.unsigned_abs();
+        let row = (row.try_get(0), row.try_get(1), row.try_get(2));
+        rows.push((row.0.map_err(failed)?, row.1.map_err(failed)?, row.2.map_err(failed)?));
+    }
+    let table = spec.name().clone();
+    Ok((count > 0).then_some(ExportError::BadRows { table, ids, count, rows }))
+}
+
+/// Looks for rows of a range whose shares do not have the session's lengths, for at most `limit`.
+///
+/// # Errors
+/// [`ExportError::BadRows`], and [`ExportError::Database`] when that takes too long.
+pub fn check_lengths<'a>(
+    connection: &'a mut PgConnection,
+    spec: &'a TableSpec,
+    ids: IdRange,
+    limit: Duration,
+) -> BoxFuture<'a, Result<(), ExportError>> {
+    Box::pin(async move {
+        let sql = format!("SET LOCAL statement_timeout = {}", limit.as_millis().max(1));
+        let set = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await;
+        set.map_err(|error| ExportError::database(spec.name(), error))?;
+        let found = bad_rows(connection, spec, ids, &spec.within_sql(ids)).await?;
+        found.map_or(Ok(()), Err)
+    })
 }
 
 /// Reads the first rows of a range over any connection, as many as `batch` has room for.
@@ -365,7 +446,12 @@ async fn copy_rows(
          TO STDOUT (FORMAT binary)"
     );
     let rows = decode_copy(connection, &sql, table, ids, batch).await;
-    rows.inspect_err(|_| batch.clear())
+    rows.inspect_err(|_| batch.clear()).map_err(|error| match error {
+        ExportError::Database { table, source } if source.is_damage() => {
+            ExportError::Damaged { table, ids, source }
+        }
+        error => error,
+    })
 }
 
 async fn decode_copy(
@@ -382,6 +468,16 @@ async fn decode_copy(
         decoder.push(&piece, batch)?;
     }
     Ok(decoder.finish()?)
+}
+
+/// Ends a transaction that has nothing to keep, then closes. A pooler would otherwise close its own
+/// connection too, and after ours: what it holds would be there for a moment longer.
+pub async fn end(mut connection: PgConnection) {
+    if let Err(error) = sqlx::raw_sql("ROLLBACK").execute(&mut connection).await {
+        let error = DatabaseError::from(error);
+        tracing::debug!(%error, "a transaction did not end in order");
+    }
+    close(connection).await;
 }
 
 /// A failure to close cleanly has no effect: the server sees the connection end anyway.
@@ -428,6 +524,20 @@ fn begin_failure(table: &TableName, error: sqlx::Error) -> ExportError {
     ExportError::Database { table: table.clone(), source: error }
 }
 
+fn rows_do(count: &u64) -> String {
+    if *count == 1 { "1 row does".to_owned() } else { format!("{count} rows do") }
+}
+
+fn list_bad(rows: &[(i64, String, Option<i64>)]) -> String {
+    let shown = rows.iter().map(|(id, column, bytes)| match bytes {
+        Some(bytes) => format!("id {id} ({column:?} has {bytes} bytes)"),
+        None => format!("id {id} ({column:?} is NULL)"),
+    });
+    let mut shown: Vec<String> = shown.collect();
+    shown.extend((rows.len() == LISTED_BAD_ROWS).then(|| "...".to_owned()));
+    shown.join(", ")
+}
+
 /// Why an export stops.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -446,6 +556,33 @@ pub enum ExportError {
     Database {
         /// The table.
         table: TableName,
+        /// What the server says.
+        #[source]
+        source: DatabaseError,
+    },
+    /// Rows that are not as the session says.
+    #[error(
+        "table {table}, ids {ids}: {} not have the session's lengths: {}",
+        rows_do(.count),
+        list_bad(.rows)
+    )]
+    BadRows {
+        /// The table.
+        table: TableName,
+        /// The part, or what was looked at.
+        ids: IdRange,
+        /// How many rows.
+        count: u64,
+        /// Id, column and bytes found of the first of them; `None` is NULL.
+        rows: Vec<(i64, String, Option<i64>)>,
+    },
+    /// The server cannot read what it has stored.
+    #[error("table {table}, ids {ids}: the server finds its data damaged")]
+    Damaged {
+        /// The table.
+        table: TableName,
+        /// The ids: one of these rows, or more.
+        ids: IdRange,
         /// What the server says.
         #[source]
         source: DatabaseError,
@@ -471,7 +608,7 @@ impl Refusable for ExportError {
             Self::Schema(error) => error.is_refusal(),
             Self::Decode(error) => !matches!(error, DecodeError::Truncated { .. }),
             Self::Database { source, .. } => source.is_refusal(),
-            Self::RowCount { .. } => true,
+            Self::RowCount { .. } | Self::BadRows { .. } | Self::Damaged { .. } => true,
         }
     }
 }

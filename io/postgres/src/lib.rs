@@ -14,6 +14,7 @@
 //! * Writing: [`load`] (one process at a time, by the lock in `turn`), [`mod@write`] (one range in one
 //!   transaction), [`redo`] (a loaded range taken back and written again), [`progress_table`] and
 //!   [`load_source`] (what is recorded of a range).
+//! * After a load: [`sequence`] (which ids the application gets next).
 //! * What can break a load: [`triggers`], [`references`] (foreign keys) and [`iris_mpc`] (the
 //!   triggers of its tables); `stored` reads which rows are already there.
 //! * Checking: [`compare`] (two tables, or rows and a table), [`verified`] (which loads were
@@ -82,6 +83,7 @@ pub mod progress_table;
 pub mod redo;
 pub mod references;
 pub mod schema;
+pub mod sequence;
 pub mod statement;
 mod stored;
 pub mod table;

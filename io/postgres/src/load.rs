@@ -10,13 +10,14 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
 use super::connect::Database;
-use super::export::close;
+use super::export::end;
 use super::load_error::LoadError;
 use super::load_options::{LoadOptions, OnConflict};
 use super::load_source::LoadSource;
 use super::progress_table::{LoadedRange, ProgressTable};
 use super::references::{Deletion, references};
-use super::schema::{compressed_columns, storage_sql};
+use super::schema::{compressed_columns, refuse_generated, storage_sql};
+use super::sequence::{SequenceBehind, sequences_behind};
 use super::stored::present_ids;
 use super::table::{Table, TableName, TableSpec};
 use super::triggers::{Trigger, TriggerEffect, fired_triggers};
@@ -75,7 +76,7 @@ impl Loader {
         Box::pin(async move {
             let mut control = database.connect_read_only().await?;
             loadable(&mut control, spec, on_conflict).await?;
-            close(control).await;
+            end(control).await;
             Ok(())
         })
     }
@@ -273,9 +274,24 @@ impl Loader {
         })
     }
 
+    /// The sequences of the id column that stand below its highest id now.
+    ///
+    /// # Errors
+    /// [`LoadError::Database`].
+    pub fn sequences_behind(&mut self) -> BoxFuture<'_, Result<Vec<SequenceBehind>, LoadError>> {
+        Box::pin(async move {
+            let spec = self.table.spec();
+            let behind = sequences_behind(&mut self.control, spec).await;
+            let table = spec.name().clone();
+            let behind = behind.map_err(|source| LoadError::Database { table, source })?;
+            release(&mut self.control, spec).await?;
+            Ok(behind)
+        })
+    }
+
     /// Releases the lock and closes the connection.
     pub async fn close(self) {
-        close(self.control).await;
+        end(self.control).await;
     }
 }
 
@@ -306,6 +322,7 @@ async fn loadable(
     on_conflict: OnConflict,
 ) -> Result<(Arc<Table>, Vec<Trigger>), LoadError> {
     let table = Arc::new(Table::inspect(control, spec).await?);
+    refuse_generated(control, spec).await?;
     let triggers = triggers(control, spec, on_conflict).await?;
     refuse_replaced_ids(spec.name(), &triggers)?;
     if on_conflict.replaces() {

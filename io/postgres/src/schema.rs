@@ -30,9 +30,18 @@ impl Table {
             let Some(AgreeType::Integer(id_width)) = agree_type(id.type_oid) else {
                 return Err(columns.wrong_type(id, "bigint"));
             };
-            if !id.not_null || !is_unique(connection, columns.table_oid, id.number).await? {
-                let (table, column) = (spec.name().clone(), id.name.clone());
-                return Err(SchemaError::NotAKey { table, column });
+            let (table, column) = (spec.name().clone(), id.name.clone());
+            match uniqueness(connection, columns.table_oid, id.number).await? {
+                Uniqueness::Always if id.not_null => {}
+                Uniqueness::Deferrable => {
+                    return Err(SchemaError::DeferrableKey { table, column });
+                }
+                _ => return Err(SchemaError::NotAKey { table, column }),
+            }
+            let children = children(connection, columns.table_oid).await?;
+            if !children.is_empty() {
+                let children = children.join(", ");
+                return Err(SchemaError::HasChildren { table, children });
             }
             let mut agree_types = vec![];
             for column in spec.layout().agree() {
@@ -199,20 +208,71 @@ impl Column {
     }
 }
 
-/// Whether the column alone is unique by an index that covers every row and is not deferred.
-async fn is_unique(
+/// How a column alone is unique.
+enum Uniqueness {
+    /// By an index that covers every row and is checked at once.
+    Always,
+    /// By a constraint that may be checked later.
+    Deferrable,
+    No,
+}
+
+async fn uniqueness(
     connection: &mut PgConnection,
     table_oid: i64,
     column: i16,
-) -> Result<bool, SchemaError> {
+) -> Result<Uniqueness, SchemaError> {
     let found = crate::statement::query_scalar(
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_index i \
+        "SELECT bool_or(i.indimmediate) FROM pg_catalog.pg_index i \
          WHERE i.indrelid = $1::bigint::oid AND i.indisunique AND i.indisvalid \
-           AND i.indimmediate AND i.indpred IS NULL \
-           AND i.indnkeyatts = 1 AND i.indkey[0] = $2)",
+           AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = $2",
     );
     let found = found.bind(table_oid).bind(column).fetch_one(connection).await;
+    let found: Option<bool> = found.map_err(DatabaseError::from)?;
+    Ok(match found {
+        Some(true) => Uniqueness::Always,
+        Some(false) => Uniqueness::Deferrable,
+        None => Uniqueness::No,
+    })
+}
+
+/// The tables that inherit from a table which is not partitioned: a query of it has their rows too,
+/// and its key does not hold for them.
+async fn children(
+    connection: &mut PgConnection,
+    table_oid: i64,
+) -> Result<Vec<String>, SchemaError> {
+    let found = crate::statement::query_scalar(
+        "SELECT i.inhrelid::pg_catalog.regclass::text FROM pg_catalog.pg_inherits i \
+         JOIN pg_catalog.pg_class c ON c.oid = i.inhparent \
+         WHERE i.inhparent = $1::bigint::oid AND c.relkind = 'r' ORDER BY 1",
+    );
+    let found = found.bind(table_oid).fetch_all(connection).await;
     Ok(found.map_err(DatabaseError::from)?)
+}
+
+/// Refuses a table with a delivered column that the server computes by itself: no load could fill it.
+///
+/// # Errors
+/// [`SchemaError::Generated`] and [`SchemaError::Database`].
+pub fn refuse_generated<'a>(
+    connection: &'a mut PgConnection,
+    spec: &'a TableSpec,
+) -> BoxFuture<'a, Result<(), SchemaError>> {
+    Box::pin(async move {
+        let names: Vec<&str> = spec.column_names().collect();
+        let found = crate::statement::query_scalar(
+            "SELECT a.attname::text FROM pg_catalog.pg_attribute a \
+             JOIN pg_catalog.pg_class c ON c.oid = a.attrelid \
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = $1 AND c.relname = $2 AND a.attname = ANY($3) \
+               AND a.attgenerated <> '' AND NOT a.attisdropped ORDER BY a.attnum LIMIT 1",
+        );
+        let found = found.bind(spec.name().schema()).bind(spec.name().table()).bind(names);
+        let found = found.fetch_optional(connection).await.map_err(DatabaseError::from)?;
+        let table = spec.name().clone();
+        found.map_or(Ok(()), |column| Err(SchemaError::Generated { table, column }))
+    })
 }
 
 /// Why a table cannot be used.
@@ -257,6 +317,40 @@ pub enum SchemaError {
         /// The table.
         table: TableName,
         /// The id column.
+        column: String,
+    },
+    /// The id identifies a row only at the end of a transaction.
+    #[error(
+        "table {table}, column {column:?}: the key of the ids is DEFERRABLE, so that two rows may have \
+         one id for a while: make it NOT DEFERRABLE, or add a unique index"
+    )]
+    DeferrableKey {
+        /// The table.
+        table: TableName,
+        /// The id column.
+        column: String,
+    },
+    /// Other tables have rows of it.
+    #[error(
+        "table {table}: other tables inherit from it ({children}), and its key does not hold for \
+         their rows, so that two rows may have one id: end that with ALTER TABLE ... NO INHERIT, or \
+         move the rows into one table"
+    )]
+    HasChildren {
+        /// The table.
+        table: TableName,
+        /// Their names.
+        children: String,
+    },
+    /// A column that is delivered, and cannot be written.
+    #[error(
+        "table {table}, column {column:?}: it is delivered, but the server generates it: make it an \
+         ordinary column, or a session without it"
+    )]
+    Generated {
+        /// The table.
+        table: TableName,
+        /// The column.
         column: String,
     },
     /// Shares may change unnoticed.

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Row};
 use time::OffsetDateTime;
 
 use super::connect::Database;
-use super::export::close;
+use super::export::{close, end};
 use super::load_error::LoadError;
 use super::progress_table::{LoadedRange, ProgressTable};
 use super::table::TableName;
@@ -82,7 +82,7 @@ pub fn load_state<'a>(
     Box::pin(async move {
         let mut connection = database.connect_read_only().await?;
         let state = read(&mut connection, target, fingerprint).await;
-        close(connection).await;
+        end(connection).await;
         state
     })
 }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use reshare_engine::party::PartyId;
 use reshare_format::session::Session;
+use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::preflight::{
-    ColumnDefect, LossySetting, MissingRight, Probe, RowEstimate, Server, TableUse, read_first_row,
+    ColumnDefect, LossySetting, MissingRight, Probe, RowEstimate, RowsKnown, Server, TableUse,
+    read_first_row,
 };
 use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::workers::Source;
@@ -14,6 +16,7 @@ use reshare_postgres::export::ExportError;
 use reshare_postgres::load::Loader;
 use reshare_postgres::load_options::{LoadOptions, OnConflict};
 use reshare_postgres::references::Deletion;
+use reshare_postgres::sequence::SequenceBehind;
 use reshare_postgres::table::quote_identifier;
 use reshare_postgres::triggers::TriggerEffect;
 
@@ -26,8 +29,8 @@ use crate::setup::database::workers;
 use crate::text::human_bytes;
 
 /// The variables that name a database if `--db-url` is not given.
-const PLACES: [&str; 6] =
-    ["DATABASE_URL", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"];
+const PLACES: [&str; 7] =
+    ["DATABASE_URL", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE"];
 
 /// What to do if the server answers a query with an error.
 const NO_ANSWER: &str = "see what the server says, here and in its log";
@@ -42,7 +45,8 @@ pub(super) async fn check_source(
 ) -> Option<u64> {
     let source = source(list, context, party, args)?;
     let mut look = Look::begin(list, &source).await?;
-    let needed_connections = args.connections.count() as u64 + 1;
+    // One holds the snapshot, and one asks what the others wait for.
+    let needed_connections = args.connections.count() as u64 + 2;
     look.server(needed_connections, TableUse::Read).await;
     let is_there = look.table().await;
     let ids = look.list.take("ids", context.row_ids());
@@ -62,6 +66,7 @@ pub(super) async fn check_source(
         }
         Some(ids) => {
             look.first_row(ids).await;
+            look.lengths(ids).await;
             look.rows(&context.session, ids).await
         }
     };
@@ -92,7 +97,7 @@ pub(super) async fn check_target(
     let Some(mut look) = Look::begin(list, &source).await else { return };
     let replace = options.on_conflict != OnConflict::Error;
     let table_use = TableUse::Load { replace, redo };
-    look.server(args.connections.count() as u64 + 1, table_use).await;
+    look.server(args.connections.count() as u64 + 2, table_use).await;
     if look.table().await {
         look.rights(table_use).await;
         look.record_of_verify().await;
@@ -104,6 +109,7 @@ pub(super) async fn check_target(
         look.columns(fired).await;
         look.durability().await;
         look.storage().await;
+        look.sequence().await;
         look.loaded(&context.session, options).await;
     } else {
         let rest = ["rights", "triggers", "columns", "loaded so far"];
@@ -256,6 +262,28 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// Looks at the lengths of all rows, which a server knows without reading them.
+    async fn lengths(&mut self, ids: &RowIds) {
+        const WHAT: &str = "lengths";
+        let checked = self.probe.lengths(&self.source.table, ids.bounds(), LENGTHS).await;
+        match checked {
+            Ok(()) => self.list.ok(WHAT, "every row has those of the session"),
+            Err(ExportError::Database { source, .. }) if source.code() == Some(TOOK_TOO_LONG) => {
+                let detail = format!("not all rows could be looked at within {LENGTHS:?}");
+                self.list.warning(
+                    WHAT,
+                    detail,
+                    "a run names the rows that are not as they must be",
+                );
+            }
+            Err(error) => {
+                let hint = "a run stops at such a row: correct it, or leave it out (`session new \
+                            --ids-from`)";
+                self.list.failed(WHAT, &Failure::from(PipelineError::from(error)).hint(hint));
+            }
+        }
+    }
+
     async fn rows(&mut self, session: &Session, ids: &RowIds) -> Option<RowEstimate> {
         const WHAT: &str = "rows";
         let estimate = self.probe.rows(&self.source.table, ids).await;
@@ -268,8 +296,8 @@ impl<'a> Look<'a> {
         let detail = match estimate.ids {
             None => "none".to_owned(),
             Some(found) => format!(
-                "about {} by the planner's estimate, ids {} to {}: {} of shares",
-                estimate.rows,
+                "{}, ids {} to {}: {} of shares",
+                counted_rows(&estimate),
                 found.first(),
                 found.last(),
                 human_bytes(shares)
@@ -330,6 +358,19 @@ impl<'a> Look<'a> {
                     "make it an ordinary column, or a session without it",
                 ),
             }
+        }
+    }
+
+    /// Reports a sequence only if it would give out ids that are there.
+    async fn sequence(&mut self) {
+        const WHAT: &str = "sequence";
+        let behind = self.probe.sequences(&self.source.table).await;
+        for SequenceBehind { sequence, highest_id, setval } in
+            self.list.take_answer(WHAT, behind).unwrap_or_default()
+        {
+            let detail = format!("{sequence} stands below id {highest_id}, which is in the table");
+            let hint = format!("before the application inserts rows: {setval};");
+            self.list.warning(WHAT, detail, hint);
         }
     }
 
@@ -414,6 +455,24 @@ impl<'a> Look<'a> {
                  --on-conflict replace replaces such rows",
             ),
         }
+    }
+}
+
+/// How long a check looks at the lengths of rows.
+const LENGTHS: Duration = Duration::from_secs(20);
+
+/// SQLSTATE of a statement that took too long.
+const TOOK_TOO_LONG: &str = "57014";
+
+fn counted_rows(estimate: &RowEstimate) -> String {
+    let rows = estimate.rows;
+    match estimate.known {
+        RowsKnown::Estimated => format!("about {rows} by the planner's estimate"),
+        RowsKnown::Counted => format!("{rows} by count, as the table was never analysed"),
+        RowsKnown::AtLeast => format!(
+            "unknown, but more than {}: ANALYZE the table, which was never done",
+            rows.saturating_sub(1)
+        ),
     }
 }
 

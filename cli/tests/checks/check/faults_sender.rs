@@ -115,7 +115,7 @@ fn rights_that_a_sender_lacks_are_reported_with_the_grants() {
     let (url, role) = world.url_as(0, "GRANT USAGE ON SCHEMA \"SMPC_dev_0\" TO ROLE");
     let mut flags = world.sender_flags(0);
     flags.set("--db-url", &url);
-    let report = world.finds(&flags, &["rights", "first row", "rows"]);
+    let report = world.finds(&flags, &["rights", "first row", "lengths", "rows"]);
     let grant = format!("GRANT SELECT ON TABLE \"SMPC_dev_0\".\"irises\" TO \"{role}\";");
     line(&report, "rights", "not_ok").says("lacks SELECT").hints(&grant);
     line(&report, "table", "ok");
@@ -123,7 +123,7 @@ fn rights_that_a_sender_lacks_are_reported_with_the_grants() {
     world.sql_at(0, &grant);
     world.check(&flags).ends_with(0);
     world.sql_at(0, "ALTER TABLE \"SMPC_dev_0\".irises ENABLE ROW LEVEL SECURITY");
-    let report = world.finds(&flags, &["row security", "first row", "rows"]);
+    let report = world.finds(&flags, &["row security", "first row", "lengths", "rows"]);
     line(&report, "row security", "not_ok").says("may hide rows").hints("BYPASSRLS");
 }
 
@@ -131,8 +131,9 @@ fn rights_that_a_sender_lacks_are_reported_with_the_grants() {
 fn a_table_that_is_not_the_session_s_is_reported() {
     let world = network();
     world.sql_at(0, "UPDATE \"SMPC_dev_0\".irises SET left_code = '\\x0102' WHERE id = 1");
-    let report = world.finds(&world.sender_flags(0), &["first row"]);
+    let report = world.finds(&world.sender_flags(0), &["first row", "lengths"]);
     line(&report, "first row", "not_ok").says("left_code").hints("session show");
+    line(&report, "lengths", "not_ok").says("id 1 (\"left_code\" has 2 bytes)").hints("--ids-from");
     world.sql_at(0, "DELETE FROM \"SMPC_dev_0\".irises");
     let report = world.check(&world.sender_flags(0)).ends_with(0).report();
     line(&report, "first row", "warning").says("no row").hints("--db-schema");
@@ -157,7 +158,7 @@ fn limits_of_the_server_are_reported() {
     let grants = format!(
         "GRANT USAGE ON SCHEMA \"SMPC_dev_0\" TO {role}; \
         GRANT SELECT ON \"SMPC_dev_0\".irises TO {role}; \
-        ALTER ROLE {role} SET statement_timeout = '30s'; ALTER ROLE {role} CONNECTION LIMIT 3"
+        ALTER ROLE {role} SET statement_timeout = '30s'; ALTER ROLE {role} CONNECTION LIMIT 4"
     );
     world.sql_at(0, &grants);
     let url = world.databases[0].replace("user=postgres", &format!("user={role}"));
@@ -166,10 +167,10 @@ fn limits_of_the_server_are_reported() {
     let report = world.check(&flags).ends_with(0).report();
     let limit = line(&report, "time limits", "warning").says("statement_timeout is 30s");
     limit.hints("SET statement_timeout = 0");
-    line(&report, "connections", "ok").says("3 of 3 are free, 3 are needed");
+    line(&report, "connections", "ok").says("4 of 4 are free, 4 are needed");
     flags.set("--connections", "3");
     let report = world.finds(&flags, &["connections"]);
-    line(&report, "connections", "not_ok").says("4 are needed").hints("smaller -j");
+    line(&report, "connections", "not_ok").says("5 are needed").hints("smaller -j");
     flags.set("--connections", "2").add("--strict", None);
     world.check(&flags).ends_with(4);
     let silent = "postgres://nobody@127.0.0.1:1/irises?connect_timeout=5";

@@ -1,6 +1,7 @@
 //! `reshare check` as operators run it: against a real PostgreSQL, real certificates and a real
 //! receiver. Everything is ok; then one thing at a time is not.
 
+mod databases;
 mod faults_receiver;
 mod faults_sender;
 mod lost_ledger;

@@ -15,5 +15,5 @@ pub use columns::ColumnDefect;
 pub use disk::{Filesystem, Place};
 pub use probe::Probe;
 pub use rights::{MissingRight, TableUse};
-pub use rows::{RowEstimate, read_first_row};
+pub use rows::{RowEstimate, RowsKnown, read_first_row};
 pub use server::{Connections, LossySetting, Server, Standby, TimeLimit};

@@ -1,11 +1,16 @@
 //! A read-only connection for checks.
 
+use std::time::Duration;
+
+use reshare_files::ids::IdRange;
 use reshare_postgres::connect::{ConnectError, Database};
 use reshare_postgres::error::DatabaseError;
+use reshare_postgres::export::{ExportError, check_lengths};
 use reshare_postgres::load::refuse_referenced;
 use reshare_postgres::load_error::LoadError;
 use reshare_postgres::references::Deletion;
 use reshare_postgres::schema::{SchemaError, compressed_columns, storage_sql};
+use reshare_postgres::sequence::{SequenceBehind, sequences_behind};
 use reshare_postgres::table::{Table, TableName, TableSpec};
 use reshare_postgres::triggers::{Trigger, fired_triggers};
 use sqlx::postgres::PgConnection;
@@ -111,9 +116,34 @@ impl Probe {
         refuse_referenced(self.ask().await.map_err(failed)?, spec, deletion).await
     }
 
+    /// Looks for rows whose shares do not have the session's lengths, for at most `limit`.
+    ///
+    /// # Errors
+    /// As [`check_lengths`].
+    pub async fn lengths(
+        &mut self,
+        spec: &TableSpec,
+        ids: IdRange,
+        limit: Duration,
+    ) -> Result<(), ExportError> {
+        let failed = |source| ExportError::Database { table: spec.name().clone(), source };
+        check_lengths(self.ask().await.map_err(failed)?, spec, ids, limit).await
+    }
+
+    /// The sequences of the ids that stand below the highest one.
+    ///
+    /// # Errors
+    /// Any error of the server.
+    pub async fn sequences(
+        &mut self,
+        spec: &TableSpec,
+    ) -> Result<Vec<SequenceBehind>, DatabaseError> {
+        sequences_behind(self.ask().await?, spec).await
+    }
+
     /// Closes the connection.
     pub async fn close(self) {
-        reshare_postgres::export::close(self.connection).await;
+        reshare_postgres::export::end(self.connection).await;
     }
 
     /// Runs a query that returns one boolean.

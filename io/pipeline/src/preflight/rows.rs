@@ -19,11 +19,27 @@ use crate::workers::{Source, Workers};
 /// The rows of a table, estimated without counting them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowEstimate {
-    /// The planner's estimate of their number, at most the number of possible ids.
+    /// Their number, at most the number of possible ids.
     pub rows: u64,
+    /// How it is known.
+    pub known: RowsKnown,
     /// The first and the last existing id in the session's range; `None` when there is no row.
     pub ids: Option<IdRange>,
 }
+
+/// How a number of rows is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsKnown {
+    /// By the planner's statistics.
+    Estimated,
+    /// By counting: the table was never analysed.
+    Counted,
+    /// There are at least so many: the table was never analysed, and is too large to count here.
+    AtLeast,
+}
+
+/// Rows that are counted where there are no statistics.
+const COUNTED_ROWS: u64 = 1_000_000;
 
 impl Probe {
     /// Estimates the rows of the session's ids: two reads of the index of the ids and the planner's
@@ -46,14 +62,47 @@ impl Probe {
         let ends: (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
         let Some(found) = ends.0.zip(ends.1).and_then(|(first, last)| IdRange::new(first, last))
         else {
-            return Ok(RowEstimate { rows: 0, ids: None });
+            return Ok(RowEstimate { rows: 0, known: RowsKnown::Counted, ids: None });
         };
         let room = found.last().abs_diff(found.first()).saturating_add(1);
-        let rows = match ids {
-            RowIds::List(ids) => room.min(ids.len() as u64),
-            RowIds::Range(_) => room.min(self.planned_rows(spec, found).await?),
+        let (rows, known) = match ids {
+            RowIds::List(ids) => (ids.len() as u64, RowsKnown::Estimated),
+            RowIds::Range(_) if self.is_analysed(spec).await? => {
+                (self.planned_rows(spec, found).await?, RowsKnown::Estimated)
+            }
+            RowIds::Range(_) => match self.counted_rows(spec, found).await? {
+                rows if rows > COUNTED_ROWS => (rows, RowsKnown::AtLeast),
+                rows => (rows, RowsKnown::Counted),
+            },
         };
-        Ok(RowEstimate { rows, ids: Some(found) })
+        Ok(RowEstimate { rows: room.min(rows), known, ids: Some(found) })
+    }
+
+    /// Whether the planner knows more of the table than a guess. Before version 14 a table without
+    /// statistics has no rows there.
+    async fn is_analysed(&mut self, spec: &TableSpec) -> Result<bool, DatabaseError> {
+        let sql = "SELECT bool_and(reltuples > 0) FROM pg_catalog.pg_class \
+                   WHERE oid = pg_catalog.to_regclass($1) OR oid IN \
+                       (SELECT relid FROM pg_catalog.pg_partition_tree(pg_catalog.to_regclass($1)) \
+                        WHERE isleaf)";
+        let analysed = reshare_postgres::statement::query_scalar(sql).bind(spec.name().sql());
+        let analysed: Option<bool> = analysed.fetch_one(self.ask().await?).await?;
+        Ok(analysed.unwrap_or(false))
+    }
+
+    async fn counted_rows(
+        &mut self,
+        spec: &TableSpec,
+        range: IdRange,
+    ) -> Result<u64, DatabaseError> {
+        let (table, within) = (spec.name().sql(), spec.within_sql(range));
+        let limit = COUNTED_ROWS + 1;
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT FROM {table} WHERE {within} LIMIT {limit}) AS counted"
+        );
+        let count = reshare_postgres::statement::query_scalar(AssertSqlSafe(sql));
+        let count: i64 = count.fetch_one(self.ask().await?).await?;
+        Ok(count.unsigned_abs())
     }
 
     async fn planned_rows(

@@ -238,3 +238,34 @@ fn unforeseeable() -> String {
     let random = || std::hash::RandomState::new().build_hasher().finish();
     format!("{}-{:016x}{:016x}", std::process::id(), random(), random())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_over_tcp_notices_when_the_other_end_is_gone() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let seconds = Duration::from_secs;
+        let keepalive = Keepalive {
+            enabled: true,
+            idle: seconds(31),
+            interval: seconds(11),
+            count: 4,
+            user_timeout: seconds(59),
+        };
+        let stream = tcp(address, keepalive).await.expect("connects");
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().expect("known"));
+        assert_eq!(socket.tcp_keepalive_time().expect("known"), seconds(31));
+        assert_eq!(socket.tcp_keepalive_interval().expect("known"), seconds(11));
+        assert_eq!(socket.tcp_keepalive_retries().expect("known"), 4);
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().expect("known"), Some(seconds(59)));
+        let off = tcp(address, Keepalive { enabled: false, ..keepalive }).await.expect("connects");
+        assert!(!SockRef::from(&off).keepalive().expect("known"));
+    }
+}

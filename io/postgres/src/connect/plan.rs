@@ -66,6 +66,13 @@ pub(super) struct Keepalive {
     pub(super) user_timeout: Duration,
 }
 
+impl Keepalive {
+    /// How long the other end may be silent; `None` is for ever.
+    pub(super) fn patience(self) -> Option<Duration> {
+        self.enabled.then(|| self.idle.saturating_add(self.interval.saturating_mul(self.count)))
+    }
+}
+
 /// Which kind of server is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SessionKind {

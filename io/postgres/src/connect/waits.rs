@@ -15,21 +15,22 @@ use super::{ConnectError, Shared, reach};
 
 /// How often the server is asked, and so how long a wait may be unnoticed.
 const EVERY: Duration = Duration::from_secs(5);
-/// How long an answer may take.
+/// How long an answer may take, at most.
 const ANSWER: Duration = Duration::from_secs(20);
-/// How long a server may be silent before it is given up.
-const SILENCE: Duration = Duration::from_secs(90);
 /// When a wait that goes on is named once more.
 const REPEAT: Duration = Duration::from_secs(60);
 
 /// Watches until `shared` is dropped.
 pub(super) async fn watch(plan: Arc<Plan>, shared: Weak<Shared>) {
     let (mut side, mut silent_since) = (None, None);
+    // As long as a machine may be silent that is gone; `None` is for ever.
+    let patience = plan.keepalive.patience();
+    let answer = patience.map_or(ANSWER, |patience| patience.min(ANSWER));
     let mut said: Option<(String, Instant)> = None;
     loop {
         tokio::time::sleep(EVERY).await;
         let Some(backends) = shared.upgrade().map(|shared| shared.backends()) else { return };
-        let asked = tokio::time::timeout(ANSWER, ask(&plan, side.take(), &backends)).await;
+        let asked = tokio::time::timeout(answer, ask(&plan, side.take(), &backends)).await;
         match asked {
             Ok(Ok((connection, waits))) => {
                 (side, silent_since) = (Some(connection), None);
@@ -45,7 +46,7 @@ pub(super) async fn watch(plan: Arc<Plan>, shared: Weak<Shared>) {
             Ok(Err(Silent::No)) => silent_since = None,
             Ok(Err(Silent::Yes)) | Err(_) => {
                 let since = *silent_since.get_or_insert_with(Instant::now);
-                if since.elapsed() > SILENCE {
+                if patience.is_some_and(|patience| since.elapsed() > patience) {
                     let after = since.elapsed().as_secs();
                     tracing::warn!(
                         "PostgreSQL at {plan} has answered nobody for {after} s: giving it up"

@@ -55,7 +55,7 @@ async fn a_transaction_states_all_that_it_depends_on_and_leaves_nothing_behind()
 }
 
 async fn text(connection: &mut PgConnection, sql: &'static str) -> String {
-    sqlx::query_scalar(sql).fetch_one(connection).await.expect("answers")
+    reshare_postgres::statement::query_scalar(sql).fetch_one(connection).await.expect("answers")
 }
 
 #[tokio::test]

@@ -123,11 +123,11 @@ async fn a_table_is_not_truncated_under_a_snapshot() {
 async fn unusable_rows_are_refused_by_table_column_and_id() {
     let mut place = Place::with_table().await;
     place.load(&small_rows(&[1, 2, 3])).await;
-    let table = "table SMPC_dev_0.rows, column \"code\", id 2: ";
+    let table = "table SMPC_dev_0.rows, ids 1..=3: 1 row does not have the session's lengths: id 2";
     let cases = [
-        ("NULL", "the share is NULL"),
-        ("'\\x0102'", "the value has 2 bytes, expected 16"),
-        ("code || '\\x00'", "the value has 17 bytes, expected 16"),
+        ("NULL", "(\"code\" is NULL)"),
+        ("'\\x0102'", "(\"code\" has 2 bytes)"),
+        ("code || '\\x00'", "(\"code\" has 17 bytes)"),
     ];
     let mut got = batch(3);
     for (value, text) in cases {
@@ -138,7 +138,7 @@ async fn unusable_rows_are_refused_by_table_column_and_id() {
         let parts = snapshot.plan(&all, count(3)).await.expect("plans");
         let mut reader = snapshot.reader();
         let error = reader.read(&parts[0], &mut got).await.expect_err(value);
-        assert_eq!(chain(&error), format!("{table}{text}"));
+        assert_eq!(chain(&error), format!("{table} {text}"));
         assert!(error.is_refusal() && got.is_empty());
         // The reader can still read other parts.
         reader.read_page(range(3, 9), &mut got).await.expect("reads");

@@ -7,4 +7,6 @@ mod exporting;
 mod inspecting;
 mod loading;
 mod pooling;
+mod protecting;
 mod support;
+mod waiting;
