@@ -15,7 +15,17 @@ fn a_variable_that_is_mistyped_ends_every_command_before_anything_is_read() {
     let world = network();
     let commands: [&[&str]; 3] = [
         &["export", "--session", "session.toml", "--party-id", "0", "--out", "rows.bin"],
-        &["export", "--session", "session.toml", "--out", "rows.bin", "--db-url", "user=x"],
+        &[
+            "export",
+            "--session",
+            "session.toml",
+            "--party-id",
+            "0",
+            "--out",
+            "rows.bin",
+            "--db-url",
+            "user=x",
+        ],
         &["status", "--session", "session.toml", "--db-url", "dbname=iris"],
     ];
     for (name, value) in [

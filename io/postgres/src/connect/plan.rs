@@ -164,19 +164,29 @@ fn user(given: &Given) -> Result<String, ConnectError> {
 
 /// The name of the user that this process runs as.
 fn system_user() -> Option<String> {
-    let uid = rustix::process::geteuid().as_raw().to_string();
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let of_file = name_of(&passwd, rustix::process::geteuid().as_raw());
+    of_file.or_else(|| {
+        // Users of a directory service are in no file.
+        named(sqlx::postgres::PgConnectOptions::new_without_pgpass().get_username())
+    })
+}
+
+/// The name of a user in a file like `/etc/passwd`.
+fn name_of(passwd: &str, uid: u32) -> Option<String> {
+    let uid = uid.to_string();
     let of_line = |line: &str| {
         let mut fields = line.split(':');
         let name = fields.next()?.to_owned();
         (fields.nth(1) == Some(uid.as_str())).then_some(name)
     };
-    if let Some(name) = passwd.lines().find_map(of_line) {
-        return Some(name);
-    }
-    // Users of a directory service are in no file. The driver has these words for no user at all.
-    let name = sqlx::postgres::PgConnectOptions::new_without_pgpass().get_username().to_owned();
-    (!["", "anonymous", "Anonymous", "unknown"].contains(&name.as_str())).then_some(name)
+    passwd.lines().find_map(of_line)
+}
+
+/// The driver has these words for no user at all.
+fn named(name: &str) -> Option<String> {
+    let is_none = ["", "anonymous", "unknown"].contains(&name.to_ascii_lowercase().as_str());
+    (!is_none).then(|| name.to_owned())
 }
 
 /// The servers, with their ports.
@@ -437,4 +447,19 @@ fn options(given: &Given, variables: Variables<'_>) -> Result<Vec<(String, Strin
         options.push((name.to_owned(), value.to_owned()));
     }
     Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_without_an_entry_has_no_name() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nop:x:1000:0::/:/bin/sh\nbroken\n";
+        assert_eq!(name_of(passwd, 0).as_deref(), Some("root"));
+        assert_eq!(name_of(passwd, 1000).as_deref(), Some("op"));
+        assert_eq!(name_of(passwd, 10_001), None);
+        assert_eq!(["anonymous", "unknown", ""].map(named), [None, None, None]);
+        assert_eq!(named("op").as_deref(), Some("op"));
+    }
 }
