@@ -27,8 +27,8 @@ pub(crate) struct KeygenArgs {
 
 #[derive(Debug, Subcommand)]
 enum Kind {
-    /// A sender's agreement keys (P-256 and ML-KEM-768): prints the public halves, PEM, for `session
-    /// new --sender`
+    /// A sender's agreement keys (P-256 and ML-KEM-768): prints the public halves, PEM, for the maker of
+    /// the session
     Agreement {
         /// Write the private keys, PKCS#8 PEM of mode 0600, to this new file
         #[arg(long, value_name = "FILE", required_unless_present = "session")]
@@ -43,8 +43,7 @@ enum Kind {
         #[arg(long, value_name = "ARN")]
         kms_key_arn: Option<KmsKeyId>,
     },
-    /// A key that both senders have, which travels by hand: prints its id, for `session new
-    /// --shared-key-id`
+    /// A key that both senders have, which travels by hand: prints its id, for the maker of the session
     Shared {
         /// Write the key, Base64, mode 0600, to this new file
         #[arg(long, value_name = "FILE")]
