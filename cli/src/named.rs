@@ -81,7 +81,8 @@ fn named(command: &str, id: &str) -> Option<Named> {
         (
             _,
             "session" | "ids_from" | "ca_file" | "certificate" | "certificate_key" | "approvals"
-            | "identity" | "key" | "network" | "input" | "file" | "receipt" | "files",
+            | "identity" | "kem_key" | "shared_key" | "key" | "network" | "input" | "file"
+            | "receipt" | "files",
         ) => Input,
         _ => return None,
     })

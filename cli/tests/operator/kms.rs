@@ -259,7 +259,7 @@ fn a_sender_with_its_key_in_kms_has_the_one_of_ml_kem_in_a_file() {
     desk.run(&keygen).ends_with(0);
     let other = pack(&["--kem-key", "other.kem"]).ends_with(4);
     other.says(&["another key of ML-KEM-768"]);
-    pack(&["--kem-key", "0.kem"]).ends_with(1).says(&["none.share"]);
+    pack(&["--kem-key", "0.kem"]).ends_with(2).says(&["none.share"]);
     // The key ends with its session.
     let fingerprint = desk.run(&["session", "show", "--json", "--session", "session.toml"]);
     let fingerprint = fingerprint.report()["fingerprint"].as_str().expect("text").to_owned();
@@ -270,7 +270,7 @@ fn a_sender_with_its_key_in_kms_has_the_one_of_ml_kem_in_a_file() {
     let refused = desk.run(&[&purge[..], &["--keys", "other.kem"]].concat()).ends_with(4);
     refused.says(&["is not a key of this session"]);
     assert!(!desk.path("0.kem").exists() && desk.path("other.kem").exists());
-    pack(&["--kem-key", "0.kem"]).ends_with(1).says(&["0.kem"]);
+    pack(&["--kem-key", "0.kem"]).ends_with(2).says(&["0.kem"]);
 }
 
 #[test]

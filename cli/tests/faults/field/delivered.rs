@@ -97,7 +97,7 @@ fn a_signature_from_the_future_names_both_clocks_and_what_helps() {
     let file = |name: &str| world.path(&format!("certificate-2/{name}"));
     let certificate = PartyCertificate::load(&file("certificate.pem"), &file("certificate.key"));
     let ahead = OffsetDateTime::now_utc() + Duration::DAY;
-    let approval = Approval::sign(&session, &trust, &certificate.expect("a pair"), ahead);
+    let approval = Approval::sign(&session, &trust, &certificate.expect("a pair"), ahead, None);
     let bytes = approval.expect("signed").to_bytes().expect("bytes");
     fs::write(world.path("approval-2.json"), bytes).expect("written");
     let day = |moment: OffsetDateTime| moment.date().to_string();

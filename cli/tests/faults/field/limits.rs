@@ -9,7 +9,7 @@ use crate::RESHARE;
 fn a_limit_on_memory_ends_a_run_with_its_name_and_no_crash() {
     let world = Setup::of(RESHARE).rows(60).make();
     let send = format!(
-        "\"$RESHARE\" send --session session.toml --agreement-key 0.key --state-dir state-0 \
+        "\"$RESHARE\" send --session session.toml --agreement-key 0.key --shared-key shared.key --state-dir state-0 \
          --target-party-id 2 --expect-fingerprint {} --db-url '{}' --quiet --to p0",
         world.fingerprint, world.databases[0]
     );

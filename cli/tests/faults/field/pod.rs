@@ -65,6 +65,7 @@ fn in_pod(world: &Network, words: &[&str]) -> Command {
         ("RESHARE_CA_FILE", "../config/ca.pem"),
         ("RESHARE_CERTIFICATE", "../secret/tls.crt"),
         ("RESHARE_CERTIFICATE_KEY", "../secret/tls.key"),
+        ("RESHARE_SHARED_KEY", "../secret/shared.key"),
         ("RESHARE_STATE_DIR", "state"),
     ] {
         command.env(name, file);
@@ -80,7 +81,12 @@ fn pod() -> Network {
     mount_secret(
         &world,
         "secret",
-        &[("tls.crt", certificate[0]), ("tls.key", certificate[1]), ("agreement.key", "0.key")],
+        &[
+            ("tls.crt", certificate[0]),
+            ("tls.key", certificate[1]),
+            ("agreement.key", "0.key"),
+            ("shared.key", "shared.key"),
+        ],
     );
     let config = ["session.toml", "network.toml", "approval-1.json", "approval-2.json"];
     let config = config.map(|name| (name, name));

@@ -31,7 +31,10 @@ fn no_exit_code_depends_on_standard_error() {
     }
     // While rows move, and when a signal ends it.
     let state = "--state-dir state-0 --target-party-id 2";
-    let key = format!("--agreement-key 0.key --expect-fingerprint {}", world.fingerprint);
+    let key = format!(
+        "--agreement-key 0.key --shared-key shared.key --expect-fingerprint {}",
+        world.fingerprint
+    );
     let send = format!("\"$RESHARE\" send --session session.toml {state} {key} -vv");
     let send = format!("{send} --db-url '{}' --to p0 2>/dev/full", world.databases[0]);
     shell(world.directory(), &send).ends_with(0);

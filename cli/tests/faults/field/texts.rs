@@ -67,7 +67,8 @@ fn public_keys_and_lists_of_ids_may_have_a_byte_order_mark() {
     fs::write(world.path("ids"), format!("{BYTE_ORDER_MARK}1\r\n5\r\n7")).expect("written");
     let new = ["session", "new", "--session-id", "n", "--environment", "dev", "--out", "n.toml"];
     let parties = ["--sender", "0=0.pub", "--sender", "1=1.pub", "--receiver", "2=2.pub"];
-    let made = world.run(&[&new[..], &parties, &["--ids-from", "ids"]].concat()).ends_with(0);
+    let more = ["--ids-from", "ids", "--shared-key-id", &world.shared_key_id()];
+    let made = world.run(&[&new[..], &parties, &more].concat()).ends_with(0);
     assert!(made.stdout.contains("3 from a list"), "{}", made.stdout);
 }
 

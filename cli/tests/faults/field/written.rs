@@ -14,12 +14,16 @@ fn with_output(world: &Network) -> Vec<Vec<String>> {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let packages = "--identity r.age --package p0 --package p1";
     let url = &world.databases[0];
-    let new = "session new --session-id n --environment dev --sender 0=0.pub --sender 1=1.pub \
-               --receiver 2=2.pub --out";
+    let shared = world.shared_key_id();
+    let new = format!(
+        "session new --session-id n --environment dev --sender 0=0.pub --sender 1=1.pub \
+         --receiver 2=2.pub --shared-key-id {shared} --out"
+    );
     vec![
         words(&format!("merge --session session.toml {packages} --out")),
         words(&format!("export --session session.toml --party-id 0 --db-url {url} --out")),
-        words(new),
+        words(&new),
+        words("keygen shared --out"),
         words("keygen agreement --out"),
         words("keygen recipient --out"),
         words("session approve --session session.toml --party-id 0 --own-public-key 0.pub --out"),
@@ -112,7 +116,7 @@ fn a_package_is_made_only_where_its_place_is_there_and_mounted() {
     run.says(&["cannot write into nonexist", "mount the medium"]);
     assert!(!world.path("nonexist").exists());
     let send = format!(
-        "\"$RESHARE\" send --session session.toml --agreement-key 0.key --state-dir state-0 \
+        "\"$RESHARE\" send --session session.toml --agreement-key 0.key --shared-key shared.key --state-dir state-0 \
          --target-party-id 2 --expect-fingerprint {} --db-url '{}'",
         world.fingerprint, world.databases[0]
     );
