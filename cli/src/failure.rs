@@ -148,9 +148,15 @@ impl Failure {
         }
     }
 
-    /// Its cause is on the command line.
-    pub(crate) fn of_the_command_line(self) -> Self {
-        Self { exit: Exit::Usage, ..self }
+    /// Its cause is on the command line, in this flag, which the hint then names.
+    pub(crate) fn of_the_command_line(mut self, flag: &str) -> Self {
+        let said = || format!("check {flag}, and that this user may read the file");
+        let hint = match self.hint.take() {
+            Some(hint) if hint.text.contains(flag) => hint,
+            Some(Hint { text, is_rerun }) => Hint { text: format!("{flag}: {text}"), is_rerun },
+            None => said().into(),
+        };
+        Self { exit: Exit::Usage, hint: Some(hint), ..self }
     }
 
     /// Says what a load that failed midway has loaded.

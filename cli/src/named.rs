@@ -42,7 +42,7 @@ enum Named {
     Made,
     /// A directory that is made in one that is there, maybe on a medium that has to be mounted.
     MadeInPlace,
-    /// The same, where the disk of the system is meant.
+    /// The same, where the disk of the system may be meant.
     MadeOnAnyDisk,
     /// What the command looks at itself: it may be missing, or is opened and kept open.
     Own,
@@ -51,8 +51,8 @@ enum Named {
 /// What the flag with this id names, in this command; `None` where it names no file.
 fn named(command: &str, id: &str) -> Option<Named> {
     use Named::{
-        Existing, Input, InputOrRecipient, Key, Made, MadeInPlace, Output, Own, PartyInput,
-        Replaced,
+        Existing, Input, InputOrRecipient, Key, Made, MadeInPlace, MadeOnAnyDisk, Output, Own,
+        PartyInput, Replaced,
     };
     Some(match (command, id) {
         // It says of each thing whether it is ok.
@@ -69,7 +69,8 @@ fn named(command: &str, id: &str) -> Option<Named> {
         ("keygen agreement", "session") => Own,
         (_, "out") => Output,
         (_, "keep") => Made,
-        (_, "to" | "inbox") => MadeInPlace,
+        (_, "to") => MadeInPlace,
+        (_, "inbox") => MadeOnAnyDisk,
         (_, "senders" | "receiver") => PartyInput,
         (_, "own_public_key") => InputOrRecipient,
         (_, "agreement_key") => Key,
@@ -163,9 +164,7 @@ impl NamedPaths {
             })
         });
         match unusable {
-            Some(NamedPath { flag, .. }) => failure
-                .hint(format!("check {flag}, and that this user may read the file"))
-                .of_the_command_line(),
+            Some(NamedPath { flag, .. }) => failure.of_the_command_line(flag),
             None => failure,
         }
     }
