@@ -36,7 +36,7 @@ fn a_package_in_the_directory_shows_that_the_ledger_is_lost() {
     let evidence = ["--evidence", "package-0"];
     let refused = approve(&world, &evidence).ends_with(4);
     refused.says(&["package-0 is a package that this sender has made", "agree on a new session"]);
-    let elsewhere = approve(&world, &["--evidence", "package-1"]).ends_with(1);
+    let elsewhere = approve(&world, &["--evidence", "package-1"]).ends_with(2);
     elsewhere.says(&["package-1"]);
     approve(&world, &[]).ends_with(0);
     world.sql_at(0, CHANGE);

@@ -136,7 +136,7 @@ fn what_a_send_has_done_and_a_receiver_holds_is_seen() {
     let send = world.run_as("0", &flags.command("send")).ends_with(0);
     assert!(send.stdout.contains("packed 20 rows"), "{}", send.stdout);
     let report = world.check(&flags).ends_with(0).report();
-    report::line(&report, "ledger", "ok").says("20 rows in 1 parts were blinded");
+    report::line(&report, "ledger", "ok").says("20 rows in 1 part were blinded");
     report::line(&report, "package", "warning").says("complete package already").hints("ledger");
     let mut running = world.receive("session.toml", "live-inbox", &[]);
     let url = running.url();

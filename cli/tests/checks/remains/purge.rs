@@ -127,7 +127,7 @@ fn a_sender_purges_on_the_receivers_word_and_keeps_its_ledger() {
     assert!(before.keys().all(|path| path.exists()), "something was removed");
     let done = confirm(fingerprint, &[]).ends_with(0);
     assert!(
-        done.stdout.contains("removed share file (plain) plain.rsh: 1 files"),
+        done.stdout.contains("removed share file (plain) plain.rsh: 1 file,"),
         "{}",
         done.stdout
     );

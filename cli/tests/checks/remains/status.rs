@@ -51,7 +51,7 @@ fn a_sender_sees_nothing_then_a_half_then_the_whole() {
     let damaged = &world.status(&look)["packages"][0];
     assert_eq!((&damaged["parts_missing"], &damaged["extra_files"]), (&1.into(), &1.into()));
     let text = world.run(&[&["status", "--session", "run.toml"], &look[..]].concat());
-    assert!(text.ends_with(0).stdout.contains("1 parts MISSING of 60 rows"));
+    assert!(text.ends_with(0).stdout.contains("1 part MISSING of 60 rows"));
 }
 
 #[test]

@@ -296,9 +296,9 @@ fn no_secret_is_in_any_output_or_file_of_a_session_with_every_log_on() {
         let is_logged = matches!(loud, Loud::Flag) || log.contains("TRACE");
         assert!(is_logged, "{loud:?}: nothing was logged");
         let received = std::fs::read_to_string(watched.world.path("receive.log")).expect("text");
-        let served = received.lines().filter(|line| {
-            line.contains("DEBUG reshare_exchange::routes: served") && line.contains("status=")
-        });
+        let served = received
+            .lines()
+            .filter(|line| line.contains("DEBUG served") && line.contains("status="));
         // Of each sender a part, a chain, a signature and a manifest, and what it asks first.
         assert!(served.count() >= 10, "{loud:?}: {received}");
         assert!(log.contains("password authentication failed"), "no password was asked for");
