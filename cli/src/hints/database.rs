@@ -37,6 +37,9 @@ fn export_hint(error: &ExportError) -> Option<Hint> {
             "correct these rows, or leave them out: a session for the ids of a list (`session new \
              --ids-from`) goes on without them"
         }
+        ExportError::RepeatedId { .. } => {
+            "ALTER TABLE ... NO INHERIT for these tables, or remove the rows that are there twice"
+        }
         ExportError::Damaged { .. } => {
             "another run meets the same: restore these rows from a backup or a standby, or leave \
              them out with a session for the ids of a list (`session new --ids-from`); pg_amcheck \

@@ -300,7 +300,7 @@ fn a_table_that_no_rebuild_can_load_is_reported_before_anything_is_taken() {
     // Neither the password nor the name of a database comes right by waiting.
     let nowhere = ["--rebuild", "--identity", "r.age", "--db-url", &cluster.url("nowhere")];
     let mut receiver = desk.receive("127.0.0.1:0", &nowhere);
-    receiver.ends_with(1);
+    receiver.ends_with(4);
     assert!(receiver.said("\"nowhere\" does not exist"), "{:?}", receiver.lines());
     assert!(!receiver.said("receiving on") && !desk.path("inbox").exists());
 }

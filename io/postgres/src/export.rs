@@ -17,7 +17,7 @@ use super::connect::{ConnectError, Database};
 use super::copy::{DecodeError, Decoder};
 use super::error::DatabaseError;
 use super::plan::{ExportIds, Grouping, PlannedPart};
-use super::schema::SchemaError;
+use super::schema::{SchemaError, children};
 use super::table::{Table, TableName, TableSpec, quote_identifier};
 use super::transaction::Purpose;
 
@@ -342,6 +342,16 @@ impl PartReader {
                     got: 0,
                 }))
             }
+            // No key holds for the rows of an inheriting table.
+            Err(ExportError::Decode(DecodeError::UnexpectedId { id, last, .. }))
+                if last == Some(id) =>
+            {
+                let mut connection = self.connect().await?;
+                let name = self.table.spec().name();
+                let children = children(&mut connection, name).await?.join(", ").into();
+                self.connection = Some(connection);
+                Err(ExportError::RepeatedId { table: name.clone(), id, children })
+            }
             Err(error) => Err(error),
         }
     }
@@ -448,7 +458,7 @@ async fn copy_rows(
     let rows = decode_copy(connection, &sql, table, ids, batch).await;
     rows.inspect_err(|_| batch.clear()).map_err(|error| match error {
         ExportError::Database { table, source } if source.is_damage() => {
-            ExportError::Damaged { table, ids, source }
+            ExportError::Damaged { table, ids, source: Box::new(source) }
         }
         error => error,
     })
@@ -585,7 +595,19 @@ pub enum ExportError {
         ids: IdRange,
         /// What the server says.
         #[source]
-        source: DatabaseError,
+        source: Box<DatabaseError>,
+    },
+    /// One id has several rows.
+    #[error(
+        "table {table}: id {id} has several rows; tables that inherit from it have rows too: {children}"
+    )]
+    RepeatedId {
+        /// The table.
+        table: TableName,
+        /// The first such id.
+        id: i64,
+        /// Their names.
+        children: Box<str>,
     },
     /// More or fewer rows than planned, though in the same snapshot.
     #[error("table {table}, ids {ids}: {got} rows came, expected {expected}")]
@@ -608,7 +630,10 @@ impl Refusable for ExportError {
             Self::Schema(error) => error.is_refusal(),
             Self::Decode(error) => !matches!(error, DecodeError::Truncated { .. }),
             Self::Database { source, .. } => source.is_refusal(),
-            Self::RowCount { .. } | Self::BadRows { .. } | Self::Damaged { .. } => true,
+            Self::RowCount { .. }
+            | Self::BadRows { .. }
+            | Self::Damaged { .. }
+            | Self::RepeatedId { .. } => true,
         }
     }
 }

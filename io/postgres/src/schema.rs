@@ -38,11 +38,6 @@ impl Table {
                 }
                 _ => return Err(SchemaError::NotAKey { table, column }),
             }
-            let children = children(connection, columns.table_oid).await?;
-            if !children.is_empty() {
-                let children = children.join(", ");
-                return Err(SchemaError::HasChildren { table, children });
-            }
             let mut agree_types = vec![];
             for column in spec.layout().agree() {
                 let found = columns.find(&column.name)?;
@@ -238,16 +233,16 @@ async fn uniqueness(
 
 /// The tables that inherit from a table which is not partitioned: a query of it has their rows too,
 /// and its key does not hold for them.
-async fn children(
+pub(super) async fn children(
     connection: &mut PgConnection,
-    table_oid: i64,
+    table: &TableName,
 ) -> Result<Vec<String>, SchemaError> {
     let found = crate::statement::query_scalar(
         "SELECT i.inhrelid::pg_catalog.regclass::text FROM pg_catalog.pg_inherits i \
          JOIN pg_catalog.pg_class c ON c.oid = i.inhparent \
-         WHERE i.inhparent = $1::bigint::oid AND c.relkind = 'r' ORDER BY 1",
+         WHERE i.inhparent = pg_catalog.to_regclass($1) AND c.relkind = 'r' ORDER BY 1",
     );
-    let found = found.bind(table_oid).fetch_all(connection).await;
+    let found = found.bind(table.sql()).fetch_all(connection).await;
     Ok(found.map_err(DatabaseError::from)?)
 }
 
@@ -329,18 +324,6 @@ pub enum SchemaError {
         table: TableName,
         /// The id column.
         column: String,
-    },
-    /// Other tables have rows of it.
-    #[error(
-        "table {table}: other tables inherit from it ({children}), and its key does not hold for \
-         their rows, so that two rows may have one id: end that with ALTER TABLE ... NO INHERIT, or \
-         move the rows into one table"
-    )]
-    HasChildren {
-        /// The table.
-        table: TableName,
-        /// Their names.
-        children: String,
     },
     /// A column that is delivered, and cannot be written.
     #[error(

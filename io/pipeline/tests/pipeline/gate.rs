@@ -11,10 +11,11 @@ use reshare_pipeline::workers::Source;
 
 use crate::support::{World, database, source};
 
-/// A proxy to the server that lets one connection through and holds the others.
+/// A proxy to the server that lets two connections through and holds the others.
 ///
-/// An export plans its parts on its first connection and reads them on further ones: when the
-/// second one arrives, the snapshot has been taken and no row has been read.
+/// An export plans its parts on its first connection, after it has asked by a second one whether both
+/// reach one process each, and reads them on further ones: when the
+/// third one arrives, the snapshot has been taken and no row has been read.
 pub(crate) struct Gate {
     url: String,
     knocked: Receiver<()>,
@@ -31,7 +32,7 @@ impl Gate {
         thread::spawn(move || {
             for (number, client) in listener.incoming().enumerate() {
                 // The receiver is gone when the test has ended.
-                if number == 1 && knock.send(()).is_ok() {
+                if number == HELD && knock.send(()).is_ok() {
                     let _ = opened.recv();
                 }
                 let client = client.expect("a connection");
@@ -45,14 +46,17 @@ impl Gate {
         source(database(&self.url), schema, "rows", &world.layout)
     }
 
-    /// Waits for the second connection, which is held until the answer is used.
+    /// Waits for the third connection, which is held until the answer is used.
     pub(crate) async fn knocked(self) -> Sender<()> {
         let Self { knocked, open, .. } = self;
         let knocked = tokio::task::spawn_blocking(move || knocked.recv());
-        knocked.await.expect("no panic").expect("a second connection");
+        knocked.await.expect("no panic").expect("a third connection");
         open
     }
 }
+
+/// The number of the first connection that is held, from 0.
+const HELD: usize = 2;
 
 const SOCKET: &str = ".s.PGSQL.5432";
 
