@@ -102,8 +102,9 @@ fn waits_sql(condition: &str) -> String {
          LEFT JOIN pg_catalog.pg_stat_activity h ON h.pid = b.pid \
          LEFT JOIN pg_catalog.pg_locks pl ON b.pid = 0 AND pl.pid IS NULL AND pl.granted \
              AND pl.relation IS NOT DISTINCT FROM l.relation AND pl.locktype = l.locktype \
-         LEFT JOIN pg_catalog.pg_prepared_xacts p \
-             ON pl.virtualtransaction = '-1/' || p.transaction::text \
+         LEFT JOIN pg_catalog.pg_locks t ON pl.virtualtransaction = t.virtualtransaction \
+             AND t.pid IS NULL AND t.locktype = 'transactionid' AND t.granted \
+         LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = t.transactionid \
          WHERE {condition} AND w.wait_event_type = 'Lock' ORDER BY 1, 2 LIMIT 10"
     )
 }
@@ -124,8 +125,9 @@ pub(super) fn holders_sql(table: &str) -> String {
     format!(
         "SELECT DISTINCT {HOLDER} FROM pg_catalog.pg_locks l \
          LEFT JOIN pg_catalog.pg_stat_activity h ON h.pid = l.pid \
-         LEFT JOIN pg_catalog.pg_prepared_xacts p \
-             ON l.pid IS NULL AND l.virtualtransaction = '-1/' || p.transaction::text \
+         LEFT JOIN pg_catalog.pg_locks t ON l.pid IS NULL AND t.pid IS NULL AND t.granted \
+             AND t.locktype = 'transactionid' AND t.virtualtransaction = l.virtualtransaction \
+         LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = t.transactionid \
          WHERE l.granted AND l.mode = 'AccessExclusiveLock' \
            AND l.database = (SELECT oid FROM pg_catalog.pg_database \
                WHERE datname = pg_catalog.current_database()) \
