@@ -115,7 +115,9 @@ impl NamedPaths {
             let Some(named) = named(&words, id) else { continue };
             let flag = match (matches.value_source(id), arg.get_env()) {
                 (Some(ValueSource::CommandLine), _) => flag_of(arg),
-                (Some(ValueSource::EnvVariable), Some(name)) => name.to_string_lossy().into_owned(),
+                (Some(ValueSource::EnvVariable), Some(name)) => {
+                    format!("{} (by {})", flag_of(arg), name.to_string_lossy())
+                }
                 _ => continue,
             };
             for value in matches.get_raw(id).into_iter().flatten() {

@@ -172,7 +172,7 @@ fn a_package_is_uploaded_with_its_own_senders_certificate_only() {
     upload("0", &certificate, &["certificate-0/certificate.key does not belong"]);
     upload("0", &["--certificate-key", "0.pub"], &["0.pub"]);
     let key = world.path("certificate-0/certificate.key");
-    for mode in [0o644, 0o640, 0o604] {
+    for mode in [0o644, 0o646, 0o604] {
         fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("changed");
         let mode = format!("has mode {mode:04o}");
         upload("0", &[], &["certificate-0/certificate.key", &mode, "chmod 600"]);

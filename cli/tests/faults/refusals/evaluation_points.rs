@@ -229,7 +229,7 @@ fn a_sender_without_a_sound_network_file_sends_nothing() {
     };
     let missing = world.refuses(2, |_| sends(None));
     missing.says(&["/nowhere/reshare/network.toml", "hint: `reshare network new --ca-file"]);
-    world.refuses(1, |_| sends(Some("none.toml"))).says(&["none.toml", "hint: check --network"]);
+    world.refuses(2, |_| sends(Some("none.toml"))).says(&["none.toml", "hint: check --network"]);
     let writable = world.path("writable.toml");
     fs::copy(world.path("network.toml"), &writable).expect("copied");
     fs::set_permissions(&writable, fs::Permissions::from_mode(0o664)).expect("changed");

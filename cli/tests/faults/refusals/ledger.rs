@@ -65,8 +65,8 @@ fn a_ledger_that_cannot_be_used_blinds_nothing_and_is_never_created_again() {
     write(&fs::read(ledger_of(&world, "earlier.toml")).expect("another ledger"));
     refuses(&["it belongs to the session with fingerprint", "agree on a new session"]);
     write(&whole);
-    fs::set_permissions(&ledger, fs::Permissions::from_mode(0o640)).expect("changed");
-    refuses(&["its mode is 640", "hint: chmod 600"]);
+    fs::set_permissions(&ledger, fs::Permissions::from_mode(0o644)).expect("changed");
+    refuses(&["its mode is 644", "hint: chmod 600"]);
     fs::set_permissions(&ledger, fs::Permissions::from_mode(0o600)).expect("changed");
     door.untouched();
     // With the ledger as it was the same rows go out, as they did before.
