@@ -48,8 +48,9 @@ async fn a_lock_that_nobody_gives_up_ends_the_wait_and_is_named() {
     for words in ["prepared transaction 'it''s left' of postgres", "ROLLBACK PREPARED"] {
         assert!(holders[0].contains(words), "{holders:?}");
     }
-    let free = "ROLLBACK PREPARED 'it''s left'; BEGIN; LOCK TABLE \"SMPC_dev_0\".rows";
-    sqlx::raw_sql(free).execute(&mut holder).await.expect("locks");
+    for sql in ["ROLLBACK PREPARED 'it''s left'", "BEGIN; LOCK TABLE \"SMPC_dev_0\".rows"] {
+        sqlx::raw_sql(sql).execute(&mut holder).await.expect("locks");
+    }
     database.look_again(&mut connection).await.expect("begins");
     let holders = database.lock_holders(&mut connection, &table).await.expect("answers");
     assert!(
