@@ -147,6 +147,7 @@ impl NamedPaths {
                 Named::MadeInPlace | Named::MadeOnAnyDisk => {
                     check_place(path, flag, *named == Named::MadeOnAnyDisk)?;
                 }
+                Named::Made => check_made(path, flag)?,
                 _ => {}
             }
         }
@@ -230,6 +231,18 @@ fn flag_of(arg: &Arg) -> String {
 
 /// ELOOP of Linux, for which the standard library has no stable kind: links that lead in a circle.
 const TOO_MANY_LINKS: i32 = 40;
+
+/// A directory that is made with its parents: the nearest thing that is there must be a directory.
+fn check_made(path: &Path, flag: &str) -> Result<(), Failure> {
+    let there = path.ancestors().find(|ancestor| ancestor.symlink_metadata().is_ok());
+    match there {
+        Some(there) if !there.is_dir() => {
+            let error = FileError::new("write into", there, ErrorKind::NotADirectory.into());
+            Err(Failure::usage(error).hint(format!("check {flag}")))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// A directory that is made in one that must be there: below a medium that is not mounted, it would fill another disk.
 pub(crate) fn check_place(path: &Path, flag: &str, is_any_disk: bool) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Command};
 use clap_mangen::Man;
+use reshare_files::file_error::OnFile;
 
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -20,7 +21,10 @@ impl ManArgs {
     /// Prints or writes the manual of this command line.
     pub(crate) fn run(&self, program: Command) -> Outcome {
         match &self.out {
-            Some(out) => clap_mangen::generate_to(program, out).map_err(Failure::failed)?,
+            Some(out) => {
+                let written = clap_mangen::generate_to(program, out).on("write into", out);
+                written.map_err(Failure::failed)?;
+            }
             None => {
                 let mut page = Vec::new();
                 Man::new(program).render(&mut page).map_err(Failure::failed)?;

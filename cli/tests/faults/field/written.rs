@@ -56,6 +56,9 @@ fn an_output_takes_the_place_of_no_device_pipe_or_link_and_nothing_is_read_for_i
         let here = run(&world, &words, ".").ends_with(2);
         here.says(&["it is a directory"]);
     }
+    for words in [&["man", "--out", "nowhere"][..], &["pki", "ca", "--out", "file/below"]] {
+        world.run(words).ends_with(2).says(&["cannot write into", "hint: check --out"]);
+    }
     assert_eq!(world.files(), before);
     let kind = |name: &str| world.path(name).symlink_metadata().expect("there").file_type();
     assert!(kind("pipe").is_fifo() && kind("link").is_symlink());
