@@ -146,7 +146,7 @@ pub(crate) fn connect_hint(error: &ConnectError) -> Hint {
 const LOCKED: &str = "somebody holds a lock on the table: the log says who, and `reshare check` names it. End that, \
     or give more time with --lock-wait";
 const READ_LOST: &str = "a standby may have ended the read to go on with its replay: `reshare check` says whether \
-    it does that. Run the same command again when the server is back";
+    it does that; run the same command again when the server is back";
 const STANDBY: &str = "on a standby, set hot_standby_feedback = on, or max_standby_streaming_delay and \
     max_standby_archive_delay = -1 for the time of the run, or read the primary; then run the same command again";
 const CONNECTION_LOST: &str = "run the same command again when the server is back";
