@@ -5,7 +5,9 @@ use std::path::Path;
 use reshare_files::file_error::OnFile;
 use reshare_files::input_file::{read_input, without_bom};
 use reshare_format::keys::certificate::names_in;
-use reshare_format::keys::{AgreementKey, AgreementPublicKey, load_identity, parse_recipient};
+use reshare_format::keys::{
+    AgreementKey, AgreementPublicKeys, DecapsulationKey, SharedKey, load_identity, parse_recipient,
+};
 use reshare_format::network::Network;
 use reshare_format::session::{Session, SessionIds};
 use reshare_pipeline::ledger::Ledger;
@@ -63,7 +65,7 @@ fn signed(text: &str) -> Option<Value> {
     let document: Value = serde_json::from_str(text).ok()?;
     let statement = document.get("statement")?.as_object()?;
     let what = match statement.get("format")?.as_str()? {
-        "reshare-approval/1" => "approval",
+        format if format.starts_with("reshare-approval/") => "approval",
         format if format.starts_with("reshare-receipt/") => "receipt",
         _ => return None,
     };
@@ -72,7 +74,11 @@ fn signed(text: &str) -> Option<Value> {
     described.insert("what".to_owned(), claim.into());
     for (name, value) in statement.iter().filter(|(name, _)| *name != "format") {
         let name = if name == "fingerprint" { "session" } else { name };
-        described.insert(name.replace('_', " "), value.clone());
+        let value = match name {
+            "ciphertext" => "for the session's key of ML-KEM-768".into(),
+            _ => value.clone(),
+        };
+        described.insert(name.replace('_', " "), value);
     }
     Some(described.into())
 }
@@ -81,7 +87,6 @@ fn signed(text: &str) -> Option<Value> {
 fn key(path: &Path, text: &str) -> Result<Option<Value>, Failure> {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let has_line = |begin: &str| text.lines().any(|line| line.trim().starts_with(begin));
-    let agreement = |what: &str, key: &AgreementPublicKey| json!({ "what": what, "curve": "P-256", "sha256": hex::encode(key.sha256()) });
     Ok(Some(match () {
         () if first.starts_with("age1") => {
             let recipient = parse_recipient(text.trim()).map_err(Failure::refused)?;
@@ -92,15 +97,31 @@ fn key(path: &Path, text: &str) -> Result<Option<Value>, Failure> {
             })
         }
         () if first == "-----BEGIN PUBLIC KEY-----" => {
-            let key = AgreementPublicKey::from_pem(text).map_err(Failure::refused)?;
-            agreement("public key of a sender (agreement key)", &key)
+            let keys = AgreementPublicKeys::from_pem(text).map_err(Failure::refused)?;
+            agreement("public key of a sender (agreement key)", &keys)
         }
         () if first == "-----BEGIN PRIVATE KEY-----" => match AgreementKey::load(path) {
             Ok(key) => agreement(
                 "private key of a sender (agreement key): keep it secret",
-                key.public_key(),
+                &key.public_keys(),
             ),
-            Err(_) => json!({ "what": "private key, and no agreement key: keep it secret" }),
+            Err(_) => match DecapsulationKey::load(path) {
+                Ok(key) => json!({
+                    "what": "private key of a sender (ML-KEM-768 alone): keep it secret",
+                    "ml-kem-768 sha256": hex::encode(key.public_key().sha256()),
+                }),
+                Err(_) => json!({ "what": "private key, and no agreement key: keep it secret" }),
+            },
+        },
+        () if first == "-----BEGIN RESHARE ENCAPSULATED SECRET-----" => {
+            json!({ "what": "what a sender has encapsulated for the other one: keep it secret" })
+        }
+        () if first.len() == SHARED_KEY_CHARS => match SharedKey::load(path) {
+            Ok(key) => json!({
+                "what": "key of both senders: keep it secret",
+                "id": key.id().to_string(),
+            }),
+            Err(_) => return Ok(None),
         },
         () if first == "-----BEGIN CERTIFICATE-----" => certificate(text)?,
         () if has_line("AGE-SECRET-KEY-") => {
@@ -115,6 +136,20 @@ fn key(path: &Path, text: &str) -> Result<Option<Value>, Failure> {
         }
         () => return Ok(None),
     }))
+}
+
+/// The Base64 of 32 bytes.
+const SHARED_KEY_CHARS: usize = 44;
+
+/// The keys of a sender, by their public halves.
+fn agreement(what: &str, keys: &AgreementPublicKeys) -> Value {
+    let ml_kem = keys.encapsulation.as_ref().map(|key| hex::encode(key.sha256()));
+    json!({
+        "what": what,
+        "curve": "P-256",
+        "sha256": hex::encode(keys.agreement.sha256()),
+        "ml-kem-768 sha256": ml_kem.unwrap_or_else(|| "none".to_owned()),
+    })
 }
 
 fn certificate(text: &str) -> Result<Value, Failure> {

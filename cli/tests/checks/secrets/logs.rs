@@ -143,7 +143,7 @@ impl Watched {
         let wrong = format!("{wrong}password={WRONG_PASSWORD}");
         let mut send = self.sender(0);
         send.set("--db-url", &wrong).set("--to", "other-package");
-        self.run("0", &send.command("send"), FAILED);
+        self.run("0", &send.command("send"), REFUSED);
         let check = self.sender(0);
         let mut check_wrong = check.clone();
         check_wrong.set("--db-url", &wrong);

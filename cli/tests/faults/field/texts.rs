@@ -77,11 +77,15 @@ fn inspect_says_of_every_file_what_it_is() {
     let world = world();
     send(&world, 0).ends_with(0);
     let ledger = format!("state-0/{}/ledger-0", world.fingerprint);
+    let secret = format!("state-1/{}/secret-1", world.fingerprint);
     for (path, words) in [
         ("session.toml", &["session: ", &world.fingerprint, "senders          0, 1"][..]),
         ("approval-0.json", &["approval (as it claims", "party            0"]),
         ("network.toml", &["network file", "spiffe://mpc.example/1"]),
-        ("0.pub", &["public key of a sender", "P-256"]),
+        ("0.pub", &["public key of a sender", "P-256", "ml-kem-768 sha256"]),
+        ("approval-1.json", &["ciphertext       for the session's key of ML-KEM-768"]),
+        ("shared.key", &["key of both senders", &world.shared_key_id()]),
+        (&secret, &["has encapsulated for the other one: keep it secret"]),
         ("0.key", &["private key of a sender", "keep it secret"]),
         ("2.pub", &["public key of a receiver", "hybrid"]),
         ("r.age", &["identity of a receiver", "keep it secret"]),
@@ -89,7 +93,7 @@ fn inspect_says_of_every_file_what_it_is() {
         ("certificate-0/certificate.pem", &["certificate", "spiffe://mpc.example/0"]),
         (&ledger, &["ledger of a sender", "rows blinded     9"]),
         ("package-0", &["package"]),
-        ("package-0/part-000000.age", &["sealed file"]),
+        ("package-0/part-000000.age", &["sealed file", "recipient        hybrid"]),
     ] {
         let shown = world.run(&["inspect", path]).ends_with(0).stdout;
         for word in words {

@@ -46,7 +46,7 @@ impl SharedKey {
         rand::fill(&mut *bytes).map_err(|_| SharedKeyError::Random)?;
         let mut text =
             Zeroizing::new(vec![0; base64::encoded_len(KEY_BYTES, true).unwrap_or(64) + 1]);
-        let written = STANDARD.encode_slice(&*bytes, &mut text);
+        let written = STANDARD.encode_slice(bytes.as_slice(), &mut text);
         let written = written.map_err(|_| SharedKeyError::Random)?;
         text[written] = b'\n';
         let text = std::str::from_utf8(&text[..=written]).map_err(|_| SharedKeyError::Random)?;
