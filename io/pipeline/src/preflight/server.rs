@@ -243,11 +243,14 @@ mod tests {
         let all = settings(&[
             ("statement_timeout", "0", "30000"),
             ("lock_timeout", "5000", "5000"),
+            ("idle_in_transaction_session_timeout", "7000", "7000"),
             ("idle_session_timeout", "0", "0"),
         ]);
         let limit = all.time_limit("statement_timeout").expect("set");
         assert_eq!((limit.limit, limit.lifted), (Duration::from_secs(30), true));
-        assert!(!all.time_limit("lock_timeout").expect("set").lifted);
+        // A transaction sets its own, whatever the role's is.
+        assert!(all.time_limit("lock_timeout").expect("set").lifted);
+        assert!(!all.time_limit("idle_in_transaction_session_timeout").expect("set").lifted);
         assert_eq!(all.time_limit("idle_session_timeout"), None);
         assert_eq!(all.time_limit("transaction_timeout"), None, "of a later version");
     }
