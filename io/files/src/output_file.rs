@@ -9,10 +9,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Access, AtFlags, CWD, OFlags, accessat};
 use rustix::io::Errno;
 
-use crate::durable::{self, DurableFile};
+use crate::durable;
 
 /// An output that cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +77,9 @@ fn probe(path: &Path) -> Result<(), OutputDefect> {
     if !parent.is_dir() {
         return Err(OutputDefect::NoDirectory(parent.to_owned()));
     }
-    // Made and removed again: a file system that is full or mounted read-only says so.
-    DurableFile::create(path)?;
+    // Asked, and not tried: a run that is killed now must leave nothing there.
+    let may_write = Access::WRITE_OK | Access::EXEC_OK;
+    accessat(CWD, parent, may_write, AtFlags::EACCESS).map_err(io::Error::from)?;
     Ok(())
 }
 
