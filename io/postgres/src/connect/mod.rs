@@ -2,8 +2,10 @@
 
 mod conninfo;
 mod dial;
+mod error;
 mod given;
 mod libpq;
+mod open;
 mod pgpass;
 mod plan;
 mod pooler;
@@ -12,21 +14,20 @@ mod tls;
 mod waits;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use reshare_files::fault::Refusable;
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::watch;
 
-use self::dial::DialError;
+pub use self::error::ConnectError;
 use self::given::{Given, Variables};
-use self::plan::{Place, Plan, SessionKind, Target};
+use self::open::{failure, open, reach};
+use self::plan::{Place, Plan, Target};
 use super::error::DatabaseError;
 use super::transaction::{self, Purpose};
 
@@ -84,6 +85,10 @@ impl Shared {
         if !backends.contains(&backend) {
             backends.push(backend);
         }
+    }
+
+    fn set_protection(&self, protection: Protection) {
+        *self.protection.lock().unwrap_or_else(PoisonError::into_inner) = Some(protection);
     }
 
     /// Closes every way over TCP.
@@ -159,7 +164,7 @@ impl Database {
     pub fn connect<'a>(&'a self) -> BoxFuture<'a, Result<PgConnection, ConnectError>> {
         Box::pin(async move {
             let (mut connection, target) = reach(&self.plan, &self.shared).await?;
-            let failed = |error| failure(&self.plan, target, error);
+            let failed = |error| failure(&self.plan, error);
             if !self.shared.is_proven.load(Ordering::Relaxed) {
                 self.prove(&mut connection, target).await?;
             }
@@ -180,7 +185,7 @@ impl Database {
         Box::pin(async move {
             let mut connection = self.connect().await?;
             let begun = self.begin(&mut connection, Purpose::Look, "").await;
-            begun.map_err(|error| failure(&self.plan, &self.plan.targets[0], error))?;
+            begun.map_err(|error| failure(&self.plan, error))?;
             Ok(connection)
         })
     }
@@ -229,7 +234,7 @@ impl Database {
     }
 
     async fn prove(&self, first: &mut PgConnection, target: &Target) -> Result<(), ConnectError> {
-        let failed = |error| failure(&self.plan, target, error);
+        let failed = |error| failure(&self.plan, error);
         let pooled = || ConnectError::Pooled { server: self.to_string() };
         let mut second = match open(&self.plan, &self.shared, target).await {
             Ok(second) => second,
@@ -252,152 +257,6 @@ impl Database {
         }
         self.shared.is_proven.store(true, Ordering::Relaxed);
         Ok(())
-    }
-}
-
-/// Connects to the first server that is to be had and is of the kind that is wanted.
-async fn reach<'p>(
-    plan: &'p Plan,
-    shared: &Shared,
-) -> Result<(PgConnection, &'p Target), ConnectError> {
-    let passes: &[SessionKind] = match plan.session {
-        SessionKind::PreferStandby => &[SessionKind::Standby, SessionKind::Any],
-        ref kind => std::slice::from_ref(kind),
-    };
-    let mut last = None;
-    for kind in passes {
-        for target in &plan.targets {
-            let opened = match open(plan, shared, target).await {
-                Ok(mut connection) => match is_of_kind(&mut connection, *kind).await {
-                    Ok(true) => return Ok((connection, target)),
-                    Ok(false) => Err(ConnectError::OtherKind { server: plan.to_string() }),
-                    Err(error) => Err(failure(plan, target, error)),
-                },
-                Err(error) => Err(error),
-            };
-            match opened {
-                Ok(found) => return Ok(found),
-                // Another server would say the same of the password.
-                Err(
-                    error @ (ConnectError::Denied { .. } | ConnectError::NoSuchDatabase { .. }),
-                ) => {
-                    return Err(error);
-                }
-                Err(error) => last = Some(error),
-            }
-        }
-    }
-    Err(last.expect("a plan has at least one server"))
-}
-
-async fn is_of_kind(connection: &mut PgConnection, kind: SessionKind) -> Result<bool, sqlx::Error> {
-    if kind == SessionKind::Any {
-        return Ok(true);
-    }
-    let sql = "SELECT pg_catalog.pg_is_in_recovery(), \
-               pg_catalog.current_setting('default_transaction_read_only') = 'on'";
-    let row = sqlx::raw_sql(sql).fetch_one(connection).await?;
-    let (is_standby, is_read_only): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(match kind {
-        SessionKind::Any | SessionKind::PreferStandby => true,
-        SessionKind::Primary => !is_standby,
-        SessionKind::Standby => is_standby,
-        SessionKind::ReadWrite => !is_standby && !is_read_only,
-        SessionKind::ReadOnly => is_standby || is_read_only,
-    })
-}
-
-/// Connects to one server, by one of its addresses.
-async fn open(plan: &Plan, shared: &Shared, target: &Target) -> Result<PgConnection, ConnectError> {
-    let limit = plan.connect_timeout;
-    let timed_out = || ConnectError::TimedOut { server: plan.to_string(), after: limit };
-    let addresses = match &target.place {
-        Place::Socket(folder) => {
-            let signed_on = sign_on(plan, target, folder.clone());
-            let connection =
-                tokio::time::timeout(limit, signed_on).await.map_err(|_| timed_out())?;
-            let connection = connection.map_err(|error| failure(plan, target, error))?;
-            shared.set_protection(Protection::Local);
-            return Ok(connection);
-        }
-        Place::Tcp { .. } => tokio::time::timeout(limit, dial::addresses(target)).await,
-    };
-    let io_failure = |error: std::io::Error| {
-        let source = DatabaseError::of_way(&error);
-        ConnectError::Unreachable { server: plan.to_string(), source }
-    };
-    let mut last = None;
-    for address in addresses.map_err(|_| timed_out())?.map_err(io_failure)? {
-        let opened = async {
-            let (stream, protection) = dial::open(plan, target, address).await?;
-            let folder =
-                dial::relay(stream, target.port, shared.given_up.subscribe(), plan.to_string())?;
-            Ok::<_, DialError>((folder, protection))
-        };
-        let signed_on = async {
-            let (folder, protection) = opened.await.map_err(|error| match error {
-                DialError::Io(error) => io_failure(error),
-                DialError::Tls(reason) => ConnectError::Tls { server: plan.to_string(), reason },
-            })?;
-            let connection = sign_on(plan, target, folder).await;
-            Ok((connection.map_err(|error| failure(plan, target, error))?, protection))
-        };
-        match tokio::time::timeout(limit, signed_on).await {
-            Ok(Ok((connection, protection))) => {
-                shared.set_protection(protection);
-                return Ok(connection);
-            }
-            Ok(Err(error @ ConnectError::Unreachable { .. })) => last = Some(error),
-            Ok(Err(error)) => return Err(error),
-            Err(_) => last = Some(timed_out()),
-        }
-    }
-    let none = || io_failure(std::io::Error::other("the host has no address"));
-    Err(last.unwrap_or_else(none))
-}
-
-/// Signs on over the socket in a directory. Statements are not kept under a name: a pooler would
-/// keep them for others.
-async fn sign_on(
-    plan: &Plan,
-    target: &Target,
-    folder: PathBuf,
-) -> Result<PgConnection, sqlx::Error> {
-    let options = PgConnectOptions::new_without_pgpass()
-        .socket(folder)
-        .port(target.port)
-        .username(&plan.user)
-        .database(&plan.database)
-        .application_name(&plan.application_name)
-        .ssl_mode(PgSslMode::Disable)
-        .extra_float_digits(None)
-        .statement_cache_capacity(0)
-        .disable_statement_logging();
-    let options = match &target.password {
-        Some(password) => options.password(password.expose_secret()),
-        None => options,
-    };
-    let options = match plan.options.is_empty() {
-        true => options,
-        false => options.options(plan.options.iter().map(|(name, value)| (name, value))),
-    };
-    PgConnection::connect_with(&options).await
-}
-
-fn failure(plan: &Plan, _target: &Target, error: sqlx::Error) -> ConnectError {
-    let (server, source) = (plan.to_string(), DatabaseError::from(error));
-    match source.code() {
-        Some("28000" | "28P01") => ConnectError::Denied { server, source },
-        Some("3D000") => ConnectError::NoSuchDatabase { server, source },
-        Some("53300") => ConnectError::NoConnectionLeft { server, source },
-        Some(_) => ConnectError::Refused { server, source },
-        None => ConnectError::Unreachable { server, source },
-    }
-}
-
-impl Shared {
-    fn set_protection(&self, protection: Protection) {
-        *self.protection.lock().unwrap_or_else(PoisonError::into_inner) = Some(protection);
     }
 }
 
@@ -431,129 +290,10 @@ impl fmt::Debug for Database {
     }
 }
 
-/// Why there is no connection. Never holds a URL or a password.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The URL cannot be read.
-    #[error("the database URL cannot be used: {reason}")]
-    BadUrl {
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A variable, or a line of a service file, cannot be used.
-    #[error("{place} cannot be used: {reason}")]
-    BadSetting {
-        /// The variable or the line.
-        place: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// TLS does not come about as it was asked for, so nothing was sent.
-    #[error("no protected connection to PostgreSQL at {server}: {reason}")]
-    Tls {
-        /// Server, database and user.
-        server: String,
-        /// What TLS says.
-        reason: String,
-    },
-    /// A pooler gives each transaction, or each statement, to any process of the server.
-    #[error(
-        "PostgreSQL at {server} is behind a pooler that does not keep sessions: statements of one \
-         connection reach several processes of the server"
-    )]
-    Pooled {
-        /// Server, database and user.
-        server: String,
-    },
-    /// No server is of the kind that `target_session_attrs` asks for.
-    #[error("PostgreSQL at {server}: no server is as target_session_attrs asks for")]
-    OtherKind {
-        /// Servers, database and user.
-        server: String,
-    },
-    /// No server answers, or it does not speak PostgreSQL's protocol.
-    #[error("cannot reach PostgreSQL at {server}")]
-    Unreachable {
-        /// Server, database and user.
-        server: String,
-        /// What happened.
-        #[source]
-        source: DatabaseError,
-    },
-    /// The connection timed out.
-    #[error("PostgreSQL at {server} did not answer within {after:?}")]
-    TimedOut {
-        /// Server, database and user.
-        server: String,
-        /// The time limit.
-        after: Duration,
-    },
-    /// The user or the password is wrong, or the server's rules do not let the user in.
-    #[error("PostgreSQL at {server} does not let the user in")]
-    Denied {
-        /// Server, database and user.
-        server: String,
-        /// What the server says.
-        #[source]
-        source: DatabaseError,
-    },
-    /// The server has no such database.
-    #[error("PostgreSQL at {server} has no such database")]
-    NoSuchDatabase {
-        /// Server, database and user.
-        server: String,
-        /// What the server says.
-        #[source]
-        source: DatabaseError,
-    },
-    /// All connections the server allows are taken.
-    #[error("PostgreSQL at {server} has no connection left: give -j fewer")]
-    NoConnectionLeft {
-        /// Server, database and user.
-        server: String,
-        /// What the server says.
-        #[source]
-        source: DatabaseError,
-    },
-    /// The server refuses for another reason.
-    #[error("PostgreSQL at {server} refuses the connection")]
-    Refused {
-        /// Server, database and user.
-        server: String,
-        /// What the server says.
-        #[source]
-        source: DatabaseError,
-    },
-}
-
-impl ConnectError {
-    fn bad_setting(place: &str, reason: &str) -> Self {
-        Self::BadSetting { place: place.to_owned(), reason: reason.to_owned() }
-    }
-}
-
-/// A server that is not there may come back; one that says no says so again.
-impl Refusable for ConnectError {
-    fn is_refusal(&self) -> bool {
-        match self {
-            Self::BadUrl { .. }
-            | Self::BadSetting { .. }
-            | Self::Tls { .. }
-            | Self::Pooled { .. }
-            | Self::Denied { .. }
-            | Self::NoSuchDatabase { .. } => true,
-            Self::OtherKind { .. }
-            | Self::Unreachable { .. }
-            | Self::TimedOut { .. }
-            | Self::NoConnectionLeft { .. }
-            | Self::Refused { .. } => false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use reshare_files::fault::Refusable;
+
     use super::*;
 
     fn resolve(url: &str) -> Result<Database, ConnectError> {

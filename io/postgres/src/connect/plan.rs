@@ -124,9 +124,7 @@ impl Plan {
             tls,
         })
     }
-}
 
-impl Plan {
     /// Says so where the way to a server is less protected than by default.
     pub(super) fn warn_of_weakness(&self) {
         for target in &self.targets {
@@ -257,7 +255,7 @@ fn password_of(file: &Path, target: &Target, database: &str, user: &str) -> Opti
     password_in(file, &Wanted { host: &host, port: target.port, database, user })
 }
 
-/// In no order that anybody can foresee.
+/// In a random order.
 fn shuffle(targets: &mut [Target]) {
     use std::hash::{BuildHasher, Hasher};
     for index in (1..targets.len()).rev() {
