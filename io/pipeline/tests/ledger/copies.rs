@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use reshare_files::fault::Refusable;
+use reshare_fixtures::network::copy_directory;
 use reshare_pipeline::ledger::{Ledger, LedgerDefect, LedgerError};
 
 use crate::support::{SESSION, State, admit, part, party};
@@ -19,19 +20,6 @@ fn used() -> State {
     admit(&ledger, &[(1, 1, 1), (2, 1, 2)]);
     ledger.record_part(part(0, 1, 2)).expect("recorded");
     state
-}
-
-/// Copies a directory, as a backup does.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("made");
-    for entry in fs::read_dir(from).expect("listed") {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("an entry");
-        if path.is_dir() {
-            copy(&path, &to.join(name));
-        } else {
-            fs::copy(&path, to.join(name)).expect("copied");
-        }
-    }
 }
 
 fn open(state: &Path) -> Result<Ledger, LedgerError> {
@@ -64,7 +52,7 @@ fn move_to_another_machine(state: &State) {
 fn a_copy_is_refused_wherever_it_is() {
     let state = used();
     let elsewhere = tempfile::tempdir().expect("a directory");
-    copy(state.path(), elsewhere.path());
+    copy_directory(state.path(), elsewhere.path());
     assert_elsewhere(open(elsewhere.path()), (false, true));
     assert_elsewhere(Ledger::examine(elsewhere.path(), &SESSION, party(1)), (false, true));
     assert_elsewhere(Ledger::create(elsewhere.path(), &SESSION, party(1)), (false, true));
@@ -102,7 +90,7 @@ fn a_ledger_of_another_machine_is_refused() {
 fn an_adopted_ledger_is_at_home_and_its_original_is_not_changed() {
     let state = used();
     let elsewhere = tempfile::tempdir().expect("a directory");
-    copy(state.path(), elsewhere.path());
+    copy_directory(state.path(), elsewhere.path());
     let before = state.bytes();
     let adopted = adopt(elsewhere.path()).expect("adopted");
     assert_eq!(admit(&adopted, &[(1, 1, 1), (2, 1, 9), (3, 1, 3)]), [true, false, true]);

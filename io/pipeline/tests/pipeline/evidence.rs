@@ -17,6 +17,7 @@ use reshare_engine::rows::AgreeValue;
 use reshare_files::durable::faults::{Fault, Faults, Plan};
 use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
+use reshare_fixtures::network::copy_directory;
 use reshare_format::package::{PackageExpectations, PartEntry, PartFiles, PartName};
 use reshare_format::session::{Session, SessionIds};
 use reshare_format::share_file::{Kind, ShareFileSpec, ShareFileWriter};
@@ -175,11 +176,11 @@ impl<'a> World<'a> {
             }
             Event::Backup => {
                 clear(&self.backup());
-                copy(self.state(), &self.backup());
+                copy_directory(self.state(), &self.backup());
             }
             Event::Restore if self.backup().exists() => {
                 clear(self.state());
-                copy(&self.backup(), self.state());
+                copy_directory(&self.backup(), self.state());
             }
             Event::WriteLedgerBack => self.write_back(&[self.ledger()]),
             Event::RollBack => {
@@ -305,9 +306,9 @@ impl<'a> World<'a> {
             return;
         }
         let moved = self.cast.path("moved");
-        copy(self.state(), &moved);
+        copy_directory(self.state(), &moved);
         clear(self.state());
-        copy(&moved, self.state());
+        copy_directory(&moved, self.state());
         clear(&moved);
         drop(Ledger::adopt(self.state(), &fingerprint, sender).expect("adopted"));
     }
@@ -349,18 +350,6 @@ fn clear(directory: &Path) {
         fs::remove_dir_all(directory).expect("removed");
     }
     fs::create_dir_all(directory).expect("made");
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("made");
-    for entry in fs::read_dir(from).expect("listed") {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).expect("an entry");
-        if path.is_dir() {
-            copy(&path, &to.join(name));
-        } else {
-            fs::copy(&path, to.join(name)).expect("copied");
-        }
-    }
 }
 
 fn world_after<'a>(runtime: &'a Runtime, events: &[Event]) -> World<'a> {
