@@ -13,7 +13,7 @@ use reshare_format::keys::{
 use reshare_format::session::{Approval, Approvals, Session};
 #[cfg(feature = "kms")]
 use reshare_kms::{KmsKey, SenderKey, SenderKeyError};
-use reshare_pipeline::sender::{Agreed, SenderKeys, SenderKeysError};
+use reshare_pipeline::sender::{Agreed, SenderKeys};
 
 use crate::args::{AgreementKeyArgs, StateArgs};
 use crate::failure::Failure;
@@ -24,8 +24,11 @@ use crate::run::block_on;
 pub(crate) struct OwnKey {
     sender: PartyId,
     public: AgreementPublicKey,
+    /// The secret with the other sender's key on P-256.
     ecdh: SharedSecret,
+    /// The key of ML-KEM-768, where there is one.
     decapsulation: Option<DecapsulationKey>,
+    /// The key that both senders have, where the session names one.
     shared_key: Option<SharedKey>,
 }
 
@@ -35,16 +38,13 @@ pub(crate) fn open_key(args: &AgreementKeyArgs, session: &Session) -> Result<Own
         return Err(Failure::usage("an agreement key is needed"));
     };
     let shared_key = shared_key(args.shared_key.as_deref(), session)?;
-    let (public, ecdh, mut decapsulation) =
-        agree_with(&own, args.other_kms_key_arn.as_ref(), session)?;
+    let mut key = agree_with(&own, args.other_kms_key_arn.as_ref(), session)?;
+    key.shared_key = shared_key;
     if let Some(path) = &args.kem_key {
-        let key = DecapsulationKey::load(path);
-        decapsulation = Some(key.map_err(|error| Failure::of_file(error, "--kem-key"))?);
+        let own = DecapsulationKey::load(path);
+        key.decapsulation = Some(own.map_err(|error| Failure::of_file(error, "--kem-key"))?);
     }
-    let other = SenderKeys::other_sender(session, &public).map_err(Failure::refused)?;
-    let sender = session.other_sender(other.party).map(|sender| sender.party);
-    let sender = sender.ok_or_else(|| Failure::failed("a session has two senders"))?;
-    Ok(OwnKey { sender, public, ecdh, decapsulation, shared_key })
+    Ok(key)
 }
 
 impl OwnKey {
@@ -69,7 +69,7 @@ impl OwnKey {
         };
         let agreed =
             Agreed { encapsulated: encapsulated.as_ref(), shared_key: self.shared_key.as_ref() };
-        SenderKeys::from_secret(session, &self.public, &self.ecdh, agreed).map_err(keys_failure)
+        SenderKeys::from_secret(session, &self.public, &self.ecdh, agreed).map_err(Failure::refused)
     }
 
     /// Takes the secret out of the other sender's approval.
@@ -173,14 +173,10 @@ pub(crate) fn encapsulate(
     }
 }
 
-/// Beside the ledger, which is lost with it.
+/// In the directory of the ledger: who loses one loses both.
 fn secret_path(session: &Session, sender: PartyId, state: &StateArgs) -> Result<PathBuf, Failure> {
     let directory = state.directory()?.join(session.fingerprint().to_string());
     Ok(directory.join(format!("secret-{sender}")))
-}
-
-fn keys_failure(error: SenderKeysError) -> Failure {
-    Failure::refused(error)
 }
 
 /// The sender of a session whose key this is.
@@ -189,17 +185,12 @@ pub(crate) fn sender_of_key(
     session: &Session,
 ) -> Result<PartyId, Failure> {
     let key = public_key(source)?;
-    let mut senders = session.senders().into_iter();
-    match senders.find(|sender| sender.agreement_key == key) {
+    match session.sender_with_key(&key) {
         Some(sender) => Ok(sender.party),
         None => Err(Failure::refused(format!("{source} is not a key of this session"))
             .hint("each session has keys of its own: name the one that it was made with")),
     }
 }
-
-/// What a sender's key gives with the other sender's: its public half, their secret, and its key of
-/// ML-KEM-768 where the same file has one.
-type AgreedWith = (AgreementPublicKey, SharedSecret, Option<DecapsulationKey>);
 
 /// The public half of an agreement key on P-256.
 #[cfg(feature = "kms")]
@@ -226,12 +217,13 @@ fn without_kms() -> Failure {
         .hint("build it with the feature `kms`, which is on by default")
 }
 
+/// Agrees with the other sender on P-256; the keys that other files hold are added later.
 #[cfg(feature = "kms")]
 fn agree_with(
     own: &AgreementKeySource,
     other: Option<&KmsKeyId>,
     session: &Session,
-) -> Result<AgreedWith, Failure> {
+) -> Result<OwnKey, Failure> {
     block_on(async {
         let key = SenderKey::open(own).await.map_err(key_failure)?;
         let named = match other {
@@ -239,31 +231,33 @@ fn agree_with(
             None => None,
         };
         let public = *key.public_key();
-        let other = SenderKeys::other_sender(session, &public).map_err(Failure::refused)?;
-        let secret = key.shared_secret(other, named.as_ref()).await.map_err(agree_failure)?;
+        let [own, other] = SenderKeys::owner_first(session, &public).map_err(Failure::refused)?;
+        let ecdh = key.shared_secret(other, named.as_ref()).await.map_err(agree_failure)?;
         let decapsulation = match key {
             SenderKey::File(key) => key.into_decapsulation_key(),
             _ => None,
         };
-        Ok((public, secret, decapsulation))
+        Ok(OwnKey { sender: own.party, public, ecdh, decapsulation, shared_key: None })
     })
 }
 
+/// Agrees with the other sender on P-256; the keys that other files hold are added later.
 #[cfg(not(feature = "kms"))]
 fn agree_with(
     own: &AgreementKeySource,
     other: Option<&KmsKeyId>,
     session: &Session,
-) -> Result<AgreedWith, Failure> {
+) -> Result<OwnKey, Failure> {
     let (AgreementKeySource::File(path), None) = (own, other) else {
         return Err(without_kms());
     };
     let key =
         AgreementKey::load(path).map_err(|error| Failure::of_file(error, "--agreement-key"))?;
     let public = *key.public_key();
-    let other = SenderKeys::other_sender(session, &public).map_err(Failure::refused)?;
-    let secret = key.shared_secret(&other.agreement_key).map_err(Failure::refused)?;
-    Ok((public, secret, key.into_decapsulation_key()))
+    let [own, other] = SenderKeys::owner_first(session, &public).map_err(Failure::refused)?;
+    let ecdh = key.shared_secret(&other.agreement_key).map_err(Failure::refused)?;
+    let decapsulation = key.into_decapsulation_key();
+    Ok(OwnKey { sender: own.party, public, ecdh, decapsulation, shared_key: None })
 }
 
 #[cfg(feature = "kms")]

@@ -65,7 +65,7 @@ impl SenderKeys {
         key: &AgreementKey,
         more: Agreed<'_>,
     ) -> Result<Self, SenderKeysError> {
-        let [_, other] = owner_first(session, key.public_key())?;
+        let [_, other] = Self::owner_first(session, key.public_key())?;
         let secret = key.shared_secret(&other.agreement_key)?;
         Self::from_secret(session, key.public_key(), &secret, more)
     }
@@ -74,7 +74,7 @@ impl SenderKeys {
     /// and what else the session asks for.
     ///
     /// `own` is this sender's public key; `secret` is shared with the sender that
-    /// [`SenderKeys::other_sender`] names.
+    /// [`SenderKeys::owner_first`] names second.
     ///
     /// # Errors
     /// [`SenderKeysError::NotASender`] when the key is neither sender's;
@@ -86,7 +86,7 @@ impl SenderKeys {
         secret: &SharedSecret,
         more: Agreed<'_>,
     ) -> Result<Self, SenderKeysError> {
-        let [me, other] = owner_first(session, own)?;
+        let [me, other] = Self::owner_first(session, own)?;
         let public_key = session.encapsulation_key().map(EncapsulationKey::to_der);
         let encapsulated = match (&public_key, more.encapsulated) {
             (None, None) => None,
@@ -108,15 +108,20 @@ impl SenderKeys {
         Self::derive(session, [me, other], &agreed.combine(&session.fingerprint()))
     }
 
-    /// The sender with which the owner of `own` shares a secret.
+    /// The owner of `own`, and the sender with which it shares a secret.
     ///
     /// # Errors
     /// [`SenderKeysError::NotASender`] when the key is neither sender's.
-    pub fn other_sender<'a>(
+    pub fn owner_first<'a>(
         session: &'a Session,
         own: &AgreementPublicKey,
-    ) -> Result<&'a Sender, SenderKeysError> {
-        owner_first(session, own).map(|[_, other]| other)
+    ) -> Result<[&'a Sender; 2], SenderKeysError> {
+        let owner = session.sender_with_key(own);
+        let both = owner.and_then(|owner| Some([owner, session.other_sender(owner.party)?]));
+        both.ok_or_else(|| {
+            let [lower, higher] = session.senders().map(|sender| sender.party);
+            SenderKeysError::NotASender { lower, higher }
+        })
     }
 
     fn derive(
@@ -253,19 +258,6 @@ impl LedgeredSender {
 
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.ledger
-    }
-}
-
-/// Both senders of a session, the owner of a key first.
-fn owner_first<'a>(
-    session: &'a Session,
-    key: &AgreementPublicKey,
-) -> Result<[&'a Sender; 2], SenderKeysError> {
-    let [lower, higher] = session.senders();
-    match [lower, higher].map(|sender| sender.agreement_key == *key) {
-        [true, _] => Ok([lower, higher]),
-        [_, true] => Ok([higher, lower]),
-        _ => Err(SenderKeysError::NotASender { lower: lower.party, higher: higher.party }),
     }
 }
 

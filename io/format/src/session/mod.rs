@@ -29,7 +29,7 @@ use reshare_engine::layout::RowLayout;
 use reshare_engine::party::PartyId;
 use time::OffsetDateTime;
 
-use crate::keys::{EncapsulationKey, SharedKeyId};
+use crate::keys::{AgreementPublicKey, EncapsulationKey, SharedKeyId};
 
 pub use approval::{Approval, Approvals};
 pub use approval_error::ApprovalError;
@@ -183,6 +183,12 @@ impl Session {
     #[must_use]
     pub fn sender(&self, party: PartyId) -> Option<&Sender> {
         self.facts.senders.iter().find(|sender| sender.party == party)
+    }
+
+    /// The sender with an agreement key.
+    #[must_use]
+    pub fn sender_with_key(&self, key: &AgreementPublicKey) -> Option<&Sender> {
+        self.facts.senders.iter().find(|sender| sender.agreement_key == *key)
     }
 
     /// The sender that is not this party; `None` when this party is no sender.

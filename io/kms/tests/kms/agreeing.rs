@@ -58,7 +58,7 @@ async fn senders_with_kms_and_files_in_every_mixture_have_the_same_keys() {
                 SenderKey::Kms(key) => Some(key),
                 _ => None,
             };
-            let peer = SenderKeys::other_sender(&session, key.public_key()).expect("a sender");
+            let [_, peer] = SenderKeys::owner_first(&session, key.public_key()).expect("a sender");
             let secret = key.shared_secret(peer, other).await.expect("agreed");
             let shared_key = shared_key();
             let more = Agreed { encapsulated: None, shared_key: Some(&shared_key) };
@@ -75,9 +75,9 @@ async fn senders_with_kms_and_files_in_every_mixture_have_the_same_keys() {
 async fn a_key_that_is_not_in_the_session_is_refused() {
     let [a, b, stranger] = [new_key().await, new_key().await, new_key().await];
     let session = session([a.public_key(), b.public_key()]);
-    let refused = SenderKeys::other_sender(&session, stranger.public_key());
+    let refused = SenderKeys::owner_first(&session, stranger.public_key());
     assert!(matches!(refused, Err(SenderKeysError::NotASender { .. })));
-    let other = SenderKeys::other_sender(&session, a.public_key()).expect("a sender");
+    let [_, other] = SenderKeys::owner_first(&session, a.public_key()).expect("a sender");
     let own = SenderKey::Kms(a.clone());
     for wrong in [&stranger, &a] {
         let refused = own.shared_secret(other, Some(wrong)).await.expect_err("not the other's");

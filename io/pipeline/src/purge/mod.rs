@@ -307,9 +307,7 @@ impl Purge {
 fn key(session: &Session, path: &Path) -> Result<(String, Origin), PurgeError> {
     let as_agreement = match AgreementKey::load(path) {
         Ok(key) => {
-            let mut senders = session.senders().into_iter();
-            let Some(sender) = senders.find(|sender| sender.agreement_key == *key.public_key())
-            else {
+            let Some(sender) = session.sender_with_key(key.public_key()) else {
                 return Err(PurgeDefect::OtherKey.at(path));
             };
             let party = sender.party;
