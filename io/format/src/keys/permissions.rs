@@ -53,7 +53,7 @@ fn open_private(path: &Path) -> Result<File, PrivateFileError> {
     let metadata = file.metadata().on("read", path)?;
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
     let forbidden = forbidden_bits(owner);
-    // A root-owned file is never made private: whoever runs this as root may mean it as it is.
+    // A root-owned file is never made private: root may want it as it is.
     let mode = match owner {
         ROOT => mode,
         _ => close_to_group(&file, path, forbidden).on("read", path)?,
