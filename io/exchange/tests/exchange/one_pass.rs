@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reshare_exchange::progress::Progress;
-use reshare_exchange::{ClientError, ClientOptions, Limits};
+use reshare_exchange::{ClientError, ClientOptions, Limits, Retained, close_retaining};
 use reshare_files::fault::Refusable;
-use reshare_format::package::read_manifest;
+use reshare_format::package::{
+    MANIFEST_NAME, ManifestSignature, Package, PackageExpectations, SIGNATURE_NAME, read_manifest,
+};
 use reshare_pipeline::error::PipelineError;
+use sqlx::postgres::PgConnection;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use crate::cutting_proxy::{self, Cut, Direction, Proxy};
 use crate::sending::{FOR_EVER, Senders};
-use crate::world::{Running, upload_to};
+use crate::world::{Running, party, upload_to};
 
 async fn sixty_rows() -> (Senders, Running) {
     let senders = Senders::new(&(1..=60).collect::<Vec<_>>()).await;
@@ -211,4 +215,52 @@ async fn a_run_whose_parts_are_stuck_can_be_stopped() {
     let (ended, ()) = tokio::time::timeout(FOR_EVER, both).await.unwrap();
     assert!(matches!(ended, Err(PipelineError::Stopped)), "{ended:?}");
     stalling.abort();
+}
+
+/// Waits until a delivery waits for a lock.
+async fn until_one_waits(locking: &mut PgConnection) {
+    for _ in 0..600 {
+        let waits = "SELECT count(*) FROM pg_locks JOIN pg_database ON oid = database \
+                     WHERE NOT granted AND datname = current_database()";
+        let waiting: i64 = sqlx::query_scalar(waits).fetch_one(&mut *locking).await.unwrap();
+        if waiting > 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("nobody waits for the table");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_on_its_way_from_an_earlier_run_may_close_the_package_of_the_next_one() {
+    let (senders, receiver) = sixty_rows().await;
+    senders.deliver(0, receiver.address, 5).await.unwrap();
+    let directory = receiver.package(0);
+    receiver.stop().await;
+    let trust = senders.world.trust(&senders.world.session);
+    let expected = PackageExpectations::of(&senders.world.session, party(0), Some(&trust));
+    let package = Package::open(directory.clone(), expected.unwrap()).unwrap();
+    let signature = ManifestSignature::load(&directory).unwrap();
+    let manifest = fs::read(directory.join(MANIFEST_NAME)).unwrap();
+    // As if they had not arrived before their sender was killed.
+    for name in [MANIFEST_NAME, SIGNATURE_NAME] {
+        fs::remove_file(directory.join(name)).unwrap();
+    }
+    let receiver = senders.world.receiver().await;
+    let mut locking = senders.source("zero").database.connect().await.unwrap();
+    let lock = "BEGIN; LOCK TABLE zero.irises IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(lock).execute(&mut locking).await.unwrap();
+    let retained = &Retained::default();
+    let arriving = async {
+        // The next run has seen that the package is open, and waits for the table.
+        until_one_waits(&mut locking).await;
+        let target = senders.world.target(0, receiver.address);
+        let closing = close_retaining(&target, package.manifest(), signature.as_ref(), retained);
+        closing.await.unwrap();
+        sqlx::raw_sql("ROLLBACK").execute(&mut locking).await.unwrap();
+    };
+    let (report, ()) = tokio::join!(senders.deliver(0, receiver.address, 5), arriving);
+    let report = report.unwrap();
+    assert_eq!((report.rows_delivered, report.package.parts_kept), (0, 12));
+    assert_eq!(fs::read(directory.join(MANIFEST_NAME)).unwrap(), manifest);
 }
