@@ -225,6 +225,12 @@ impl Inbox {
         lower.min(higher)
     }
 
+    /// Whether both senders have begun to deliver, in this run of the receiver or in an earlier one.
+    #[must_use]
+    pub fn have_both_begun(&self) -> bool {
+        self.slots.iter().all(|(_, slot)| slot.has_begun())
+    }
+
     /// Takes what both senders have covered after `after`, the lower one's parts first. They are not
     /// replaced any more; those beyond the frontier may be.
     #[must_use]

@@ -45,6 +45,11 @@ impl Slot {
         Ok(state.chain.insert(chain).clone())
     }
 
+    /// Whether the sender has sent its certificates, as it does before its first part.
+    pub(super) fn has_begun(&self) -> bool {
+        self.directory.join(CHAIN_NAME).exists()
+    }
+
     /// Keeps a file of the manifest's signature, which comes before the manifest and is verified
     /// with it; it may be replaced until then.
     pub(super) fn keep_proof(&self, proof: Proof, bytes: &[u8]) -> Result<Accepted, Refusal> {
@@ -73,6 +78,8 @@ impl Slot {
             return Err(Refusal::Closed);
         }
         durable::write_whole(path, bytes).map_err(Refusal::disk)?;
+        drop(state);
+        self.grow();
         Ok(if before.is_some() { Accepted::Replaced } else { Accepted::New })
     }
 }

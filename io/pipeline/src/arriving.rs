@@ -62,6 +62,14 @@ impl Arriving {
         Ok(DeliveredParts::new(Arc::clone(&self.receiver), sides))
     }
 
+    /// Waits until both senders have begun to deliver: the first parts are then about to come.
+    ///
+    /// # Errors
+    /// [`PipelineError::Stopped`].
+    pub(crate) async fn begun(&self, progress: &Progress) -> Result<(), PipelineError> {
+        self.until(progress, || Ok(self.inbox.have_both_begun().then_some(()))).await
+    }
+
     /// Waits until both senders cover ids after `after`.
     ///
     /// # Errors
@@ -71,15 +79,28 @@ impl Arriving {
         after: Option<i64>,
         progress: &Progress,
     ) -> Result<DeliveredParts, PipelineError> {
+        let found = || {
+            if self.inbox.frontier() <= after {
+                return Ok(None);
+            }
+            let parts = tokio::task::block_in_place(|| self.taken(after))?;
+            Ok((parts.frontier() > after).then_some(parts))
+        };
+        self.until(progress, found).await
+    }
+
+    /// Waits until something is found, which may be whenever the inbox has grown.
+    async fn until<T>(
+        &self,
+        progress: &Progress,
+        found: impl Fn() -> Result<Option<T>, PipelineError>,
+    ) -> Result<T, PipelineError> {
         let mut growth = self.inbox.growth();
         let mut has_warned = false;
         loop {
             growth.mark_unchanged();
-            if self.inbox.frontier() > after {
-                let parts = tokio::task::block_in_place(|| self.taken(after))?;
-                if parts.frontier() > after {
-                    return Ok(parts);
-                }
+            if let Some(found) = found()? {
+                return Ok(found);
             }
             tokio::select! {
                 grown = timeout(SILENCE, growth.changed()) => {

@@ -204,7 +204,8 @@ impl<'a> Rebuilding<'a> {
                 open_loader(session, target).await?
             }
             Feed::Arriving(arriving) => {
-                arriving.next(None, progress).await?;
+                // The first rows should not wait for it, and a database for days of nothing.
+                arriving.begun(progress).await?;
                 arriving.unless_closed(progress, || open_loader(session, target)).await?
             }
         };

@@ -111,8 +111,11 @@ async fn a_row_that_was_changed_after_its_load_differs_from_its_digest() {
     let (mut senders, receiver) = sixty_rows(limits()).await;
     let rebuilding = rebuilding(&senders, &receiver, true, &Arc::default());
     for index in [0, 1] {
+        // The target is left alone as long as a sender has not been heard of.
+        assert!(!receiver.inbox.have_both_begun());
         senders.deliver(index, receiver.address, 20).await.unwrap();
     }
+    assert!(receiver.inbox.have_both_begun());
     rebuilding.await.unwrap().unwrap();
     assert_eq!([0, 1].map(|index| parts(receiver.package(index)).len()), [3, 3]);
     senders.run("UPDATE target.irises SET code = set_byte(code, 9, 255 - get_byte(code, 9)) WHERE id = 33").await;
