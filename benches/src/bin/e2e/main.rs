@@ -76,12 +76,15 @@ struct Contest {
     theirs: Vec<f64>,
 }
 
-/// `send`, `rebuild`, and both from database to database, one after the other and at once.
+/// `send`, `rebuild`, `load`, and from database to database, one after the other and at once.
 struct Contests {
     send: Contest,
     rebuild: Contest,
+    load: Contest,
     through: Contest,
     at_once: Contest,
+    /// The same passes, next to what the databases have to do in one.
+    databases: Contest,
     passes: Vec<Pass>,
 }
 
@@ -119,14 +122,16 @@ fn run(args: &Args) -> Result<(), Failure> {
             contests.run(&network, run)?;
         }
         lines.extend(contests.lines(rows));
-        costs.push((rows, [&contests.send, &contests.rebuild].map(|one| median(&one.ours))));
+        let measured = [&contests.send, &contests.rebuild, &contests.at_once];
+        costs.push((rows, measured.map(|one| median(&one.ours))));
     }
     if let Some(rows) = args.once {
         let network = Network::make(&program, &args.directory, rows, connections, !args.no_sync)?;
         let mut contests = Contests::new();
         contests.run_once(&network)?;
         lines.extend([&contests.send, &contests.rebuild].map(|contest| contest.line(rows)));
-        costs.push((rows, [&contests.send, &contests.rebuild].map(|one| median(&one.ours))));
+        let measured = [&contests.send, &contests.rebuild].map(|one| median(&one.ours));
+        costs.push((rows, [measured[0], measured[1], f64::NAN]));
     }
     lines.extend(costs_per_row(&costs));
     print!("{}", text(&lines));
@@ -179,10 +184,16 @@ impl Contests {
         Self {
             send: contest("send", "psql COPY out to /dev/null", 2.4),
             rebuild: contest("rebuild", "psql COPY in from files", 1.15),
+            load: contest("load of a file of rebuilt shares", "psql COPY in from files", 1.05),
             through: contest("two sends and a rebuild", "psql COPY out | COPY in", 1.7),
             at_once: contest("two sends and receive at once", "psql COPY out | COPY in", 1.5),
+            databases: contest("two sends and receive at once", "psql: both out, one in", 1.25),
             passes: Vec::new(),
         }
+    }
+
+    fn all(&self) -> [&Contest; 6] {
+        [&self.send, &self.rebuild, &self.load, &self.through, &self.at_once, &self.databases]
     }
 
     /// Measures everything once; who begins changes from run to run.
@@ -190,6 +201,7 @@ impl Contests {
         let ours_first = run.is_multiple_of(2);
         self.send.take_turns(ours_first, || network.send(), || network.psql_out())?;
         self.rebuild.take_turns(ours_first, || network.rebuild(), || network.psql_in())?;
+        self.load.take_turns(ours_first, || network.load(), || network.psql_in())?;
         self.through.take_turns(ours_first, || network.through(), || network.psql_through())?;
         let passes = &mut self.passes;
         let one_pass = || {
@@ -198,8 +210,9 @@ impl Contests {
             Ok(pass.seconds)
         };
         self.at_once.take_turns(ours_first, one_pass, || network.psql_through())?;
-        let all = [&self.send, &self.rebuild, &self.through, &self.at_once];
-        for contest in all {
+        let same_pass = last(&self.at_once.ours);
+        self.databases.take_turns(ours_first, || Ok(same_pass), || network.psql_of_a_pass())?;
+        for contest in self.all() {
             let (ours, theirs) = (last(&contest.ours), last(&contest.theirs));
             eprintln!("run {}: {} {ours:.2} s, psql {theirs:.2} s", run + 1, contest.name);
         }
@@ -221,8 +234,7 @@ impl Contests {
     }
 
     fn lines(&self, rows: usize) -> Vec<Line> {
-        let all = [&self.send, &self.rebuild, &self.through, &self.at_once];
-        let mut lines: Vec<_> = all.map(|contest| contest.line(rows)).into();
+        let mut lines: Vec<_> = self.all().map(|contest| contest.line(rows)).into();
         lines.extend(self.pass_lines(rows));
         lines
     }
@@ -283,7 +295,9 @@ impl Contest {
 const ROW_BYTES: usize = 76_800;
 
 /// What a row costs in the largest table, next to what it costs in the smallest one.
-fn costs_per_row(costs: &[(usize, [f64; 2])]) -> Vec<Line> {
+///
+/// What was not measured is no number, and has no line.
+fn costs_per_row(costs: &[(usize, [f64; 3])]) -> Vec<Line> {
     let (Some((few, few_took)), Some((many, many_took))) = (costs.first(), costs.last()) else {
         return Vec::new();
     };
@@ -291,8 +305,10 @@ fn costs_per_row(costs: &[(usize, [f64; 2])]) -> Vec<Line> {
         return Vec::new();
     }
     let per_row = |seconds: f64, rows: usize| 1e6 * seconds / rows as f64;
-    let pairs = ["send", "rebuild"].into_iter().zip(few_took.iter().zip(many_took));
-    let lines = pairs.map(|(name, (few_took, many_took))| Line {
+    let pairs = ["send", "rebuild", "at once"].into_iter().zip(few_took.iter().zip(many_took));
+    let measured =
+        pairs.filter(|(_, (few_took, many_took))| (**few_took + **many_took).is_finite());
+    let lines = measured.map(|(name, (few_took, many_took))| Line {
         figure: Figure {
             name: format!("{name}, a row of {many}"),
             value: per_row(*many_took, *many),

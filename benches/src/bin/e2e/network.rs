@@ -116,6 +116,24 @@ impl Network {
         Ok(took)
     }
 
+    /// Loads a file of the rows that were sent last, which is made before.
+    pub(crate) fn load(&self) -> Result<f64, Failure> {
+        let rebuilt = self.path("rebuilt.share");
+        if rebuilt.exists() {
+            fs::remove_file(&rebuilt)?;
+        }
+        output(self.of_packages("merge").arg("--out").arg(&rebuilt))?;
+        self.empty_target()?;
+        let mut load = self.reshare();
+        load.args(["load", "--quiet", "--session", "session.toml", "--db-url", &self.urls[TARGET]]);
+        load.args(["-j", &self.connections.to_string(), "--in"]).arg(&rebuilt);
+        load.stdout(Stdio::null());
+        let took = seconds([load])?;
+        self.check_target()?;
+        fs::remove_file(&rebuilt)?;
+        Ok(took)
+    }
+
     /// The same, held against the packages: no table is left that has the rows. They are
     /// removed.
     pub(crate) fn rebuild_alone(&self) -> Result<f64, Failure> {
@@ -184,11 +202,26 @@ impl Network {
 
     /// Copies party 2's rows through pipes into the target.
     pub(crate) fn psql_through(&self) -> Result<f64, Failure> {
+        self.psql_through_beside(|_| Vec::new())
+    }
+
+    /// The same while party 0's rows are copied out to nowhere: what the databases do in a pass, and
+    /// nothing else.
+    pub(crate) fn psql_of_a_pass(&self) -> Result<f64, Failure> {
+        let other = self.table(0);
+        self.psql_through_beside(|[first, last]| vec![other.copy_out(first, last)])
+    }
+
+    fn psql_through_beside(
+        &self,
+        beside: impl Fn([usize; 2]) -> Vec<Command>,
+    ) -> Result<f64, Failure> {
         self.empty_target()?;
         let (from, to) = (self.table(2), self.table(TARGET));
         let mut commands = Vec::new();
         for share in self.shares() {
             commands.extend(pipe(&from, &to, share)?);
+            commands.extend(beside(share));
         }
         let took = seconds(commands)?;
         self.check_count()?;
@@ -246,11 +279,18 @@ impl Network {
     }
 
     fn rebuild_command(&self) -> Command {
+        let mut command = self.of_packages("rebuild");
+        command.args(["--db-url", &self.urls[TARGET], "-j", &self.connections.to_string()]);
+        command.stdout(Stdio::null());
+        command
+    }
+
+    /// A command that opens both packages.
+    fn of_packages(&self, name: &str) -> Command {
         let mut command = self.reshare();
-        command.args(["rebuild", "--quiet", "--session", "session.toml"]);
-        command.args(["--identity", "receiver.age", "--db-url", &self.urls[TARGET]]);
+        command.args([name, "--quiet", "--session", "session.toml"]);
+        command.args(["--identity", "receiver.age"]);
         command.arg("--package").arg(self.package(0)).arg("--package").arg(self.package(1));
-        command.args(["-j", &self.connections.to_string()]).stdout(Stdio::null());
         command
     }
 
