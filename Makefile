@@ -9,15 +9,15 @@ SECONDS_EACH ?= 60
 MINUTES ?= 10
 # More arguments of the demo, the tests or the benches: make demo ARGS='--senders 0,2 --target 1'
 ARGS ?=
-# A program that is built already, for the demos: make demo BIN=target/release/reshare
+# A program that is built already, to install, to pack or for the demos: make demo BIN=target/release/reshare
 BIN ?=
-# Where `make install` puts the program: PREFIX/bin.
+# Where `make install` puts the program: PREFIX/bin, with manual pages and completions in PREFIX/share.
 PREFIX ?= $(or $(CARGO_HOME),$(HOME)/.cargo)
 # Where `make bench`, `make bench-line` and `make bench-e2e` write their tables.
 CSV ?= target/$@.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup tools build install dist demo demo-deployed docs test lint deny fuzz soak bench bench-quick bench-line bench-e2e clean
+.PHONY: help setup tools build install deb deb-check crates-check dist demo demo-deployed docs test lint deny fuzz soak bench bench-quick bench-line bench-e2e clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-15s%s\n", $$1, $$2 }'
@@ -34,8 +34,20 @@ tools:
 build: ## Build target/release/reshare
 	$(CARGO) build --release --locked --package reshare-cli
 
-install: build ## Install a stripped reshare (PREFIX: below which folder, ~/.cargo unless given)
-	install -D -s -m 755 target/release/reshare $(DESTDIR)$(PREFIX)/bin/reshare
+install: ## Install reshare, manual pages and completions (PREFIX: below which folder, ~/.cargo unless given)
+	$(if $(BIN),,$(MAKE) build)
+	@DESTDIR=$(DESTDIR) scripts/install $(or $(BIN),target/release/reshare) $(PREFIX)
+
+deb: ## Make a Debian package, with systemd units: target/debian/reshare_*.deb
+	$(if $(BIN),,$(MAKE) build)
+	@scripts/package $(or $(BIN),target/release/reshare)
+
+deb-check: deb ## Check that package: lintian, the units, and that it installs and goes without a trace
+	@scripts/setup --package
+	@scripts/check-package
+
+crates-check: ## Check that each crate can be packed as it is
+	$(CARGO) package --workspace --exclude reshare-benches --exclude reshare-fuzz --locked --no-verify --allow-dirty --quiet
 
 dist: ## Build target/dist/reshare: slow to build, and blinds faster
 	$(CARGO) build --profile dist --locked --package reshare-cli
