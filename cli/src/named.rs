@@ -63,7 +63,7 @@ fn named(command: &str, id: &str) -> Option<Named> {
         ("status", "packages" | "inbox") => Own,
         ("network new", "network") => Output,
         ("network add", "network") => Replaced,
-        ("verify", "receipt") => Output,
+        ("verify", "receipt") | (_, "metrics_textfile") => Output,
         ("pki ca" | "pki issue", "out") => Made,
         ("man", "out") => Existing,
         ("keygen agreement", "session") => Own,

@@ -5,6 +5,7 @@ mod certificates;
 mod database;
 pub(crate) mod delivery;
 mod keys;
+mod metrics;
 mod network;
 mod output;
 mod session;
@@ -18,6 +19,7 @@ pub(crate) use delivery::{DeliveryArgs, KeyExchangeArgs, LimitArgs};
 pub(crate) use keys::{
     AgreementKeyArgs, EvidenceArgs, LedgerArgs, OwnKeyArgs, SenderKeyArgs, StateArgs,
 };
+pub(crate) use metrics::MetricsArgs;
 pub(crate) use network::{NetworkArgs, WordsArgs};
 pub(crate) use output::{OutputArgs, PackagesArgs, ReportArgs};
 pub(crate) use session::SessionArgs;

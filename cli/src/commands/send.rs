@@ -1,8 +1,10 @@
 //! `reshare send`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use reshare_exchange::{RunFacts, SenderMetrics};
 use reshare_format::session::Session;
 use reshare_pipeline::deliver::{Delivery, deliver};
 use reshare_pipeline::rows_wanted::RowIds;
@@ -11,8 +13,8 @@ use reshare_pipeline::sender::{LedgeredSender, SenderKeys};
 use reshare_pipeline::workers::{Source, Workers};
 
 use crate::args::{
-    AgeLimit, DatabaseArgs, DeliveryArgs, LedgerArgs, OutputArgs, PackingArgs, SenderKeyArgs,
-    SessionArgs, WorkArgs,
+    AgeLimit, DatabaseArgs, DeliveryArgs, LedgerArgs, MetricsArgs, OutputArgs, PackingArgs,
+    SenderKeyArgs, SessionArgs, WorkArgs,
 };
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
@@ -20,6 +22,7 @@ use crate::run::run;
 use crate::setup::context::Context;
 use crate::setup::credentials::identity;
 use crate::setup::database::workers;
+use crate::setup::exporter::Exporter;
 use crate::setup::ledger::ledgered;
 
 #[derive(Debug, Args)]
@@ -59,6 +62,9 @@ pub(crate) struct SendArgs {
 
     #[command(flatten)]
     delivery: DeliveryArgs,
+
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 impl SendArgs {
@@ -72,7 +78,8 @@ impl SendArgs {
                 let identity = identity(&context.session, &self.keys.credentials)?;
                 let target = self.delivery.target(&context.session, keys.sender(), &identity)?;
                 let delivery = Delivery { target, options: self.delivery.options() };
-                self.job(&context, keys)?.deliver(delivery, output)
+                let facts = RunFacts::of(&context.session, &identity);
+                self.job(&context, keys)?.deliver(delivery, (&self.metrics, facts), output)
             }
         }
     }
@@ -98,7 +105,8 @@ impl SendArgs {
 
     /// Checks, before a key or a database is opened, that there is exactly one destination.
     fn check_destination(&self, session: &Session) -> Result<(), Failure> {
-        match (&self.to, self.delivery.first_given()) {
+        let given = self.delivery.first_given().or_else(|| self.metrics.first_given());
+        match (&self.to, given) {
             (Some(_), Some(flag)) => {
                 let error = format!("{flag} is for a delivery, but --to writes a package to disk");
                 Err(Failure::usage(error).hint(
@@ -138,11 +146,20 @@ impl Job<'_> {
         Ok(report::exit_of_pack(&report))
     }
 
-    fn deliver(self, delivery: Delivery, output: &OutputArgs) -> Outcome {
+    fn deliver(
+        self,
+        delivery: Delivery,
+        (metrics, facts): (&MetricsArgs, RunFacts),
+        output: &OutputArgs,
+    ) -> Outcome {
         let Self { session, source, ids, sender, workers } = self;
         let (report, took) = run(output, Rerun::Continues, |progress| async {
-            let report = deliver(session, &ids, sender, &source, delivery, workers, progress);
-            report.await.map_err(Failure::from)
+            let retries = Arc::clone(delivery.target.retries());
+            let figures = SenderMetrics::new(Arc::clone(&progress), facts, retries);
+            let exporter = Exporter::start(metrics, figures).await?;
+            let report = deliver(session, &ids, sender, &source, delivery, workers, progress).await;
+            exporter.end(report.is_ok());
+            report.map_err(Failure::from)
         })?;
         report::print(output, &report, took, || report::delivered(&report, took))?;
         Ok(report::exit_of_pack(&report.package))

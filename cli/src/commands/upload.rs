@@ -1,20 +1,24 @@
 //! `reshare upload`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
-use reshare_exchange::{Listing, upload};
+use reshare_exchange::{Listing, RunFacts, SenderMetrics, upload};
 use reshare_format::package::{Package, PackageExpectations, read_manifest};
 use reshare_format::session::{Session, SessionTrust};
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::ledger::{Ledger, LedgerDefect, LedgerError, SealedBefore};
 
-use crate::args::{DeliveryArgs, NetworkArgs, OutputArgs, SessionArgs, StateArgs, TlsArgs};
+use crate::args::{
+    DeliveryArgs, MetricsArgs, NetworkArgs, OutputArgs, SessionArgs, StateArgs, TlsArgs,
+};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
 use crate::setup::context::Context;
+use crate::setup::exporter::Exporter;
 
 #[derive(Debug, Args)]
 pub(crate) struct UploadArgs {
@@ -36,6 +40,9 @@ pub(crate) struct UploadArgs {
 
     #[command(flatten)]
     delivery: DeliveryArgs,
+
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 impl UploadArgs {
@@ -54,12 +61,15 @@ impl UploadArgs {
             Some(sealed) => listing.check_known(|part, digest| sealed.has(part, digest)),
             None => listing.check_within(parts),
         };
-        let (report, took) = run(output, Rerun::Continues, |progress| {
-            let (package, target, options) = (&package, &target, self.delivery.options());
-            async move {
-                let uploaded = upload(package, target, options, &progress, check).await;
-                uploaded.map_err(Failure::from)
-            }
+        let facts = RunFacts::of(session, &identity);
+        let (report, took) = run(output, Rerun::Continues, |progress| async {
+            let retries = Arc::clone(target.retries());
+            let figures = SenderMetrics::new(Arc::clone(&progress), facts, retries);
+            let exporter = Exporter::start(&self.metrics, figures).await?;
+            let options = self.delivery.options();
+            let uploaded = upload(&package, &target, options, &{ progress }, check).await;
+            exporter.end(uploaded.is_ok());
+            uploaded.map_err(Failure::from)
         })?;
         report::print(output, &report, took, || report::uploaded(&report, took))?;
         Ok(Exit::Done)

@@ -5,6 +5,7 @@ pub(crate) mod agreement;
 pub(crate) mod context;
 pub(crate) mod credentials;
 pub(crate) mod database;
+pub(crate) mod exporter;
 pub(crate) mod ledger;
 pub(crate) mod network;
 pub(crate) mod own_key;

@@ -1,6 +1,7 @@
 //! `reshare receive` as a process: killed, stopped, started twice, and what it says.
 
 use std::ops::Deref;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Instant;
@@ -16,7 +17,7 @@ use reshare_format::package::{
 };
 use reshare_format::session::{Session, SessionTrust};
 
-use reshare_fixtures::network::{Network, Running, Setup, TIME_LIMIT, psql};
+use reshare_fixtures::network::{Network, Run, Running, Setup, TIME_LIMIT, psql};
 
 use crate::RESHARE;
 
@@ -449,4 +450,42 @@ fn the_stock_age_and_zstd_open_a_classic_part_that_was_delivered() {
     std::fs::write(desk.path("part.rsh"), &opened.stdout).expect("written");
     let shown = desk.run(&["inspect", "part.rsh"]).ends_with(0).stdout;
     assert!(shown.contains("share file (blinded)"), "{shown}");
+}
+
+#[test]
+fn a_sender_writes_its_figures_and_how_it_has_ended() {
+    let desk = Desk::new();
+    for sender in [0, 1] {
+        desk.package(sender, 3);
+    }
+    let mut receiver = desk.receive("127.0.0.1:0", &[]);
+    let address = receiver.address();
+    let upload = |party: &str, more: &[&str]| {
+        let mut uploader = desk.uploader(party, &address);
+        Run::of(uploader.args(more).output().expect("it starts"))
+    };
+    let lines = |name: &str| {
+        let text = std::fs::read_to_string(desk.path(name)).expect("it is written");
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let has = |lines: &[String], line: &str| lines.iter().any(|of| of == line);
+    upload("0", &["--metrics-textfile", "zero.prom"]).ends_with(0);
+    let done = lines("zero.prom");
+    for line in ["reshare_sender_stage{stage=\"done\"} 1", "reshare_sender_rows_delivered 30"] {
+        assert!(has(&done, line), "{line} is not in {done:?}");
+    }
+    // A collector is another user, and nothing else is left in its directory.
+    let mode = std::fs::metadata(desk.path("zero.prom")).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
+    assert!(!desk.files().keys().any(|path| path.to_string_lossy().contains(".zero.prom")));
+
+    let missing = upload("1", &["--metrics-textfile", "no/such/one.prom"]).ends_with(2);
+    missing.says(&["no/such", "--metrics-textfile"]);
+    let taken = upload("1", &["--metrics-listen", &address]).ends_with(1);
+    taken.says(&["hint: give another address with --metrics-listen"]);
+    receiver.kill();
+    let failed = ["--metrics-textfile", "one.prom", "--retry-for", "0"];
+    upload("1", &failed).ends_with(1);
+    let failed = lines("one.prom");
+    assert!(has(&failed, "reshare_sender_stage{stage=\"failed\"} 1"), "{failed:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -67,6 +67,8 @@ pub struct DeliveryTarget {
     options: ClientOptions,
     /// Shared by all requests to this target.
     log: Arc<AttemptLog>,
+    /// Attempts that have failed and were followed by another, of all requests.
+    retries: Arc<AtomicU64>,
     /// Connections that no client uses now.
     idle: Arc<Idle>,
 }
@@ -107,7 +109,8 @@ impl DeliveryTarget {
         let timeout = options.timeout;
         let key_exchange = options.key_exchange;
         let dialer = Dialer { host, port, server_name, connector, key_exchange, timeout };
-        Ok(Self { dialer, path: path.into(), options, log: Arc::default(), idle: Arc::default() })
+        let (log, retries, idle) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Self { dialer, path: path.into(), options, log, retries, idle })
     }
 
     /// The same target, without retries and with this time limit.
@@ -128,6 +131,12 @@ impl DeliveryTarget {
             let answer = self.client().request(Method::GET, "", None).await?;
             read_listing(answer.body())
         })
+    }
+
+    /// Counts the attempts that were followed by another.
+    #[must_use]
+    pub fn retries(&self) -> &Arc<AtomicU64> {
+        &self.retries
     }
 
     /// Logs a failed attempt. A request without retries returns it as its error instead.
@@ -267,6 +276,7 @@ impl Client {
                 let source = Box::new(failed);
                 return Err(ClientError::GaveUp { what, tried, attempts, source });
             }
+            self.target.retries.fetch_add(1, Ordering::Relaxed);
         }
     }
 

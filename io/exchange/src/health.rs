@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures_util::future::BoxFuture;
@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use super::http::{Serving, serve};
 use super::limits::Limits;
 use super::monitor::{Monitor, Stage};
+use super::sender_metrics::SenderMetrics;
 use super::server::{ServerError, accept, bind};
 use super::shutdown::Shutdown;
 
@@ -45,6 +46,18 @@ impl HealthEndpoint {
             .route("/metrics", get(metrics))
             .with_state(monitor);
         Ok(Self { listener: bind(listen).await?, router, limits })
+    }
+
+    /// Listens at a sender, which has `/metrics` alone.
+    ///
+    /// # Errors
+    /// [`ServerError`] when the address is taken.
+    pub async fn of_sender(
+        listen: SocketAddr,
+        metrics: SenderMetrics,
+    ) -> Result<Self, ServerError> {
+        let router = Router::new().route("/metrics", get(sender_metrics)).with_state(metrics);
+        Ok(Self { listener: bind(listen).await?, router, limits: Limits::default() })
     }
 
     /// The address of the listener.
@@ -87,6 +100,13 @@ async fn metrics(State(monitor): State<Arc<Monitor>>) -> impl IntoResponse {
     // May wait for the inbox while a part is made durable.
     let text = tokio::task::spawn_blocking(move || monitor.text()).await;
     let status = if text.is_ok() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (status, kind, text.unwrap_or_default())
+    (status, TEXT_FORMAT, text.unwrap_or_default())
 }
+
+async fn sender_metrics(State(metrics): State<SenderMetrics>) -> impl IntoResponse {
+    (TEXT_FORMAT, metrics.text(None))
+}
+
+/// Prometheus' text format.
+const TEXT_FORMAT: [(HeaderName, &str); 1] =
+    [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];

@@ -1,27 +1,37 @@
 //! Counters of a running pipeline or delivery, and the request that it stop.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
 /// Counters of one run, shared by its stages and by what displays them.
 ///
 /// Relaxed atomics: the figures are for people, and no decision depends on them.
-#[derive(Debug)]
 pub struct Progress {
     rows_total: AtomicU64,
     rows_done: AtomicU64,
     rows_skipped: AtomicU64,
     bytes_done: AtomicU64,
     parts_delivered: AtomicU64,
+    rows_delivered: AtomicU64,
+    bytes_delivered: AtomicU64,
     steps_done: AtomicU64,
     /// Whether more rows than are counted now may come.
     is_open: AtomicBool,
+    /// Whether rows count when they are delivered, and not when they are read.
+    is_delivery: AtomicBool,
+    /// Seconds since 1970 of the last delivered part, over all stages; 0 before there is one.
+    delivered_at: AtomicU64,
     stage: Mutex<(&'static str, Instant)>,
+    detail: OnceLock<Detail>,
     stop: watch::Sender<bool>,
 }
+
+/// Says in a few words what the counters do not.
+type Detail = Box<dyn Fn() -> String + Send + Sync>;
 
 /// The counters at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +50,12 @@ pub struct ProgressSnapshot {
     pub bytes_done: u64,
     /// Parts that this run delivered while it was making others.
     pub parts_delivered: u64,
+    /// Their rows.
+    pub rows_delivered: u64,
+    /// Their sealed bytes.
+    pub bytes_delivered: u64,
+    /// Whether a row is done only when it is delivered.
+    pub is_delivery: bool,
     /// How often rows were counted as done, now or before: the number of parts or ranges of ids.
     pub steps_done: u64,
     /// Whether more rows than `rows_total` may come.
@@ -54,11 +70,22 @@ impl Default for Progress {
             rows_skipped: AtomicU64::new(0),
             bytes_done: AtomicU64::new(0),
             parts_delivered: AtomicU64::new(0),
+            rows_delivered: AtomicU64::new(0),
+            bytes_delivered: AtomicU64::new(0),
             steps_done: AtomicU64::new(0),
             is_open: AtomicBool::new(false),
+            is_delivery: AtomicBool::new(false),
+            delivered_at: AtomicU64::new(0),
             stage: Mutex::new(("start", Instant::now())),
+            detail: OnceLock::new(),
             stop: watch::Sender::new(false),
         }
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.snapshot().fmt(f)
     }
 }
 
@@ -71,6 +98,9 @@ impl Progress {
         self.rows_skipped.store(0, Ordering::Relaxed);
         self.bytes_done.store(0, Ordering::Relaxed);
         self.parts_delivered.store(0, Ordering::Relaxed);
+        self.rows_delivered.store(0, Ordering::Relaxed);
+        self.bytes_delivered.store(0, Ordering::Relaxed);
+        self.is_delivery.store(false, Ordering::Relaxed);
         self.steps_done.store(0, Ordering::Relaxed);
         self.is_open.store(false, Ordering::Relaxed);
         self.rows_total.store(rows_total, Ordering::Relaxed);
@@ -99,9 +129,36 @@ impl Progress {
         self.steps_done.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a part as delivered. Its rows are counted when the part is made.
-    pub fn deliver_part(&self) {
+    /// In this stage rows are made first, and are done when they are delivered.
+    pub fn expect_delivery(&self) {
+        self.is_delivery.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a part as delivered. Its rows are counted when the part is made, too.
+    pub fn deliver_part(&self, rows: u64, sealed_bytes: u64) {
         self.parts_delivered.fetch_add(1, Ordering::Relaxed);
+        self.rows_delivered.fetch_add(rows, Ordering::Relaxed);
+        self.bytes_delivered.fetch_add(sealed_bytes, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = now.map_or(0, |now| now.as_secs());
+        self.delivered_at.store(seconds, Ordering::Relaxed);
+    }
+
+    /// When the last part was delivered, in seconds since 1970; `None` before there was one.
+    #[must_use]
+    pub fn delivered_at(&self) -> Option<u64> {
+        Some(self.delivered_at.load(Ordering::Relaxed)).filter(|seconds| *seconds > 0)
+    }
+
+    /// Sets what is said in addition to the counters. A run does that once.
+    pub fn describe(&self, detail: impl Fn() -> String + Send + Sync + 'static) {
+        let _ = self.detail.set(Box::new(detail));
+    }
+
+    /// What is said in addition to the counters; empty when there is nothing.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        self.detail.get().map_or_else(String::new, |detail| detail())
     }
 
     /// Counts rows that need no work, since an earlier run did them.
@@ -122,6 +179,9 @@ impl Progress {
             rows_skipped: self.rows_skipped.load(Ordering::Relaxed),
             bytes_done: self.bytes_done.load(Ordering::Relaxed),
             parts_delivered: self.parts_delivered.load(Ordering::Relaxed),
+            rows_delivered: self.rows_delivered.load(Ordering::Relaxed),
+            bytes_delivered: self.bytes_delivered.load(Ordering::Relaxed),
+            is_delivery: self.is_delivery.load(Ordering::Relaxed),
             steps_done: self.steps_done.load(Ordering::Relaxed),
             is_open: self.is_open.load(Ordering::Relaxed),
         }
@@ -158,8 +218,15 @@ mod tests {
         let now = progress.snapshot();
         assert_eq!((now.stage, now.rows_total, now.rows_done), ("export", 10, 4));
         assert_eq!((now.rows_skipped, now.bytes_done, now.steps_done), (2, 400, 2));
+        progress.expect_delivery();
+        progress.deliver_part(4, 500);
+        let now = progress.snapshot();
+        assert_eq!((now.parts_delivered, now.rows_delivered, now.bytes_delivered), (1, 4, 500));
+        assert!(now.is_delivery && progress.delivered_at().is_some());
         progress.begin("load", 5);
-        assert_eq!(progress.snapshot().rows_done, 0);
+        let now = progress.snapshot();
+        assert_eq!((now.rows_done, now.rows_delivered, now.is_delivery), (0, 0, false));
+        assert!(progress.delivered_at().is_some());
         assert!(!progress.stopped());
         progress.stop();
         assert!(progress.stopped());

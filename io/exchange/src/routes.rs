@@ -190,10 +190,12 @@ async fn put_part(
             }
             None => None,
         };
+        let rows = record.as_ref().map_or(0, |record| record.part().rows);
         let part = Announced { name, bytes, digest, record };
         let accepted = accept_part(slot, part, body).await?;
+        slot.note_arrival();
         if accepted != Accepted::Same {
-            delivery.monitor.arrived(bytes);
+            delivery.monitor.arrived(rows, bytes);
         }
         Ok(accepted)
     };

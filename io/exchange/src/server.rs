@@ -22,6 +22,7 @@ use super::inbox::Inbox;
 use super::limits::Limits;
 use super::monitor::{Monitor, Stage};
 use super::routes::{self, Delivery};
+use super::run_facts::RunFacts;
 use super::shutdown::Shutdown;
 use super::tls::{KeyExchange, server_config};
 
@@ -75,7 +76,7 @@ impl Endpoint {
         let EndpointParts { session, identity, inbox, monitor, limits, key_exchange } = parts;
         let config = Arc::new(server_config(identity, key_exchange)?);
         let listener = bind(listen).await?;
-        monitor.opened(&inbox);
+        monitor.opened(&inbox, RunFacts::of(session, identity));
         monitor.enter(Stage::Receiving);
         let delivery = Delivery::new(session, inbox, Arc::clone(&monitor), limits);
         let delivery = Arc::new(delivery);

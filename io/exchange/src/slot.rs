@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use reshare_format::package::{
     MANIFEST_NAME, Manifest, ManifestSignature, PackageExpectations, PartEntry, PartName, Totals,
     UnverifiedManifest,
 };
+use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use super::announced::Announced;
@@ -42,6 +43,8 @@ pub(super) struct Slot {
     acknowledged: watch::Sender<bool>,
     /// Bytes of parts that are only in memory, and how far rows are loaded.
     moved: watch::Sender<Moved>,
+    /// Seconds since 1970; 0 before a part has arrived.
+    last_part_at: AtomicI64,
 }
 
 /// What changes as parts in memory come and are used.
@@ -167,9 +170,21 @@ impl Slot {
         let closed = watch::Sender::new(state.manifest.is_some());
         let (state, acknowledged) = (Mutex::new(state), watch::Sender::new(false));
         let moved = watch::Sender::new(Moved::default());
-        let slot = Self { directory, session, common, state, closed, acknowledged, moved };
+        let last_part_at = AtomicI64::new(0);
+        let slot =
+            Self { directory, session, common, state, closed, acknowledged, moved, last_part_at };
         slot.note_moved(&slot.lock());
         Ok(slot)
+    }
+
+    /// Notes that a part has arrived just now.
+    pub(super) fn note_arrival(&self) {
+        self.last_part_at.store(OffsetDateTime::now_utc().unix_timestamp(), Ordering::Relaxed);
+    }
+
+    /// When a part has arrived last, in seconds since 1970; `None` before the first of this run.
+    pub(super) fn last_part_at(&self) -> Option<i64> {
+        Some(self.last_part_at.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
     /// The directory.

@@ -54,7 +54,7 @@ pub fn upload<'a>(
 ) -> BoxFuture<'a, Result<UploadReport, ClientError>> {
     Box::pin(async move {
         let manifest = package.manifest();
-        progress.begin("list", 0);
+        progress.begin("ask what the receiver has", 0);
         let listing = target.list().await?;
         check(&listing)?;
         let records = RecordsToSend::of(package)?;

@@ -20,7 +20,7 @@ pub(crate) async fn open_checked(
     expected: Expected,
     progress: &Progress,
 ) -> Result<ShareFile, PipelineError> {
-    progress.begin("check", 0);
+    progress.begin("check the file", 0);
     let path = path.to_owned();
     blocking(move || {
         let file = ShareFile::open(path, &expected)?;

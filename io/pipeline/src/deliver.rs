@@ -58,7 +58,7 @@ pub fn deliver<'a>(
 ) -> BoxFuture<'a, Result<DeliveryReport, PipelineError>> {
     Box::pin(async move {
         workers.check_part(session)?;
-        progress.begin("list", 0);
+        progress.begin("ask what the receiver has", 0);
         let Delivery { target, options } = delivery;
         let listing = unless_stopped(&progress, target.list()).await?;
         listing.check_known(|name, sealed| sender.ledger().has_sealed(name, sealed))?;

@@ -20,6 +20,11 @@ pub(crate) enum Destination {
 }
 
 impl Destination {
+    /// Whether parts are delivered after they were sealed.
+    pub(crate) fn is_receiver(&self) -> bool {
+        matches!(self, Self::Receiver(_))
+    }
+
     /// Separates the parts that are there, byte for byte as recorded, from the others.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ pub fn export<'a>(
 ) -> BoxFuture<'a, Result<ExportReport, PipelineError>> {
     Box::pin(async move {
         let workers = workers.within_parts_of(session);
-        progress.begin("plan", 0);
+        progress.begin("count the rows", 0);
         let mut snapshot = Snapshot::open(&source.database, &source.table).await?;
         let plan = snapshot.plan(&ids.export_ids(), workers.rows_per_part).await?;
         let rows = plan.iter().map(|part| part.rows).sum();

@@ -71,7 +71,7 @@ fn merge_to_file(
     workers: Workers,
     progress: &Progress,
 ) -> Result<MergeReport, PipelineError> {
-    progress.begin("count", 0);
+    progress.begin("count the rows", 0);
     let rows = count_rows(delivered, progress)?;
     progress.begin("merge", rows);
     let (layout, segments) = (Arc::clone(&spec.layout), vec![spec.ids]);

@@ -200,7 +200,7 @@ impl<'a> Rebuilding<'a> {
         let Self { session, feed, target, progress, .. } = &self;
         let mut loader = match &**feed {
             Feed::Packages(_) => {
-                progress.begin("connect", 0);
+                progress.begin("connect to the database", 0);
                 open_loader(session, target).await?
             }
             Feed::Arriving(arriving) => {
@@ -216,7 +216,7 @@ impl<'a> Rebuilding<'a> {
             report.leftovers.extend(&range.leftovers);
         }
         report.rows_skipped -= report.rows;
-        let stage = if feed.is_arriving() { "receive and rebuild" } else { "check" };
+        let stage = if feed.is_arriving() { "receive and rebuild" } else { "check the packages" };
         progress.begin(stage, report.rows_skipped);
         progress.set_open(feed.is_arriving());
         progress.skip(report.rows_skipped);

@@ -52,7 +52,7 @@ impl ReceiverPackage {
     ) -> Result<Self, PipelineError> {
         let keys = sender.keys();
         let certificate = keys.credentials().map(|credentials| credentials.certificate.clone());
-        let count = |progress: &Progress, _, _| progress.deliver_part();
+        let count = Progress::deliver_part;
         Ok(Self {
             session: keys.expectations(session)?,
             key_check: keys.key_check().0,

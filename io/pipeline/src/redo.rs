@@ -85,11 +85,11 @@ impl Redoing<'_> {
     ) -> Result<u64, PipelineError> {
         let Self { parts, target, progress, workers } = self;
         let Some(bounds) = segments.iter().copied().reduce(IdRange::hull) else { return Ok(0) };
-        progress.begin("check", 0);
+        progress.begin("check the packages", 0);
         parts.check_there(segments)?;
         let on_conflict = target.options.on_conflict;
         let rows = check(loader, on_conflict, parts, bounds, segments, progress).await?;
-        progress.begin("redo", rows);
+        progress.begin("load again", rows);
         let rows_per_range = workers.rows_per_part.get();
         let (tx, merged) = channel(1);
         let (stretch_tx, stretches) = channel(segments.len());

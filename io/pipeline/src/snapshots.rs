@@ -41,7 +41,7 @@ impl Reading<'_> {
     /// A [`PipelineError`]; sealed parts are kept.
     pub(crate) async fn run(&self, mut left: Resume) -> Result<(), PipelineError> {
         let max_age = self.sealer.sender().snapshot_max_age();
-        self.progress.begin("plan", 0);
+        self.progress.begin("count the rows", 0);
         let mut parts_read = 0;
         loop {
             let mut snapshot = Snapshot::open(&self.source.database, &self.source.table).await?;
@@ -53,6 +53,9 @@ impl Reading<'_> {
             let rows = plan.iter().map(|(_, part)| part.rows).sum();
             if parts_read == 0 {
                 self.progress.begin("send", rows);
+                if self.sealer.destination().is_receiver() {
+                    self.progress.expect_delivery();
+                }
             } else {
                 self.progress.expect(rows);
                 tracing::info!(rows, "took a new snapshot for the rows that are left");

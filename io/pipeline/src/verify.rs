@@ -111,7 +111,7 @@ pub fn verify_packages<'a>(
     progress: &'a Arc<Progress>,
 ) -> BoxFuture<'a, Result<PackagesComparison, PipelineError>> {
     Box::pin(async move {
-        progress.begin("count", 0);
+        progress.begin("count the rows", 0);
         let rows = tokio::task::block_in_place(|| count_rows(packages.parts(), progress))?;
         progress.begin("verify", rows);
         let within = packages.parts().bounds();

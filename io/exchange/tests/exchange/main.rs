@@ -5,6 +5,7 @@ mod arriving;
 mod certificates;
 mod cutting;
 mod cutting_proxy;
+mod dashboards;
 mod delivering;
 mod failing_disk;
 mod held;

@@ -1,0 +1,181 @@
+//! One line about a running pipeline, for terminals of any width and for logs.
+
+use std::time::Duration;
+
+use reshare_exchange::progress::ProgressSnapshot;
+
+use crate::text::{counted, human_duration};
+
+/// Where a bar is worth its room, and how much it takes.
+const WIDTH_WITH_A_BAR: usize = 72;
+const BAR: usize = 20;
+
+/// What there is to say, in at most `width` columns. What matters most comes first, and what does
+/// not fit is left out; `detail` comes last.
+pub(super) fn line(now: &ProgressSnapshot, detail: &str, width: usize) -> String {
+    let mut line = now.stage.to_owned();
+    if let Some(share) = share_done(now)
+        && (WIDTH_WITH_A_BAR..usize::MAX).contains(&width)
+    {
+        let filled = (share * BAR as f64) as usize;
+        line.push_str(&format!(" [{}{}]", "=".repeat(filled), " ".repeat(BAR - filled)));
+    }
+    let mut between = ": ";
+    for fact in facts(now).into_iter().chain([detail.to_owned()]) {
+        let length = line.chars().count() + between.len() + fact.chars().count();
+        if !fact.is_empty() && length <= width {
+            line.push_str(between);
+            line.push_str(&fact);
+            between = ", ";
+        }
+    }
+    if line.chars().count() > width { line.chars().take(width).collect() } else { line }
+}
+
+/// Rows of all runs that are where this stage brings them.
+fn rows_there(now: &ProgressSnapshot) -> u64 {
+    now.rows_skipped + rows_of_this_run(now)
+}
+
+fn rows_of_this_run(now: &ProgressSnapshot) -> u64 {
+    if now.is_delivery { now.rows_delivered } else { now.rows_done }
+}
+
+/// The share of the rows that are there, 0 to 1; `None` where their number is not known.
+fn share_done(now: &ProgressSnapshot) -> Option<f64> {
+    let is_known = now.rows_total > 0 && !now.is_open;
+    is_known.then(|| (rows_there(now) as f64 / now.rows_total as f64).clamp(0.0, 1.0))
+}
+
+/// What is known, the most important first.
+fn facts(now: &ProgressSnapshot) -> Vec<String> {
+    let seconds = now.elapsed.as_secs_f64().max(1e-3);
+    if now.rows_total == 0 && !now.is_open {
+        let mut facts = vec![];
+        if now.bytes_done > 0 {
+            facts.push(counted(now.steps_done, "part"));
+            facts.push(format!("{:.1} MB", now.bytes_done as f64 / 1e6));
+        }
+        facts.push(format!("for {}", human_duration(now.elapsed)));
+        return facts;
+    }
+    let (total, there) = (now.rows_total, rows_there(now));
+    let mut facts = vec![];
+    if now.is_open {
+        facts.push(format!("{there} of the {total} rows that both have delivered"));
+    } else {
+        // Rounded down: 100 % is all of them.
+        let percent = share_done(now).map_or(0, |share| (share * 100.0) as u64);
+        facts.push(format!("{percent} %"));
+        facts.push(match now.is_delivery {
+            true => format!("{there} of {total} rows delivered"),
+            false => format!("{there} of {total} rows"),
+        });
+        facts.extend(time_left(now, seconds).map(|left| format!("{} left", human_duration(left))));
+    }
+    facts.push(format!("{:.0} rows/s", rows_of_this_run(now) as f64 / seconds));
+    let bytes = if now.is_delivery { now.bytes_delivered } else { now.bytes_done };
+    facts.push(format!("{:.1} MB/s", bytes as f64 / 1e6 / seconds));
+    if now.is_delivery {
+        facts.push(format!("{} sealed", now.rows_skipped + now.rows_done));
+    } else if now.parts_delivered > 0 {
+        facts.push(format!("{} arrived", counted(now.parts_delivered, "part")));
+    }
+    facts
+}
+
+/// The time that the rest takes at the rate so far; `None` before there is a rate.
+fn time_left(now: &ProgressSnapshot, seconds: f64) -> Option<Duration> {
+    let rate = rows_of_this_run(now) as f64 / seconds;
+    let to_do = now.rows_total.saturating_sub(rows_there(now)) as f64;
+    (rate > 0.0).then(|| Duration::from_secs_f64((to_do / rate).min(1e9)))
+}
+
+#[cfg(test)]
+mod tests {
+    use reshare_exchange::progress::Progress;
+
+    use super::*;
+
+    const UNLIMITED: usize = usize::MAX;
+
+    fn after(progress: &Progress, seconds: u64) -> ProgressSnapshot {
+        ProgressSnapshot { elapsed: Duration::from_secs(seconds), ..progress.snapshot() }
+    }
+
+    #[test]
+    fn what_was_skipped_is_neither_left_nor_counted_into_the_rate() {
+        let progress = Progress::default();
+        progress.begin("load", 100);
+        progress.skip(50);
+        progress.add(10, 1000);
+        let shown = line(&after(&progress, 2), "", UNLIMITED);
+        assert_eq!(shown, "load: 60 %, 60 of 100 rows, 8 s left, 5 rows/s, 0.0 MB/s");
+    }
+
+    #[test]
+    fn a_delivery_counts_what_is_delivered_and_not_what_is_read() {
+        let progress = Progress::default();
+        progress.begin("send", 400);
+        progress.expect_delivery();
+        progress.add(400, 30_000_000);
+        let shown = line(&after(&progress, 10), "", UNLIMITED);
+        let nothing = "send: 0 %, 0 of 400 rows delivered, 0 rows/s, 0.0 MB/s, 400 sealed";
+        assert_eq!(shown, nothing, "there is no rate to tell the time that is left by");
+        progress.deliver_part(100, 8_000_000);
+        let shown = line(&after(&progress, 10), "", UNLIMITED);
+        let some =
+            "send: 25 %, 100 of 400 rows delivered, 30 s left, 10 rows/s, 0.8 MB/s, 400 sealed";
+        assert_eq!(shown, some);
+    }
+
+    #[test]
+    fn nothing_is_said_to_be_left_while_more_may_come() {
+        let progress = Progress::default();
+        progress.begin("receive and rebuild", 0);
+        progress.set_open(true);
+        progress.expect_more(60);
+        progress.add(20, 2_000_000);
+        progress.deliver_part(20, 2_100_000);
+        let senders = "sender 0 up to id 40, sender 1 up to id 60 (complete)";
+        let shown = line(&after(&progress, 2), senders, UNLIMITED);
+        let rows = "receive and rebuild: 20 of the 60 rows that both have delivered";
+        assert_eq!(shown, format!("{rows}, 10 rows/s, 1.0 MB/s, 1 part arrived, {senders}"));
+        progress.set_open(false);
+        let shown = line(&after(&progress, 2), "", UNLIMITED);
+        assert!(shown.contains("33 %, 20 of 60 rows, 4 s left"), "{shown}");
+    }
+
+    #[test]
+    fn what_has_no_known_end_shows_what_has_come_and_how_long_it_takes() {
+        let progress = Progress::default();
+        progress.begin("receive", 0);
+        assert_eq!(line(&after(&progress, 10), "", UNLIMITED), "receive: for 10 s");
+        progress.add(0, 39_000_000);
+        progress.add(0, 39_400_000);
+        let arrived = "receive: 2 parts, 78.4 MB, for 1 min 30 s";
+        assert_eq!(line(&after(&progress, 90), "", UNLIMITED), arrived);
+    }
+
+    #[test]
+    fn a_line_fits_any_terminal_and_loses_the_least_important_first() {
+        let progress = Progress::default();
+        progress.begin("send", 20_000_000);
+        progress.expect_delivery();
+        progress.add(12_345_678, 9_000_000_000);
+        progress.deliver_part(10_000_000, 8_000_000_000_000);
+        let now = after(&progress, 86_400);
+        for width in 40..=200 {
+            let shown = line(&now, "a detail", width);
+            assert!(shown.chars().count() <= width, "{width}: {shown}");
+            assert!(shown.contains("50 %") && shown.contains("rows delivered"), "{width}: {shown}");
+            assert_eq!(
+                shown.contains("[=========="),
+                width >= WIDTH_WITH_A_BAR,
+                "{width}: {shown}"
+            );
+            assert!(width < 60 || shown.contains("24 h 0 min left"), "{width}: {shown}");
+        }
+        assert_eq!(line(&now, "", 40), "send: 50 %, 10000000 of 20000000 rows de");
+    }
+}
