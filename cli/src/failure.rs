@@ -37,7 +37,7 @@ pub(crate) enum Rerun {
 }
 
 /// The stages in which ranges are committed.
-const LOADING: [&str; 4] = ["load", "rebuild", "redo", "receive and rebuild"];
+const LOADING: [&str; 4] = ["load", "rebuild", "load again", "receive and rebuild"];
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]

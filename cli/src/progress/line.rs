@@ -62,16 +62,17 @@ fn facts(now: &ProgressSnapshot) -> Vec<String> {
     let (total, there) = (now.rows_total, rows_there(now));
     let mut facts = vec![];
     if now.is_open {
-        facts.push(format!("{there} of the {total} rows that both have delivered"));
+        // Of those that both senders have delivered by now.
+        facts.push(format!("{there} of {total} rows so far"));
     } else {
         // Rounded down: 100 % is all of them.
         let percent = share_done(now).map_or(0, |share| (share * 100.0) as u64);
         facts.push(format!("{percent} %"));
+        facts.extend(time_left(now, seconds).map(|left| format!("{} left", human_duration(left))));
         facts.push(match now.is_delivery {
             true => format!("{there} of {total} rows delivered"),
             false => format!("{there} of {total} rows"),
         });
-        facts.extend(time_left(now, seconds).map(|left| format!("{} left", human_duration(left))));
     }
     facts.push(format!("{:.0} rows/s", rows_of_this_run(now) as f64 / seconds));
     let bytes = if now.is_delivery { now.bytes_delivered } else { now.bytes_done };
@@ -84,11 +85,13 @@ fn facts(now: &ProgressSnapshot) -> Vec<String> {
     facts
 }
 
-/// The time that the rest takes at the rate so far; `None` before there is a rate.
+/// The time that the rest takes at the rate so far; `None` before there is a rate, and at the end.
 fn time_left(now: &ProgressSnapshot, seconds: f64) -> Option<Duration> {
     let rate = rows_of_this_run(now) as f64 / seconds;
     let to_do = now.rows_total.saturating_sub(rows_there(now)) as f64;
-    (rate > 0.0).then(|| Duration::from_secs_f64((to_do / rate).min(1e9)))
+    // Rounded up: as long as a row is missing, there is time left.
+    let left = (to_do / rate).min(1e9).ceil();
+    (rate > 0.0 && to_do > 0.0).then(|| Duration::from_secs_f64(left))
 }
 
 #[cfg(test)]
@@ -110,7 +113,7 @@ mod tests {
         progress.skip(50);
         progress.add(10, 1000);
         let shown = line(&after(&progress, 2), "", UNLIMITED);
-        assert_eq!(shown, "load: 60 %, 60 of 100 rows, 8 s left, 5 rows/s, 0.0 MB/s");
+        assert_eq!(shown, "load: 60 %, 8 s left, 60 of 100 rows, 5 rows/s, 0.0 MB/s");
     }
 
     #[test]
@@ -125,7 +128,7 @@ mod tests {
         progress.deliver_part(100, 8_000_000);
         let shown = line(&after(&progress, 10), "", UNLIMITED);
         let some =
-            "send: 25 %, 100 of 400 rows delivered, 30 s left, 10 rows/s, 0.8 MB/s, 400 sealed";
+            "send: 25 %, 30 s left, 100 of 400 rows delivered, 10 rows/s, 0.8 MB/s, 400 sealed";
         assert_eq!(shown, some);
     }
 
@@ -139,11 +142,11 @@ mod tests {
         progress.deliver_part(20, 2_100_000);
         let senders = "sender 0 up to id 40, sender 1 up to id 60 (complete)";
         let shown = line(&after(&progress, 2), senders, UNLIMITED);
-        let rows = "receive and rebuild: 20 of the 60 rows that both have delivered";
+        let rows = "receive and rebuild: 20 of 60 rows so far";
         assert_eq!(shown, format!("{rows}, 10 rows/s, 1.0 MB/s, 1 part arrived, {senders}"));
         progress.set_open(false);
         let shown = line(&after(&progress, 2), "", UNLIMITED);
-        assert!(shown.contains("33 %, 20 of 60 rows, 4 s left"), "{shown}");
+        assert!(shown.contains("33 %, 4 s left, 20 of 60 rows"), "{shown}");
     }
 
     #[test]
@@ -168,14 +171,13 @@ mod tests {
         for width in 40..=200 {
             let shown = line(&now, "a detail", width);
             assert!(shown.chars().count() <= width, "{width}: {shown}");
-            assert!(shown.contains("50 %") && shown.contains("rows delivered"), "{width}: {shown}");
-            assert_eq!(
-                shown.contains("[=========="),
-                width >= WIDTH_WITH_A_BAR,
-                "{width}: {shown}"
-            );
-            assert!(width < 60 || shown.contains("24 h 0 min left"), "{width}: {shown}");
+            for fact in ["send", "50 %", "24 h 0 min left"] {
+                assert!(shown.contains(fact), "{width}: {shown}");
+            }
+            let has_bar = shown.contains("[==========");
+            assert_eq!(has_bar, width >= WIDTH_WITH_A_BAR, "{width}: {shown}");
         }
-        assert_eq!(line(&now, "", 40), "send: 50 %, 10000000 of 20000000 rows de");
+        assert_eq!(line(&now, "", 40), "send: 50 %, 24 h 0 min left, 116 rows/s");
+        assert!(line(&now, "a detail", 200).ends_with("12345678 sealed, a detail"));
     }
 }
