@@ -14,7 +14,7 @@ pub(crate) fn network_failure(error: NetworkError) -> Failure {
         NetworkDefect::Read(_) | NetworkDefect::Write(_) => {
             "check --network, and the permissions of this file and its directory"
         }
-        NetworkDefect::Writable { .. } | NetworkDefect::Owner { .. } => {
+        NetworkDefect::Writers(_) => {
             "who may write it can give a party a second evaluation point: check what it says with \
              `reshare network show` and the other operators"
         }

@@ -3,7 +3,7 @@
 //! Kubernetes does that at each start of a pod with an `fsGroup`: every file of a volume becomes readable and writable by that
 //! group. A file that this process has made is then made private again, and not refused.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -50,6 +50,47 @@ pub fn as_closed_to_group(file: &File, forbidden: u32) -> io::Result<u32> {
     Ok(if is_own && is_opened_to_group(mode, forbidden) { mode & !GROUP_BITS } else { mode })
 }
 
+/// Who else than this user and root may write a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OtherWriters {
+    /// Its owner.
+    #[error("it belongs to user {owner}: it must belong to this user, {user}, or to root")]
+    Owner {
+        /// The file's owner.
+        owner: u32,
+        /// This process's user.
+        user: u32,
+    },
+    /// Its group, or everybody.
+    #[error("its mode is {mode:04o}: only its owner may write it (chmod go-w)")]
+    Others {
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+/// Says who else than this process's user and root may write a file; `None` where nobody may.
+#[must_use]
+pub fn other_writers(metadata: &Metadata) -> Option<OtherWriters> {
+    writers_other_than(geteuid().as_raw(), metadata)
+}
+
+fn writers_other_than(user: u32, metadata: &Metadata) -> Option<OtherWriters> {
+    let owner = metadata.uid();
+    let mode = metadata.mode() & 0o7777;
+    if owner != user && owner != ROOT {
+        Some(OtherWriters::Owner { owner, user })
+    } else if mode & OTHERS_WRITE_BITS != 0 {
+        Some(OtherWriters::Others { mode })
+    } else {
+        None
+    }
+}
+
+/// The permission bits that let users other than the owner write.
+const OTHERS_WRITE_BITS: u32 = 0o022;
+const ROOT: u32 = 0;
+
 fn is_opened_to_group(mode: u32, forbidden: u32) -> bool {
     mode & forbidden & GROUP_BITS != 0 && mode & forbidden & OTHERS_BITS == 0
 }
@@ -82,5 +123,23 @@ mod tests {
             assert_eq!(close_to_group(&file, &path, forbidden).expect("closed"), after);
             assert_eq!(mode(), after, "{before:o}");
         }
+    }
+
+    #[test]
+    fn a_file_of_another_user_or_open_to_writers_is_named() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let metadata = |mode| {
+            fs::set_permissions(file.path(), Permissions::from_mode(mode)).expect("set");
+            file.as_file().metadata().expect("its metadata")
+        };
+        assert_eq!(other_writers(&metadata(0o644)), None);
+        for mode in [0o664, 0o602] {
+            assert_eq!(other_writers(&metadata(mode)), Some(OtherWriters::Others { mode }));
+        }
+        let other = geteuid().as_raw() + 1;
+        let named = writers_other_than(other, &metadata(0o644));
+        // What is root's is anyone's to read.
+        let is_root = geteuid().is_root();
+        assert!(is_root || matches!(named, Some(OtherWriters::Owner { .. })), "{named:?}");
     }
 }

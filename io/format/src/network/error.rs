@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use reshare_engine::party::{PartyId, PartyOutOfRange};
 use reshare_files::fault::Refusable;
+use reshare_files::private::OtherWriters;
 
 use crate::keys::NameError;
 use crate::keys::certificate::CertificateName;
@@ -41,19 +42,8 @@ pub enum NetworkDefect {
     #[error("cannot write it")]
     Write(#[source] io::Error),
     /// Who may write it could give a party a second evaluation point.
-    #[error("its mode is {mode:04o}: only its owner may write it (chmod go-w)")]
-    Writable {
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// As [`Self::Writable`].
-    #[error("it belongs to user {owner}: it must belong to this user, {user}, or to root")]
-    Owner {
-        /// The file's owner.
-        owner: u32,
-        /// This process's user.
-        user: u32,
-    },
+    #[error(transparent)]
+    Writers(OtherWriters),
     /// Far larger than any network.
     #[error("it has more than {limit} bytes")]
     TooLarge {

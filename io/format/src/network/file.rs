@@ -1,13 +1,12 @@
 //! The network file: TOML in, TOML out.
 
-use std::fs::Metadata;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use reshare_engine::party::PartyId;
 use reshare_files::durable;
 use reshare_files::input_file::{open_input, without_bom};
+use reshare_files::private::other_writers;
 use serde::Deserialize;
 
 use super::{Network, NetworkDefect, NetworkError};
@@ -89,28 +88,15 @@ impl Network {
 fn read_text(path: &Path) -> Result<String, NetworkDefect> {
     let file = open_input(path).map_err(NetworkDefect::Read)?;
     let metadata = file.metadata().map_err(NetworkDefect::Read)?;
-    check_writers(&metadata, rustix::process::geteuid().as_raw())?;
+    if let Some(writers) = other_writers(&metadata) {
+        return Err(NetworkDefect::Writers(writers));
+    }
     let (mut bytes, limit) = (Vec::new(), Network::MAX_FILE_BYTES);
     file.take(limit + 1).read_to_end(&mut bytes).map_err(NetworkDefect::Read)?;
     if bytes.len() as u64 > limit {
         return Err(NetworkDefect::TooLarge { limit });
     }
     String::from_utf8(without_bom(&bytes).to_vec()).map_err(|_| NetworkDefect::NoText)
-}
-
-/// The permission bits that let users other than the owner write.
-const OTHERS_WRITE_BITS: u32 = 0o022;
-const ROOT: u32 = 0;
-
-fn check_writers(metadata: &Metadata, user: u32) -> Result<(), NetworkDefect> {
-    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
-    if owner != user && owner != ROOT {
-        return Err(NetworkDefect::Owner { owner, user });
-    }
-    if mode & OTHERS_WRITE_BITS != 0 {
-        return Err(NetworkDefect::Writable { mode });
-    }
-    Ok(())
 }
 
 /// The file as written, unchecked.
@@ -138,7 +124,9 @@ struct PartyTable {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use reshare_files::private::OtherWriters;
 
     use super::*;
 
@@ -205,12 +193,9 @@ mod tests {
         for mode in [0o620, 0o606, 0o666] {
             chmod(mode);
             let refused = Network::load(&path).expect_err("others may write").defect;
-            assert!(matches!(refused, NetworkDefect::Writable { mode: m } if m == mode));
+            let writers = OtherWriters::Others { mode };
+            assert!(matches!(refused, NetworkDefect::Writers(got) if got == writers));
         }
-        let (metadata, user) = (path.metadata().expect("its metadata"), 4711);
-        let others = check_writers(&metadata, user);
-        let is_root = metadata.uid() == ROOT;
-        assert!(is_root || matches!(others, Err(NetworkDefect::Owner { .. })), "{others:?}");
         let large = "#".repeat(Network::MAX_FILE_BYTES as usize + 1);
         std::fs::write(&path, large).expect("written");
         chmod(0o600);
