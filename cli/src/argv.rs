@@ -64,6 +64,11 @@ fn split_password_url(argument: &OsStr) -> Option<(&OsStr, &OsStr)> {
     has_password.then(|| (OsStr::from_bytes(before), OsStr::from_bytes(url)))
 }
 
+/// Whether a text is, or holds, a URL with a password.
+pub(crate) fn has_password(text: &OsStr) -> bool {
+    split_password_url(text).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -175,6 +175,15 @@ impl Failure {
         Self { note: Some(note), ..self }
     }
 
+    /// Adds a line that explains the failure.
+    pub(crate) fn with_note(mut self, note: String) -> Self {
+        self.note = Some(match self.note.take() {
+            Some(before) => format!("{before}\nnote: {note}"),
+            None => note,
+        });
+        self
+    }
+
     /// Notes what the command does when it is run again.
     pub(crate) fn rerun(self, rerun: Rerun) -> Self {
         Self { rerun, ..self }

@@ -20,6 +20,7 @@ mod named;
 mod progress;
 mod report;
 mod run;
+mod settings;
 mod setup;
 mod streams;
 mod text;
@@ -29,14 +30,16 @@ pub use allocator::EndingAllocator;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::CommandFactory;
 
 use commands::Cli;
 use exit::Exit;
 use failure::Failure;
 use named::NamedPaths;
 use reshare_files::memory::forbid_core_dumps;
+use settings::{Asked, Unread};
 use streams::say;
+use text::printable;
 
 /// Does what the command line asks for, and returns the exit code.
 #[must_use]
@@ -52,26 +55,29 @@ pub fn main() -> ExitCode {
         let hint = "give the URL as --db-url env:NAME instead";
         return Failure::failed(error).hint(hint).end();
     }
-    let matches = Cli::command().try_get_matches();
-    let cli = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (cli, matches) = match cli {
-        Ok(read) => read,
-        Err(answer) => return answered(&answer),
+    let Asked { cli, matches, settings } = match settings::read(std::env::args_os().collect()) {
+        Ok(asked) => asked,
+        Err(Unread::Answer { answer, notes }) => return answered(&answer, &notes),
+        Err(Unread::Failure(failure)) => return failure.end(),
     };
     logs::start(cli.output.verbose);
     if let Err(error) = dumps {
         say!("note: a crash may write keys into a core dump, which cannot be forbidden: {error}");
     }
-    let paths = NamedPaths::of(&Cli::command(), &matches);
+    let paths = NamedPaths::of(&Cli::command(), &matches, &settings);
     match paths.look_at_outputs().and_then(|()| cli.run()) {
         Ok(exit) => exit.into(),
-        Err(failure) => paths.explain(failure).end(),
+        Err(failure) => settings.explain(paths.explain(failure)).end(),
     }
 }
 
 /// Prints what clap answers: help and the version on standard output, and what is wrong on standard error.
-fn answered(answer: &clap::Error) -> ExitCode {
-    match answer.print() {
+fn answered(answer: &clap::Error, notes: &[String]) -> ExitCode {
+    let printed = answer.print();
+    for note in notes {
+        say!("{}", printable(&format!("note: {note}")));
+    }
+    match printed {
         Err(error) if !answer.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
             Failure::failed(format!("cannot print the answer: {error}")).end()
         }

@@ -20,6 +20,7 @@ use reshare_files::output_file::probe_output;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::settings::Settings;
 
 /// What a flag names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,9 +82,9 @@ fn named(command: &str, id: &str) -> Option<Named> {
         (_, "report" | "leftover_ids") => Own,
         (
             _,
-            "session" | "ids_from" | "ca_file" | "certificate" | "certificate_key" | "approvals"
-            | "identity" | "kem_key" | "shared_key" | "key" | "network" | "input" | "file"
-            | "receipt" | "files",
+            "config" | "session" | "ids_from" | "ca_file" | "certificate" | "certificate_key"
+            | "approvals" | "identity" | "kem_key" | "shared_key" | "key" | "network" | "input"
+            | "file" | "receipt" | "files",
         ) => Input,
         _ => return None,
     })
@@ -99,8 +100,8 @@ struct NamedPath {
 }
 
 impl NamedPaths {
-    /// Finds the paths among what was given, in arguments and in the environment.
-    pub(crate) fn of(program: &Command, matches: &ArgMatches) -> Self {
+    /// Finds the paths among what was given, in arguments and in settings.
+    pub(crate) fn of(program: &Command, matches: &ArgMatches, settings: &Settings) -> Self {
         let (mut command, mut matches) = (program, matches);
         let mut words = Vec::new();
         while let Some((name, below)) = matches.subcommand() {
@@ -113,10 +114,10 @@ impl NamedPaths {
         for arg in command.get_arguments().filter(|arg| takes_a_path(arg)) {
             let id = arg.get_id().as_str();
             let Some(named) = named(&words, id) else { continue };
-            let flag = match (matches.value_source(id), arg.get_env()) {
-                (Some(ValueSource::CommandLine), _) => flag_of(arg),
-                (Some(ValueSource::EnvVariable), Some(name)) => {
-                    format!("{} (by {})", flag_of(arg), name.to_string_lossy())
+            let flag = match (matches.value_source(id), settings.origin(id)) {
+                (Some(ValueSource::CommandLine), None) => flag_of(arg),
+                (Some(ValueSource::CommandLine), Some(origin)) => {
+                    format!("{} (by {origin})", flag_of(arg))
                 }
                 _ => continue,
             };

@@ -46,20 +46,16 @@ const UPLOADS: NonZeroUsize = NonZeroUsize::new(4).expect("four is not zero");
 const MOST_UPLOADS: NonZeroUsize = NonZeroUsize::new(24).expect("not zero");
 
 impl DeliveryArgs {
-    /// The first of these flags that is on the command line; a URL from the environment does not
-    /// count.
+    /// The first of these flags that is given.
     pub(crate) fn first_given(&self) -> Option<&'static str> {
-        let from_environment = std::env::var("RESHARE_SERVER_URL").ok();
-        if self.server_url.is_some() && self.server_url != from_environment {
-            return Some("--server-url");
-        }
-        let others = [
+        let flags = [
+            (self.server_url.is_some(), "--server-url"),
             (self.uploads.is_some(), "--uploads"),
             (self.retry_for.is_some(), "--retry-for"),
             (self.answer_timeout.is_some(), "--answer-timeout"),
             (self.classic_tls, "--classic-tls"),
         ];
-        others.into_iter().find_map(|(is_given, flag)| is_given.then_some(flag))
+        flags.into_iter().find_map(|(is_given, flag)| is_given.then_some(flag))
     }
 
     /// Where one sender delivers to.

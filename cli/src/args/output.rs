@@ -43,6 +43,11 @@ pub(crate) struct OutputArgs {
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
+    /// Settings file: what flags say, for every command, as `reshare config show` lists it [default:
+    /// $XDG_CONFIG_HOME/reshare/reshare.toml, then ~/.config/reshare/reshare.toml]
+    #[arg(long, value_name = "FILE", global = true, env = "RESHARE_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Show no progress
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,

@@ -57,7 +57,7 @@ pub(crate) fn split_party(text: &str) -> Result<(PartyId, &str), Failure> {
 /// A directory of this user: the one that a variable names, or a default in its home.
 ///
 /// As the XDG specification says, a relative path does not count.
-pub(super) fn user_directory(variable: &str, in_home: &str) -> Option<PathBuf> {
+pub(crate) fn user_directory(variable: &str, in_home: &str) -> Option<PathBuf> {
     let absolute = |name: &str| {
         std::env::var_os(name).map(PathBuf::from).filter(|directory| directory.is_absolute())
     };

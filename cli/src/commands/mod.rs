@@ -7,6 +7,7 @@ use crate::failure::Outcome;
 
 mod check;
 mod completions;
+mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod export;
@@ -31,6 +32,8 @@ mod status;
 mod tune;
 mod upload;
 mod verify;
+
+pub(crate) use receive::needs_rebuild as receive_needs_rebuild;
 
 /// Moves and rebuilds the secret shares of an MPC network in bulk
 ///
@@ -65,6 +68,8 @@ enum Command {
     Kms(kms::KmsCommand),
     /// Make a certificate authority, and certificates for the parties
     Pki(pki::PkiArgs),
+    /// Show which settings hold, and where each one comes from
+    Config(config::ConfigCommand),
     /// Make, extend or show the network file: which number belongs to which party, for good
     Network(network::NetworkCommand),
     /// Make, show or approve a session
@@ -119,6 +124,7 @@ impl Cli {
             #[cfg(feature = "kms")]
             Command::Kms(command) => command.run(output),
             Command::Pki(args) => args.run(output),
+            Command::Config(command) => command.run(output),
             Command::Network(command) => command.run(output),
             Command::Session(command) => command.run(output),
             Command::Check(command) => command.run(output),

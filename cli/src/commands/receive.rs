@@ -36,8 +36,6 @@ use crate::setup::database::workers;
 use crate::streams::say;
 use crate::text::{counted, printable};
 
-const IDENTITY_VARIABLE: &str = "RESHARE_IDENTITY";
-
 #[derive(Debug, Args)]
 #[command(mut_args(with_rebuild))]
 pub(crate) struct ReceiveArgs {
@@ -79,7 +77,7 @@ pub(crate) struct ReceiveArgs {
     linger: u64,
 
     /// With --rebuild: the receiver's age identity, a file of mode 0600
-    #[arg(long, value_name = "FILE", env = IDENTITY_VARIABLE)]
+    #[arg(long, value_name = "FILE", env = "RESHARE_IDENTITY")]
     identity: Option<PathBuf>,
 
     #[command(flatten)]
@@ -123,7 +121,12 @@ const REBUILD_FLAGS: [&str; 13] = [
 ];
 
 fn with_rebuild(flag: Arg) -> Arg {
-    if REBUILD_FLAGS.contains(&flag.get_id().as_str()) { flag.requires("rebuild") } else { flag }
+    if needs_rebuild(flag.get_id().as_str()) { flag.requires("rebuild") } else { flag }
+}
+
+/// Whether a flag, which this is the key of too, makes no sense without `--rebuild`.
+pub(crate) fn needs_rebuild(flag: &str) -> bool {
+    REBUILD_FLAGS.contains(&flag)
 }
 
 impl ReceiveArgs {
@@ -150,13 +153,10 @@ impl ReceiveArgs {
         Ok(report::exit_of(&report.leftovers))
     }
 
-    /// An identity that is not used must not be on the command line. In the environment, which
-    /// other commands share, it may be.
+    /// An identity that is not used must not be on the command line. In settings, which other commands share, it
+    /// may be, and is then not taken.
     fn check_flags(&self) -> Result<(), Failure> {
-        let Some(identity) = self.identity.as_ref().filter(|_| !self.rebuild) else {
-            return Ok(());
-        };
-        if std::env::var_os(IDENTITY_VARIABLE).is_some_and(|value| value == identity.as_os_str()) {
+        if self.identity.is_none() || self.rebuild {
             return Ok(());
         }
         let error = "--identity needs --rebuild: without it no package is opened";

@@ -9,6 +9,7 @@ mod media;
 mod promises;
 mod receive;
 mod redo;
+mod settings;
 mod tables;
 mod transcripts;
 mod tune;
