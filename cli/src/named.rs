@@ -65,7 +65,7 @@ fn named(command: &str, id: &str) -> Option<Named> {
         ("network new", "network") => Output,
         ("network add", "network") => Replaced,
         ("verify", "receipt") | (_, "metrics_textfile") => Output,
-        ("pki ca" | "pki issue", "out") => Made,
+        ("pki ca" | "pki issue", "out") | ("party init", "directory") => Made,
         ("man", "out") => Existing,
         ("keygen agreement", "session") => Own,
         (_, "out") => Output,
@@ -84,7 +84,7 @@ fn named(command: &str, id: &str) -> Option<Named> {
             _,
             "config" | "session" | "ids_from" | "ca_file" | "certificate" | "certificate_key"
             | "approvals" | "identity" | "kem_key" | "shared_key" | "key" | "network" | "input"
-            | "file" | "receipt" | "files",
+            | "file" | "receipt" | "files" | "csr" | "parties",
         ) => Input,
         _ => return None,
     })

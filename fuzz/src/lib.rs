@@ -10,6 +10,7 @@ pub mod manifest;
 pub mod network;
 pub mod part;
 pub mod part_record;
+pub mod party;
 pub mod receipt;
 pub mod sample;
 pub mod session;
@@ -20,13 +21,14 @@ pub mod share_file;
 pub type Check = fn(&[u8]) -> bool;
 
 /// The names of all targets, with their checks.
-pub const TARGETS: [(&str, Check); 9] = [
+pub const TARGETS: [(&str, Check); 10] = [
     ("approval", approval::check),
     ("copy", copy::check),
     ("manifest", manifest::check),
     ("network", network::check),
     ("part", part::check),
     ("part_record", part_record::check),
+    ("party", party::check),
     ("receipt", receipt::check),
     ("session", session::check),
     ("share_file", share_file::check),

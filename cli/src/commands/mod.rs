@@ -20,6 +20,7 @@ mod man;
 mod merge;
 mod network;
 mod pack;
+mod party;
 mod pki;
 mod purge;
 mod rebuild;
@@ -66,6 +67,8 @@ enum Command {
     /// Make or show a sender's agreement key in AWS KMS
     #[cfg(feature = "kms")]
     Kms(kms::KmsCommand),
+    /// Make everything that a new party needs, in one directory
+    Party(party::PartyCommand),
     /// Make a certificate authority, and certificates for the parties
     Pki(pki::PkiArgs),
     /// Show which settings hold, and where each one comes from
@@ -123,6 +126,7 @@ impl Cli {
             Command::Keygen(args) => args.run(output),
             #[cfg(feature = "kms")]
             Command::Kms(command) => command.run(output),
+            Command::Party(command) => command.run(output),
             Command::Pki(args) => args.run(output),
             Command::Config(command) => command.run(output),
             Command::Network(command) => command.run(output),

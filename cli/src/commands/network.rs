@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use reshare_engine::party::PartyId;
-use reshare_files::durable;
-use reshare_files::file_error::OnFile;
 use reshare_format::keys::certificate::{CertificateChain, CertificateName, TrustAnchor, names_in};
 use reshare_format::network::Network;
 use reshare_format::session::{FingerprintMismatch, parse_fingerprint};
@@ -17,7 +15,8 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::hints::certificate_hint;
 use crate::report;
-use crate::setup::network::network_failure;
+use crate::setup::network::{network_failure, write_network};
+use crate::setup::public_party::load_parties;
 
 #[derive(Debug, Args)]
 pub(crate) struct NetworkCommand {
@@ -48,6 +47,11 @@ struct NewArgs {
     /// for each party, or add parties later
     #[arg(long = "certificate-name", value_name = "PARTY=NAME")]
     certificate_names: Vec<String>,
+
+    /// A party's public file, as `party init` made it, in place of number and name; may be given
+    /// several times
+    #[arg(long = "party", value_name = "FILE", num_args = 1)]
+    parties: Vec<PathBuf>,
 
     #[command(flatten)]
     words: WordsArgs,
@@ -128,15 +132,18 @@ impl NewArgs {
                 )));
             }
         }
+        for public in load_parties(&self.parties)? {
+            let party = public.party();
+            if !add(&mut network, party, public.name().clone())? {
+                return Err(Failure::usage(format!("--party: party {party} is given twice")));
+            }
+        }
         let fit = anchor.check_names(network.parties().map(|(_, name)| name));
         fit.map_err(|error| {
             let hint = certificate_hint(&error);
             Failure::refused(error).hint(hint)
         })?;
-        if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            durable::create_directory(directory).on("make", directory).map_err(Failure::failed)?;
-        }
-        network.write(&path).map_err(network_failure)?;
+        write_network(&path, &network)?;
         show(output, &path, &network, self.words)
     }
 }

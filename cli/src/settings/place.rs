@@ -22,9 +22,11 @@ pub(crate) fn place(command: &str, key: &str) -> Place {
     match (command, key) {
         (_, "json" | "help" | "version") => CommandLine("says how one command answers"),
         (_, "config") => CommandLine("names the settings file; `RESHARE_CONFIG` does too"),
-        (_, "yes" | "new_party" | "receiver_verified" | "adopt_ledger" | "on_root_disk") => {
-            CommandLine("confirms what an operator has looked at once")
-        }
+        (
+            _,
+            "yes" | "new_party" | "new_network" | "receiver_verified" | "adopt_ledger"
+            | "on_root_disk",
+        ) => CommandLine("confirms what an operator has looked at once"),
         (_, "allow_older") => CommandLine("confirms that newer rows are to be replaced"),
         (_, "dry_run" | "redo") => CommandLine("is asked for once"),
         (_, "out") => CommandLine("is a new file or directory each time"),
@@ -32,9 +34,9 @@ pub(crate) fn place(command: &str, key: &str) -> Place {
         ("network add", "party_id" | "name" | "certificate") => {
             CommandLine("is about another party")
         }
+        ("party init", _) => CommandLine("is about a new party"),
         ("keygen agreement", "session") => CommandLine("names a new file"),
         ("demo" | "seed", _) => OfCommand,
-        (command, key) if is_of_every_command(key) && !command.is_empty() => Shared,
         (command, _) if command.starts_with("pki ") || command.starts_with("keygen ") => OfCommand,
         ("kms create-key", _) => OfCommand,
         // Another party's database may be meant.
@@ -47,10 +49,6 @@ pub(crate) fn place(command: &str, key: &str) -> Place {
         ("tune", "rows" | "seconds" | "dir") => OfCommand,
         _ => Shared,
     }
-}
-
-fn is_of_every_command(key: &str) -> bool {
-    matches!(key, "quiet" | "verbose")
 }
 
 /// What must be there, in any place, for a value that is not on the command line to be taken. Where it is not, the value

@@ -9,6 +9,7 @@ pub(crate) mod exporter;
 pub(crate) mod ledger;
 pub(crate) mod network;
 pub(crate) mod own_key;
+pub(crate) mod public_party;
 pub(crate) mod receipt;
 pub(crate) mod receiver;
 pub(crate) mod session;

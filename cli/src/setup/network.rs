@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use reshare_files::durable;
+use reshare_files::file_error::OnFile;
 use reshare_format::network::{Network, NetworkDefect, NetworkError};
 use reshare_format::session::Session;
 
@@ -11,6 +13,10 @@ use crate::failure::Failure;
 /// What to do about a network file that cannot be used.
 pub(crate) fn network_failure(error: NetworkError) -> Failure {
     let hint = match &error.defect {
+        NetworkDefect::Read(_) if error.is_missing() => {
+            "`reshare network new` makes it; a party that approves its first session gives --new-network \
+             there. Or check --network"
+        }
         NetworkDefect::Read(_) | NetworkDefect::Write(_) => {
             "check --network, and the permissions of this file and its directory"
         }
@@ -45,12 +51,63 @@ pub(crate) fn compare_network(
     session: &Session,
     args: &NetworkArgs,
 ) -> Result<Option<PathBuf>, Failure> {
-    let Some(path) = args.existing_path() else { return Ok(None) };
-    let network = match Network::load(&path) {
-        Ok(network) => network,
-        Err(error) if error.is_missing() && !args.is_given() => return Ok(None),
-        Err(error) => return Err(network_failure(error)),
+    match args.existing_path() {
+        Some(path) if args.is_given() || path.symlink_metadata().is_ok() => {
+            compare_with(session, path).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// As [`compare_network`], but passes any session where the network file that is named is still to be made.
+pub(crate) fn compare_network_if_there(
+    session: &Session,
+    args: &NetworkArgs,
+) -> Result<Option<PathBuf>, Failure> {
+    match args.existing_path() {
+        Some(path) if path.symlink_metadata().is_ok() => compare_with(session, path).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The network file to be made from a session's parties, and where: there must be none.
+pub(crate) fn new_network(
+    session: &Session,
+    args: &NetworkArgs,
+) -> Result<(PathBuf, Network), Failure> {
+    let path = args.path()?;
+    if path.symlink_metadata().is_ok() {
+        let error =
+            format!("--new-network is given, but there is a network file: {}", path.display());
+        return Err(Failure::usage(error).hint("drop it: the session is compared with this file"));
+    }
+    let Some(ca_sha256) = session.ca_sha256() else {
+        let error = "--new-network is given, but this session uses no certificates";
+        return Err(Failure::usage(error)
+            .hint("drop it: a network file has the parties' certificate names"));
     };
+    let mut network = Network::new(*ca_sha256);
+    let senders =
+        session.senders().into_iter().map(|sender| (sender.party, &sender.certificate_name));
+    let receiver = session.receiver();
+    for (party, name) in senders.chain([(receiver.party, &receiver.certificate_name)]) {
+        if let Some(name) = name {
+            network.add(party, name.clone()).map_err(Failure::refused)?;
+        }
+    }
+    Ok((path, network))
+}
+
+/// Writes a network file that was not there.
+pub(crate) fn write_network(path: &Path, network: &Network) -> Result<(), Failure> {
+    if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        durable::create_directory(directory).on("make", directory).map_err(Failure::failed)?;
+    }
+    network.write(path).map_err(network_failure)
+}
+
+fn compare_with(session: &Session, path: PathBuf) -> Result<PathBuf, Failure> {
+    let network = Network::load(&path).map_err(network_failure)?;
     let has_certificates = session.ca_sha256().is_some();
     let path_shown = path.display();
     network.check(session).map_err(|error| {
@@ -67,7 +124,7 @@ pub(crate) fn compare_network(
         };
         Failure::refused(error).hint(hint)
     })?;
-    Ok(Some(path))
+    Ok(path)
 }
 
 fn missing(path: &Path) -> Failure {

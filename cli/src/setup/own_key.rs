@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use reshare_engine::party::PartyId;
+use reshare_files::causes::causes;
 use reshare_format::keys::{AgreementPublicKeys, parse_recipient};
+use reshare_format::party::PublicParty;
 use reshare_format::session::Session;
 
 use super::text_file::read_text;
@@ -23,21 +25,34 @@ pub(crate) fn check_own_key(
     let unreadable = |error: &dyn std::fmt::Display| {
         Failure::refused(format!("--own-public-key {}: {error}", in_short(given))).hint(
             "a sender gives what `reshare keygen agreement` or `reshare kms public-key` printed, \
-             the receiver what `reshare keygen recipient` printed",
+             the receiver what `reshare keygen recipient` printed, or either one its \
+             party-N.public.json",
         )
     };
     let text = recipient_text(given, "--own-public-key")?.unwrap_or_else(|| given.clone());
-    let has_it = match session.sender(party) {
-        Some(sender) => {
+    let (keys, recipient) = match text.trim_start().starts_with('{') {
+        true => {
+            let public = PublicParty::parse(text.as_bytes());
+            let public = public.map_err(|error| unreadable(&Chain(&error)))?;
+            check_number(&public, session, party)?;
+            (Some(public.agreement_keys().clone()), Some(public.recipient().clone()))
+        }
+        false if session.sender(party).is_some() => {
             let keys = AgreementPublicKeys::from_pem(&text).map_err(|error| unreadable(&error))?;
+            (Some(keys), None)
+        }
+        false => {
+            let recipient = parse_recipient(text.trim()).map_err(|error| unreadable(&error))?;
+            (None, Some(recipient))
+        }
+    };
+    let has_it = match session.sender(party) {
+        Some(sender) => keys.is_some_and(|keys| {
             let of_ml_kem = sender.encapsulation_key.as_ref();
             keys.agreement == sender.agreement_key
                 && of_ml_kem.is_none_or(|key| keys.encapsulation.as_ref() == Some(key))
-        }
-        None => {
-            let recipient = parse_recipient(text.trim()).map_err(|error| unreadable(&error))?;
-            recipient == session.receiver().recipient
-        }
+        }),
+        None => recipient.as_ref() == Some(&session.receiver().recipient),
     };
     if has_it {
         return Ok(());
@@ -48,6 +63,34 @@ pub(crate) fn check_own_key(
         "do not approve this session: the owner of the other key could read shares. Ask the \
          operator who made the session file where that key comes from",
     ))
+}
+
+/// A party's public file also has its number and its name.
+fn check_number(public: &PublicParty, session: &Session, party: PartyId) -> Result<(), Failure> {
+    let name = match session.sender(party) {
+        Some(sender) => sender.certificate_name.as_ref(),
+        None => session.receiver().certificate_name.as_ref(),
+    };
+    if public.party() == party && name.is_none_or(|name| name == public.name()) {
+        return Ok(());
+    }
+    let (number, own) = (public.party(), public.name());
+    let name = name.map_or_else(|| "without a name".to_owned(), ToString::to_string);
+    let error = format!(
+        "--own-public-key is party {number}'s, {own}, but in the session this is party {party}, {name}"
+    );
+    Err(Failure::refused(error)
+        .hint("give this party's own party-N.public.json, and its own certificate"))
+}
+
+/// An error with its causes, on one line.
+struct Chain<'a>(&'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let causes: Vec<String> = causes(self.0).map(ToString::to_string).collect();
+        f.write_str(&causes.join(": "))
+    }
 }
 
 /// The text of the file that a flag names, unless it gives an age key itself.

@@ -6,6 +6,7 @@ mod everyday;
 mod hybrid;
 mod kms;
 mod media;
+mod party;
 mod promises;
 mod receive;
 mod redo;

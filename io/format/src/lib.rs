@@ -118,6 +118,7 @@
 pub mod keys;
 pub mod network;
 pub mod package;
+pub mod party;
 pub mod receipt;
 pub mod session;
 pub mod share_file;

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use reshare_files::file_error::OnFile;
 use reshare_files::input_file::{read_input, without_bom};
-use reshare_format::keys::certificate::names_in;
+use reshare_format::keys::certificate::{CertificateRequest, names_in};
 use reshare_format::keys::{
     AgreementKey, AgreementPublicKeys, DecapsulationKey, SharedKey, load_identity, parse_recipient,
 };
 use reshare_format::network::Network;
+use reshare_format::party::PublicParty;
 use reshare_format::session::{Session, SessionIds};
 use reshare_pipeline::ledger::Ledger;
 use serde_json::{Value, json};
@@ -35,6 +36,9 @@ pub(super) fn describe(path: &Path) -> Result<Option<Value>, Failure> {
     let Ok(text) = std::str::from_utf8(without_bom(&bytes)) else { return Ok(None) };
     if let Some(described) = signed(text) {
         return Ok(Some(described));
+    }
+    if is_public_party(text) {
+        return public_party(path).map(Some);
     }
     if let Some(described) = key(path, text)? {
         return Ok(Some(described));
@@ -83,6 +87,27 @@ fn signed(text: &str) -> Option<Value> {
     Some(described.into())
 }
 
+fn is_public_party(text: &str) -> bool {
+    let document: Option<Value> = serde_json::from_str(text).ok();
+    document.is_some_and(|document| document["schema"] == PublicParty::SCHEMA)
+}
+
+/// What a party gives to the others.
+fn public_party(path: &Path) -> Result<Value, Failure> {
+    let public = PublicParty::load(path).map_err(Failure::of)?;
+    let keys = agreement("", public.agreement_keys());
+    Ok(json!({
+        "what": "public file of a party, signed with the key of the certificate that it requests",
+        "party": public.party().index(),
+        "name": public.name().to_string(),
+        "agreement key sha256": keys["sha256"],
+        "ml-kem-768 sha256": keys["ml-kem-768 sha256"],
+        "recipient": public.recipient().kind().to_string(),
+        "recipient sha256": hex::encode(public.recipient().sha256()),
+        "fingerprint": public.fingerprint().to_string(),
+    }))
+}
+
 /// A key, public or private; of a private one only its public half is shown.
 fn key(path: &Path, text: &str) -> Result<Option<Value>, Failure> {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
@@ -124,6 +149,13 @@ fn key(path: &Path, text: &str) -> Result<Option<Value>, Failure> {
             Err(_) => return Ok(None),
         },
         () if first == "-----BEGIN CERTIFICATE-----" => certificate(text)?,
+        () if first == "-----BEGIN CERTIFICATE REQUEST-----" => {
+            let request = CertificateRequest::from_pem(text).map_err(Failure::refused)?;
+            json!({
+                "what": "request for a certificate, signed with its own key",
+                "name": request.name().to_string(),
+            })
+        }
         () if has_line("AGE-SECRET-KEY-") => {
             let identity =
                 load_identity(path).map_err(|error| Failure::of_file(error, "the path"))?;

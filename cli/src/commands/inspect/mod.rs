@@ -25,7 +25,7 @@ use crate::text::printable;
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// A share file, a package's directory, its manifest, a sealed part, a session, an approval, a receipt, a network file, a
-    /// key, a certificate, or a ledger
+    /// party's public file, a key, a certificate or a request for one, or a ledger
     #[arg(value_name = "PATH")]
     path: PathBuf,
 }

@@ -25,7 +25,7 @@ use crate::report;
 use crate::setup::agreement::encapsulate;
 use crate::setup::credentials::{certificate, trust};
 use crate::setup::ledger::create_ledger;
-use crate::setup::network::check_network;
+use crate::setup::network::{check_network, new_network, write_network};
 use crate::setup::own_key::check_own_key;
 use crate::setup::receiver;
 use crate::setup::session::{check_fingerprint, load_session};
@@ -70,6 +70,11 @@ pub(super) struct ApproveArgs {
     #[command(flatten)]
     network: NetworkArgs,
 
+    /// Make this party's network file from the session, once: there must be none yet. Its parties are
+    /// then who is who, for all sessions to come
+    #[arg(long, help_heading = "Certificates (if the session uses them)")]
+    new_network: bool,
+
     #[command(flatten)]
     state: StateArgs,
 
@@ -106,7 +111,10 @@ impl ApproveArgs {
     pub(super) fn run(&self, output: &OutputArgs) -> Outcome {
         let session = load_session(&self.session)?;
         check_fingerprint(&session, self.expect_fingerprint.as_deref())?;
-        let network = check_network(&session, &self.network)?;
+        let (network, to_be_made) = match self.new_network {
+            true => (None, Some(new_network(&session, &self.network)?)),
+            false => (check_network(&session, &self.network)?, None),
+        };
         let acquaintance = self.check_receiver(&session)?;
         let Approver { party, signer } = self.approver(&session)?;
         let is_sender = session.sender(party).is_some();
@@ -116,6 +124,10 @@ impl ApproveArgs {
         }
         self.confirm(output, &session, network.as_deref(), acquaintance)?;
         // Nothing is signed or written before this line.
+        if let Some((path, network)) = &to_be_made {
+            write_network(path, network)?;
+            say!("note: who is who is now in {}, for all sessions to come", path.display());
+        }
         if is_sender {
             receiver::remember(&session, party, &self.state)?;
         }

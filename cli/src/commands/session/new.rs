@@ -24,8 +24,9 @@ use crate::hints::certificate_hint;
 use crate::report;
 use crate::run::run;
 use crate::setup::database::database;
-use crate::setup::network::check_network;
+use crate::setup::network::{check_network, compare_network_if_there};
 use crate::setup::own_key::recipient_text;
+use crate::setup::public_party::load_parties;
 use crate::setup::text_file::read_text;
 use crate::streams::say;
 
@@ -43,8 +44,13 @@ pub(super) struct NewArgs {
     #[arg(long, value_name = "NAME")]
     environment: String,
 
+    /// A party's public file, as `party init` made it: its number, keys and name. Give it for all three
+    /// parties, and the receiver's number with --receiver
+    #[arg(long = "party", value_name = "FILE", num_args = 1, requires = "ca_file", conflicts_with_all = ["senders", "certificate_names"])]
+    parties: Vec<PathBuf>,
+
     /// A sender: its party id and the file with its public agreement key; give it twice
-    #[arg(long = "sender", value_name = "PARTY=FILE", required = true)]
+    #[arg(long = "sender", value_name = "PARTY=FILE", required_unless_present = "parties")]
     senders: Vec<String>,
 
     /// The key that both senders have in a file: its id, as `keygen shared` printed it. Required
@@ -52,7 +58,8 @@ pub(super) struct NewArgs {
     #[arg(long, value_name = "ID")]
     shared_key_id: Option<SharedKeyId>,
 
-    /// The receiver: its party id and its age recipient, or the file with that
+    /// The receiver: its party id and its age recipient, or the file with that; with --party its party
+    /// id alone
     #[arg(long, value_name = "PARTY=FILE|age1...")]
     receiver: String,
 
@@ -130,16 +137,14 @@ impl NewArgs {
             let error = format!("{} exists already", self.out.display());
             return Err(Failure::usage(error).hint("a session is never reused: name a new file"));
         }
-        let mut names = self.certificate_names()?;
-        let senders = self.senders(&mut names)?;
+        let (senders, receiver) = match self.parties.as_slice() {
+            [] => self.parties_of_flags()?,
+            files => self.parties_of_files(files)?,
+        };
         self.check_hybrid(&senders)?;
-        let receiver = self.receiver(&mut names)?;
-        if let Some((party, _)) = names.first() {
-            let error = format!(
-                "--certificate-name: party {party} is not in this session, or is named twice"
-            );
-            return Err(Failure::usage(error));
-        }
+        let names = senders.iter().map(|sender| &sender.certificate_name);
+        let names: Vec<_> = names.chain([&receiver.certificate_name]).flatten().collect();
+        let ca_sha256 = self.ca_sha256(names.into_iter())?;
         let layout = Arc::new(self.layout(output, senders[0].party)?);
         let not_before = self.begin()?;
         let not_after = not_before.checked_add(Duration::days(i64::from(self.valid_days)));
@@ -159,11 +164,15 @@ impl NewArgs {
             senders,
             receiver,
             shared_key_id: self.shared_key_id,
-            ca_sha256: self.ca_sha256()?,
+            ca_sha256,
             server_url: self.server_url.clone(),
         };
         let session = Session::create(facts).map_err(Failure::usage)?;
-        let network = check_network(&session, &self.network)?;
+        // The parties may write their network files when they approve their first session.
+        let network = match self.parties.is_empty() {
+            true => check_network(&session, &self.network)?,
+            false => compare_network_if_there(&session, &self.network)?,
+        };
         durable::write_whole(&self.out, session.to_toml().as_bytes()).map_err(Failure::failed)?;
         report::session(output, &session, network.as_deref(), self.words)?;
         if session.receiver().recipient.kind() == SealKind::Classic {
@@ -183,17 +192,64 @@ impl NewArgs {
         Ok(Exit::Done)
     }
 
+    /// The parties as the flags name them one by one.
+    fn parties_of_flags(&self) -> Result<([Sender; 2], Receiver), Failure> {
+        let mut names = self.certificate_names()?;
+        let senders = self.senders(&mut names)?;
+        let receiver = self.receiver(&mut names)?;
+        match names.first() {
+            None => Ok((senders, receiver)),
+            Some((party, _)) => Err(Failure::usage(format!(
+                "--certificate-name: party {party} is not in this session, or is named twice"
+            ))),
+        }
+    }
+
+    /// The parties as their public files say: one receives, and the two others send.
+    fn parties_of_files(&self, files: &[PathBuf]) -> Result<([Sender; 2], Receiver), Failure> {
+        let mut parties = load_parties(files)?;
+        let count = parties.len();
+        if count != 3 {
+            return Err(Failure::usage(format!(
+                "--party was given {count} times: a session has three parties"
+            )));
+        }
+        let number = self.receiver.parse::<u64>().ok().and_then(|id| PartyId::try_from(id).ok());
+        let at = parties.iter().position(|public| Some(public.party()) == number);
+        let Some(at) = at else {
+            let known = parties.iter().map(|public| public.party().to_string());
+            let known = known.collect::<Vec<_>>().join(", ");
+            let error = format!("--receiver {}: it is none of the parties {known}", self.receiver);
+            return Err(Failure::usage(error).hint("with --party give the receiver's number alone"));
+        };
+        let public = parties.remove(at);
+        let receiver = Receiver {
+            party: public.party(),
+            certificate_name: Some(public.name().clone()),
+            recipient: public.recipient().clone(),
+        };
+        let senders = parties.iter().map(|public| Sender {
+            party: public.party(),
+            certificate_name: Some(public.name().clone()),
+            agreement_key: public.agreement_keys().agreement,
+            encapsulation_key: public.agreement_keys().encapsulation.clone(),
+        });
+        Ok((self.two_senders(senders.collect())?, receiver))
+    }
+
     /// The SHA-256 of the authority, if there are certificates.
-    fn ca_sha256(&self) -> Result<Option<[u8; 32]>, Failure> {
+    fn ca_sha256<'a>(
+        &self,
+        names: impl ExactSizeIterator<Item = &'a CertificateName>,
+    ) -> Result<Option<[u8; 32]>, Failure> {
         let Some(path) = &self.authority.ca_file else { return Ok(None) };
-        if self.certificate_names.is_empty() {
+        if names.len() == 0 {
             let error = "--ca-file is given, but no --certificate-name";
             return Err(Failure::usage(error).hint("name the certificates of all three parties"));
         }
         let anchor =
             TrustAnchor::load(path, None).map_err(|error| Failure::of_file(error, "--ca-file"))?;
-        let names = self.certificate_names()?;
-        let fit = anchor.check_names(names.iter().map(|(_, name)| name));
+        let fit = anchor.check_names(names);
         fit.map_err(|error| {
             let hint = certificate_hint(&error);
             Failure::refused(error).hint(hint)
@@ -249,8 +305,11 @@ impl NewArgs {
                 encapsulation_key: keys.encapsulation,
             })
         };
-        let mut senders: Vec<Sender> =
-            self.senders.iter().map(&mut sender).collect::<Result<_, Failure>>()?;
+        let senders = self.senders.iter().map(&mut sender).collect::<Result<_, Failure>>()?;
+        self.two_senders(senders)
+    }
+
+    fn two_senders(&self, mut senders: Vec<Sender>) -> Result<[Sender; 2], Failure> {
         let count = senders.len();
         // Only the lower sender's key of ML-KEM is used, and only if its ciphertext can be signed.
         let lower = senders.iter().map(|sender| sender.party).min();

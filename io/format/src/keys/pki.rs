@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SanType,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PublicKeyData,
     SignatureAlgorithm,
 };
 use reshare_files::durable;
@@ -14,8 +14,10 @@ use reshare_files::file_error::{FileError, OnFile};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use super::certificate::CertificateName;
 use super::certificate::{CertificateChain, CertificateError, Purpose, TrustAnchor, verify};
+use super::certificate::{
+    CertificateName, CertificateRequest, RequestError, alternative_name, common_name,
+};
 use super::permissions::{PrivateFileError, read_private, write_private};
 
 /// The authority's certificate in its directory.
@@ -114,26 +116,47 @@ impl CertificateAuthority {
         lifetime: Duration,
         now: OffsetDateTime,
     ) -> Result<IssuedCertificate, PkiError> {
-        // A common name has at most 64 characters. Nothing reads it.
-        let common_name: String = name.as_str().chars().take(64).collect();
-        let mut params = params(&common_name, lifetime, now)?;
-        params.subject_alt_names = vec![match name {
-            CertificateName::Uri(uri) => SanType::URI(uri.as_str().try_into()?),
-            CertificateName::Dns(dns) => SanType::DnsName(dns.as_str().try_into()?),
-        }];
+        let pair = Pair::in_directory(directory, CERTIFICATE_KEY_NAME, CERTIFICATE_NAME);
+        let key = pair.key(kind)?;
+        let certificate = self.certify(name, &key, lifetime, now)?;
+        pair.write(&key, &certificate)?;
+        Ok(IssuedCertificate { certificate: pair.certificate, key: pair.key })
+    }
+
+    /// Makes a certificate for the key and the one name of a request. Returns it in PEM.
+    ///
+    /// Nothing but key and name is taken from the request.
+    ///
+    /// # Errors
+    /// [`PkiError`] when the authority cannot issue certificates, or none that live so long.
+    pub fn issue_for(
+        &self,
+        request: &CertificateRequest,
+        lifetime: Duration,
+        now: OffsetDateTime,
+    ) -> Result<String, PkiError> {
+        self.certify(request.name(), request.key(), lifetime, now)
+    }
+
+    fn certify(
+        &self,
+        name: &CertificateName,
+        key: &impl PublicKeyData,
+        lifetime: Duration,
+        now: OffsetDateTime,
+    ) -> Result<String, PkiError> {
+        let mut params = params(&common_name(name), lifetime, now)?;
+        params.subject_alt_names = vec![alternative_name(name)?];
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        let pair = Pair::in_directory(directory, CERTIFICATE_KEY_NAME, CERTIFICATE_NAME);
-        let key = pair.key(kind)?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
+        let certificate = params.signed_by(key, &self.issuer)?;
         // An authority whose key does not match its certificate issues nothing.
         let chain = CertificateChain::new([certificate.der().clone()])?;
         verify(&chain, &self.anchor, name, now, Purpose::Signature)?;
-        pair.write(&key, &certificate.pem())?;
-        Ok(IssuedCertificate { certificate: pair.certificate, key: pair.key })
+        Ok(certificate.pem())
     }
 }
 
@@ -141,6 +164,22 @@ impl fmt::Debug for CertificateAuthority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CertificateAuthority").field("anchor", &self.anchor).finish_non_exhaustive()
     }
+}
+
+/// Creates the key of a party's certificate, and a request for the certificate. Writes the key, mode 0600, to a
+/// new file.
+///
+/// # Errors
+/// [`PkiError`] when something has that name already, or the file cannot be written.
+pub fn create_request(
+    key: &Path,
+    name: &CertificateName,
+    kind: KeyKind,
+) -> Result<CertificateRequest, PkiError> {
+    let pair = KeyPair::generate_for(kind.algorithm())?;
+    let request = CertificateRequest::new(name, &pair)?;
+    write_private(key, &Zeroizing::new(pair.serialize_pem()))?;
+    Ok(request)
 }
 
 /// The paths of a new certificate and its key.
@@ -231,6 +270,9 @@ pub enum PkiError {
     /// Key or certificate cannot be made.
     #[error("the certificate cannot be made")]
     Make(#[from] rcgen::Error),
+    /// The request for it cannot be made.
+    #[error(transparent)]
+    Request(#[from] RequestError),
 }
 
 impl Refusable for PkiError {}

@@ -11,6 +11,7 @@ mod error;
 mod extensions;
 mod name;
 mod party;
+mod request;
 mod verify;
 
 pub use anchor::TrustAnchor;
@@ -19,4 +20,6 @@ pub use error::CertificateError;
 pub use extensions::{matches_name, names_in, not_after};
 pub use name::CertificateName;
 pub use party::PartyCertificate;
+pub use request::{CertificateRequest, RequestError};
+pub(crate) use request::{alternative_name, common_name};
 pub use verify::{Purpose, SignatureContext, verify, verify_signature};
