@@ -66,6 +66,9 @@ impl Statement for ApprovalStatement {
 }
 
 impl Approval {
+    /// The largest file of an approval that is read.
+    pub const MAX_BYTES: u64 = MAX_STATEMENT_BYTES;
+
     /// The party of a session that a certificate names, found to be fit to approve it now.
     ///
     /// # Errors

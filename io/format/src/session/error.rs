@@ -204,6 +204,15 @@ pub enum SessionError {
         /// The most that is allowed.
         max: u64,
     },
+    /// What travels with the session is no certificate, or that of another authority.
+    #[error("{key}")]
+    Carried {
+        /// The key in the file.
+        key: &'static str,
+        /// What is wrong.
+        #[source]
+        source: crate::keys::certificate::CertificateError,
+    },
     /// A URL that is none.
     #[error("transport.server_url: expected https:// and a host, in printable ASCII")]
     ServerUrl,

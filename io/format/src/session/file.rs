@@ -12,7 +12,7 @@ use time::{Date, Month, OffsetDateTime, Time};
 use toml::value::{Datetime, Offset};
 
 use super::fingerprint::kind_name;
-use super::{NewSession, Receiver, Sender, Session, SessionError, SessionIds};
+use super::{CarriedCertificates, NewSession, Receiver, Sender, Session, SessionError, SessionIds};
 use crate::keys::certificate::CertificateName;
 use crate::keys::{self, AgreementPublicKey, EncapsulationKey, SharedKeyId};
 
@@ -37,13 +37,21 @@ impl Session {
         if text.len() as u64 > Self::MAX_FILE_BYTES {
             return Err(SessionError::TooLarge { limit: Self::MAX_FILE_BYTES });
         }
-        let table: SessionTable = toml::from_str(text).map_err(|e| syntax_error(text, &e))?;
+        let mut table: SessionTable = toml::from_str(text).map_err(|e| syntax_error(text, &e))?;
         if table.version != Self::VERSION {
             let (got, expected) = (table.version, Self::VERSION);
             return Err(SessionError::Version { got, expected });
         }
         let nonce = hex_bytes("nonce", &table.nonce)?;
-        Self::with_nonce(table.into_facts()?, nonce)
+        let TransportTable { server_url, authority, certificates } =
+            table.transport.take().unwrap_or_default();
+        let facts = NewSession { server_url, ..table.into_facts()? };
+        let carried = CarriedCertificates::parse(
+            authority.as_deref(),
+            &certificates,
+            facts.ca_sha256.as_ref(),
+        )?;
+        Ok(Self { carried, ..Self::with_nonce(facts, nonce)? })
     }
 
     /// Writes the session file. [`Session::parse`] reads it back as the same session.
@@ -77,10 +85,7 @@ impl Session {
             lines.push("\n[trust]\n# SHA-256 of the certificate authority (DER).".to_owned());
             lines.push(format!("ca_sha256 = \"{}\"", hex::encode(digest)));
         }
-        if let Some(url) = self.server_url() {
-            lines.push("\n# Not part of the fingerprint: each party may change it.".to_owned());
-            lines.push(format!("[transport]\nserver_url = {}", quoted(url)));
-        }
+        write_transport(&mut lines, self);
         lines.join("\n") + "\n"
     }
 }
@@ -139,6 +144,23 @@ fn write_receiver(lines: &mut Vec<String>, receiver: &Receiver) {
 fn write_certificate_name(lines: &mut Vec<String>, name: Option<&CertificateName>) {
     if let Some(name) = name {
         lines.push(format!("certificate_name = {}", quoted(name.as_str())));
+    }
+}
+
+fn write_transport(lines: &mut Vec<String>, session: &Session) {
+    if session.server_url().is_none() && session.carried().is_none() {
+        return;
+    }
+    lines.push("\n# Not part of the fingerprint: each party may change it.".to_owned());
+    lines.push("[transport]".to_owned());
+    if let Some(url) = session.server_url() {
+        lines.push(format!("server_url = {}", quoted(url)));
+    }
+    if let Some(CarriedCertificates { authority, parties }) = session.carried() {
+        lines.push("# Certificates: the authority's, and each party's for itself.".to_owned());
+        lines.push(format!("authority = \"\"\"\n{}\"\"\"", authority.to_pem()));
+        let parties = parties.iter().map(|chain| format!("\"\"\"\n{}\"\"\",", chain.to_pem()));
+        lines.push(format!("certificates = [\n{}\n]", parties.collect::<Vec<_>>().join("\n")));
     }
 }
 
@@ -240,10 +262,13 @@ struct TrustTable {
     ca_sha256: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TransportTable {
     server_url: Option<String>,
+    authority: Option<String>,
+    #[serde(default)]
+    certificates: Vec<String>,
 }
 
 impl SessionTable {
@@ -271,7 +296,7 @@ impl SessionTable {
             receiver: self.receiver.into_receiver()?,
             shared_key_id: self.shared_key_id.as_deref().map(shared_key_id).transpose()?,
             ca_sha256: ca.transpose()?,
-            server_url: self.transport.and_then(|transport| transport.server_url),
+            server_url: None,
         })
     }
 }

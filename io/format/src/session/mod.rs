@@ -5,6 +5,7 @@
 
 mod approval;
 mod approval_error;
+mod carried;
 mod cross_check;
 mod error;
 mod facts;
@@ -33,6 +34,7 @@ use crate::keys::{AgreementPublicKey, EncapsulationKey, SharedKeyId};
 
 pub use approval::{Approval, Approvals};
 pub use approval_error::ApprovalError;
+pub use carried::CarriedCertificates;
 pub use cross_check::Mismatch;
 pub use error::SessionError;
 pub use facts::{NewSession, Receiver, Sender, SessionIds};
@@ -57,6 +59,7 @@ pub struct Session {
     facts: NewSession,
     nonce: [u8; Session::NONCE_BYTES],
     fingerprint: Fingerprint,
+    carried: Option<CarriedCertificates>,
 }
 
 impl Session {
@@ -89,7 +92,7 @@ impl Session {
         facts.senders.sort_by_key(|sender| sender.party);
         validate::check(&facts)?;
         let fingerprint = fingerprint::of(&facts, &nonce);
-        Ok(Self { facts, nonce, fingerprint })
+        Ok(Self { facts, nonce, fingerprint, carried: None })
     }
 
     /// The fingerprint of everything in the session except the transport.

@@ -11,6 +11,7 @@ use super::CertificateError;
 use super::chain::{read_file, read_pem};
 use super::extensions::{check_time, constrains_uris, is_authority, parse};
 use super::name::CertificateName;
+use crate::keys::pem;
 
 /// The certificate of an authority. All other certificates are verified against it.
 #[derive(Clone, PartialEq, Eq)]
@@ -73,6 +74,12 @@ impl TrustAnchor {
     #[must_use]
     pub fn sha256(&self) -> &[u8; 32] {
         &self.sha256
+    }
+
+    /// The certificate in PEM.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        pem::encode(super::chain::LABEL, &self.certificate).to_string()
     }
 
     /// The certificate in DER.

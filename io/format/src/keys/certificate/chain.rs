@@ -12,7 +12,7 @@ use super::CertificateError;
 use super::extensions::parse;
 use crate::keys::pem;
 
-const LABEL: &str = "CERTIFICATE";
+pub(super) const LABEL: &str = "CERTIFICATE";
 
 /// A party's certificate, then those of intermediate authorities, without the root.
 #[derive(Clone, PartialEq, Eq)]

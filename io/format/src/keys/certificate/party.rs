@@ -39,6 +39,15 @@ impl PartyCertificate {
         Ok(Self { chain, key: signing_key })
     }
 
+    /// Whether a chain is for the private key in a file.
+    ///
+    /// # Errors
+    /// A [`CertificateError`] when the key cannot be read.
+    pub fn is_for(chain: &CertificateChain, key: &Path) -> Result<bool, CertificateError> {
+        let certified = CertifiedKey::new(chain.certificates().to_vec(), load_key(key)?);
+        Ok(certified.keys_match().is_ok())
+    }
+
     /// The chain.
     #[must_use]
     pub fn chain(&self) -> &CertificateChain {
