@@ -28,6 +28,7 @@ use super::log::{AttemptLog, Shown};
 use super::refusal::INBOX_FULL;
 use super::retry::Retry;
 use super::standing::{RECEIVER, Standing};
+use super::statements::SignedStatements;
 use super::tls::{KeyExchange, client_config};
 use super::upload_body::{Content, UploadBody};
 
@@ -137,6 +138,29 @@ impl DeliveryTarget {
     #[must_use]
     pub fn retries(&self) -> &Arc<AtomicU64> {
         &self.retries
+    }
+
+    /// Leaves this sender's own approval at the receiver, if there is one, and takes what other parties have signed.
+    ///
+    /// # Errors
+    /// A [`ClientError`]: the receiver cannot be reached, does not accept this sender or its approval, or knows no such
+    /// request.
+    pub fn exchange_statements<'a>(
+        &'a self,
+        approval: Option<&'a [u8]>,
+    ) -> BoxFuture<'a, Result<SignedStatements, ClientError>> {
+        Box::pin(async move {
+            let mut client = self.client();
+            if let Some(approval) = approval {
+                let content = Content::Memory(Bytes::copy_from_slice(approval));
+                let blake3 = blake3::hash(approval);
+                let upload = Upload { content: &content, blake3, record: None };
+                client.put("/approval", upload).await?;
+            }
+            let answer = client.request(Method::GET, "/statements", None).await?;
+            let what = || "what the parties have signed".to_owned();
+            serde_json::from_slice(answer.body()).map_err(|_| ClientError::Answer { what: what() })
+        })
     }
 
     /// Logs a failed attempt. A request without retries returns it as its error instead.

@@ -23,6 +23,7 @@ use super::part_records::{PartRecords, RecordsGlance, records_of};
 use super::recorded::ArrivedParts;
 use super::sealed_buffer::SealedBuffers;
 use super::slot::{Common, Slot};
+use super::statements::Statements;
 use super::stored::{self, Figures};
 use crate::progress::Progress;
 
@@ -34,6 +35,7 @@ use crate::progress::Progress;
 pub struct Inbox {
     slots: [(PartyId, Arc<Slot>); 2],
     common: Common,
+    statements: Statements,
     /// Locked as long as it is open.
     _lock: File,
 }
@@ -96,7 +98,13 @@ impl Inbox {
         };
         let [lower, higher] = session.senders().map(|sender| sender.party);
         let slots = [open(lower)?, open(higher)?];
-        Ok(Self { slots, common, _lock: lock })
+        let statements = Statements::new(session, trust);
+        Ok(Self { slots, common, statements, _lock: lock })
+    }
+
+    /// What the parties state to each other, as far as it is here.
+    pub fn statements(&self) -> &Statements {
+        &self.statements
     }
 
     /// What [`Self::open`] would find, without digesting parts and without changing anything;

@@ -86,6 +86,7 @@ mod server;
 mod shutdown;
 mod slot;
 mod standing;
+mod statements;
 mod stored;
 mod tls;
 mod traffic;
@@ -106,6 +107,7 @@ pub use run_facts::RunFacts;
 pub use sender_metrics::SenderMetrics;
 pub use server::{Endpoint, EndpointParts, ServerError, try_listen};
 pub use shutdown::Shutdown;
+pub use statements::{SignedStatements, Statements};
 pub use tls::KeyExchange;
 pub use upload::{UploadReport, upload};
 

@@ -10,6 +10,7 @@ use reshare_files::causes::with_causes;
 use reshare_files::ids::IdRange;
 use reshare_format::keys::certificate::CertificateError;
 use reshare_format::package::{ManifestError, PackageError, PartName, PartRecordError};
+use reshare_format::session::ApprovalError;
 
 use super::listing::RefusalBody;
 
@@ -81,6 +82,8 @@ pub(super) enum Refusal {
     Manifest(ManifestError),
     #[error("the manifest's signature is refused: {}", with_causes(.0))]
     Signature(CertificateError),
+    #[error("the approval is refused: {}", with_causes(.0))]
+    Approval(ApprovalError),
     #[error("this sender has too many requests in flight: try again later")]
     Busy,
     #[error("another manifest of this sender is on its way: try again later")]
@@ -147,6 +150,7 @@ impl Refusal {
             Self::OtherPart { .. } => (StatusCode::CONFLICT, "other-part"),
             Self::Manifest(_) => (StatusCode::UNPROCESSABLE_ENTITY, "manifest"),
             Self::Signature(_) => (StatusCode::UNPROCESSABLE_ENTITY, "signature"),
+            Self::Approval(_) => (StatusCode::UNPROCESSABLE_ENTITY, "approval"),
             Self::Busy | Self::OtherManifest => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             Self::Underway { .. } => (StatusCode::SERVICE_UNAVAILABLE, "underway"),
             Self::TooManyConnections { .. } => {

@@ -16,7 +16,7 @@ use reshare_format::keys::certificate::CertificateChain;
 use reshare_format::package::{
     CHAIN_NAME, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES, PartName, SIGNATURE_NAME,
 };
-use reshare_format::session::Session;
+use reshare_format::session::{Approval, Session};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::timeout;
 
@@ -86,6 +86,8 @@ pub(super) fn router(delivery: Arc<Delivery>) -> Router {
         .route(&format!("{parties}/{SIGNATURE_NAME}"), whole(Whole::Signature))
         .route(&format!("{parties}/{CHAIN_NAME}"), whole(Whole::Chain))
         .route(&format!("{parties}/manifest"), whole(Whole::Manifest))
+        .route(&format!("{parties}/approval"), whole(Whole::Approval))
+        .route(&format!("{parties}/statements"), get(statements))
         .route(&format!("{parties}/line"), post(drop_body))
         .fallback(async |State(delivery): Shared, request: Request| {
             delivery.refuse(Refusal::NoRoute, request).await
@@ -168,6 +170,18 @@ async fn list(
     Ok(json_text(StatusCode::OK, listing))
 }
 
+/// Gives a sender what other parties have signed for it.
+async fn statements(
+    State(delivery): Shared,
+    Extension(peer): Extension<Peer>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Response, Refused> {
+    let Path((session, party)) = path.map_err(|_| Refused(Refusal::NoRoute))?;
+    delivery.slot(&peer, &session, &party).map_err(Refused)?;
+    let given = delivery.inbox.statements().for_sender(peer.party);
+    Ok(json_text(StatusCode::OK, given.into()))
+}
+
 async fn put_part(
     State(delivery): Shared,
     Extension(peer): Extension<Peer>,
@@ -209,6 +223,7 @@ enum Whole {
     Signature,
     Chain,
     Manifest,
+    Approval,
 }
 
 impl Whole {
@@ -217,11 +232,12 @@ impl Whole {
             Self::Signature => MAX_SIGNATURE_BYTES,
             Self::Chain => CertificateChain::MAX_PEM_BYTES,
             Self::Manifest => MAX_MANIFEST_BYTES,
+            Self::Approval => Approval::MAX_BYTES,
         }
     }
 }
 
-/// Takes what is read whole: one handler for the three routes, which say what it is.
+/// Takes what is read whole: one handler for the four routes, which say what it is.
 async fn put_whole(
     State(delivery): Shared,
     Extension(peer): Extension<Peer>,
@@ -238,7 +254,7 @@ async fn put_whole(
         // Held until the manifest is parsed and written.
         let _turn = match whole {
             Whole::Manifest => Some(delivery.manifest_turn(peer.party)?),
-            Whole::Signature | Whole::Chain => None,
+            Whole::Signature | Whole::Chain | Whole::Approval => None,
         };
         let bytes = body.collect().await?;
         let mut hasher = BodyHasher::new(announced);
@@ -248,10 +264,12 @@ async fn put_whole(
             // What is loaded soon need not be written to a file first.
             slot.until_none_is_held(delivery.limits.held_wait).await;
         }
+        let (delivery, peer) = (Arc::clone(&delivery), peer.party);
         let take = move || match whole {
             Whole::Signature => slot.keep_proof(Proof::Signature, &bytes),
             Whole::Chain => slot.keep_proof(Proof::Chain, &bytes),
             Whole::Manifest => slot.close(bytes),
+            Whole::Approval => delivery.inbox.statements().take_approval(peer, &bytes),
         };
         blocking(take).await
     };

@@ -19,4 +19,5 @@ mod prometheus;
 mod purging;
 mod refusing;
 mod sending;
+mod statements;
 mod world;
