@@ -64,7 +64,7 @@ fn named(command: &str, id: &str) -> Option<Named> {
         ("status", "packages" | "inbox") => Own,
         ("network new", "network") => Output,
         ("network add", "network") => Replaced,
-        ("verify", "receipt") | (_, "metrics_textfile") => Output,
+        ("verify" | "receive", "receipt") | (_, "wait_receipt" | "metrics_textfile") => Output,
         ("pki ca" | "pki issue", "out") | ("party init", "directory") => Made,
         ("man", "out") => Existing,
         ("keygen agreement", "session") => Own,
@@ -75,7 +75,11 @@ fn named(command: &str, id: &str) -> Option<Named> {
         (_, "senders" | "receiver") => PartyInput,
         (_, "own_public_key") => InputOrRecipient,
         (_, "agreement_key") => Key,
-        (_, "packages" | "package" | "directory" | "path" | "evidence" | "dir" | "ca") => Existing,
+        (
+            _,
+            "packages" | "package" | "certificates" | "directory" | "path" | "evidence" | "dir"
+            | "ca",
+        ) => Existing,
         // Made by the first command that needs it; the ledger in it has messages of its own.
         (_, "state_dir") => Own,
         // Opened by `ReportFiles`, which keeps pipes open.
@@ -84,7 +88,7 @@ fn named(command: &str, id: &str) -> Option<Named> {
             _,
             "config" | "session" | "ids_from" | "ca_file" | "certificate" | "certificate_key"
             | "approvals" | "identity" | "kem_key" | "shared_key" | "key" | "network" | "input"
-            | "file" | "receipt" | "files" | "csr" | "parties",
+            | "file" | "receipt" | "files" | "csr" | "parties" | "own_approval",
         ) => Input,
         _ => return None,
     })

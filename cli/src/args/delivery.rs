@@ -82,6 +82,11 @@ impl DeliveryArgs {
         Ok(DeliveryTarget::new(session, sender, url, identity, options)?)
     }
 
+    /// How long to ask the receiver for what others have to give it first.
+    pub(crate) fn patience(&self) -> Duration {
+        self.retry_for.map_or(ClientOptions::default().give_up_after, Duration::from_secs)
+    }
+
     /// How parts are uploaded.
     pub(crate) fn options(&self) -> UploadOptions {
         let adaptive = UploadOptions::adaptive(UPLOADS, MOST_UPLOADS);

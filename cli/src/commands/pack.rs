@@ -47,7 +47,8 @@ pub(crate) struct PackArgs {
 impl PackArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let context = Context::open(&self.session)?;
-        let keys = context.sender_keys(&self.session, &self.keys, &self.ledger.state)?;
+        let keys =
+            context.sender_keys(&self.session, &self.keys, &self.ledger.state, Vec::new())?;
         let state = self.ledger.state.directory()?;
         let sender = ledgered(&context.session, keys, &state, self.ledger.adopt_ledger)?;
         let sender = self.packing.compress(sender);

@@ -184,7 +184,7 @@ certificate_key = "{CERTIFICATE_KEY_NAME}"
 # What the others get.
 own_public_key = "{public}"
 
-# What comes from the authority, for {public}.
+# What comes from the authority, for {public}: with the first session, or by itself.
 certificate = "certificate.pem"
 ca_file = "ca.pem"
 
@@ -194,8 +194,9 @@ network = "network.toml"
 # A sender's ledgers: never copy or remove them.
 state_dir = "state"
 
-# The session that all three parties have agreed on.
+# The session that all three parties have agreed on, and what `reshare session approve` makes of it here.
 session = "session.toml"
+own_approval = "approval-{party}.json"
 
 # The database: a URL without a password, env:NAME, or file:PATH of a file of mode 0600.
 # db_url = "env:DATABASE_URL"
@@ -203,9 +204,16 @@ session = "session.toml"
 # Where the receiver listens.
 # server_url = "https://receiver.mpc.example:8443"
 
+[session-approve]
+out = "approval-{party}.json"
+
+[send]
+wait_receipt = "receipt.json"
+
 [receive]
 inbox = "inbox"
 rebuild = true
+receipt = "receipt.json"
 # listen = "0.0.0.0:8443"
 "#
     )

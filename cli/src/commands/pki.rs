@@ -15,7 +15,7 @@ use crate::args::OutputArgs;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::report;
-use crate::setup::public_party::load_parties;
+use crate::setup::public_party::{certificate_path, load_parties};
 use crate::setup::text_file::read_text;
 
 #[derive(Debug, Args)]
@@ -190,7 +190,7 @@ impl IssueArgs {
     ) -> Result<Vec<Facts>, Failure> {
         let (mut files, mut facts) = (Vec::new(), Vec::new());
         for public in load_parties(&self.parties)? {
-            let file = self.out.join(format!("party-{}.pem", public.party()));
+            let file = certificate_path(&self.out, public.party());
             let certificate = authority.issue_for(public.request(), days(self.valid_days), now);
             facts.push(vec![
                 ("party", public.party().to_string()),

@@ -12,9 +12,10 @@ use reshare_exchange::{
     Stage, TlsIdentity,
 };
 use reshare_files::fault::Refusable;
-use reshare_format::session::SessionTrust;
+use reshare_format::session::{Approval, SessionTrust};
 use reshare_pipeline::arriving::Arriving;
 use reshare_pipeline::error::PipelineError;
+use reshare_pipeline::packages::Manifests;
 use reshare_pipeline::rebuild::{RebuildReport, rebuild_arriving};
 use reshare_pipeline::workers::{Source, Target, Workers};
 use reshare_postgres::connect::ConnectError;
@@ -23,16 +24,19 @@ use reshare_postgres::load_error::LoadError;
 
 use tokio::time::timeout;
 
+use super::verify::Load;
 use crate::args::{
-    ConflictArgs, DatabaseArgs, KeyExchangeArgs, LimitArgs, MAX_SECONDS, NetworkArgs, OutputArgs,
-    ReportArgs, SessionArgs, TlsArgs, WorkArgs, within,
+    AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, KeyExchangeArgs, LimitArgs,
+    MAX_SECONDS, NetworkArgs, OutputArgs, ReportArgs, SessionArgs, TlsArgs, WorkArgs, within,
 };
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report::{self, ReportFiles};
 use crate::run::run;
 use crate::setup::context::{Context, open_identity};
+use crate::setup::credentials::own_approval;
 use crate::setup::database::workers;
+use crate::setup::receipt::ReceiptSigner;
 use crate::streams::say;
 use crate::text::{counted, printable};
 
@@ -80,6 +84,15 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, value_name = "FILE", env = "RESHARE_IDENTITY")]
     identity: Option<PathBuf>,
 
+    /// This party's own approval, for senders that fetch what is not given to them in files
+    #[arg(long, value_name = "FILE")]
+    own_approval: Option<PathBuf>,
+
+    /// With --rebuild: when everything is loaded, compare the table with what was loaded, sign a receipt
+    /// to this file, and give it to the senders that ask for it
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+
     #[command(flatten)]
     limits: LimitArgs,
 
@@ -104,7 +117,8 @@ struct Rebuild {
 }
 
 /// Flags of the rebuild. Without it they would be ignored, and the operator would wait for a table.
-const REBUILD_FLAGS: [&str; 13] = [
+const REBUILD_FLAGS: [&str; 14] = [
+    "receipt",
     "keep_packages",
     "linger",
     "inbox_limit",
@@ -139,12 +153,16 @@ impl ReceiveArgs {
         // Before anything is created, such as an inbox or a listening port.
         tls.check_receiver()?;
         let trust = tls.trust(&context.session)?;
+        let approval = self.approval(&context)?;
+        let signer = self.signer(&context)?;
         let rebuild = self.rebuild(&context)?;
         let (report, took) = run(output, Rerun::Continues, |progress| async {
             let monitor = Monitor::new(Arc::clone(&progress));
             let rebuild = rebuild.as_ref();
             let (args, context, tls, trust) = (self, &context, &tls, &trust);
-            Receiving { args, context, tls, trust, rebuild, monitor, progress }.run().await
+            let (approval, signer) = (approval.as_deref(), signer.as_ref());
+            let stated = Stated { approval, signer };
+            Receiving { args, context, tls, trust, rebuild, stated, monitor, progress }.run().await
         })?;
         let (Some(report), Some(rebuild)) = (report, rebuild) else { return Ok(Exit::Done) };
         reports.write(&report, &report.leftovers)?;
@@ -162,6 +180,36 @@ impl ReceiveArgs {
         let error = "--identity needs --rebuild: without it no package is opened";
         let hint = "add --rebuild, or leave --identity out and run `reshare rebuild` later";
         Err(Failure::usage(error).hint(hint))
+    }
+
+    /// The approval that senders are given, if there is one: the receiver's own.
+    fn approval(&self, context: &Context) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(path) = &self.own_approval else { return Ok(None) };
+        let bytes = own_approval(path)?;
+        let hint = "give this party's own approval with --own-approval";
+        let refused = |error: String| Failure::refused(error).hint(hint);
+        let approval =
+            Approval::parse(&bytes).map_err(|error| Failure::refused(error).hint(hint))?;
+        let (party, receiver) = (approval.party(), context.session.receiver().party);
+        if party != receiver {
+            let path = path.display();
+            return Err(refused(format!(
+                "{path} is party {party}'s, but party {receiver} receives"
+            )));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// What the receipt is signed with, if there is to be one.
+    fn signer(&self, context: &Context) -> Result<Option<ReceiptSigner>, Failure> {
+        let Some(path) = &self.receipt else { return Ok(None) };
+        let TlsArgs { certificate, certificate_key, ca_file } = &self.tls;
+        let authority = AuthorityArgs { ca_file: Some(ca_file.clone()) };
+        let own = CertificateArgs {
+            certificate: Some(certificate.clone()),
+            certificate_key: Some(certificate_key.clone()),
+        };
+        ReceiptSigner::open(&context.session, path, &authority, &own).map(Some)
     }
 
     fn limits(&self) -> Limits {
@@ -183,6 +231,13 @@ impl ReceiveArgs {
     }
 }
 
+/// What a receiver states to its senders, signed.
+#[derive(Clone, Copy)]
+struct Stated<'a> {
+    approval: Option<&'a [u8]>,
+    signer: Option<&'a ReceiptSigner>,
+}
+
 /// A receiver at work.
 struct Receiving<'a> {
     args: &'a ReceiveArgs,
@@ -190,6 +245,7 @@ struct Receiving<'a> {
     tls: &'a TlsIdentity,
     trust: &'a SessionTrust,
     rebuild: Option<&'a Rebuild>,
+    stated: Stated<'a>,
     monitor: Arc<Monitor>,
     progress: Arc<Progress>,
 }
@@ -227,6 +283,11 @@ impl Receiving<'_> {
             rebuild.check_table().await?;
         }
         let inbox = self.open_inbox(limits).await?;
+        if let Some(approval) = self.stated.approval {
+            inbox.statements().publish_approval(approval).map_err(|error| {
+                Failure::refused(error).hint("give this party's own approval with --own-approval")
+            })?;
+        }
         progress.begin("receive", 0);
         let parts = EndpointParts {
             session: &context.session,
@@ -292,12 +353,41 @@ impl Receiving<'_> {
         let ((), done) = tokio::join!(closing, rebuilding);
         monitor.enter(if done.is_ok() { Stage::Done } else { Stage::Failed });
         let report = done?;
-        let acknowledged = timeout(Duration::from_secs(args.linger), inbox.both_acknowledged());
+        if let Some(signer) = self.stated.signer {
+            self.sign_receipt(rebuild, inbox, signer).await?;
+        }
+        let acknowledged = async {
+            inbox.both_acknowledged().await;
+            if self.stated.signer.is_some() {
+                inbox.statements().both_have_the_receipt().await;
+            }
+        };
+        let acknowledged = timeout(Duration::from_secs(args.linger), acknowledged);
         tokio::select! {
             _ = acknowledged => {}
             () = progress.until_stopped() => {}
         }
         Ok(report)
+    }
+
+    /// Compares the table with what was loaded, and signs a receipt for the senders.
+    async fn sign_receipt(
+        &self,
+        rebuild: &Rebuild,
+        inbox: &Inbox,
+        signer: &ReceiptSigner,
+    ) -> Result<(), Failure> {
+        let session = &self.context.session;
+        let directories =
+            session.senders().map(|sender| Inbox::package_path(&self.args.inbox, sender.party));
+        let manifests = Manifests::open(session, Some(self.trust), directories)?;
+        let Rebuild { target, workers, .. } = rebuild;
+        let (table, manifests) = (&target.source, Some(&manifests));
+        let load = Load { session, table, manifests, workers: *workers };
+        let verified = load.verify(Some(signer), &self.progress).await?.receipt()?;
+        inbox.statements().publish_receipt(&signer.written().map_err(Failure::failed)?);
+        say!("{}", printable(&verified));
+        Ok(())
     }
 
     /// Opens the inbox on a thread of its own: others answer for the receiver's health meanwhile.

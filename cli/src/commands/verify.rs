@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use reshare_exchange::progress::Progress;
 use reshare_files::leftovers::Leftovers;
 use reshare_format::receipt::{Compared, ComparedWith, ReceivedPackage};
 use reshare_format::session::Session;
@@ -88,7 +89,7 @@ pub(crate) struct VerifyArgs {
 
 /// The result of a comparison.
 #[derive(Debug, Serialize)]
-struct VerifyReport {
+pub(super) struct VerifyReport {
     equal: bool,
     rows_equal: u64,
     differing: u64,
@@ -151,7 +152,9 @@ impl VerifyArgs {
         let mut report = VerifyReport::of(compared);
         if let (true, Some(mark), [table]) = (report.equal, mark, sides) {
             let against = if self.file.is_some() { "share file" } else { "packages" };
-            report.load_verified = report.record(&context.session, table, mark, against);
+            let recording =
+                async { Ok(report.record(&context.session, table, mark, against).await) };
+            report.load_verified = block_on(recording)?;
         }
         let compared = received.map(|packages| report.compared(packages, ComparedWith::Packages));
         if let Some(signer) = &signer {
@@ -195,29 +198,12 @@ impl VerifyArgs {
         };
         let session = &context.session;
         let manifests = self.manifests(session)?;
-        let state = state_of(session, table)?;
-        let Some(mark) = state.mark() else {
-            let error = format!("this session has loaded nothing into {}", table.table.name());
-            return Err(Failure::refused(error).hint("give the table that `rebuild` has loaded"));
-        };
-        if let Some(manifests) = &manifests {
-            check_complete(manifests, &state)?;
-        }
-        let (found, took) =
+        let (report, took) =
             run(output, Rerun::StartsOver("nothing was changed"), |progress| async move {
-                let found = verify_digests(table, state.loaded, workers, &progress).await;
-                found.map_err(Failure::from)
+                let load = Load { session, table, manifests: manifests.as_ref(), workers };
+                load.verify(signer.as_ref(), &progress).await
             })?;
-        let mut report = VerifyReport::of_digests(&found);
-        if report.equal && manifests.is_some() {
-            report.load_verified = report.record(session, table, mark, "digests");
-        }
-        let received = manifests.map(|manifests| manifests.received());
-        let compared = received.map(|packages| report.compared(packages, ComparedWith::Digests));
-        if let Some(signer) = &signer {
-            report.sign(session, signer, compared)?;
-        }
-        report.conclude(signer.is_some(), output, took)
+        report.conclude(self.receipt.is_some(), output, took)
     }
 
     /// The manifests that the load is compared with, where there are any.
@@ -246,7 +232,7 @@ impl VerifyArgs {
         }
         let name = table.table.name();
         // A role that may only read the table can still compare.
-        let why = match state_of(session, table).map(|state| state.mark()) {
+        let why = match block_on(state_of(session, table)).map(|state| state.mark()) {
             Ok(Some(mark)) => return Ok(Some(mark)),
             Ok(None) => format!("this session has loaded nothing into {name}"),
             Err(failure) => {
@@ -275,13 +261,49 @@ impl VerifyArgs {
     }
 }
 
+/// What a session has loaded, and what it was delivered in.
+pub(super) struct Load<'a> {
+    pub(super) session: &'a Session,
+    pub(super) table: &'a Source,
+    pub(super) manifests: Option<&'a Manifests>,
+    pub(super) workers: Workers,
+}
+
+impl Load<'_> {
+    /// Compares the table with the digests of its load; records and signs it when all is equal.
+    pub(super) async fn verify(
+        &self,
+        signer: Option<&ReceiptSigner>,
+        progress: &Arc<Progress>,
+    ) -> Result<VerifyReport, Failure> {
+        let Self { session, table, manifests, workers } = *self;
+        let state = state_of(session, table).await?;
+        let Some(mark) = state.mark() else {
+            let error = format!("this session has loaded nothing into {}", table.table.name());
+            return Err(Failure::refused(error).hint("give the table that `rebuild` has loaded"));
+        };
+        if let Some(manifests) = manifests {
+            check_complete(manifests, &state)?;
+        }
+        let found = verify_digests(table, state.loaded, workers, progress).await?;
+        let mut report = VerifyReport::of_digests(&found);
+        if report.equal && manifests.is_some() {
+            report.load_verified = report.record(session, table, mark, "digests").await;
+        }
+        let received = manifests.map(Manifests::received);
+        let compared = received.map(|packages| report.compared(packages, ComparedWith::Digests));
+        if let Some(signer) = signer {
+            report.sign(session, signer, compared)?;
+        }
+        Ok(report)
+    }
+}
+
 /// What a session has loaded into a table.
-fn state_of(session: &Session, table: &Source) -> Result<LoadState, Failure> {
-    block_on(async {
-        let (name, fingerprint) = (table.table.name(), session.fingerprint());
-        let state = load_state(&table.database, name, fingerprint).await;
-        state.map_err(|error| Failure::from(PipelineError::from(error)))
-    })
+async fn state_of(session: &Session, table: &Source) -> Result<LoadState, Failure> {
+    let (name, fingerprint) = (table.table.name(), session.fingerprint());
+    let state = load_state(&table.database, name, fingerprint).await;
+    state.map_err(|error| Failure::from(PipelineError::from(error)))
 }
 
 /// Refuses a load that is not of these packages, or not of all of them.
@@ -349,7 +371,13 @@ impl VerifyReport {
 
     /// Records that a load is equal to what was delivered, and returns whether that was possible: the
     /// comparison stands in any case.
-    fn record(&self, session: &Session, table: &Source, mark: LoadMark, against: &str) -> bool {
+    async fn record(
+        &self,
+        session: &Session,
+        table: &Source,
+        mark: LoadMark,
+        against: &str,
+    ) -> bool {
         let rows = self.rows_equal;
         let name = table.table.name();
         if mark.rows() != rows {
@@ -360,11 +388,9 @@ impl VerifyReport {
             );
             return false;
         }
-        let recorded = block_on(async {
-            let fingerprint = session.fingerprint();
-            let recorded = record_verified(&table.database, name, fingerprint, mark, against);
-            recorded.await.map_err(|error| Failure::from(PipelineError::from(error)))
-        });
+        let fingerprint = session.fingerprint();
+        let recorded = record_verified(&table.database, name, fingerprint, mark, against).await;
+        let recorded = recorded.map_err(|error| Failure::from(PipelineError::from(error)));
         if let Err(failure) = &recorded {
             let why = printable(&failure.causes().join(": "));
             say!(
@@ -373,6 +399,14 @@ impl VerifyReport {
             );
         }
         recorded.is_ok()
+    }
+
+    /// What `receive` says of it; an error if there is no receipt.
+    pub(super) fn receipt(&self) -> Result<String, Failure> {
+        match &self.receipt {
+            Some(_) => Ok(self.text()),
+            None => Err(self.no_receipt()),
+        }
     }
 
     /// Why no receipt was signed although one was requested.

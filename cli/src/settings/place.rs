@@ -29,6 +29,7 @@ pub(crate) fn place(command: &str, key: &str) -> Place {
         ) => CommandLine("confirms what an operator has looked at once"),
         (_, "allow_older") => CommandLine("confirms that newer rows are to be replaced"),
         (_, "dry_run" | "redo") => CommandLine("is asked for once"),
+        ("session approve", "out") => OfCommand,
         (_, "out") => CommandLine("is a new file or directory each time"),
         ("purge", "package" | "file" | "inbox" | "keys") => CommandLine("says what is removed"),
         ("network add", "party_id" | "name" | "certificate") => {
@@ -44,7 +45,7 @@ pub(crate) fn place(command: &str, key: &str) -> Place {
         ("session new", "not_before" | "valid_days") => OfCommand,
         ("network show", "expect_fingerprint") => OfCommand,
         ("receive", "rebuild") => OfCommand,
-        ("verify", "digests" | "file") | ("verify" | "purge", "receipt") => OfCommand,
+        ("verify", "digests" | "file") | ("verify" | "purge" | "receive", "receipt") => OfCommand,
         ("receipt check", "package") => OfCommand,
         ("tune", "rows" | "seconds" | "dir") => OfCommand,
         _ => Shared,
@@ -70,9 +71,11 @@ pub(super) fn condition(command: &str, key: &str) -> Option<Condition> {
         ("session new", "ca_file") => Needs(&["certificate_name", "party"]),
         ("verify", "receipt") => Needs(&["package"]),
         ("verify", "identity") => Unless(&["digests", "file"]),
-        ("send", "server_url" | "uploads" | "retry_for" | "answer_timeout" | "classic_tls") => {
-            Unless(&["to"])
-        }
+        (
+            "send",
+            "server_url" | "uploads" | "retry_for" | "answer_timeout" | "classic_tls"
+            | "own_approval" | "wait_receipt",
+        ) => Unless(&["to"]),
         _ => return None,
     })
 }

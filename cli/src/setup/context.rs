@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reshare_engine::party::PartyId;
 use reshare_files::timestamp::Timestamp;
 use reshare_format::keys::{Identity, load_identity};
-use reshare_format::session::{IdList, Session};
+use reshare_format::session::{Approval, IdList, Session};
 use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::packages::{Packages, PackagesSoFar};
 use reshare_pipeline::rows_wanted::RowIds;
@@ -86,12 +86,13 @@ impl Context {
     }
 
     /// Opens the agreement key: it says which of the two senders this is. Who receives is checked
-    /// before.
+    /// before. Approvals that were `fetched` count like those in files.
     pub(crate) fn sender_keys(
         &self,
         args: &SessionArgs,
         keys: &SenderKeyArgs,
         state: &StateArgs,
+        fetched: Vec<Approval>,
     ) -> Result<SenderKeys, Failure> {
         check_fingerprint(&self.session, keys.expect_fingerprint.as_deref())?;
         let credentials = &keys.credentials;
@@ -100,7 +101,7 @@ impl Context {
         receiver::check_known(&self.session, args.checks.target_party_id, state, None)?;
         self.warn_of_end();
         let own = self.own_key(args, &keys.agreement)?;
-        let credentials = sender_credentials(&self.session, own.sender(), credentials)?;
+        let credentials = sender_credentials(&self.session, own.sender(), credentials, fetched)?;
         let approvals = credentials.as_ref().map(|credentials| &credentials.approvals);
         let keys = own.derive(&self.session, approvals, state)?;
         match credentials {

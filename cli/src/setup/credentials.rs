@@ -1,11 +1,15 @@
 //! Certificates, approvals and the authority, from flags.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reshare_engine::party::PartyId;
 use reshare_exchange::{TlsFiles, TlsIdentity};
+use reshare_files::file_error::OnFile;
+use reshare_files::input_file::read_input;
 use reshare_format::keys::certificate::PartyCertificate;
-use reshare_format::session::{ApprovalError, Approvals, Session, SessionTrust, StatementError};
+use reshare_format::session::{
+    Approval, ApprovalError, Approvals, Session, SessionTrust, StatementError,
+};
 use reshare_pipeline::sender::SenderCredentials;
 use time::OffsetDateTime;
 
@@ -72,17 +76,36 @@ pub(crate) fn approvals(
     trust: &SessionTrust,
     sender: PartyId,
     files: &[PathBuf],
+    fetched: Vec<Approval>,
 ) -> Result<Approvals, Failure> {
-    let approvals = Approvals::load(session, trust, sender, files, OffsetDateTime::now_utc());
+    let now = OffsetDateTime::now_utc();
+    let approvals = match fetched.is_empty() {
+        true => Approvals::load(session, trust, sender, files, now),
+        false => {
+            let loaded = files.iter().map(|path| Approval::load(path));
+            let all: Result<Vec<_>, _> = loaded.chain(fetched.into_iter().map(Ok)).collect();
+            all.and_then(|all| Approvals::verify(session, trust, sender, &all, now))
+        }
+    };
     approvals.map_err(|error| {
         let hint = match &error {
             error if is_in_future(error) => CLOCKS,
             _ => {
                 "the receiver and the other sender run `reshare session approve` on the session \
-                 file they agreed to; give what it writes with --approval FILE"
+                 file they agreed to; give what it writes with --approval FILE, or all give it with \
+                 --own-approval FILE"
             }
         };
         Failure::of_file(error, "--approval").hint(hint)
+    })
+}
+
+/// Reads this party's own approval, to be given to others.
+pub(crate) fn own_approval(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = read_input(path, Approval::MAX_BYTES).on("read", path);
+    bytes.map_err(|error| {
+        let hint = "give what `reshare session approve` wrote with --own-approval";
+        Failure::of(error).hint(hint)
     })
 }
 
@@ -118,6 +141,7 @@ pub(super) fn sender_credentials(
     session: &Session,
     sender: PartyId,
     args: &CredentialArgs,
+    fetched: Vec<Approval>,
 ) -> Result<Option<SenderCredentials>, Failure> {
     let Some(trust) = trust(session, &args.authority)? else {
         if !args.approvals.is_empty() {
@@ -128,6 +152,6 @@ pub(super) fn sender_credentials(
     };
     let certificate = certificate(&args.certificate)?;
     check_one_party(&trust, &certificate, sender)?;
-    let approvals = approvals(session, &trust, sender, &args.approvals)?;
+    let approvals = approvals(session, &trust, sender, &args.approvals, fetched)?;
     Ok(Some(SenderCredentials { trust, certificate, approvals }))
 }

@@ -2,6 +2,7 @@
 //! its table.
 
 pub(crate) mod agreement;
+pub(crate) mod carried;
 pub(crate) mod context;
 pub(crate) mod credentials;
 pub(crate) mod database;

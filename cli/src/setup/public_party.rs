@@ -1,7 +1,8 @@
 //! The public files of parties, as `party init` makes them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use reshare_engine::party::PartyId;
 use reshare_format::party::{PartyDefect, PublicParty};
 
 use crate::failure::Failure;
@@ -33,4 +34,9 @@ pub(crate) fn load_parties(paths: &[PathBuf]) -> Result<Vec<PublicParty>, Failur
         parties.push(public);
     }
     Ok(parties)
+}
+
+/// Where a party's certificate is in the directory that `pki issue --party` writes to.
+pub(crate) fn certificate_path(directory: &Path, party: PartyId) -> PathBuf {
+    directory.join(format!("party-{party}.pem"))
 }

@@ -47,6 +47,11 @@ impl ReceiptSigner {
         Ok(Self { path, trust, certificate })
     }
 
+    /// The receipt, once it is written.
+    pub(crate) fn written(&self) -> std::io::Result<Vec<u8>> {
+        std::fs::read(&self.path)
+    }
+
     /// Signs what was found equal, and says where.
     pub(crate) fn write(&self, session: &Session, compared: Compared) -> Result<&Path, Failure> {
         let (now, path) = (OffsetDateTime::now_utc(), &self.path);

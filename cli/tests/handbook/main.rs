@@ -30,6 +30,32 @@ fn the_network_works_as_the_handbook_says() {
     assert_eq!(parties.compare_with_lost()["rows_equal"], ROWS);
 }
 
+#[test]
+fn the_whole_run_takes_as_few_commands_and_files_as_the_handbook_says() {
+    let page = Page::of_handbook("whole-run.md");
+    let blocks = page.blocks("sh");
+    let lines: Vec<String> = blocks.iter().flat_map(|block| block.logical_lines()).collect();
+    // The authority is made once for all runs.
+    let commands =
+        lines.iter().filter(|line| line.starts_with("reshare ") && !line.contains(" pki ca "));
+    let carried = lines.iter().filter(|line| line.contains("cp ") && line.contains("/mnt/public"));
+    let (commands, carried) = (commands.count(), carried.count());
+    assert!(page.text.contains(&format!("{commands} commands, and {carried} files")));
+    assert!(commands <= 11 && carried <= 6, "{commands} commands, {carried} files");
+    let mut parties = Parties::new();
+    parties.run(&page);
+    assert_eq!(parties.compare_with_lost()["rows_equal"], ROWS);
+    for party in ["party0", "party1", "party2"] {
+        assert!(parties.has_settings_file(party, "receipt.json"), "{party}");
+        assert!(parties.has_settings_file(party, "network.toml"), "{party}");
+    }
+    // What travels is public, and the session alone comes back.
+    let left = parties.left_on_media();
+    let public = ["party-0.public.json", "party-1.public.json", "party-2.public.json"];
+    let expected = public.into_iter().chain(["session.toml"]).map(str::to_owned).collect();
+    assert_eq!(left, expected);
+}
+
 fn all_rows_are_equal() -> String {
     format!("equal: all {ROWS} rows, bit for bit; recorded: the load is verified")
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use reshare_fixtures::network::{Run, Running};
 use reshare_fixtures::postgres::ThrowAwayPostgres;
@@ -30,6 +30,8 @@ pub(crate) struct Parties {
     servers: Vec<ThrowAwayPostgres>,
     receiving: Option<(String, Running)>,
     receiver_url: Option<String>,
+    /// Blocks that run while others do.
+    running: Vec<Child>,
 }
 
 impl Parties {
@@ -38,7 +40,8 @@ impl Parties {
         let directory = tempfile::tempdir().expect("a directory");
         let start = |_| ThrowAwayPostgres::start().expect("a PostgreSQL server: run `make setup`");
         let servers = (0..3).map(start).collect();
-        let parties = Self { directory, servers, receiving: None, receiver_url: None };
+        let parties =
+            Self { directory, servers, receiving: None, receiver_url: None, running: vec![] };
         std::fs::create_dir(parties.travels()).expect("made");
         std::fs::create_dir(parties.between_senders()).expect("made");
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -74,13 +77,17 @@ impl Parties {
 
     /// Runs the blocks of a page that say who runs them, in their order, as they are written.
     ///
-    /// A block that receives runs until the next one of the same party. Every block must end with
-    /// exit code 0. Returns what they printed on standard output.
+    /// A block that receives runs until the next one of the same party, or to the end of the page. One of a party
+    /// "while" another one does something runs at the same time as the next. Every block must end with exit code 0.
+    /// Returns what they printed on standard output.
     pub(crate) fn run(&mut self, page: &Page) -> String {
         let mut printed = String::new();
         for block in page.blocks("sh") {
             let Some(who) = block.who("# ") else { continue };
-            let who = who.replace(' ', "");
+            let (who, at_the_same_time) = match who.split_once(", while ") {
+                Some((who, _)) => (who.replace(' ', ""), true),
+                None => (who.replace(' ', ""), false),
+            };
             if self.receiving.as_ref().is_some_and(|(receiver, _)| *receiver == who) {
                 self.end_receiving();
             }
@@ -89,12 +96,22 @@ impl Parties {
                 self.begin_receiving(&who, &text);
                 continue;
             }
+            if at_the_same_time {
+                let text = text.replace("\nreshare send ", "\nexec reshare send ");
+                let mut bash = self.bash(&who, &text);
+                bash.stdout(Stdio::piped()).stderr(Stdio::piped());
+                self.running.push(bash.spawn().expect("bash"));
+                continue;
+            }
             let run = Run::of(self.bash(&who, &text).output().expect("bash"));
             let Run { code, stdout, stderr } = &run;
             assert_eq!(*code, Some(0), "{}:{}:\n{text}\n{stdout}\n{stderr}", page.name, block.line);
             printed.push_str(&run.stdout);
         }
-        assert!(self.receiving.is_none(), "a party receives to the end of the page");
+        for child in std::mem::take(&mut self.running) {
+            Run::of(child.wait_with_output().expect("it ends")).ends_with(0);
+        }
+        self.end_receiving();
         printed
     }
 
@@ -180,7 +197,8 @@ impl Parties {
     }
 
     fn session(&self) -> PathBuf {
-        self.home("party2").join("session.toml")
+        let own = self.home("party2").join("session.toml");
+        if own.exists() { own } else { self.travels().join("session.toml") }
     }
 
     /// The names of what is on the media.
@@ -197,4 +215,21 @@ fn fingerprint_in(text: &str) -> Option<String> {
     let is_hex =
         |word: &&str| word.len() == 64 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     words.find(is_hex).map(str::to_owned)
+}
+
+/// What a party has in the folder of its settings.
+impl Parties {
+    pub(crate) fn has_settings_file(&self, who: &str, name: &str) -> bool {
+        self.home(who).join(".config/reshare").join(name).is_file()
+    }
+}
+
+impl Drop for Parties {
+    fn drop(&mut self) {
+        // Only those that a failed test has left.
+        for child in &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod promises;
 mod receive;
 mod redo;
 mod settings;
+mod statements;
 mod tables;
 mod transcripts;
 mod tune;

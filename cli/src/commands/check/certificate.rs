@@ -145,7 +145,8 @@ impl Credentials {
             list.skipped(WHAT, needed);
             return None;
         };
-        let approvals = list.take(WHAT, credentials::approvals(session, trust, sender, files))?;
+        let approvals =
+            list.take(WHAT, credentials::approvals(session, trust, sender, files, Vec::new()))?;
         list.ok(WHAT, "the receiver and the other sender have approved this session");
         Some(approvals)
     }

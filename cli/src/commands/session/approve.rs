@@ -23,6 +23,7 @@ use crate::failure::{Failure, Outcome};
 use crate::hints::certificate_hint;
 use crate::report;
 use crate::setup::agreement::encapsulate;
+use crate::setup::carried::Carried;
 use crate::setup::credentials::{certificate, trust};
 use crate::setup::ledger::create_ledger;
 use crate::setup::network::{check_network, new_network, write_network};
@@ -111,6 +112,7 @@ impl ApproveArgs {
     pub(super) fn run(&self, output: &OutputArgs) -> Outcome {
         let session = load_session(&self.session)?;
         check_fingerprint(&session, self.expect_fingerprint.as_deref())?;
+        let carried = Carried::write(&session, &self.authority, &self.certificate)?;
         let (network, to_be_made) = match self.new_network {
             true => (None, Some(new_network(&session, &self.network)?)),
             false => (check_network(&session, &self.network)?, None),
@@ -123,7 +125,8 @@ impl ApproveArgs {
             receiver::check_own(&session, party, &self.state)?;
         }
         self.confirm(output, &session, network.as_deref(), acquaintance)?;
-        // Nothing is signed or written before this line.
+        // Nothing is signed or written before this line, but certificates that are removed again.
+        carried.keep();
         if let Some((path, network)) = &to_be_made {
             write_network(path, network)?;
             say!("note: who is who is now in {}, for all sessions to come", path.display());

@@ -1,16 +1,18 @@
 //! `reshare session new`: a session file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use reshare_engine::layout::{AgreeColumn, AgreeKind, RowLayout, ShareColumn};
 use reshare_engine::party::PartyId;
+use reshare_files::causes::causes;
 use reshare_files::durable;
-use reshare_format::keys::certificate::CertificateName;
-use reshare_format::keys::certificate::TrustAnchor;
+use reshare_format::keys::certificate::{CertificateChain, CertificateName, Purpose, TrustAnchor};
 use reshare_format::keys::{AgreementPublicKeys, SealKind, SharedKeyId, parse_recipient};
-use reshare_format::session::{IdList, NewSession, Receiver, Sender, Session, SessionIds};
+use reshare_format::session::{
+    CarriedCertificates, IdList, NewSession, Receiver, Sender, Session, SessionIds, SessionTrust,
+};
 use reshare_postgres::iris_mpc::RERAND_EPOCH;
 use reshare_postgres::schema::has_rerand_epoch;
 use reshare_postgres::table::TableName;
@@ -26,7 +28,7 @@ use crate::run::run;
 use crate::setup::database::database;
 use crate::setup::network::{check_network, compare_network_if_there};
 use crate::setup::own_key::recipient_text;
-use crate::setup::public_party::load_parties;
+use crate::setup::public_party::{certificate_path, load_parties};
 use crate::setup::text_file::read_text;
 use crate::streams::say;
 
@@ -48,6 +50,11 @@ pub(super) struct NewArgs {
     /// parties, and the receiver's number with --receiver
     #[arg(long = "party", value_name = "FILE", num_args = 1, requires = "ca_file", conflicts_with_all = ["senders", "certificate_names"])]
     parties: Vec<PathBuf>,
+
+    /// Let the certificates travel with the session: those that `pki issue` wrote to this directory for
+    /// the parties, and the authority's. `session approve` puts them in their places
+    #[arg(long, value_name = "DIR", requires = "parties")]
+    certificates: Option<PathBuf>,
 
     /// A sender: its party id and the file with its public agreement key; give it twice
     #[arg(long = "sender", value_name = "PARTY=FILE", required_unless_present = "parties")]
@@ -167,7 +174,11 @@ impl NewArgs {
             ca_sha256,
             server_url: self.server_url.clone(),
         };
-        let session = Session::create(facts).map_err(Failure::usage)?;
+        let mut session = Session::create(facts).map_err(Failure::usage)?;
+        if let (Some(directory), Some(path)) = (&self.certificates, &self.authority.ca_file) {
+            let carried = carried_certificates(&session, directory, path)?;
+            session = session.carrying(carried);
+        }
         // The parties may write their network files when they approve their first session.
         let network = match self.parties.is_empty() {
             true => check_network(&session, &self.network)?,
@@ -391,6 +402,31 @@ impl NewArgs {
             })?;
         Ok(has_epoch)
     }
+}
+
+/// Reads the certificates of the parties that `pki issue` wrote, and verifies that the authority's session can use them.
+fn carried_certificates(
+    session: &Session,
+    directory: &Path,
+    ca_file: &Path,
+) -> Result<CarriedCertificates, Failure> {
+    let trust = SessionTrust::load(session, ca_file)
+        .map_err(|error| Failure::of_file(error, "--ca-file"))?;
+    let now = session.not_before().max(OffsetDateTime::now_utc());
+    let senders = session.senders().map(|sender| sender.party);
+    let mut parties = Vec::new();
+    for party in senders.into_iter().chain([session.receiver().party]) {
+        let path = certificate_path(directory, party);
+        let chain = CertificateChain::load(&path)
+            .map_err(|error| Failure::of_file(error, "--certificates"))?;
+        trust.verify(&chain, party, now, Purpose::Signature).map_err(|error| {
+            let hint = certificate_hint(&error);
+            let causes: Vec<String> = causes(&error).map(ToString::to_string).collect();
+            Failure::refused(format!("{}: {}", path.display(), causes.join(": "))).hint(hint)
+        })?;
+        parties.push(chain);
+    }
+    Ok(CarriedCertificates { authority: trust.anchor().clone(), parties })
 }
 
 /// Removes a party's name from those that were given.
