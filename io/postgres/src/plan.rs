@@ -19,7 +19,7 @@ pub struct PlannedPart {
     /// How many rows it has in the snapshot.
     pub rows: u64,
     /// For an export by list: the ids of the part, ascending.
-    pub(super) listed: Option<Vec<i64>>,
+    pub(crate) listed: Option<Vec<i64>>,
 }
 
 /// Groups ascending numbered ids of a range into parts. It must be given at least the first and the

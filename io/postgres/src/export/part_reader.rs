@@ -1,0 +1,197 @@
+//! A connection that reads parts of a snapshot.
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use futures_util::future::BoxFuture;
+use reshare_engine::row_batch::RowBatch;
+use reshare_files::ids::IdRange;
+use sqlx::postgres::PgConnection;
+
+use super::bad_rows::bad_rows;
+use super::error::ExportError;
+use super::{array_literal, end};
+use crate::connect::Database;
+use crate::copy::{DecodeError, Decoder};
+use crate::plan::PlannedPart;
+use crate::schema::children;
+use crate::table::Table;
+use crate::transaction::Purpose;
+
+/// A connection that reads parts of a [`Snapshot`].
+///
+/// Cancel safe: a read that is dropped or fails leaves its connection in the middle of a COPY. That
+/// connection is closed, and the next read opens another; the [`Snapshot`] must still be open then.
+pub struct PartReader {
+    database: Database,
+    table: Arc<Table>,
+    snapshot_id: String,
+    connection: Option<PgConnection>,
+}
+
+impl PartReader {
+    pub(super) fn new(database: Database, table: Arc<Table>, snapshot_id: String) -> Self {
+        Self { database, table, snapshot_id, connection: None }
+    }
+
+    /// The table with its real types.
+    #[must_use]
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Reads one part into `batch`, in id order, replacing the rows in it.
+    ///
+    /// # Errors
+    /// An [`ExportError`]; `batch` then holds nothing.
+    pub fn read<'a>(
+        &'a mut self,
+        part: &'a PlannedPart,
+        batch: &'a mut RowBatch,
+    ) -> BoxFuture<'a, Result<(), ExportError>> {
+        Box::pin(async move {
+            let spec = self.table.spec();
+            let condition = match &part.listed {
+                None => spec.within_sql(part.ids),
+                Some(ids) => format!("{} = ANY({})", spec.id_sql(), array_literal(ids)),
+            };
+            let got = self.copy(&condition, "", part.ids, batch).await?;
+            if got == part.rows {
+                return Ok(());
+            }
+            batch.clear();
+            let table = self.table.spec().name().clone();
+            Err(ExportError::RowCount { table, ids: part.ids, expected: part.rows, got })
+        })
+    }
+
+    /// Reads the first rows of a range, as many as `batch` has room for.
+    ///
+    /// # Errors
+    /// An [`ExportError`]; `batch` then holds nothing.
+    pub fn read_page<'a>(
+        &'a mut self,
+        range: IdRange,
+        batch: &'a mut RowBatch,
+    ) -> BoxFuture<'a, Result<(), ExportError>> {
+        Box::pin(async move {
+            let condition = self.table.spec().within_sql(range);
+            let limit = format!("LIMIT {}", batch.capacity());
+            self.copy(&condition, &limit, range, batch).await?;
+            Ok(())
+        })
+    }
+
+    /// Closes the connection.
+    pub async fn close(self) {
+        if let Some(connection) = self.connection {
+            end(connection).await;
+        }
+    }
+
+    async fn copy(
+        &mut self,
+        condition: &str,
+        limit: &str,
+        ids: IdRange,
+        batch: &mut RowBatch,
+    ) -> Result<u64, ExportError> {
+        batch.clear();
+        // Taken out until the COPY is complete: see "Cancel safe" above.
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        match copy_rows(&mut connection, &self.table, condition, limit, (ids, batch)).await {
+            Ok(rows) => {
+                self.connection = Some(connection);
+                Ok(rows)
+            }
+            // One bad row ends the COPY: the others are found without reading a share.
+            Err(ExportError::Decode(
+                DecodeError::FieldLength { .. } | DecodeError::NullShare { .. },
+            )) if limit.is_empty() => {
+                let mut connection = self.connect().await?;
+                let found = bad_rows(&mut connection, self.table.spec(), ids, condition).await;
+                self.connection = Some(connection);
+                Err(found?.unwrap_or_else(|| ExportError::RowCount {
+                    table: self.table.spec().name().clone(),
+                    ids,
+                    expected: 0,
+                    got: 0,
+                }))
+            }
+            // No key holds for the rows of an inheriting table.
+            Err(ExportError::Decode(DecodeError::UnexpectedId { id, last, .. }))
+                if last == Some(id) =>
+            {
+                let mut connection = self.connect().await?;
+                let name = self.table.spec().name();
+                let children = children(&mut connection, name).await?.join(", ").into();
+                self.connection = Some(connection);
+                Err(ExportError::RepeatedId { table: name.clone(), id, children })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn connect(&self) -> Result<PgConnection, ExportError> {
+        let mut connection = self.database.connect().await?;
+        let sql = format!("SET TRANSACTION SNAPSHOT '{}'", self.snapshot_id.replace('\'', "''"));
+        let begun = self.database.begin(&mut connection, Purpose::Snapshot, &sql).await;
+        begun.map_err(|error| ExportError::database(self.table.spec().name(), error))?;
+        Ok(connection)
+    }
+}
+
+/// Reads the first rows of a range over any connection, as many as `batch` has room for.
+pub(crate) async fn read_page(
+    connection: &mut PgConnection,
+    table: &Table,
+    range: IdRange,
+    batch: &mut RowBatch,
+) -> Result<(), ExportError> {
+    let condition = table.spec().within_sql(range);
+    let limit = format!("LIMIT {}", batch.capacity());
+    copy_rows(connection, table, &condition, &limit, (range, batch)).await.map(drop)
+}
+
+/// Reads rows whose ids are in a range into a batch, which holds nothing after a failure.
+async fn copy_rows(
+    connection: &mut PgConnection,
+    table: &Table,
+    condition: &str,
+    limit: &str,
+    (ids, batch): (IdRange, &mut RowBatch),
+) -> Result<u64, ExportError> {
+    batch.clear();
+    let spec = table.spec();
+    let (columns, name, id) = (spec.columns_sql(), spec.name().sql(), spec.id_sql());
+    let sql = format!(
+        "COPY (SELECT {columns} FROM {name} WHERE {condition} ORDER BY {id} {limit}) \
+         TO STDOUT (FORMAT binary)"
+    );
+    let rows = decode_copy(connection, &sql, table, ids, batch).await;
+    rows.inspect_err(|_| batch.clear()).map_err(|error| match error {
+        ExportError::Database { table, source } if source.is_damage() => {
+            ExportError::Damaged { table, ids, source: Box::new(source) }
+        }
+        error => error,
+    })
+}
+
+async fn decode_copy(
+    connection: &mut PgConnection,
+    sql: &str,
+    table: &Table,
+    ids: IdRange,
+    batch: &mut RowBatch,
+) -> Result<u64, ExportError> {
+    let failed = |error| ExportError::database(table.spec().name(), error);
+    let mut decoder = Decoder::new(table, ids);
+    let mut pieces = connection.copy_out_raw(sql).await.map_err(failed)?;
+    while let Some(piece) = pieces.try_next().await.map_err(failed)? {
+        decoder.push(&piece, batch)?;
+    }
+    Ok(decoder.finish()?)
+}
