@@ -49,6 +49,10 @@ fn export_hint(error: &ExportError) -> Option<Hint> {
         ExportError::Database { source, .. } if source.is_undone_for_others() => {
             return Some(Hint::run_again(STANDBY));
         }
+        ExportError::SnapshotLost { on_standby: true, .. } => {
+            return Some(Hint::run_again(STANDBY));
+        }
+        ExportError::SnapshotLost { .. } => return Some(Hint::run_again(CONNECTION_LOST)),
         ExportError::Connect(error) => return Some(connect_hint(error)),
         _ => return None,
     };

@@ -51,6 +51,7 @@ pub(crate) fn packed(report: &PackReport, to: &Path, took: Duration) -> String {
         text.push_str(&rate(*rows, report.share_bytes, took));
     }
     text.push_str(nothing_sent(report));
+    text.push_str(&snapshots(report));
     text.push_str(&added_later(report));
     text.push_str(&changed_without_version(report));
     text
@@ -81,6 +82,14 @@ fn added_later(report: &PackReport) -> String {
     )
 }
 
+/// Says so where not all rows are of one moment.
+fn snapshots(report: &PackReport) -> String {
+    match report.snapshots {
+        0 | 1 => String::new(),
+        more => format!("\nnote: the rows are of {more} snapshots of the table"),
+    }
+}
+
 fn changed_without_version(report: &PackReport) -> String {
     let kind = "changed after being blinded and kept the version";
     left_over(kind, &report.changed_without_version)
@@ -109,6 +118,7 @@ pub(crate) fn delivered(report: &DeliveryReport, took: Duration) -> String {
         text.push_str(&rate(*rows_delivered, package.share_bytes, took));
     }
     text.push_str(nothing_sent(package));
+    text.push_str(&snapshots(package));
     text.push_str(&added_later(package));
     text.push_str(&changed_without_version(package));
     text

@@ -1,11 +1,11 @@
 //! Reads planned parts from a table over several connections and processes them in threads.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use reshare_engine::row_batch::RowBatch;
 use reshare_exchange::progress::Progress;
-use reshare_postgres::export::{PartReader, Snapshot};
+use reshare_postgres::export::{ExportError, PartReader, Snapshot};
 use reshare_postgres::plan::PlannedPart;
 use tokio::sync::mpsc::Sender;
 
@@ -29,9 +29,25 @@ pub(crate) struct PartRead {
     pub(crate) work: Box<PartWork>,
 }
 
+/// What a read has come to.
+pub(crate) struct PartsRead {
+    /// The places in the plan of the parts that were processed, ascending.
+    pub(crate) done: Vec<usize>,
+    /// Why a standby has ended the snapshot before all of them were, if it has.
+    pub(crate) lost: Option<ExportError>,
+}
+
+/// The parts whose snapshot ended while they were read, and why it did.
+#[derive(Default)]
+struct Unread {
+    places: Vec<usize>,
+    lost: Option<ExportError>,
+}
+
 /// What readers and workers share.
 struct Shared {
     plan: WorkList<PlannedPart>,
+    unread: Mutex<Unread>,
     pool: Arc<BatchPool>,
     progress: Arc<Progress>,
     until: Option<Instant>,
@@ -42,12 +58,13 @@ struct Shared {
 type ReadPart = (usize, PooledBatch);
 
 impl PartRead {
-    /// Processes the plan in order: connections read while threads work. Returns the number of
-    /// processed parts: all of them, or those that began in time, at least one.
+    /// Processes the plan in order: connections read while threads work. Returns the processed parts:
+    /// all of them, or those that began in time, at least one, or those that were read before a
+    /// standby has ended the snapshot.
     ///
     /// # Errors
     /// The first error of any of them; the others have ended when it is returned.
-    pub(crate) async fn run(self, snapshot: &Snapshot) -> Result<usize, PipelineError> {
+    pub(crate) async fn run(self, snapshot: &Snapshot) -> Result<PartsRead, PipelineError> {
         let connections = self.connections.clamp(1, self.plan.len().max(1));
         let threads = self.threads.max(1);
         let mut readers = Vec::with_capacity(connections);
@@ -57,7 +74,8 @@ impl PartRead {
         let (tx, rx) = Receivers::queue(threads);
         let mut tasks = Tasks::new(&self.progress);
         let Self { plan, pool, progress, until, work, .. } = self;
-        let shared = Arc::new(Shared { plan: WorkList::new(plan), pool, progress, until, work });
+        let (plan, unread) = (WorkList::new(plan), Mutex::default());
+        let shared = Arc::new(Shared { plan, unread, pool, progress, until, work });
         for _ in 0..threads {
             let (shared, rx) = (Arc::clone(&shared), rx.clone());
             tasks.start_thread(move || work_on_parts(&shared, &rx));
@@ -67,7 +85,9 @@ impl PartRead {
         }
         drop((tx, rx));
         tasks.finish().await?;
-        Ok(shared.plan.taken())
+        let Unread { places, lost } = std::mem::take(&mut *shared.unread());
+        let done = (0..shared.plan.taken()).filter(|place| !places.contains(place)).collect();
+        Ok(PartsRead { done, lost })
     }
 }
 
@@ -77,10 +97,21 @@ impl Shared {
         let too_late = || self.until.is_some_and(|until| Instant::now() >= until);
         // The first part is always read, however long the plan has taken, so that every snapshot
         // makes progress.
-        if self.plan.taken() > 0 && too_late() {
+        if self.plan.taken() > 0 && too_late() || self.unread().lost.is_some() {
             return None;
         }
         self.plan.take()
+    }
+
+    /// Notes a part that was not read because the snapshot has ended: the others end in order.
+    fn lose(&self, place: usize, error: ExportError) {
+        let mut unread = self.unread();
+        unread.places.push(place);
+        unread.lost.get_or_insert(error);
+    }
+
+    fn unread(&self) -> MutexGuard<'_, Unread> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,7 +123,14 @@ async fn read_parts(
     while !shared.progress.stopped() {
         let Some((index, part)) = shared.take() else { break };
         let mut batch = shared.pool.take().await;
-        reader.read(part, &mut batch).await?;
+        match reader.read(part, &mut batch).await {
+            Ok(()) => {}
+            Err(error) if error.is_lost_on_standby() => {
+                shared.lose(index, error);
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
         if tx.send((index, batch)).await.is_err() {
             // Every worker has ended: one of them returns the cause.
             break;

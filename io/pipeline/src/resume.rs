@@ -48,17 +48,19 @@ impl Resume {
 }
 
 impl Resume {
-    /// Removes everything up to an id that has been read.
-    pub(crate) fn go_on_after(&mut self, last: i64) {
-        self.missing.retain(|record| record.ids.first() > last);
-        let ahead = last.checked_add(1).and_then(|first| IdRange::new(first, i64::MAX));
-        self.gaps.retain_mut(|gap| match ahead.and_then(|ahead| gap.intersection(ahead)) {
-            Some(rest) => {
-                *gap = rest;
-                true
-            }
-            None => false,
-        });
+    /// Removes parts that were sealed since.
+    ///
+    /// # Shapes
+    /// `sealed` ascends, and its ranges do not overlap.
+    pub(crate) fn remove(&mut self, sealed: &[IdRange]) {
+        let overlapping = |ids: IdRange| {
+            let start = sealed.partition_point(|sealed| sealed.last() < ids.first());
+            let end = sealed.partition_point(|sealed| sealed.first() <= ids.last());
+            sealed.get(start..end).unwrap_or_default()
+        };
+        self.missing.retain(|record| overlapping(record.ids).is_empty());
+        let left = |gap: &IdRange| gap.without(overlapping(*gap).iter().copied());
+        self.gaps = self.gaps.iter().flat_map(left).collect();
     }
 }
 

@@ -29,6 +29,7 @@ struct Packed {
     parts: Vec<LedgerPart>,
     kept: u64,
     added_later: u64,
+    snapshots: u64,
 }
 
 /// The result of packing.
@@ -54,6 +55,8 @@ pub struct PackReport {
     /// Rows more than earlier runs have read in the ids that they have covered. They belong to a
     /// later session.
     pub rows_added_later: u64,
+    /// Snapshots of the table that this run has read from. The time of each part is that of its own.
+    pub snapshots: u64,
 }
 
 /// A part to be sealed.
@@ -91,6 +94,11 @@ impl Sealer {
     /// Notes rows that came into ids that were covered before.
     pub(crate) fn note_added_later(&self, rows: u64) {
         self.packed.lock().unwrap_or_else(PoisonError::into_inner).added_later += rows;
+    }
+
+    /// Notes that a snapshot of the table was taken.
+    pub(crate) fn note_snapshot(&self) {
+        self.packed.lock().unwrap_or_else(PoisonError::into_inner).snapshots += 1;
     }
 
     /// Tags and blinds the rows of a batch in place and seals them.
@@ -184,7 +192,8 @@ impl Sealer {
     pub(crate) async fn close(self, session: &Session) -> Result<PackReport, PipelineError> {
         let packed = self.packed.into_inner().unwrap_or_else(PoisonError::into_inner);
         let report = PackReport::of(session, &self.sender, &packed.parts, packed.kept);
-        let report = PackReport { rows_added_later: packed.added_later, ..report };
+        let Packed { added_later: rows_added_later, snapshots, .. } = packed;
+        let report = PackReport { rows_added_later, snapshots, ..report };
         let parts = packed.parts.iter().filter(|part| part.rows > 0);
         let mut parts: Vec<_> = parts.map(LedgerPart::entry).collect();
         parts.sort_by_key(|part| part.ids);
@@ -230,6 +239,7 @@ impl PackReport {
             closed_before: false,
             changed_without_version: left_out,
             rows_added_later: 0,
+            snapshots: 0,
         }
     }
 }

@@ -2,24 +2,28 @@
 //!
 //! An open snapshot keeps VACUUM from removing row versions of the whole database that died after it
 //! was taken. So a snapshot may have a maximum age, after which it begins no more parts. The rest is
-//! then cut again in the next snapshot.
+//! then cut again in the next snapshot. The same is done where a standby ends a snapshot before its
+//! time, to replay what conflicts with it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reshare_exchange::progress::Progress;
+use reshare_files::causes::with_causes;
+use reshare_files::ids::IdRange;
 use reshare_format::package::Timestamp;
 use reshare_format::session::Session;
-use reshare_postgres::export::Snapshot;
+use reshare_postgres::export::{ExportError, Snapshot};
 use reshare_postgres::plan::{ExportIds, PlannedPart};
 
 use super::covers::tile;
 use super::error::PipelineError;
-use super::read_parts::PartRead;
+use super::read_parts::{PartRead, PartsRead};
 use super::resume::Resume;
 use super::rows_wanted::RowIds;
 use super::sealer::{PartPlace, Sealer, check_parts};
 use super::workers::{Source, Workers};
+use crate::ledger::LedgerPart;
 
 /// What is needed to read one sender's table.
 pub(crate) struct Reading<'a> {
@@ -31,56 +35,91 @@ pub(crate) struct Reading<'a> {
     pub(crate) progress: &'a Arc<Progress>,
 }
 
+/// What the snapshots so far have come to.
+#[derive(Default)]
+struct SoFar {
+    parts_read: usize,
+    has_looked_for_added_rows: bool,
+    patience: Patience,
+}
+
 impl Reading<'_> {
     /// Reads, blinds and seals every part.
     ///
-    /// Ids are read once each, in ascending order, in any number of snapshots. A row that is added at
-    /// an id that was already passed is not read.
+    /// Ids are read once each, in any number of snapshots, and in ascending order in each of them. A
+    /// row that is added at an id that was already passed is not read. Where the sender renews its
+    /// snapshots, one that a standby ends is followed by another, too.
     ///
     /// # Errors
     /// A [`PipelineError`]; sealed parts are kept.
     pub(crate) async fn run(&self, mut left: Resume) -> Result<(), PipelineError> {
-        let max_age = self.sealer.sender().snapshot_max_age();
         self.progress.begin("count the rows", 0);
-        let mut parts_read = 0;
+        let mut so_far = SoFar::default();
         loop {
-            let mut snapshot = Snapshot::open(&self.source.database, &self.source.table).await?;
-            if parts_read == 0 {
-                self.look_for_added_rows(&mut snapshot, &left).await?;
-            }
-            let plan = self.plan(&mut snapshot, &mut left).await?;
-            check_parts(parts_read + plan.len())?;
-            let rows = plan.iter().map(|(_, part)| part.rows).sum();
-            if parts_read == 0 {
-                self.progress.begin("send", rows);
-                if self.sealer.destination().is_receiver() {
-                    self.progress.expect_delivery();
-                }
-            } else {
-                self.progress.expect(rows);
-                tracing::info!(rows, "took a new snapshot for the rows that are left");
-            }
-            let read = self.read(&snapshot, max_age, &plan).await?;
-            // All rows are read: release the snapshot before the last parts have arrived.
-            snapshot.close().await;
-            let (done, rest) = plan.split_at(read);
-            let Some(((_, last), _)) = done.split_last().filter(|_| !rest.is_empty()) else {
-                return Ok(());
+            let before = so_far.parts_read;
+            let lost = match self.read_one_snapshot(&mut left, &mut so_far).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(lost)) => lost,
+                Err(PipelineError::Export(error)) if error.is_lost_on_standby() => Some(error),
+                Err(error) => return Err(error),
             };
-            left.go_on_after(last.ids.last());
-            let used = done.iter().map(|(index, _)| index + 1).max();
-            left.next_index = left.next_index.max(used.unwrap_or(0));
-            parts_read += read;
+            if let Some(lost) = lost {
+                if self.sealer.sender().snapshot_max_age().is_none() {
+                    return Err(lost.into());
+                }
+                let was_of_use = so_far.parts_read > before;
+                so_far.patience.after(lost, was_of_use, self.progress).await?;
+            }
         }
     }
 
-    /// Reads the parts of a plan in one snapshot until it is too old; returns how many were read.
+    /// Reads what one snapshot is good for; returns `None` when all is read, and else why the snapshot
+    /// has ended, if not for its age.
+    async fn read_one_snapshot(
+        &self,
+        left: &mut Resume,
+        so_far: &mut SoFar,
+    ) -> Result<Option<Option<ExportError>>, PipelineError> {
+        let mut snapshot = Snapshot::open(&self.source.database, &self.source.table).await?;
+        self.sealer.note_snapshot();
+        if !so_far.has_looked_for_added_rows {
+            self.look_for_added_rows(&mut snapshot, left).await?;
+            so_far.has_looked_for_added_rows = true;
+        }
+        let plan = self.plan(&mut snapshot, left).await?;
+        check_parts(so_far.parts_read + plan.len())?;
+        let rows = plan.iter().map(|(_, part)| part.rows).sum();
+        if so_far.parts_read == 0 {
+            self.progress.begin("send", rows);
+            if self.sealer.destination().is_receiver() {
+                self.progress.expect_delivery();
+            }
+        } else {
+            self.progress.expect(rows);
+            tracing::info!(rows, "took a new snapshot for the rows that are left");
+        }
+        let max_age = self.sealer.sender().snapshot_max_age();
+        let PartsRead { done, lost } = self.read(&snapshot, max_age, &plan).await?;
+        // All rows are read: release the snapshot before the last parts have arrived.
+        snapshot.close().await;
+        if done.len() == plan.len() {
+            return Ok(None);
+        }
+        let done: Vec<&(u64, PlannedPart)> = done.iter().filter_map(|at| plan.get(*at)).collect();
+        left.remove(&done.iter().map(|(_, part)| part.ids).collect::<Vec<IdRange>>());
+        let used = done.iter().map(|(index, _)| index + 1).max();
+        left.next_index = left.next_index.max(used.unwrap_or(0));
+        so_far.parts_read += done.len();
+        Ok(Some(lost))
+    }
+
+    /// Reads the parts of a plan in one snapshot until it is too old or lost.
     async fn read(
         &self,
         snapshot: &Snapshot,
         max_age: Option<Duration>,
         plan: &[(u64, PlannedPart)],
-    ) -> Result<usize, PipelineError> {
+    ) -> Result<PartsRead, PipelineError> {
         let exported_at = Timestamp::from(snapshot.taken_at());
         let until = max_age.and_then(|age| snapshot.reaches_age_at(age));
         if until.is_some_and(|until| Instant::now() >= until) {
@@ -120,33 +159,40 @@ impl Reading<'_> {
         let exported_at = Timestamp::from(snapshot.taken_at());
         let limit = self.session.part_rows_limit() as u64;
         let mut plan = Vec::new();
-        for record in std::mem::take(&mut left.missing) {
-            let part = snapshot.recut(&self.ids.export_ids(), record.ids).await?;
-            let (index, ids) = (record.index, record.ids);
+        // Where a query fails, what is left is still right: the next snapshot begins with it.
+        let mut place = 0;
+        while let Some(LedgerPart { index, ids, .. }) = left.missing.get(place).cloned() {
+            let part = snapshot.recut(&self.ids.export_ids(), ids).await?;
             match part.rows {
                 0 => {
-                    let place = PartPlace { index, ids, exported_at };
-                    tokio::task::block_in_place(|| self.sealer.record_empty(place, vec![]))?;
+                    self.record_empty(PartPlace { index, ids, exported_at })?;
+                    left.missing.swap_remove(place);
                 }
                 // So many rows were added that they no longer fit into one part.
-                rows if rows > limit => left.gaps.push(ids),
+                rows if rows > limit => {
+                    left.gaps.push(ids);
+                    left.missing.swap_remove(place);
+                }
                 _ => {
                     plan.push((index, part));
-                    left.missing.push(record);
+                    place += 1;
                 }
             }
         }
-        let mut next_index = left.next_index;
-        for gap in &left.gaps {
-            let mut parts = match self.ids.export_ids_within(*gap) {
+        let (mut next_index, mut place) = (left.next_index, 0);
+        while let Some(gap) = left.gaps.get(place).copied() {
+            let mut parts = match self.ids.export_ids_within(gap) {
                 Some(ids) => self.plan_gap(snapshot, &ids).await?,
                 None => vec![],
             };
-            tile(*gap, parts.iter_mut().map(|part| &mut part.ids));
+            tile(gap, parts.iter_mut().map(|part| &mut part.ids));
             if parts.is_empty() {
-                let place = PartPlace { index: next_index, ids: *gap, exported_at };
-                tokio::task::block_in_place(|| self.sealer.record_empty(place, vec![]))?;
+                self.record_empty(PartPlace { index: next_index, ids: gap, exported_at })?;
                 next_index += 1;
+                left.next_index = next_index;
+                left.gaps.swap_remove(place);
+            } else {
+                place += 1;
             }
             for part in parts {
                 plan.push((next_index, part));
@@ -157,7 +203,10 @@ impl Reading<'_> {
         Ok(plan)
     }
 
-    /// The parts of ids of which no part was cut yet.
+    fn record_empty(&self, place: PartPlace) -> Result<(), PipelineError> {
+        tokio::task::block_in_place(|| self.sealer.record_empty(place, vec![]))
+    }
+
     /// Counts the rows in ids that earlier runs have covered: those that were added since are not
     /// sent, and nobody must believe that they were.
     async fn look_for_added_rows(
@@ -165,13 +214,16 @@ impl Reading<'_> {
         snapshot: &mut Snapshot,
         left: &Resume,
     ) -> Result<(), PipelineError> {
+        let mut added = 0;
         for (ids, rows) in &left.covered {
             let now = snapshot.recut(&self.ids.export_ids(), *ids).await?.rows;
-            self.sealer.note_added_later(now.saturating_sub(*rows));
+            added += now.saturating_sub(*rows);
         }
+        self.sealer.note_added_later(added);
         Ok(())
     }
 
+    /// The parts of ids of which no part was cut yet.
     async fn plan_gap(
         &self,
         snapshot: &mut Snapshot,
@@ -179,5 +231,61 @@ impl Reading<'_> {
     ) -> Result<Vec<PlannedPart>, PipelineError> {
         let rows = snapshot.count_up_to(ids, self.workers.rows_for_full_parts()).await?;
         Ok(snapshot.plan(ids, self.workers.rows_per_part_of(rows)).await?)
+    }
+}
+
+/// How many snapshots in a row a standby may end before one of them was of use.
+const IN_VAIN: u32 = 5;
+/// The pause before the next snapshot, which doubles with each that was of no use.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How often a snapshot was lost to no avail.
+#[derive(Default)]
+pub(crate) struct Patience {
+    in_vain: u32,
+}
+
+impl Patience {
+    /// Waits a moment before the next snapshot.
+    ///
+    /// # Errors
+    /// The loss itself when too many in a row were of no use, or the run is to stop.
+    pub(crate) async fn after(
+        &mut self,
+        lost: ExportError,
+        was_of_use: bool,
+        progress: &Progress,
+    ) -> Result<(), PipelineError> {
+        let Some(pause) = self.pause(was_of_use).filter(|_| !progress.stopped()) else {
+            return Err(lost.into());
+        };
+        tracing::warn!("{}; taking a new snapshot", with_causes(&lost));
+        // Either end will do.
+        let _ = tokio::time::timeout(pause, progress.until_stopped()).await;
+        Ok(())
+    }
+
+    /// How long to wait after a loss; `None` when it is one too many.
+    fn pause(&mut self, was_of_use: bool) -> Option<Duration> {
+        self.in_vain = if was_of_use { 1 } else { self.in_vain + 1 };
+        (self.in_vain < IN_VAIN).then(|| PAUSE * 2_u32.pow(self.in_vain - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_that_are_lost_in_a_row_end_a_run_and_those_of_use_do_not() {
+        let mut patience = Patience::default();
+        for _ in 0..100 {
+            assert_eq!(patience.pause(true), Some(PAUSE));
+        }
+        let pauses: Vec<_> = (0..4).map(|_| patience.pause(false)).collect();
+        assert_eq!(pauses, [Some(PAUSE * 2), Some(PAUSE * 4), Some(PAUSE * 8), None]);
+        assert_eq!(patience.pause(true), Some(PAUSE));
+        let mut patience = Patience::default();
+        assert_eq!((0..9).take_while(|_| patience.pause(false).is_some()).count(), 4);
     }
 }

@@ -9,5 +9,6 @@ mod kills;
 mod signals;
 mod snapshots;
 mod soak;
+mod standby;
 mod tmpfs;
 mod world;

@@ -34,6 +34,21 @@ pub enum ExportError {
         #[source]
         source: DatabaseError,
     },
+    /// The transaction that holds the snapshot has ended before all was read. Another snapshot may
+    /// last longer.
+    #[error("table {table}: {}", match on_standby {
+        true => "the standby has ended the snapshot, to go on with its replay",
+        false => "the connection that held the snapshot has ended",
+    })]
+    SnapshotLost {
+        /// The table.
+        table: TableName,
+        /// Whether the server is a standby.
+        on_standby: bool,
+        /// What the server says.
+        #[source]
+        source: Box<DatabaseError>,
+    },
     /// Rows that are not as the session says.
     #[error(
         "table {table}, ids {ids}: {} not have the session's lengths: {}",
@@ -94,6 +109,7 @@ impl Refusable for ExportError {
             Self::Schema(error) => error.is_refusal(),
             Self::Decode(error) => !matches!(error, DecodeError::Truncated { .. }),
             Self::Database { source, .. } => source.is_refusal(),
+            Self::SnapshotLost { .. } => false,
             Self::RowCount { .. }
             | Self::BadRows { .. }
             | Self::Damaged { .. }
@@ -105,6 +121,27 @@ impl Refusable for ExportError {
 impl ExportError {
     pub(super) fn database(table: &TableName, error: sqlx::Error) -> Self {
         Self::Database { table: table.clone(), source: DatabaseError::from(error) }
+    }
+
+    /// A failure of a transaction that has a snapshot.
+    pub(super) fn in_snapshot(table: &TableName, on_standby: bool, error: sqlx::Error) -> Self {
+        Self::of_snapshot(table, on_standby, DatabaseError::from(error))
+    }
+
+    /// A standby cancels a statement, or ends a session that is idle; which of the two, and whether
+    /// its reason arrives before the connection breaks, is chance.
+    pub(super) fn of_snapshot(table: &TableName, on_standby: bool, source: DatabaseError) -> Self {
+        let table = table.clone();
+        if on_standby && (source.is_undone_for_others() || source.is_connection_lost()) {
+            return Self::SnapshotLost { table, on_standby, source: Box::new(source) };
+        }
+        Self::Database { table, source }
+    }
+
+    /// Whether a standby has ended the snapshot, so that another one may do.
+    #[must_use]
+    pub fn is_lost_on_standby(&self) -> bool {
+        matches!(self, Self::SnapshotLost { on_standby: true, .. })
     }
 }
 

@@ -13,6 +13,7 @@ use super::error::ExportError;
 use super::{array_literal, end};
 use crate::connect::Database;
 use crate::copy::{DecodeError, Decoder};
+use crate::error::DatabaseError;
 use crate::plan::PlannedPart;
 use crate::schema::children;
 use crate::table::Table;
@@ -26,12 +27,21 @@ pub struct PartReader {
     database: Database,
     table: Arc<Table>,
     snapshot_id: String,
+    on_standby: bool,
     connection: Option<PgConnection>,
 }
 
+/// SQLSTATEs of a snapshot that is not there, up to PostgreSQL 15 and since.
+const NO_SUCH_SNAPSHOT: [&str; 2] = ["22023", "42704"];
+
 impl PartReader {
-    pub(super) fn new(database: Database, table: Arc<Table>, snapshot_id: String) -> Self {
-        Self { database, table, snapshot_id, connection: None }
+    pub(super) fn new(
+        database: Database,
+        table: Arc<Table>,
+        snapshot_id: String,
+        on_standby: bool,
+    ) -> Self {
+        Self { database, table, snapshot_id, on_standby, connection: None }
     }
 
     /// The table with its real types.
@@ -131,6 +141,9 @@ impl PartReader {
                 self.connection = Some(connection);
                 Err(ExportError::RepeatedId { table: name.clone(), id, children })
             }
+            Err(ExportError::Database { table, source }) => {
+                Err(ExportError::of_snapshot(&table, self.on_standby, source))
+            }
             Err(error) => Err(error),
         }
     }
@@ -139,8 +152,14 @@ impl PartReader {
         let mut connection = self.database.connect().await?;
         let sql = format!("SET TRANSACTION SNAPSHOT '{}'", self.snapshot_id.replace('\'', "''"));
         let begun = self.database.begin(&mut connection, Purpose::Snapshot, &sql).await;
-        begun.map_err(|error| ExportError::database(self.table.spec().name(), error))?;
-        Ok(connection)
+        let Err(error) = begun else { return Ok(connection) };
+        let (name, source) = (self.table.spec().name(), DatabaseError::from(error));
+        // The connection that holds the snapshot may end while nothing is asked over it.
+        if source.code().is_some_and(|code| NO_SUCH_SNAPSHOT.contains(&code)) {
+            let (table, on_standby) = (name.clone(), self.on_standby);
+            return Err(ExportError::SnapshotLost { table, on_standby, source: Box::new(source) });
+        }
+        Err(ExportError::of_snapshot(name, self.on_standby, source))
     }
 }
 

@@ -22,8 +22,10 @@ use crate::transaction::Purpose;
 
 /// A snapshot of a table, held by an open transaction.
 ///
-/// Its readers do not see later writes; TRUNCATE and ALTER TABLE wait until it is closed. Dropping
-/// it closes the connection; [`Snapshot::close`] ends the transaction first.
+/// Its readers do not see later writes; TRUNCATE and ALTER TABLE wait until it is closed, unless the
+/// server is a standby: that ends the snapshot instead, after a while
+/// ([`ExportError::SnapshotLost`]). Dropping it closes the connection; [`Snapshot::close`] ends the
+/// transaction first.
 pub struct Snapshot {
     database: Database,
     table: Arc<Table>,
@@ -31,6 +33,7 @@ pub struct Snapshot {
     snapshot_id: String,
     taken_at: OffsetDateTime,
     opened: Instant,
+    on_standby: bool,
 }
 
 /// Ids of one query when they come from a list.
@@ -59,15 +62,18 @@ impl Snapshot {
             let table = Arc::new(Table::inspect(&mut control, spec).await?);
             let row = crate::statement::query(
                 "SELECT pg_catalog.pg_export_snapshot(), \
-                    (extract(epoch FROM pg_catalog.now()) * 1000000)::bigint",
+                    (extract(epoch FROM pg_catalog.now()) * 1000000)::bigint, \
+                    pg_catalog.pg_is_in_recovery()",
             );
             let row = row.fetch_one(&mut control).await.map_err(failed)?;
             let snapshot_id = row.try_get(0).map_err(failed)?;
+            let on_standby = row.try_get(2).map_err(failed)?;
             let microseconds: i64 = row.try_get(1).map_err(failed)?;
             let taken_at =
                 OffsetDateTime::from_unix_timestamp_nanos(i128::from(microseconds) * 1_000)
                     .unwrap_or(OffsetDateTime::UNIX_EPOCH);
-            Ok(Self { database: database.clone(), table, control, snapshot_id, taken_at, opened })
+            let database = database.clone();
+            Ok(Self { database, table, control, snapshot_id, taken_at, opened, on_standby })
         })
     }
 
@@ -136,7 +142,8 @@ impl Snapshot {
             let count = crate::statement::query_scalar(AssertSqlSafe(sql))
                 .fetch_one(&mut self.control)
                 .await;
-            let count: i64 = count.map_err(|error| ExportError::database(name, error))?;
+            let failed = |error| ExportError::in_snapshot(name, self.on_standby, error);
+            let count: i64 = count.map_err(failed)?;
             Ok(count.unsigned_abs())
         })
     }
@@ -169,7 +176,8 @@ impl Snapshot {
             let count = crate::statement::query_scalar(AssertSqlSafe(sql))
                 .fetch_one(&mut self.control)
                 .await;
-            let count: i64 = count.map_err(|error| ExportError::database(name, error))?;
+            let failed = |error| ExportError::in_snapshot(name, self.on_standby, error);
+            let count: i64 = count.map_err(failed)?;
             Ok(PlannedPart { ids: common, rows: count.unsigned_abs(), listed: None })
         })
     }
@@ -178,7 +186,7 @@ impl Snapshot {
     #[must_use]
     pub fn reader(&self) -> PartReader {
         let (database, table) = (self.database.clone(), Arc::clone(&self.table));
-        PartReader::new(database, table, self.snapshot_id.clone())
+        PartReader::new(database, table, self.snapshot_id.clone(), self.on_standby)
     }
 
     /// Ends the transaction and closes the connection.
@@ -191,8 +199,8 @@ impl Snapshot {
         range: IdRange,
         rows_per_part: NonZeroUsize,
     ) -> Result<Vec<PlannedPart>, ExportError> {
-        let spec = self.table.spec();
-        let failed = |error| ExportError::database(spec.name(), error);
+        let (spec, on_standby) = (self.table.spec(), self.on_standby);
+        let failed = |error| ExportError::in_snapshot(spec.name(), on_standby, error);
         let (id, table, within) = (spec.id_sql(), spec.name().sql(), spec.within_sql(range));
         let sql = format!(
             "SELECT id::bigint, n, next IS NULL FROM (\
@@ -231,7 +239,7 @@ impl Snapshot {
             let found: Vec<i64> = query
                 .fetch_all(&mut self.control)
                 .await
-                .map_err(|error| ExportError::database(spec.name(), error))?;
+                .map_err(|error| ExportError::in_snapshot(spec.name(), self.on_standby, error))?;
             present.extend(found);
         }
         Ok(present)
