@@ -8,6 +8,7 @@ use reshare_files::ids::IdRange;
 use reshare_postgres::load::Loader;
 use reshare_postgres::progress_table::LoadedRange;
 use reshare_postgres::redo::Redo;
+use reshare_postgres::tries::Tries;
 use reshare_postgres::write::RangeWriter;
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -76,20 +77,48 @@ impl Redoing<'_> {
         Ok(Redone { ranges: segments, kept, rows })
     }
 
-    /// Merges and loads the ids of ascending ranges; returns how many rows were written.
+    /// Merges and loads the ids of ascending ranges; returns how many rows were written. A range that
+    /// the server undoes in favour of another transaction is merged and written again.
     async fn load_again(
         &self,
         loader: &mut Loader,
         ranges: &[LoadedRange],
         segments: &[IdRange],
     ) -> Result<u64, PipelineError> {
-        let Self { parts, target, progress, workers } = self;
+        let Self { parts, target, progress, .. } = self;
         let Some(bounds) = segments.iter().copied().reduce(IdRange::hull) else { return Ok(0) };
         progress.begin("check the packages", 0);
         parts.check_there(segments)?;
         let on_conflict = target.options.on_conflict;
         let rows = check(loader, on_conflict, parts, bounds, segments, progress).await?;
         progress.begin("load again", rows);
+        let (mut committed, mut tries) = (Committed::default(), Tries::default());
+        while committed.ranges < ranges.len() {
+            let before = committed.ranges;
+            let left = (&ranges[before..], &segments[before..]);
+            match self.merge_and_write(loader, left, &mut committed).await {
+                Ok(()) => {}
+                Err(PipelineError::Load(error)) => {
+                    if committed.ranges > before {
+                        tries = Tries::default();
+                    }
+                    let ids = ranges[committed.ranges].ids;
+                    tries.after(&format!("ids {ids}"), error).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(committed.rows)
+    }
+
+    /// Merges and loads some ranges, and counts those that are committed.
+    async fn merge_and_write(
+        &self,
+        loader: &Loader,
+        (ranges, segments): (&[LoadedRange], &[IdRange]),
+        committed: &mut Committed,
+    ) -> Result<(), PipelineError> {
+        let Self { parts, progress, workers, .. } = self;
         let rows_per_range = workers.rows_per_part.get();
         let (tx, merged) = channel(1);
         let (stretch_tx, stretches) = channel(segments.len());
@@ -109,19 +138,19 @@ impl Redoing<'_> {
         }
         drop(stretch_tx);
         let merging = tokio::spawn(blocking(move || merging.run(stretches)));
-        let mut writing = Writing { merged, writer: loader.writer(), redoing: self };
+        let mut writing = Writing { merged, writer: loader.writer(), redoing: self, committed };
         let written = writing.write_all(ranges).await;
         let Writing { merged, writer, .. } = writing;
         // A merger that nobody takes ranges from ends.
         drop(merged);
         let merged = merging.await.unwrap_or(Err(PipelineError::WorkerLost));
         match (written, merged) {
-            (Ok(Some(rows)), Ok(())) => {
+            (Ok(true), Ok(())) => {
                 writer.close().await;
-                Ok(rows)
+                Ok(())
             }
             (Err(error), _) | (Ok(_), Err(error)) => Err(error),
-            (Ok(None), Ok(())) => Err(PipelineError::WorkerLost),
+            (Ok(false), Ok(())) => Err(PipelineError::WorkerLost),
         }
     }
 
@@ -130,21 +159,27 @@ impl Redoing<'_> {
     }
 }
 
+/// What the table has of a redo so far.
+#[derive(Default)]
+struct Committed {
+    ranges: usize,
+    rows: u64,
+}
+
 /// The end of a redo that writes.
 struct Writing<'a> {
     merged: Receiver<MergedRange>,
     writer: RangeWriter,
     redoing: &'a Redoing<'a>,
+    committed: &'a mut Committed,
 }
 
 impl Writing<'_> {
-    /// Loads one range after the other again; returns how many rows were written, and `None` when the
-    /// merger has ended before its end.
-    async fn write_all(&mut self, ranges: &[LoadedRange]) -> Result<Option<u64>, PipelineError> {
+    /// Loads one range after the other again; `false` when the merger has ended before its end.
+    async fn write_all(&mut self, ranges: &[LoadedRange]) -> Result<bool, PipelineError> {
         let Redoing { target, workers, progress, .. } = self.redoing;
         let layout = target.source.table.layout();
         let mut page = RowBatch::with_capacity(Arc::clone(layout), workers.rows_per_part.get());
-        let mut rows = 0;
         for recorded in ranges {
             let mut redo = self.writer.begin_redo(recorded).await?;
             let found = digest_of(recorded, &mut redo, &mut page, |_| {}).await?;
@@ -154,13 +189,14 @@ impl Writing<'_> {
             redo.remove().await?;
             let Some(written) = write_range(&mut self.merged, &mut redo, recorded.ids).await?
             else {
-                return Ok(None);
+                return Ok(false);
             };
             redo.commit().await?;
-            rows += written;
+            self.committed.ranges += 1;
+            self.committed.rows += written;
             progress.add(written, written * layout.row_share_bytes() as u64);
         }
-        Ok(Some(rows))
+        Ok(true)
     }
 }
 

@@ -12,7 +12,8 @@
 //! * Reading: [`plan`] (how rows are cut into parts), then [`export`] (one snapshot, read over
 //!   several connections).
 //! * Writing: [`load`] (one process at a time, by the lock in `turn`), [`mod@write`] (one range in one
-//!   transaction), [`redo`] (a loaded range taken back and written again), [`progress_table`] and
+//!   transaction), [`tries`] (a transaction that is undone for another one is tried again), [`redo`] (a
+//!   loaded range taken back and written again), [`progress_table`] and
 //!   [`load_source`] (what is recorded of a range).
 //! * After a load: [`sequence`] (which ids the application gets next).
 //! * What can break a load: [`triggers`], [`references`] (foreign keys) and [`iris_mpc`] (the
@@ -88,6 +89,7 @@ pub mod statement;
 mod stored;
 pub mod table;
 pub mod transaction;
+pub mod tries;
 pub mod triggers;
 mod turn;
 pub mod verified;

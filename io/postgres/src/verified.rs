@@ -16,6 +16,7 @@ use super::load_error::LoadError;
 use super::progress_table::{LoadedRange, ProgressTable};
 use super::table::TableName;
 use super::transaction::Purpose;
+use super::tries::Tries;
 
 /// The name of the table of verified loads, in the schema of the target.
 pub const VERIFIED_TABLE: &str = "reshare_verified";
@@ -99,38 +100,54 @@ pub fn record_verified<'a>(
     against: &'a str,
 ) -> BoxFuture<'a, Result<(), LoadError>> {
     Box::pin(async move {
-        let failed = |error| LoadError::database(target, error);
-        let table = target.with_name(VERIFIED_TABLE)?.sql();
-        let mut connection = database.connect().await?;
-        database.begin(&mut connection, Purpose::Write, "").await.map_err(failed)?;
-        if !exists(&mut connection, &table).await.map_err(failed)? {
-            let lock = super::turn::advisory_key(&["create", target.schema()]);
-            let sql = format!(
-                "SELECT pg_catalog.pg_advisory_xact_lock({lock}); \
+        let mut tries = Tries::default();
+        loop {
+            match try_to_record(database, target, fingerprint, mark, against).await {
+                Ok(()) => return Ok(()),
+                Err(error) => tries.after("the record of a comparison", error).await?,
+            }
+        }
+    })
+}
+
+async fn try_to_record(
+    database: &Database,
+    target: &TableName,
+    fingerprint: Fingerprint,
+    mark: LoadMark,
+    against: &str,
+) -> Result<(), LoadError> {
+    let failed = |error| LoadError::database(target, error);
+    let table = target.with_name(VERIFIED_TABLE)?.sql();
+    let mut connection = database.connect().await?;
+    database.begin(&mut connection, Purpose::Write, "").await.map_err(failed)?;
+    if !exists(&mut connection, &table).await.map_err(failed)? {
+        let lock = super::turn::advisory_key(&["create", target.schema()]);
+        let sql = format!(
+            "SELECT pg_catalog.pg_advisory_xact_lock({lock}); \
              CREATE TABLE IF NOT EXISTS {table} (\
                  fingerprint bytea PRIMARY KEY, \
                  load_digest bytea NOT NULL, \
                  rows bigint NOT NULL CHECK (rows >= 0), \
                  against text NOT NULL, \
                  verified_at timestamptz NOT NULL)"
-            );
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.map_err(failed)?;
-        }
-        let sql = format!(
-            "INSERT INTO {table} AS old VALUES ($1, $2, $3, $4, now()) \
+        );
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.map_err(failed)?;
+    }
+    let sql = format!(
+        "INSERT INTO {table} AS old VALUES ($1, $2, $3, $4, now()) \
          ON CONFLICT (fingerprint) DO UPDATE SET load_digest = excluded.load_digest, \
          rows = excluded.rows, against = excluded.against, verified_at = excluded.verified_at"
-        );
-        let query = crate::statement::query(AssertSqlSafe(sql))
-            .bind(&fingerprint.0[..])
-            .bind(&mark.digest[..])
-            .bind(mark.rows.cast_signed())
-            .bind(against);
-        query.execute(&mut connection).await.map_err(failed)?;
-        sqlx::raw_sql("COMMIT").execute(&mut connection).await.map_err(failed)?;
-        close(connection).await;
-        Ok(())
-    })
+    );
+    let query = crate::statement::query(AssertSqlSafe(sql))
+        .bind(&fingerprint.0[..])
+        .bind(&mark.digest[..])
+        .bind(mark.rows.cast_signed())
+        .bind(against);
+    query.execute(&mut connection).await.map_err(failed)?;
+    sqlx::raw_sql("COMMIT").execute(&mut connection).await.map_err(failed)?;
+    close(connection).await;
+    Ok(())
 }
 
 async fn read(

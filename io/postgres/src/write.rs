@@ -1,11 +1,9 @@
 //! Writes one range in one transaction.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use reshare_engine::rows::{AgreeValue, Rows};
-use reshare_files::causes::with_causes;
 use reshare_files::ids::IdRange;
 use reshare_files::leftovers::Leftovers;
 use sqlx::AssertSqlSafe;
@@ -23,6 +21,7 @@ use super::progress_table::{LoadedRange, ProgressTable, Recorded};
 use super::stored::{IDS_PER_QUERY, StoredRow, present_ids, stored_rows};
 use super::table::{Table, TableName};
 use super::transaction::Purpose;
+use super::tries::Tries;
 use super::turn::Turn;
 
 /// A connection that writes ranges.
@@ -55,9 +54,6 @@ impl Written {
         }
     }
 }
-
-/// How often a transaction is tried that the server undoes in favour of another one.
-const TRIES: usize = 5;
 
 /// What a write needs in addition to its connection.
 pub(super) struct Work {
@@ -106,18 +102,13 @@ impl RangeWriter {
     ) -> BoxFuture<'a, Result<Written, LoadError>> {
         Box::pin(async move {
             let record = self.work.record_of(range, rows, digest, leftovers)?;
-            let mut pause = Duration::from_millis(100);
-            for _ in 1..TRIES {
+            let mut tries = Tries::default();
+            loop {
                 match self.try_write(&record, rows).await {
-                    Err(error) if error.is_undone_for_others() => {
-                        tracing::warn!("ids {range}: {}; trying again", with_causes(&error));
-                        tokio::time::sleep(pause).await;
-                        pause *= 2;
-                    }
-                    written => return written,
+                    Ok(written) => return Ok(written),
+                    Err(error) => tries.after(&format!("ids {range}"), error).await?,
                 }
             }
-            self.try_write(&record, rows).await
         })
     }
 

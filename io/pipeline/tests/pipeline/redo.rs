@@ -128,6 +128,31 @@ fn renamed(rows: &RowBatch) -> RowBatch {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redo_that_is_undone_for_another_transaction_is_tried_again() {
+    for (code, when) in [("40001", "BEFORE DELETE"), ("40P01", "AFTER INSERT")] {
+        let (mut world, _) = sent_otherwise().await;
+        // The second range is undone twice, after the first one is committed.
+        let undo = format!(
+            "CREATE SEQUENCE tries; CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$ \
+             BEGIN IF nextval('tries') IN (2, 3) THEN RAISE EXCEPTION 'undone' USING ERRCODE = \
+             '{code}'; END IF; RETURN NULL; END $$; CREATE TRIGGER undo {when} ON target.rows \
+             FOR EACH STATEMENT EXECUTE FUNCTION undo()"
+        );
+        world.place.run(&undo).await;
+        let report = world.redo_all().await.expect("the third try");
+        assert!(report.redone.len() > 2, "{report:?}");
+        assert_eq!(world.equal_rows().await, ROWS.unsigned_abs(), "{code}");
+        assert_eq!(world.digests_differ().await, []);
+        let tries: i64 = sqlx::query_scalar("SELECT last_value FROM tries")
+            .fetch_one(&mut world.place.sql)
+            .await
+            .expect("read");
+        assert_eq!(tries.unsigned_abs(), report.redone.len() as u64 + 2, "{code}");
+        world.place.run("DROP TRIGGER undo ON target.rows").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ranges_that_were_loaded_from_other_parts_are_named_and_loaded_again() {
     let (mut world, again) = sent_otherwise().await;
     let before = world.contents().await;

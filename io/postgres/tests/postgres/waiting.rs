@@ -15,6 +15,7 @@ use reshare_postgres::load_options::LoadOptions;
 use reshare_postgres::plan::ExportIds;
 use reshare_postgres::schema::SchemaError;
 use reshare_postgres::table::{TableName, TableSpec};
+use reshare_postgres::verified::{load_state, record_verified};
 use reshare_postgres::write::Written;
 use secrecy::SecretString;
 use sqlx::{Connection, PgConnection};
@@ -81,6 +82,29 @@ async fn a_transaction_that_is_undone_for_another_is_tried_again() {
         assert_eq!(place.number("SELECT last_value FROM tries").await, 3);
         loader.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_table_of_records_whose_making_is_undone_for_another_is_made_again() {
+    let mut place = Place::with_table().await;
+    place
+        .run(
+            "CREATE SEQUENCE tries; CREATE FUNCTION undo() RETURNS event_trigger LANGUAGE plpgsql \
+             AS $$ BEGIN IF nextval('tries') % 3 <> 0 THEN RAISE EXCEPTION 'undone' USING ERRCODE \
+             = '40P01'; END IF; END $$; CREATE EVENT TRIGGER undo ON ddl_command_start \
+             WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION undo()",
+        )
+        .await;
+    place.load(&small_rows(&[1, 2, 3])).await;
+    assert_eq!(place.number("SELECT last_value FROM tries").await, 3);
+    let (name, against) = (small_spec().name().clone(), "packages");
+    let state = load_state(&place.database, &name, SESSION).await.expect("read");
+    let mark = state.mark().expect("loaded");
+    let recorded = record_verified(&place.database, &name, SESSION, mark, against).await;
+    recorded.expect("the third try");
+    assert_eq!(place.number("SELECT last_value FROM tries").await, 6);
+    let state = load_state(&place.database, &name, SESSION).await.expect("read");
+    assert_eq!(state.verified.map(|verified| verified.rows), Some(3));
 }
 
 #[tokio::test]
