@@ -25,6 +25,12 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     work: WorkArgs,
 
+    /// Leave out rows whose shares are missing or have another length than the session says, and rows
+    /// that the server cannot read: they are listed, and the exit code is 3. Without it the first part
+    /// with such a row ends the run
+    #[arg(long, help_heading = "Database")]
+    leave_out_bad_rows: bool,
+
     /// Write the plain shares to this file, mode 0600
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -35,6 +41,7 @@ impl ExportArgs {
         let context = Context::open(&self.session)?;
         let sender = context.sender_named(&self.session)?;
         let source = context.source(sender, &self.database)?;
+        let source = source.leaving_out_bad_rows(self.leave_out_bad_rows);
         let ids = context.row_ids()?;
         let workers = workers(self.database.connections.count(), &self.work);
         let (report, took) =
@@ -46,8 +53,9 @@ impl ExportArgs {
         report::print(output, &report, took, || {
             let rate = report::rate(report.rows, report.share_bytes, took);
             let rows = counted(report.rows, "row");
-            format!("exported {rows} to {}{rate}", self.out.display())
+            let left_out = report::bad_rows(&report.bad_rows);
+            format!("exported {rows} to {}{rate}{left_out}", self.out.display())
         })?;
-        Ok(Exit::Done)
+        Ok(if report.bad_rows.is_empty() { Exit::Done } else { Exit::LeftOver })
     }
 }

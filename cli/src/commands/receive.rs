@@ -408,7 +408,7 @@ impl Rebuild {
     /// server that does not answer now may answer when both packages are complete: that is a
     /// warning, and deliveries are accepted.
     async fn check_table(&self) -> Result<(), Failure> {
-        let Target { source: Source { database, table }, options } = &self.target;
+        let Target { source: Source { database, table, .. }, options } = &self.target;
         let look = Loader::check_ahead(database, table, options.on_conflict);
         let why = match tokio::time::timeout(TABLE_CHECK_TIMEOUT, look).await {
             Ok(Ok(())) => return Ok(()),

@@ -58,6 +58,12 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "DURATION", default_value = "1h", help_heading = "Database")]
     snapshot_max_age: AgeLimit,
 
+    /// Leave out rows whose shares are missing or have another length than the session says, and rows
+    /// that the server cannot read: they are listed, and the exit code is 3. Without it the first part
+    /// with such a row ends the run
+    #[arg(long, help_heading = "Database")]
+    leave_out_bad_rows: bool,
+
     /// Write the package to this directory, to carry or upload it later [default: deliver each part
     /// to the receiver as soon as it is sealed, which needs a session with certificates]
     #[arg(long, value_name = "DIR", help_heading = "Delivery")]
@@ -169,6 +175,7 @@ impl SendArgs {
 
     fn job<'a>(&self, context: &'a Context, keys: SenderKeys) -> Result<Job<'a>, Failure> {
         let source = context.source(keys.sender(), &self.database)?;
+        let source = source.leaving_out_bad_rows(self.leave_out_bad_rows);
         let ids = context.row_ids()?;
         let state = self.ledger.state.directory()?;
         let sender = ledgered(&context.session, keys, &state, self.ledger.adopt_ledger)?;

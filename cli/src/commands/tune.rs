@@ -10,7 +10,7 @@ use reshare_pipeline::tune::{
     DatabaseSpeed, MachineSpeed, Speed, TuneError, fewest_workers, measure_database,
     measure_machine,
 };
-use reshare_pipeline::workers::Source;
+use reshare_pipeline::workers::{OnBadRow, Source};
 use reshare_postgres::table::{TableName, TableSpec};
 use serde::Serialize;
 
@@ -120,7 +120,7 @@ impl TuneArgs {
         })?;
         let name = TableName::new(schema, &self.table).map_err(Failure::usage)?;
         let table = TableSpec::new(name, "id", Arc::clone(layout)).map_err(Failure::usage)?;
-        Ok(Some(Source { database: database(Some(url))?, table }))
+        Ok(Some(Source { database: database(Some(url))?, table, on_bad_row: OnBadRow::Refuse }))
     }
 
     fn report(&self, machine: MachineSpeed, database: Option<DatabaseSpeed>) -> TuneReport {

@@ -14,7 +14,7 @@ use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::packages::{Manifests, Packages};
 use reshare_pipeline::verify::{PackagesComparison, verify_file, verify_packages, verify_tables};
 use reshare_pipeline::verify_digests::{DigestComparison, verify_digests};
-use reshare_pipeline::workers::{Source, Workers};
+use reshare_pipeline::workers::{OnBadRow, Source, Workers};
 use reshare_postgres::compare::{Comparison, Difference};
 use reshare_postgres::verified::{
     LoadMark, LoadState, VERIFIED_TABLE, load_state, record_verified,
@@ -255,7 +255,7 @@ impl VerifyArgs {
             let schema = self.db_schema.get(index).map(String::as_str);
             let table = table_of(session, party, schema)?;
             let database = database(Some(url))?.with_lock_wait(self.connections.lock_wait());
-            Ok(Source { database, table })
+            Ok(Source { database, table, on_bad_row: OnBadRow::Refuse })
         };
         self.db_url.iter().enumerate().map(side).collect()
     }

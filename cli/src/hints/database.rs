@@ -34,16 +34,16 @@ fn export_hint(error: &ExportError) -> Option<Hint> {
             "the role needs USAGE on the schema and SELECT on the table"
         }
         ExportError::BadRows { .. } => {
-            "correct these rows, or leave them out: a session for the ids of a list (`session new \
-             --ids-from`) goes on without them"
+            "correct these rows, or leave them out: `send` and `export` list them and go on with \
+             --leave-out-bad-rows"
         }
         ExportError::RepeatedId { .. } => {
             "ALTER TABLE ... NO INHERIT for these tables, or remove the rows that are there twice"
         }
         ExportError::Damaged { .. } => {
             "another run meets the same: restore these rows from a backup or a standby, or leave \
-             them out with a session for the ids of a list (`session new --ids-from`); pg_amcheck \
-             finds what else is damaged"
+             them out (`send` and `export` with --leave-out-bad-rows, or a session for the ids of a \
+             list); pg_amcheck finds what else is damaged"
         }
         ExportError::Database { source, .. } if source.is_lock_timeout() => LOCKED,
         ExportError::Database { source, .. } if source.is_undone_for_others() => {

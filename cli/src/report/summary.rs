@@ -8,6 +8,7 @@ use reshare_files::ids::{IdRange, list_ranges};
 use reshare_files::leftovers::Leftovers;
 use reshare_format::session::Session;
 use reshare_pipeline::deliver::DeliveryReport;
+use reshare_pipeline::left_out::LeftOutRow;
 use reshare_pipeline::rebuild::RebuildReport;
 use reshare_pipeline::sealer::PackReport;
 use reshare_pipeline::workers::{Source, Target};
@@ -54,6 +55,7 @@ pub(crate) fn packed(report: &PackReport, to: &Path, took: Duration) -> String {
     text.push_str(&snapshots(report));
     text.push_str(&added_later(report));
     text.push_str(&changed_without_version(report));
+    text.push_str(&bad_rows(&report.bad_rows));
     text
 }
 
@@ -66,7 +68,7 @@ fn rows_in_parts(rows: u64, parts: u64) -> String {
 
 /// Why a package is empty; no text if it has rows, or lost them all for another reason.
 fn nothing_sent(report: &PackReport) -> &'static str {
-    if report.rows > 0 || !report.changed_without_version.is_empty() {
+    if report.rows > 0 || exit_of_pack(report) == Exit::LeftOver {
         return "";
     }
     "\nnote: this sender has no row with an id of the session, and its empty package says so"
@@ -121,12 +123,26 @@ pub(crate) fn delivered(report: &DeliveryReport, took: Duration) -> String {
     text.push_str(&snapshots(package));
     text.push_str(&added_later(package));
     text.push_str(&changed_without_version(package));
+    text.push_str(&bad_rows(&package.bad_rows));
     text
+}
+
+/// The rows that were left out because they cannot be read.
+pub(crate) fn bad_rows(rows: &[LeftOutRow]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let shown = rows.iter().take(IDS_SHOWN).map(|row| format!("id {} ({})", row.id, row.reason));
+    let shown: Vec<String> = shown.collect();
+    let more = if rows.len() > IDS_SHOWN { ", ..." } else { "" };
+    let rows = counted(rows.len() as u64, "row");
+    format!("\nleft over: {rows} that cannot be read: {}{more}", shown.join(", "))
 }
 
 /// Whether a sender had to leave rows out.
 pub(crate) fn exit_of_pack(report: &PackReport) -> Exit {
-    if report.changed_without_version.is_empty() { Exit::Done } else { Exit::LeftOver }
+    let sent_all = report.changed_without_version.is_empty() && report.bad_rows.is_empty();
+    if sent_all { Exit::Done } else { Exit::LeftOver }
 }
 
 /// What was delivered.

@@ -11,7 +11,7 @@ use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::packages::{Packages, PackagesSoFar};
 use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::sender::SenderKeys;
-use reshare_pipeline::workers::Source;
+use reshare_pipeline::workers::{OnBadRow, Source};
 use time::{Duration, OffsetDateTime};
 
 use super::agreement::{OwnKey, open_key};
@@ -214,7 +214,11 @@ impl Context {
     pub(crate) fn source(&self, party: PartyId, args: &DatabaseArgs) -> Result<Source, Failure> {
         let table = table_of(&self.session, party, args.db_schema.as_deref())?;
         let database = database(args.db_url.as_deref())?;
-        Ok(Source { database: database.with_lock_wait(args.connections.lock_wait()), table })
+        Ok(Source {
+            database: database.with_lock_wait(args.connections.lock_wait()),
+            table,
+            on_bad_row: OnBadRow::Refuse,
+        })
     }
 }
 

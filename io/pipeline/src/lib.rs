@@ -79,6 +79,7 @@ pub mod error;
 pub mod evidence;
 pub mod export;
 pub mod ledger;
+pub mod left_out;
 pub mod load;
 pub mod merge;
 pub mod pack;

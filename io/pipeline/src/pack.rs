@@ -19,7 +19,7 @@ use super::directory_package::DirectoryPackage;
 use super::error::PipelineError;
 use super::pool::BatchPool;
 use super::resume::{Resume, closed_before};
-use super::sealer::{PackReport, PartPlace, Sealer, check_parts};
+use super::sealer::{LeftOut, PackReport, PartPlace, Sealer, check_parts};
 use super::sender::LedgeredSender;
 use super::tasks::{Tasks, WorkList};
 use super::workers::Workers;
@@ -105,7 +105,7 @@ impl Cutting<'_> {
             let (rows, ids) = (within(record.ids), record.ids);
             let place = PartPlace { index: record.index, ids, exported_at };
             if rows.is_empty() {
-                self.sealer.record_empty(place, vec![])?;
+                self.sealer.record_empty(place, LeftOut::default())?;
             } else if rows.len() > self.session.part_rows_limit() {
                 gaps.push(ids);
             } else {
@@ -116,8 +116,10 @@ impl Cutting<'_> {
             let mut in_gap = self.cut_gap(rows.ids, within(gap), next_index);
             tile(gap, in_gap.iter_mut().map(|cut| &mut cut.place.ids));
             if in_gap.is_empty() {
-                self.sealer
-                    .record_empty(PartPlace { index: next_index, ids: gap, exported_at }, vec![])?;
+                self.sealer.record_empty(
+                    PartPlace { index: next_index, ids: gap, exported_at },
+                    LeftOut::default(),
+                )?;
                 next_index += 1;
             }
             next_index += in_gap.len() as u64;

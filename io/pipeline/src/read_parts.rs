@@ -5,17 +5,19 @@ use std::time::Instant;
 
 use reshare_engine::row_batch::RowBatch;
 use reshare_exchange::progress::Progress;
-use reshare_postgres::export::{ExportError, PartReader, Snapshot};
+use reshare_postgres::export::{BadRow, ExportError, PartReader, Snapshot};
 use reshare_postgres::plan::PlannedPart;
 use tokio::sync::mpsc::Sender;
 
 use super::error::PipelineError;
 use super::pool::{BatchPool, PooledBatch};
 use super::tasks::{Receivers, Tasks, WorkList};
+use super::workers::OnBadRow;
 
-/// The work on each part, given its place in the plan, its range and its rows.
-pub(crate) type PartWork =
-    dyn Fn(usize, &PlannedPart, &mut RowBatch) -> Result<(), PipelineError> + Send + Sync;
+/// The work on each part, given its place in the plan, its range, its rows and those that are left out.
+pub(crate) type PartWork = dyn Fn(usize, &PlannedPart, &mut RowBatch, Vec<BadRow>) -> Result<(), PipelineError>
+    + Send
+    + Sync;
 
 /// A read of all parts of one plan.
 pub(crate) struct PartRead {
@@ -26,6 +28,7 @@ pub(crate) struct PartRead {
     pub(crate) threads: usize,
     /// Only the first part may begin after this.
     pub(crate) until: Option<Instant>,
+    pub(crate) on_bad_row: OnBadRow,
     pub(crate) work: Box<PartWork>,
 }
 
@@ -51,11 +54,12 @@ struct Shared {
     pool: Arc<BatchPool>,
     progress: Arc<Progress>,
     until: Option<Instant>,
+    on_bad_row: OnBadRow,
     work: Box<PartWork>,
 }
 
 /// A part that was read, on its way to a worker.
-type ReadPart = (usize, PooledBatch);
+type ReadPart = (usize, PooledBatch, Vec<BadRow>);
 
 impl PartRead {
     /// Processes the plan in order: connections read while threads work. Returns the processed parts:
@@ -73,9 +77,9 @@ impl PartRead {
         }
         let (tx, rx) = Receivers::queue(threads);
         let mut tasks = Tasks::new(&self.progress);
-        let Self { plan, pool, progress, until, work, .. } = self;
+        let Self { plan, pool, progress, until, on_bad_row, work, .. } = self;
         let (plan, unread) = (WorkList::new(plan), Mutex::default());
-        let shared = Arc::new(Shared { plan, unread, pool, progress, until, work });
+        let shared = Arc::new(Shared { plan, unread, pool, progress, until, on_bad_row, work });
         for _ in 0..threads {
             let (shared, rx) = (Arc::clone(&shared), rx.clone());
             tasks.start_thread(move || work_on_parts(&shared, &rx));
@@ -123,15 +127,19 @@ async fn read_parts(
     while !shared.progress.stopped() {
         let Some((index, part)) = shared.take() else { break };
         let mut batch = shared.pool.take().await;
-        match reader.read(part, &mut batch).await {
-            Ok(()) => {}
+        let read = match shared.on_bad_row {
+            OnBadRow::Refuse => reader.read(part, &mut batch).await.map(|()| vec![]),
+            OnBadRow::LeaveOut => reader.read_good(part, &mut batch).await,
+        };
+        let bad = match read {
+            Ok(bad) => bad,
             Err(error) if error.is_lost_on_standby() => {
                 shared.lose(index, error);
                 break;
             }
             Err(error) => return Err(error.into()),
-        }
-        if tx.send((index, batch)).await.is_err() {
+        };
+        if tx.send((index, batch, bad)).await.is_err() {
             // Every worker has ended: one of them returns the cause.
             break;
         }
@@ -142,13 +150,13 @@ async fn read_parts(
 
 fn work_on_parts(shared: &Shared, rx: &Receivers<ReadPart>) -> Result<(), PipelineError> {
     loop {
-        let Some((index, mut batch)) = rx.blocking_recv() else { return Ok(()) };
+        let Some((index, mut batch, bad)) = rx.blocking_recv() else { return Ok(()) };
         if shared.progress.stopped() {
             // Batches are returned, so that a reader that waits for one sees the end too.
             continue;
         }
         let part = &shared.plan.items()[index];
-        (shared.work)(index, part, &mut batch)?;
+        (shared.work)(index, part, &mut batch, bad)?;
         let share_bytes = batch.layout().row_share_bytes() as u64;
         shared.progress.add(part.rows, part.rows * share_bytes);
     }

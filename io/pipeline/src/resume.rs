@@ -109,7 +109,7 @@ pub(crate) fn closed_before(
 /// The ids of parts, those without a gap as one range, and the rows that were read of each range.
 fn joined(parts: &[LedgerPart]) -> Vec<(IdRange, u64)> {
     let mut of_parts: Vec<(IdRange, u64)> =
-        parts.iter().map(|part| (part.ids, part.rows + part.left_out.len() as u64)).collect();
+        parts.iter().map(|part| (part.ids, part.rows + part.rows_left_out())).collect();
     of_parts.sort_unstable();
     IdRange::joined(of_parts)
 }

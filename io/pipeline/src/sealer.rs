@@ -9,10 +9,12 @@ use reshare_exchange::Delivered;
 use reshare_files::ids::IdRange;
 use reshare_format::package::{MAX_PARTS, ManifestContent, SealedPart, Timestamp};
 use reshare_format::session::Session;
+use reshare_postgres::export::BadRow;
 use serde::Serialize;
 
 use super::destination::Destination;
 use super::error::PipelineError;
+use super::left_out::{LeftOutRow, left_out};
 use super::sender::LedgeredSender;
 use crate::ledger::LedgerPart;
 
@@ -52,11 +54,22 @@ pub struct PackReport {
     /// Rows that were left out because they were blinded before with the same agree values and other
     /// shares, by ascending ids.
     pub changed_without_version: Vec<i64>,
+    /// Rows that were left out because they cannot be read, by ascending ids.
+    pub bad_rows: Vec<LeftOutRow>,
     /// Rows more than earlier runs have read in the ids that they have covered. They belong to a
     /// later session.
     pub rows_added_later: u64,
     /// Snapshots of the table that this run has read from. The time of each part is that of its own.
     pub snapshots: u64,
+}
+
+/// Rows that are not in a part.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LeftOut {
+    /// Blinded before with another content.
+    pub(crate) changed: Vec<i64>,
+    /// Not to be read.
+    pub(crate) bad_rows: Vec<BadRow>,
 }
 
 /// A part to be sealed.
@@ -101,15 +114,17 @@ impl Sealer {
         self.packed.lock().unwrap_or_else(PoisonError::into_inner).snapshots += 1;
     }
 
-    /// Tags and blinds the rows of a batch in place and seals them.
+    /// Tags and blinds the rows of a batch in place and seals them, without those that could not be
+    /// read.
     pub(crate) fn seal_in_place(
         &self,
         place: PartPlace,
         batch: &mut RowBatch,
+        bad_rows: Vec<BadRow>,
     ) -> Result<(), PipelineError> {
         let mut tags = Vec::with_capacity(batch.len());
         self.sender.keys().blinder().tag_and_blind_in_place(batch, &mut tags)?;
-        self.seal(place, batch, tags)
+        self.seal(place, batch, tags, bad_rows)
     }
 
     /// Tags plain rows, blinds them into a batch and seals the batch.
@@ -121,7 +136,7 @@ impl Sealer {
     ) -> Result<(), PipelineError> {
         let mut tags = Vec::with_capacity(plain.len());
         self.sender.keys().blinder().tag_and_blind(plain, batch, &mut tags)?;
-        self.seal(place, batch, tags)
+        self.seal(place, batch, tags, vec![])
     }
 
     /// Seals blinded rows. The order of steps ensures that one blinding blinds one content, whenever
@@ -132,13 +147,16 @@ impl Sealer {
         place: PartPlace,
         blinded: &mut RowBatch,
         mut tags: Vec<ContentTag>,
+        bad_rows: Vec<BadRow>,
     ) -> Result<(), PipelineError> {
         let ledger = self.sender.ledger();
         let admitted = ledger.admit(&blinded.rows(), &tags)?;
-        let mut left_out = Vec::new();
+        let mut left_out = LeftOut { bad_rows, changed: vec![] };
         if admitted.contains(&false) {
             let verdicts = blinded.rows().ids.iter().zip(&admitted);
-            left_out.extend(verdicts.filter(|(_, admitted)| !**admitted).map(|(id, _)| *id));
+            left_out
+                .changed
+                .extend(verdicts.filter(|(_, admitted)| !**admitted).map(|(id, _)| *id));
             blinded.retain(&admitted).map_err(reshare_engine::blind::BlindError::from)?;
             let mut verdicts = admitted.into_iter();
             tags.retain(|_| verdicts.next().unwrap_or(false));
@@ -156,7 +174,8 @@ impl Sealer {
             sealed_digest: part.sealed_digest,
             content_digest: ledger.content_digest(&tags),
             exported_at,
-            left_out: left_out.clone(),
+            left_out: left_out.changed.clone(),
+            bad_rows: left_out.bad_rows.clone(),
         };
         let part = self.destination.put(index, ids, &rows, |sealed| {
             let part = record(sealed);
@@ -171,9 +190,11 @@ impl Sealer {
     pub(crate) fn record_empty(
         &self,
         place: PartPlace,
-        left_out: Vec<i64>,
+        left_out: LeftOut,
     ) -> Result<(), PipelineError> {
-        let part = LedgerPart::empty(place.index, place.ids, place.exported_at, left_out);
+        let LeftOut { changed, bad_rows } = left_out;
+        let part = LedgerPart::empty(place.index, place.ids, place.exported_at, changed);
+        let part = LedgerPart { bad_rows, ..part };
         self.sender.ledger().record_part(part.clone())?;
         self.destination.cover(&part)?;
         self.keep(part);
@@ -226,9 +247,12 @@ impl PackReport {
         parts_kept: u64,
     ) -> Self {
         let rows = parts.iter().map(|part| part.rows).sum();
-        let mut left_out: Vec<i64> =
+        let mut changed: Vec<i64> =
             parts.iter().flat_map(|part| part.left_out.iter().copied()).collect();
-        left_out.sort_unstable();
+        changed.sort_unstable();
+        let mut bad_rows: Vec<BadRow> =
+            parts.iter().flat_map(|part| part.bad_rows.iter().copied()).collect();
+        bad_rows.sort_unstable_by_key(|row| row.id);
         Self {
             sender: sender.keys().sender().index(),
             parts: parts.iter().filter(|part| part.rows > 0).count() as u64,
@@ -237,7 +261,8 @@ impl PackReport {
             sealed_bytes: parts.iter().map(|part| part.sealed_bytes).sum(),
             parts_kept,
             closed_before: false,
-            changed_without_version: left_out,
+            changed_without_version: changed,
+            bad_rows: left_out(session, &bad_rows),
             rows_added_later: 0,
             snapshots: 0,
         }

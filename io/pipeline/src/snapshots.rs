@@ -13,7 +13,7 @@ use reshare_files::causes::with_causes;
 use reshare_files::ids::IdRange;
 use reshare_format::package::Timestamp;
 use reshare_format::session::Session;
-use reshare_postgres::export::{ExportError, Snapshot};
+use reshare_postgres::export::{BadRow, ExportError, Snapshot};
 use reshare_postgres::plan::{ExportIds, PlannedPart};
 
 use super::covers::tile;
@@ -21,7 +21,7 @@ use super::error::PipelineError;
 use super::read_parts::{PartRead, PartsRead};
 use super::resume::Resume;
 use super::rows_wanted::RowIds;
-use super::sealer::{PartPlace, Sealer, check_parts};
+use super::sealer::{LeftOut, PartPlace, Sealer, check_parts};
 use super::workers::{Source, Workers};
 use crate::ledger::LedgerPart;
 
@@ -33,6 +33,14 @@ pub(crate) struct Reading<'a> {
     pub(crate) workers: Workers,
     pub(crate) sealer: &'a Arc<Sealer>,
     pub(crate) progress: &'a Arc<Progress>,
+}
+
+/// A part to be read.
+struct CutPart {
+    index: u64,
+    part: PlannedPart,
+    /// What an earlier run has left out of it, which stays out.
+    bad_rows: Vec<BadRow>,
 }
 
 /// What the snapshots so far have come to.
@@ -88,7 +96,7 @@ impl Reading<'_> {
         }
         let plan = self.plan(&mut snapshot, left).await?;
         check_parts(so_far.parts_read + plan.len())?;
-        let rows = plan.iter().map(|(_, part)| part.rows).sum();
+        let rows = plan.iter().map(|cut| cut.part.rows).sum();
         if so_far.parts_read == 0 {
             self.progress.begin("send", rows);
             if self.sealer.destination().is_receiver() {
@@ -105,9 +113,9 @@ impl Reading<'_> {
         if done.len() == plan.len() {
             return Ok(None);
         }
-        let done: Vec<&(u64, PlannedPart)> = done.iter().filter_map(|at| plan.get(*at)).collect();
-        left.remove(&done.iter().map(|(_, part)| part.ids).collect::<Vec<IdRange>>());
-        let used = done.iter().map(|(index, _)| index + 1).max();
+        let done: Vec<&CutPart> = done.iter().filter_map(|at| plan.get(*at)).collect();
+        left.remove(&done.iter().map(|cut| cut.part.ids).collect::<Vec<IdRange>>());
+        let used = done.iter().map(|cut| cut.index + 1).max();
         left.next_index = left.next_index.max(used.unwrap_or(0));
         so_far.parts_read += done.len();
         Ok(Some(lost))
@@ -118,7 +126,7 @@ impl Reading<'_> {
         &self,
         snapshot: &Snapshot,
         max_age: Option<Duration>,
-        plan: &[(u64, PlannedPart)],
+        plan: &[CutPart],
     ) -> Result<PartsRead, PipelineError> {
         let exported_at = Timestamp::from(snapshot.taken_at());
         let until = max_age.and_then(|age| snapshot.reaches_age_at(age));
@@ -128,7 +136,8 @@ impl Reading<'_> {
                  snapshot is good for one part a connection; allow it more time"
             );
         }
-        let (indices, plan): (Vec<u64>, Vec<PlannedPart>) = plan.iter().cloned().unzip();
+        let known: Vec<_> = plan.iter().map(|cut| (cut.index, cut.bad_rows.clone())).collect();
+        let plan: Vec<PlannedPart> = plan.iter().map(|cut| cut.part.clone()).collect();
         let read = PartRead {
             pool: self.workers.pool_for(self.session.layout(), plan.iter().map(|part| part.rows)),
             plan,
@@ -136,11 +145,15 @@ impl Reading<'_> {
             connections: self.workers.connections,
             threads: self.workers.threads,
             until,
+            on_bad_row: self.source.on_bad_row,
             work: Box::new({
                 let sealer = Arc::clone(self.sealer);
-                move |place, part, batch| {
-                    let (index, ids) = (indices[place], part.ids);
-                    sealer.seal_in_place(PartPlace { index, ids, exported_at }, batch)
+                move |place, part, batch, mut bad_rows| {
+                    let (index, known) = &known[place];
+                    bad_rows.extend(known);
+                    bad_rows.sort_unstable_by_key(|row| row.id);
+                    let place = PartPlace { index: *index, ids: part.ids, exported_at };
+                    sealer.seal_in_place(place, batch, bad_rows)
                 }
             }),
         };
@@ -155,17 +168,18 @@ impl Reading<'_> {
         &self,
         snapshot: &mut Snapshot,
         left: &mut Resume,
-    ) -> Result<Vec<(u64, PlannedPart)>, PipelineError> {
+    ) -> Result<Vec<CutPart>, PipelineError> {
         let exported_at = Timestamp::from(snapshot.taken_at());
         let limit = self.session.part_rows_limit() as u64;
         let mut plan = Vec::new();
         // Where a query fails, what is left is still right: the next snapshot begins with it.
         let mut place = 0;
-        while let Some(LedgerPart { index, ids, .. }) = left.missing.get(place).cloned() {
-            let part = snapshot.recut(&self.ids.export_ids(), ids).await?;
+        while let Some(LedgerPart { index, ids, bad_rows, .. }) = left.missing.get(place).cloned() {
+            let without: Vec<i64> = bad_rows.iter().map(|row| row.id).collect();
+            let part = snapshot.recut(&self.ids.export_ids(), ids, &without).await?;
             match part.rows {
                 0 => {
-                    self.record_empty(PartPlace { index, ids, exported_at })?;
+                    self.record_empty(PartPlace { index, ids, exported_at }, bad_rows)?;
                     left.missing.swap_remove(place);
                 }
                 // So many rows were added that they no longer fit into one part.
@@ -174,7 +188,7 @@ impl Reading<'_> {
                     left.missing.swap_remove(place);
                 }
                 _ => {
-                    plan.push((index, part));
+                    plan.push(CutPart { index, part, bad_rows });
                     place += 1;
                 }
             }
@@ -187,7 +201,7 @@ impl Reading<'_> {
             };
             tile(gap, parts.iter_mut().map(|part| &mut part.ids));
             if parts.is_empty() {
-                self.record_empty(PartPlace { index: next_index, ids: gap, exported_at })?;
+                self.record_empty(PartPlace { index: next_index, ids: gap, exported_at }, vec![])?;
                 next_index += 1;
                 left.next_index = next_index;
                 left.gaps.swap_remove(place);
@@ -195,16 +209,17 @@ impl Reading<'_> {
                 place += 1;
             }
             for part in parts {
-                plan.push((next_index, part));
+                plan.push(CutPart { index: next_index, part, bad_rows: vec![] });
                 next_index += 1;
             }
         }
-        plan.sort_by_key(|(_, part)| part.ids);
+        plan.sort_by_key(|cut| cut.part.ids);
         Ok(plan)
     }
 
-    fn record_empty(&self, place: PartPlace) -> Result<(), PipelineError> {
-        tokio::task::block_in_place(|| self.sealer.record_empty(place, vec![]))
+    fn record_empty(&self, place: PartPlace, bad_rows: Vec<BadRow>) -> Result<(), PipelineError> {
+        let left_out = LeftOut { bad_rows, ..LeftOut::default() };
+        tokio::task::block_in_place(|| self.sealer.record_empty(place, left_out))
     }
 
     /// Counts the rows in ids that earlier runs have covered: those that were added since are not
@@ -216,7 +231,7 @@ impl Reading<'_> {
     ) -> Result<(), PipelineError> {
         let mut added = 0;
         for (ids, rows) in &left.covered {
-            let now = snapshot.recut(&self.ids.export_ids(), *ids).await?.rows;
+            let now = snapshot.recut(&self.ids.export_ids(), *ids, &[]).await?.rows;
             added += now.saturating_sub(*rows);
         }
         self.sealer.note_added_later(added);

@@ -19,6 +19,27 @@ pub struct Source {
     pub database: Database,
     /// The table in it.
     pub table: TableSpec,
+    /// What a sender does about rows that cannot be read.
+    pub on_bad_row: OnBadRow,
+}
+
+impl Source {
+    /// The same, with rows left out that cannot be read, or not.
+    #[must_use]
+    pub fn leaving_out_bad_rows(self, leaves_out: bool) -> Self {
+        let on_bad_row = if leaves_out { OnBadRow::LeaveOut } else { OnBadRow::Refuse };
+        Self { on_bad_row, ..self }
+    }
+}
+
+/// What a sender does about a row that is not as the session says, or that the server cannot read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnBadRow {
+    /// Ends, and names it.
+    #[default]
+    Refuse,
+    /// Leaves it out, and lists it.
+    LeaveOut,
 }
 
 /// A table to load into.

@@ -58,7 +58,7 @@ impl DatabaseError {
     /// Whether the server finds what it has stored damaged.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        matches!(self.code(), Some("XX001" | "XX002"))
+        self.code().is_some_and(|code| DAMAGE.contains(&code))
     }
 
     /// Whether a lock was waited for in vain.
@@ -82,6 +82,8 @@ impl Refusable for DatabaseError {
     }
 }
 
+/// SQLSTATEs of data or of an index that the server finds damaged.
+pub(super) const DAMAGE: [&str; 2] = ["XX001", "XX002"];
 /// SQLSTATE of a disk without room.
 const DISK_FULL: &str = "53100";
 /// SQLSTATEs of a session that is ended: by an administrator, by a crash, for being idle, by a lost

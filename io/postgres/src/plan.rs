@@ -20,6 +20,21 @@ pub struct PlannedPart {
     pub rows: u64,
     /// For an export by list: the ids of the part, ascending.
     pub(crate) listed: Option<Vec<i64>>,
+    /// Ids of rows that are not read, ascending.
+    pub(crate) without: Vec<i64>,
+}
+
+impl PlannedPart {
+    /// Leaves out rows of the part that were found in its snapshot.
+    ///
+    /// # Shapes
+    /// `ids` ascend. Those that are not of the part's range have no effect.
+    pub fn leave_out(&mut self, ids: &[i64]) {
+        let start = ids.partition_point(|id| *id < self.ids.first());
+        let end = ids.partition_point(|id| *id <= self.ids.last());
+        self.without = ids[start..end].to_vec();
+        self.rows = self.rows.saturating_sub(self.without.len() as u64);
+    }
 }
 
 /// Groups ascending numbered ids of a range into parts. It must be given at least the first and the
@@ -43,7 +58,12 @@ impl Grouping {
         }
         if rows == self.rows_per_part || is_last {
             let ids = IdRange::new(self.first, id);
-            self.parts.extend(ids.map(|ids| PlannedPart { ids, rows, listed: None }));
+            self.parts.extend(ids.map(|ids| PlannedPart {
+                ids,
+                rows,
+                listed: None,
+                without: vec![],
+            }));
         }
     }
 

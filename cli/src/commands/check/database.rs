@@ -133,8 +133,9 @@ fn source(
         list.not_checked("database", "--db-url URL, or set DATABASE_URL");
         return None;
     }
-    let Source { database, table } = list.take("database", context.source(party, args))?;
-    Some(Source { database: database.with_lock_wait(LOCK_WAIT), table })
+    let Source { database, table, on_bad_row } =
+        list.take("database", context.source(party, args))?;
+    Some(Source { database: database.with_lock_wait(LOCK_WAIT), table, on_bad_row })
 }
 
 /// How long a check waits for a lock.
@@ -277,8 +278,8 @@ impl<'a> Look<'a> {
                 );
             }
             Err(error) => {
-                let hint = "a run stops at such a row: correct it, or leave it out (`session new \
-                            --ids-from`)";
+                let hint = "a run stops at such a row: correct it, or leave it out \
+                            (--leave-out-bad-rows)";
                 self.list.failed(WHAT, &Failure::from(PipelineError::from(error)).hint(hint));
             }
         }
@@ -426,7 +427,7 @@ impl<'a> Look<'a> {
     /// Begins a load as `rebuild` does, without making or writing anything.
     async fn loaded(&mut self, session: &Session, options: LoadOptions) {
         const WHAT: &str = "loaded so far";
-        let Source { database, table } = self.source;
+        let Source { database, table, .. } = self.source;
         let loader = Loader::examine(database, table, session.fingerprint(), options).await;
         let Some(mut loader) = self.list.take_found(WHAT, loader, NO_ANSWER) else { return };
         let rows: u64 = loader.loaded().iter().map(|range| range.rows).sum();

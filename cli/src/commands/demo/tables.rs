@@ -12,7 +12,7 @@ use reshare_pipeline::error::PipelineError;
 use reshare_pipeline::rebuild::{RebuildReport, rebuild_arriving};
 use reshare_pipeline::rows_wanted::RowIds;
 use reshare_pipeline::verify::verify_tables;
-use reshare_pipeline::workers::{Source, Target};
+use reshare_pipeline::workers::{OnBadRow, Source, Target};
 use reshare_postgres::connect::Database;
 use reshare_postgres::load_options::LoadOptions;
 use reshare_synthetic::seed::{SeedPlan, SeedTarget, prepare, seed};
@@ -103,7 +103,7 @@ async fn send_one(
 
 fn source(demo: &Demo, party: PartyId, database: &Database) -> Result<Source, Failure> {
     let table = table_of(&demo.parties.session, party, None)?;
-    Ok(Source { database: database.clone(), table })
+    Ok(Source { database: database.clone(), table, on_bad_row: OnBadRow::Refuse })
 }
 
 async fn seed_parties(

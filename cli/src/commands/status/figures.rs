@@ -124,7 +124,7 @@ impl LedgerStatus {
             rows_blinded: *rows_blinded,
             parts: parts.len() as u64,
             rows_sealed: parts.iter().map(|part| part.rows).sum(),
-            rows_left_out: parts.iter().map(|part| part.left_out.len() as u64).sum(),
+            rows_left_out: parts.iter().map(|part| part.rows_left_out()).sum(),
             first_id: parts.first().map(|part| part.ids.first()),
             last_id: parts.last().map(|part| part.ids.last()),
             last_exported_at: parts.iter().map(|part| part.exported_at).max(),

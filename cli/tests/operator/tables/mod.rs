@@ -1,6 +1,7 @@
 //! Loads into the tables that iris-mpc makes, with their triggers, and into tables that others
 //! refer to: as processes, against a real PostgreSQL.
 
+mod left_out;
 mod newer;
 mod older;
 mod referenced;

@@ -26,7 +26,7 @@ use reshare_pipeline::sealer::PackReport;
 use reshare_pipeline::send::send;
 use reshare_pipeline::sender::{Agreed, LedgeredSender, SenderCredentials, SenderKeys};
 use reshare_pipeline::verify::verify_tables;
-use reshare_pipeline::workers::{self, Source, Workers};
+use reshare_pipeline::workers::{self, OnBadRow, Source, Workers};
 use reshare_postgres::connect::Database;
 use reshare_postgres::load_options::LoadOptions;
 use reshare_postgres::table::{TableName, TableSpec};
@@ -105,7 +105,7 @@ impl Senders {
         let name = TableName::new(schema, "irises").unwrap();
         let layout = Arc::clone(self.world.session.layout());
         let table = TableSpec::new(name, "id", layout).unwrap();
-        Source { database: self.database.clone(), table }
+        Source { database: self.database.clone(), table, on_bad_row: OnBadRow::Refuse }
     }
 
     pub(crate) fn state(&self, index: u8) -> PathBuf {

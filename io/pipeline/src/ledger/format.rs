@@ -21,6 +21,8 @@ pub(super) const ENTRY_BYTES: u64 = size_of::<RawEntry>() as u64;
 pub(super) const KIND_TAGS: u32 = 1;
 /// Entry for a sealed part.
 pub(super) const KIND_PART: u32 = 2;
+/// Entry for a sealed part without rows that cannot be read, which it lists.
+pub(super) const KIND_PART_WITHOUT_BAD_ROWS: u32 = 3;
 
 const MAGIC: [u8; 8] = *b"rshledg\0";
 const FORMAT_VERSION: u32 = 2;
@@ -95,7 +97,7 @@ pub(super) struct TagRecord {
     pub(super) tag: [u8; 16],
 }
 
-/// One sealed part. The ids that were left out of it follow as i64.
+/// One sealed part. The rows that were left out of it follow.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct RawPart {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use reshare_files::ids::IdRange;
 
 use super::LedgerDefect;
-use super::format::{KIND_PART, KIND_TAGS, RawPart, TagRecord, range_of, read_at};
+use super::format::{KIND_PART, KIND_PART_WITHOUT_BAD_ROWS, KIND_TAGS, TagRecord, range_of};
 use super::log::Entry;
 use super::part::{LedgerPart, SealedBefore};
 
@@ -42,11 +42,10 @@ impl Index {
                 }
                 self.add_tags(ids, offset);
             }
-            KIND_PART => {
-                let part: RawPart = read_at(entry.payload(), 0).ok_or(corrupt("part"))?;
-                let left_out = &entry.payload()[size_of::<RawPart>()..];
-                let part = LedgerPart::read(ids, &part, left_out).ok_or(corrupt("part"))?;
-                self.add_part(part);
+            kind @ (KIND_PART | KIND_PART_WITHOUT_BAD_ROWS) => {
+                let has_bad_rows = kind == KIND_PART_WITHOUT_BAD_ROWS;
+                let part = LedgerPart::of_payload(ids, entry.payload(), has_bad_rows);
+                self.add_part(part.ok_or(corrupt("part"))?);
             }
             _ => return Err(corrupt("kind of an entry")),
         }

@@ -26,7 +26,7 @@ use reshare_files::ids::IdRange;
 use reshare_files::machine::machine_id;
 use reshare_format::package::PartName;
 
-use format::{Home, KIND_PART, KIND_TAGS, RawEntry, TagRecord};
+use format::{Home, KIND_PART, KIND_PART_WITHOUT_BAD_ROWS, KIND_TAGS, RawEntry, TagRecord};
 use glance::rows_in;
 use index::{Index, tag_records};
 use log::{Log, Tail};
@@ -332,10 +332,13 @@ impl Ledger {
 
     fn try_record_part(&self, part: LedgerPart) -> Result<(), LedgerDefect> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (raw, left_out) = (part.raw(), bytemuck::cast_slice(&part.left_out));
-        let raw = bytemuck::bytes_of(&raw);
-        let head = head(KIND_PART, part.ids, raw.len() + left_out.len());
-        state.tail = self.log.append(state.tail, &head, &[raw, left_out])?;
+        let kind = match part.bad_rows.is_empty() {
+            true => KIND_PART,
+            false => KIND_PART_WITHOUT_BAD_ROWS,
+        };
+        let payload = part.payload();
+        let head = head(kind, part.ids, payload.len());
+        state.tail = self.log.append(state.tail, &head, &[&payload])?;
         state.index.add_part(part);
         let tail = state.tail;
         drop(state);

@@ -14,6 +14,7 @@ use reshare_engine::rows::AgreeValue;
 use reshare_files::ids::IdRange;
 use reshare_format::package::Timestamp;
 use reshare_pipeline::ledger::{Ledger, LedgerDefect, LedgerError, LedgerPart};
+use reshare_postgres::export::{BadRow, RowDefect};
 use tempfile::TempDir;
 
 pub(crate) const SESSION: Fingerprint = Fingerprint([3; 32]);
@@ -96,7 +97,14 @@ pub(crate) fn try_admit(ledger: &Ledger, rows: &[Row]) -> Result<Vec<bool>, Ledg
     ledger.admit(&batch.rows(), &tags)
 }
 
+/// A part; every second one without rows that could not be read.
 pub(crate) fn part(index: u64, first: i64, last: i64) -> LedgerPart {
+    let defects = [
+        RowDefect::Length { column: 3, bytes: 1 << 40 },
+        RowDefect::Null { column: 1 },
+        RowDefect::Damaged,
+    ];
+    let bad_rows = (first..).zip(defects).map(|(id, defect)| BadRow { id, defect });
     LedgerPart {
         index,
         ids: IdRange::new(first, last).expect("in order"),
@@ -106,6 +114,7 @@ pub(crate) fn part(index: u64, first: i64, last: i64) -> LedgerPart {
         content_digest: blake3::hash(b"content"),
         exported_at: "2026-01-31T23:59:59Z".parse::<Timestamp>().expect("a time"),
         left_out: vec![first],
+        bad_rows: bad_rows.filter(|_| index % 2 == 0).collect(),
     }
 }
 

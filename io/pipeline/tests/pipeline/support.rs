@@ -26,7 +26,7 @@ use reshare_pipeline::sealer::PackReport;
 use reshare_pipeline::send::send;
 use reshare_pipeline::sender::{Agreed, LedgeredSender, SenderKeys, SenderKeysError};
 use reshare_pipeline::verify::{verify_file, verify_tables};
-use reshare_pipeline::workers::{Source, Target, Workers};
+use reshare_pipeline::workers::{OnBadRow, Source, Target, Workers};
 use reshare_postgres::connect::Database;
 use reshare_postgres::load_options::LoadOptions;
 use reshare_postgres::table::{TableName, TableSpec};
@@ -179,7 +179,7 @@ pub(crate) fn source(
 ) -> Source {
     let name = TableName::new(schema, table).expect("usable");
     let table = TableSpec::new(name, "id", Arc::clone(layout)).expect("usable");
-    Source { database, table }
+    Source { database, table, on_bad_row: OnBadRow::Refuse }
 }
 
 /// Asserts that two tables are equal and returns how many rows they have.

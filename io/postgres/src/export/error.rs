@@ -66,12 +66,14 @@ pub enum ExportError {
         rows: Vec<(i64, String, Option<i64>)>,
     },
     /// The server cannot read what it has stored.
-    #[error("table {table}, ids {ids}: the server finds its data damaged")]
+    #[error("table {table}, ids {ids}: the server finds its data damaged{}", list_damaged(.rows))]
     Damaged {
         /// The table.
         table: TableName,
         /// The ids: one of these rows, or more.
         ids: IdRange,
+        /// The first of the rows, if they can be told from the others.
+        rows: Vec<i64>,
         /// What the server says.
         #[source]
         source: Box<DatabaseError>,
@@ -143,6 +145,15 @@ impl ExportError {
     pub fn is_lost_on_standby(&self) -> bool {
         matches!(self, Self::SnapshotLost { on_standby: true, .. })
     }
+}
+
+fn list_damaged(rows: &[i64]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let shown: Vec<String> = rows.iter().map(|id| format!("id {id}")).collect();
+    let more = if rows.len() == LISTED_BAD_ROWS { ", ..." } else { "" };
+    format!(": {}{more}", shown.join(", "))
 }
 
 fn rows_do(count: &u64) -> String {

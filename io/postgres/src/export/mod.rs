@@ -8,7 +8,7 @@ mod snapshot;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
-pub use self::bad_rows::check_lengths;
+pub use self::bad_rows::{BadRow, RowDefect, check_lengths};
 pub use self::error::ExportError;
 pub use self::part_reader::PartReader;
 pub(super) use self::part_reader::read_page;

@@ -8,15 +8,15 @@ use reshare_engine::row_batch::RowBatch;
 use reshare_files::ids::IdRange;
 use sqlx::postgres::PgConnection;
 
-use super::bad_rows::bad_rows;
-use super::error::ExportError;
+use super::bad_rows::{BadRow, bad_rows, damaged_rows, wrong_lengths};
+use super::error::{ExportError, LISTED_BAD_ROWS};
 use super::{array_literal, end};
 use crate::connect::Database;
 use crate::copy::{DecodeError, Decoder};
 use crate::error::DatabaseError;
 use crate::plan::PlannedPart;
 use crate::schema::children;
-use crate::table::Table;
+use crate::table::{Table, TableSpec};
 use crate::transaction::Purpose;
 
 /// A connection that reads parts of a [`Snapshot`].
@@ -60,19 +60,80 @@ impl PartReader {
         batch: &'a mut RowBatch,
     ) -> BoxFuture<'a, Result<(), ExportError>> {
         Box::pin(async move {
-            let spec = self.table.spec();
-            let condition = match &part.listed {
-                None => spec.within_sql(part.ids),
-                Some(ids) => format!("{} = ANY({})", spec.id_sql(), array_literal(ids)),
-            };
+            let condition = self.condition(part, &[]);
             let got = self.copy(&condition, "", part.ids, batch).await?;
-            if got == part.rows {
-                return Ok(());
-            }
-            batch.clear();
-            let table = self.table.spec().name().clone();
-            Err(ExportError::RowCount { table, ids: part.ids, expected: part.rows, got })
+            self.check_count(part, part.rows, got).inspect_err(|_| batch.clear())
         })
+    }
+
+    /// Reads one part as [`Self::read`] does, without the rows that are not as the session says and
+    /// those that the server cannot read. Returns these, by ascending ids.
+    ///
+    /// # Errors
+    /// As [`Self::read`], but for such rows.
+    pub fn read_good<'a>(
+        &'a mut self,
+        part: &'a PlannedPart,
+        batch: &'a mut RowBatch,
+    ) -> BoxFuture<'a, Result<Vec<BadRow>, ExportError>> {
+        Box::pin(async move {
+            let mut bad: Vec<BadRow> = vec![];
+            loop {
+                let condition = self.condition(part, &bad);
+                let error = match self.copy(&condition, "", part.ids, batch).await {
+                    Ok(got) => {
+                        let expected = part.rows.saturating_sub(bad.len() as u64);
+                        let counted = self.check_count(part, expected, got);
+                        counted.inspect_err(|_| batch.clear())?;
+                        return Ok(bad);
+                    }
+                    Err(error @ (ExportError::BadRows { .. } | ExportError::Damaged { .. })) => {
+                        error
+                    }
+                    Err(error) => return Err(error),
+                };
+                let found = self.find_bad(&condition).await?;
+                if found.is_empty() {
+                    return Err(error);
+                }
+                bad.extend(found);
+                bad.sort_unstable_by_key(|row| row.id);
+            }
+        })
+    }
+
+    /// Finds all rows of a part that cannot be read.
+    async fn find_bad(&mut self, condition: &str) -> Result<Vec<BadRow>, ExportError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let spec = self.table.spec();
+        let failed = |error| ExportError::in_snapshot(spec.name(), self.on_standby, error);
+        let mut bad = wrong_lengths(&mut connection, spec, condition).await.map_err(failed)?;
+        let others = format!("{condition}{}", but(spec, &ids_of(&bad)));
+        let damaged = damaged_rows(&mut connection, spec, &others, usize::MAX).await;
+        bad.extend(damaged.map_err(failed)?);
+        self.connection = Some(connection);
+        Ok(bad)
+    }
+
+    /// The rows of a part but the bad ones.
+    fn condition(&self, part: &PlannedPart, bad: &[BadRow]) -> String {
+        let spec = self.table.spec();
+        let rows = match &part.listed {
+            None => spec.within_sql(part.ids),
+            Some(ids) => format!("{} = ANY({})", spec.id_sql(), array_literal(ids)),
+        };
+        format!("{rows}{}{}", but(spec, &part.without), but(spec, &ids_of(bad)))
+    }
+
+    fn check_count(&self, part: &PlannedPart, expected: u64, got: u64) -> Result<(), ExportError> {
+        if got == expected {
+            return Ok(());
+        }
+        let table = self.table.spec().name().clone();
+        Err(ExportError::RowCount { table, ids: part.ids, expected, got })
     }
 
     /// Reads the first rows of a range, as many as `batch` has room for.
@@ -130,6 +191,18 @@ impl PartReader {
                     expected: 0,
                     got: 0,
                 }))
+            }
+            // The server names no row. What fails here too has its reason in the first error.
+            Err(ExportError::Damaged { table, ids, source, .. }) if limit.is_empty() => {
+                let mut rows = vec![];
+                if let Ok(mut connection) = self.connect().await {
+                    let spec = self.table.spec();
+                    let most = LISTED_BAD_ROWS;
+                    let found = damaged_rows(&mut connection, spec, condition, most).await;
+                    rows = found.map(|found| ids_of(&found)).unwrap_or_default();
+                    self.connection = Some(connection);
+                }
+                Err(ExportError::Damaged { table, ids, rows, source })
             }
             // No key holds for the rows of an inheriting table.
             Err(ExportError::Decode(DecodeError::UnexpectedId { id, last, .. }))
@@ -193,7 +266,7 @@ async fn copy_rows(
     let rows = decode_copy(connection, &sql, table, ids, batch).await;
     rows.inspect_err(|_| batch.clear()).map_err(|error| match error {
         ExportError::Database { table, source } if source.is_damage() => {
-            ExportError::Damaged { table, ids, source: Box::new(source) }
+            ExportError::Damaged { table, ids, rows: vec![], source: Box::new(source) }
         }
         error => error,
     })
@@ -213,4 +286,16 @@ async fn decode_copy(
         decoder.push(&piece, batch)?;
     }
     Ok(decoder.finish()?)
+}
+
+fn ids_of(rows: &[BadRow]) -> Vec<i64> {
+    rows.iter().map(|row| row.id).collect()
+}
+
+/// SQL that takes some ids out of a condition.
+pub(super) fn but(spec: &TableSpec, ids: &[i64]) -> String {
+    if ids.is_empty() {
+        return String::new();
+    }
+    format!(" AND {} <> ALL({})", spec.id_sql(), array_literal(ids))
 }

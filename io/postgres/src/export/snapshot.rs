@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Row};
 use time::OffsetDateTime;
 
 use super::error::ExportError;
-use super::part_reader::PartReader;
+use super::part_reader::{PartReader, but};
 use crate::connect::Database;
 use crate::error::DatabaseError;
 use crate::plan::{ExportIds, Grouping, PlannedPart};
@@ -148,8 +148,8 @@ impl Snapshot {
         })
     }
 
-    /// Makes one part of the rows within `bounds` and keeps these bounds: for a part that an earlier
-    /// run has cut. The part may have no row.
+    /// Makes one part of the rows within `bounds`, but those of the ids in `without`, and keeps these
+    /// bounds: for a part that an earlier run has cut. The part may have no row.
     ///
     /// # Errors
     /// [`ExportError::Database`].
@@ -157,28 +157,33 @@ impl Snapshot {
         &'a mut self,
         ids: &'a ExportIds<'a>,
         bounds: IdRange,
+        without: &'a [i64],
     ) -> BoxFuture<'a, Result<PlannedPart, ExportError>> {
         Box::pin(async move {
             let range = match ids {
                 ExportIds::Range(range) => *range,
                 ExportIds::List(ids) => {
-                    let present = self.present_ids(bounds, ids).await?;
-                    let rows = present.len() as u64;
-                    return Ok(PlannedPart { ids: bounds, rows, listed: Some(present) });
+                    let mut present = self.present_ids(bounds, ids).await?;
+                    present.retain(|id| !without.contains(id));
+                    let (rows, listed) = (present.len() as u64, Some(present));
+                    return Ok(PlannedPart { ids: bounds, rows, listed, without: vec![] });
                 }
             };
             let Some(common) = range.intersection(bounds) else {
-                return Ok(PlannedPart { ids: bounds, rows: 0, listed: Some(vec![]) });
+                let listed = Some(vec![]);
+                return Ok(PlannedPart { ids: bounds, rows: 0, listed, without: vec![] });
             };
             let spec = self.table.spec();
             let (name, within) = (spec.name(), spec.within_sql(common));
-            let sql = format!("SELECT count(*) FROM {} WHERE {within}", name.sql());
+            let others = but(spec, without);
+            let sql = format!("SELECT count(*) FROM {} WHERE {within}{others}", name.sql());
             let count = crate::statement::query_scalar(AssertSqlSafe(sql))
                 .fetch_one(&mut self.control)
                 .await;
             let failed = |error| ExportError::in_snapshot(name, self.on_standby, error);
             let count: i64 = count.map_err(failed)?;
-            Ok(PlannedPart { ids: common, rows: count.unsigned_abs(), listed: None })
+            let (rows, without) = (count.unsigned_abs(), without.to_vec());
+            Ok(PlannedPart { ids: common, rows, listed: None, without })
         })
     }
 
@@ -251,6 +256,7 @@ fn listed_part(chunk: &[i64]) -> Option<PlannedPart> {
         ids: IdRange::of(chunk)?,
         rows: chunk.len() as u64,
         listed: Some(chunk.to_vec()),
+        without: vec![],
     })
 }
 

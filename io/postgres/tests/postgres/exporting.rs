@@ -72,11 +72,11 @@ async fn plans_follow_ranges_and_lists() {
     let mut got = batch(3);
     snapshot.reader().read(&parts[1], &mut got).await.expect("reads");
     assert_same(&got, &small_rows(&[100, 198]));
-    let again = snapshot.recut(&list, range(0, 9)).await.expect("counts");
+    let again = snapshot.recut(&list, range(0, 9), &[]).await.expect("counts");
     assert_eq!(shape(&[again]), [(0, 9, 3)]);
-    let again = snapshot.recut(&within, range(0, 13)).await.expect("counts");
+    let again = snapshot.recut(&within, range(0, 13), &[]).await.expect("counts");
     assert_eq!(shape(&[again]), [(11, 13, 1)]);
-    let outside = snapshot.recut(&within, range(50, 60)).await.expect("counts");
+    let outside = snapshot.recut(&within, range(50, 60), &[]).await.expect("counts");
     snapshot.reader().read(&outside, &mut got).await.expect("reads");
     assert!(got.is_empty());
 }

@@ -8,7 +8,7 @@ use reshare_files::fault::Refusable;
 use reshare_files::ids::IdRange;
 use reshare_fixtures::postgres::{Shutdown, ThrowAwayPostgres};
 use reshare_postgres::connect::Database;
-use reshare_postgres::export::{ExportError, Snapshot};
+use reshare_postgres::export::{BadRow, ExportError, RowDefect, Snapshot};
 use reshare_postgres::load::Loader;
 use reshare_postgres::load_error::LoadError;
 use reshare_postgres::load_options::LoadOptions;
@@ -227,7 +227,18 @@ async fn damage_at_the_server_names_the_ids() {
     let mut batch = RowBatch::with_capacity(layout, 3);
     let error = snapshot.reader().read(&parts[0], &mut batch).await.expect_err("damaged");
     assert!(matches!(error, ExportError::Damaged { .. }) && error.is_refusal(), "{error:?}");
+    snapshot.reader().read(&parts[1], &mut batch).await.expect("the others are whole");
     let said = chain(&error);
     assert!(said.contains("ids 1..=3") && said.contains("XX001"), "{said}");
-    snapshot.reader().read(&parts[1], &mut batch).await.expect("the others are whole");
+    assert!(said.contains("damaged: id 1:"), "{said}");
+    let bad = snapshot.reader().read_good(&parts[0], &mut batch).await.expect("two are whole");
+    assert_eq!(bad, [BadRow { id: 1, defect: RowDefect::Damaged }]);
+    assert_eq!(batch.rows().ids, [2, 3]);
+    place.run("UPDATE large SET code = 'x' WHERE id = 3").await;
+    let mut snapshot = Snapshot::open(&place.database, &spec).await.expect("opens");
+    let parts = snapshot.plan(&ExportIds::List(&[1, 2, 3]), count(3)).await.expect("plans");
+    let bad = snapshot.reader().read_good(&parts[0], &mut batch).await.expect("one is good");
+    let defect = RowDefect::Length { column: 0, bytes: 1 };
+    assert_eq!(bad[1..], [BadRow { id: 3, defect }]);
+    assert_eq!((bad[0].id, batch.rows().ids), (1, &[2][..]));
 }
