@@ -1,5 +1,6 @@
 //! Runs that are killed, cut off, stopped or out of room, as processes, and runs after them.
 
+mod cut_link;
 mod database;
 mod disk;
 // What freezes there is not in release builds.
