@@ -135,6 +135,52 @@ fn a_pod_with_a_nameless_user_and_mounted_secrets_sends_and_goes_on_after_a_rest
     homeless.ends_with(2).says(&["no home directory", "--state-dir"]);
 }
 
+/// Makes everything read-only but the volume and `scratch`, an empty directory in memory, then runs a
+/// command.
+const READ_ONLY_ROOT: &str = "set -e; mount --make-rprivate /; mount -o remount,bind,ro /; \
+    for at in /tmp /dev/shm \"$1\"; do mount --bind \"$at\" \"$at\"; mount -o remount,bind,ro \"$at\"; done; \
+    cd \"$1\"; mount --bind volume volume; mount -o remount,bind,rw \"$1/volume\"; \
+    mount -t tmpfs -o mode=1777 tmpfs scratch; \
+    for at in / /tmp /dev/shm; do if touch \"$at/reshare-test\" 2>/dev/null; then exit 99; fi; done; \
+    cd \"$1/volume\"; shift; exec \"$@\"";
+
+/// The program as the pod's user, with `readOnlyRootFilesystem`.
+fn in_read_only_pod(world: &Network, words: &[&str]) -> Command {
+    let inner = in_pod(world, words);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", READ_ONLY_ROOT, "sh"]);
+    command.arg(world.directory()).arg(inner.get_program()).args(inner.get_args());
+    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+#[test]
+fn a_pod_whose_root_cannot_be_written_writes_to_its_volumes_alone() {
+    assert!(is_root(), "this test makes a mount namespace: run it as root");
+    let world = pod();
+    for open_to_all in ["scratch", "elsewhere"] {
+        fs::create_dir(world.path(open_to_all)).expect("made");
+        let all = Permissions::from_mode(0o777);
+        fs::set_permissions(world.path(open_to_all), all).expect("changed");
+    }
+    let to = |place| [&SEND[..], &["--adopt-ledger", "--to", place]].concat();
+    let refused = Run::command(&mut in_read_only_pod(&world, &to("../elsewhere/package")));
+    refused.ends_with(1).says(&["../elsewhere/package", "Read-only file system"]);
+    assert_eq!(fs::read_dir(world.path("elsewhere")).expect("there").count(), 0);
+    // The ledger is at home since the first run.
+    for place in ["package", "../scratch/package"] {
+        let send = [&SEND[..], &["--to", place]].concat();
+        Run::command(&mut in_read_only_pod(&world, &send)).ends_with(0);
+    }
+    assert!(world.path("volume/package/manifest.json").exists());
+    let export = ["export", "--party-id", "0", "--db-url", "env:DATABASE_URL"];
+    let out = |place| [&export[..], &["--out", place]].concat();
+    Run::command(&mut in_read_only_pod(&world, &out("rows.rsh"))).ends_with(0);
+    assert!(world.path("volume/rows.rsh").exists());
+    let refused = Run::command(&mut in_read_only_pod(&world, &out("../elsewhere/rows.rsh")));
+    refused.ends_with(2).says(&["../elsewhere/rows.rsh", "--out"]);
+}
+
 #[test]
 fn a_first_process_that_is_asked_to_end_ends_in_time_and_leaves_no_zombie() {
     assert!(is_root(), "this test makes a process namespace: run it as root");
