@@ -5,6 +5,7 @@ mod databases;
 mod faults_receiver;
 mod faults_sender;
 mod lost_ledger;
+mod remote;
 mod report;
 
 use std::sync::Arc;
