@@ -130,12 +130,21 @@ fn source(
     let is_given =
         args.db_url.is_some() || PLACES.iter().any(|name| std::env::var_os(name).is_some());
     if !is_given {
-        list.not_checked("database", "--db-url URL, or set DATABASE_URL");
+        // One that cannot be honoured ends every command, whatever it is about.
+        match context.source(party, args) {
+            Err(failure) if has_settings() => list.failed("database", &failure),
+            _ => list.not_checked("database", "--db-url URL, or set DATABASE_URL"),
+        }
         return None;
     }
     let Source { database, table, on_bad_row } =
         list.take("database", context.source(party, args))?;
     Some(Source { database: database.with_lock_wait(LOCK_WAIT), table, on_bad_row })
+}
+
+/// Whether a variable may be one of libpq.
+fn has_settings() -> bool {
+    std::env::vars_os().any(|(name, _)| name.to_string_lossy().starts_with("PG"))
 }
 
 /// How long a check waits for a lock.

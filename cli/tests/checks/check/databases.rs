@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use reshare_fixtures::network::{Run, program, shared_postgres};
 use reshare_fixtures::pgbouncer::{PoolMode, ThrowAwayPooler};
 
-use super::report::{Checked, line};
+use super::report::{Checked, line, not_ok};
 use crate::network;
 
 #[test]
@@ -45,6 +45,33 @@ fn a_variable_that_is_mistyped_ends_every_command_before_anything_is_read() {
         }
     }
     assert!(!world.path("rows.bin").exists());
+}
+
+#[test]
+fn a_variable_that_is_mistyped_is_not_ok_and_hides_no_other_check() {
+    let world = network();
+    for (name, value) in [
+        ("PGSSLMODE", "verify_full"),
+        ("PGPORT", "five"),
+        ("PGREQUIREAUTH", "scram-sha-256"),
+        ("PGSERVICE", "nowhere"),
+    ] {
+        for (mut flags, role, party) in
+            [(world.sender_flags(0), "sender", "0"), (world.receiver_flags(), "receiver", "2")]
+        {
+            flags.remove("--db-url");
+            for place in [&[][..], &[("PGHOST", "127.0.0.1")]] {
+                let words = [&["check"][..], &flags.command(role), &["--json"]].concat();
+                let mut command = world.program_as(party, &words);
+                command.env(name, value).envs(place.iter().copied());
+                let report = Run::command(&mut command).ends_with(4).report();
+                let named = if name == "PGSERVICE" { "service" } else { name };
+                line(&report, "database", "not_ok").says(named);
+                line(&report, "session", "ok");
+                assert_eq!(not_ok(&report), ["database"], "{report:#}");
+            }
+        }
+    }
 }
 
 #[test]
