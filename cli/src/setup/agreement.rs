@@ -160,6 +160,9 @@ pub(crate) fn encapsulate(
         return Ok(None);
     };
     let path = secret_path(session, party, state)?;
+    if path.exists() {
+        return kept(session, party, state).map(Some);
+    }
     let made = key.encapsulate().map_err(Failure::failed)?;
     if let Some(directory) = path.parent() {
         reshare_files::durable::create_directory(directory).map_err(Failure::failed)?;
