@@ -12,26 +12,34 @@ use crate::failure::Failure;
 use crate::hints::LOST_LEDGER;
 use crate::streams::say;
 
-/// Makes the ledger with which a sender may blind in a session; `false` when it was there.
-///
-/// Called where an operator approves a session, and nowhere else. `evidence` is what may show that
-/// the sender had a ledger before.
-pub(crate) fn create_ledger(
+/// Refuses to go on where something shows that a sender had a ledger, and none is here. Changes nothing.
+pub(crate) fn check_evidence(
     session: &Session,
     sender: PartyId,
     state_dir: &Path,
     evidence: &[PathBuf],
-) -> Result<bool, Failure> {
-    let fingerprint = session.fingerprint();
-    if !Ledger::path_in(state_dir, &fingerprint, sender).exists() {
-        for path in evidence {
-            if let Some(evidence) = find_evidence(session, sender, path)? {
-                let error = format!("{} {evidence}: its ledger is not here", path.display());
-                return Err(Failure::refused(error).hint(LOST_LEDGER));
-            }
+) -> Result<(), Failure> {
+    if Ledger::path_in(state_dir, &session.fingerprint(), sender).exists() {
+        return Ok(());
+    }
+    for path in evidence {
+        if let Some(evidence) = find_evidence(session, sender, path)? {
+            let error = format!("{} {evidence}: its ledger is not here", path.display());
+            return Err(Failure::refused(error).hint(LOST_LEDGER));
         }
     }
-    Ledger::create(state_dir, &fingerprint, sender).map_err(Failure::from)
+    Ok(())
+}
+
+/// Makes the ledger with which a sender may blind in a session; `false` when it was there.
+///
+/// Called where an operator approves a session, and nowhere else.
+pub(crate) fn create_ledger(
+    session: &Session,
+    sender: PartyId,
+    state_dir: &Path,
+) -> Result<bool, Failure> {
+    Ledger::create(state_dir, &session.fingerprint(), sender).map_err(Failure::from)
 }
 
 /// Opens the ledger of the sender whose keys these are, or adopts one that was moved here.

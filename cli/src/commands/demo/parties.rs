@@ -137,7 +137,7 @@ impl Parties {
             .with_credentials(&self.session, self.credentials(sender)?, OffsetDateTime::now_utc())
             .map_err(Failure::refused)?;
         let state = self.directory.join(format!("state-{sender}"));
-        create_ledger(&self.session, sender, &state, &[])?;
+        create_ledger(&self.session, sender, &state)?;
         ledgered(&self.session, keys, &state, false)
     }
 

@@ -25,7 +25,7 @@ use crate::report;
 use crate::setup::agreement::encapsulate;
 use crate::setup::carried::Carried;
 use crate::setup::credentials::{certificate, trust};
-use crate::setup::ledger::create_ledger;
+use crate::setup::ledger::{check_evidence, create_ledger};
 use crate::setup::network::{check_network, new_network, write_network};
 use crate::setup::own_key::check_own_key;
 use crate::setup::receiver;
@@ -123,9 +123,16 @@ impl ApproveArgs {
         check_own_key(&self.own_key, &session, party)?;
         if is_sender {
             receiver::check_own(&session, party, &self.state)?;
+            let state = self.state.directory()?;
+            check_evidence(&session, party, &state, &self.evidence.evidence)?;
         }
         self.confirm(output, &session, network.as_deref(), acquaintance)?;
-        // Nothing is signed or written before this line, but certificates that are removed again.
+        // Nothing is signed or written before this line, but certificates that are removed again. What
+        // may be refused comes first.
+        let ledger_made = match is_sender {
+            true => Some(create_ledger(&session, party, &self.state.directory()?)?),
+            false => None,
+        };
         carried.keep();
         if let Some((path, network)) = &to_be_made {
             write_network(path, network)?;
@@ -141,13 +148,6 @@ impl ApproveArgs {
                 Some(self.write(&sign(&session, trust, certificate, ciphertext)?)?)
             }
             None => None,
-        };
-        let ledger_made = match is_sender {
-            true => {
-                let state = self.state.directory()?;
-                Some(create_ledger(&session, party, &state, &self.evidence.evidence)?)
-            }
-            false => None,
         };
         let report = ApproveReport {
             party: party.index(),

@@ -28,16 +28,19 @@ fn a_package_in_the_directory_shows_that_the_ledger_is_lost() {
     let ledger = ledgers.map(|entry| entry.path().join("ledger-0")).find(|path| path.exists());
     let (ledger, kept) = (ledger.expect("a ledger"), world.path("kept"));
     fs::rename(&ledger, &kept).expect("moved");
+    let files = world.files();
     approve(&world, &[])
         .ends_with(4)
         .says(&["one was made, and is gone", "agree on a new session"]);
+    assert_eq!(world.files(), files, "nothing was written or signed");
     fs::rename(&kept, &ledger).expect("moved back");
     fs::rename(world.path("state-0"), world.path("lost")).expect("moved");
-    let evidence = ["--evidence", "package-0"];
+    let (evidence, files) = (["--evidence", "package-0"], world.files());
     let refused = approve(&world, &evidence).ends_with(4);
     refused.says(&["package-0 is a package that this sender has made", "agree on a new session"]);
     let elsewhere = approve(&world, &["--evidence", "package-1"]).ends_with(2);
     elsewhere.says(&["package-1"]);
+    assert_eq!(world.files(), files, "nothing was written or signed");
     approve(&world, &[]).ends_with(0);
     world.sql_at(0, CHANGE);
     let before = world.everything();
