@@ -22,7 +22,7 @@ use crate::run::block_on;
 use crate::setup::agreement::sender_of_key;
 use crate::setup::context::Context;
 use crate::setup::database::{database, table_of};
-use crate::setup::receipt::{self, Removal};
+use crate::setup::receipt::{self, Aim, Removal};
 use crate::streams::say;
 use crate::text::{counted, printable};
 
@@ -228,7 +228,7 @@ impl PurgeArgs {
         }
         let claimed = claimed.or(in_kms);
         let (authority, state) = (&self.authority, &self.state);
-        let removal = Removal { session, purge, claimed, authority, state };
+        let removal = Removal { session, purge, claimed, authority, state, aim: Aim::Remove };
         let (receipt, of_ledger) = receipt::check(path, &removal)?;
         let Compared { rows, left_over, with, .. } = *receipt.compared();
         let with = match with {

@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::report;
 use crate::setup::context::Context;
-use crate::setup::receipt::{self, Removal};
+use crate::setup::receipt::{self, Aim, Removal};
 use crate::text::counted;
 
 #[derive(Debug, Args)]
@@ -68,7 +68,8 @@ impl CheckArgs {
         let claimed = self.session.checks.party_id.map(PartyId::try_from).transpose();
         let claimed = claimed.map_err(Failure::usage)?;
         let (authority, state) = (&self.authority, &self.state);
-        let removal = Removal { session: &session, purge: &package, claimed, authority, state };
+        let (session, purge, aim) = (&session, &package, Aim::Know);
+        let removal = Removal { session, purge, claimed, authority, state, aim };
         let (receipt, of_ledger) = receipt::check(&self.receipt, &removal)?;
         let Compared { rows, left_over, with, .. } = *receipt.compared();
         let with = match with {

@@ -71,6 +71,27 @@ pub(crate) struct Removal<'a> {
     pub(crate) claimed: Option<PartyId>,
     pub(crate) authority: &'a AuthorityArgs,
     pub(crate) state: &'a StateArgs,
+    /// What the receipt is checked for.
+    pub(crate) aim: Aim,
+}
+
+/// What a receipt is checked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// To find out what it is about.
+    Know,
+    /// To remove what it is about.
+    Remove,
+}
+
+impl Aim {
+    /// What to do, and that nothing was done so far.
+    fn hint(self, text: &str) -> String {
+        match self {
+            Self::Know => text.to_owned(),
+            Self::Remove => format!("{text}; nothing was removed"),
+        }
+    }
 }
 
 /// Reads a receipt, and checks that it is about what is to be removed. Also returns the sender whose ledger it was compared
@@ -79,14 +100,15 @@ pub(crate) fn check(
     path: &Path,
     removal: &Removal<'_>,
 ) -> Result<(Receipt, Option<PartyId>), Failure> {
-    let Removal { session, purge, claimed, authority, state } = *removal;
+    let Removal { session, purge, claimed, authority, state, aim } = *removal;
     let trust = trust_of(session, authority)?;
     let receipt = Receipt::load(path, session, &trust, OffsetDateTime::now_utc());
     let receipt = receipt.map_err(|error| {
-        let hint = receipt_hint(&error);
+        let hint = receipt_hint(&error, aim);
         Failure::of(error).hint(hint)
     })?;
-    let sender = purge.check_received(&receipt, claimed).map_err(not_received)?;
+    let sender = purge.check_received(&receipt, claimed);
+    let sender = sender.map_err(|error| not_received(error, aim))?;
     let sender = match sender {
         None if purge.things().is_empty() && purge.missing().is_empty() => {
             Some(sender_with_ledger(session, &state.directory()?)?)
@@ -97,12 +119,13 @@ pub(crate) fn check(
     if let Some(sender) = of_ledger {
         let figures = Ledger::glance(&state.directory()?, &session.fingerprint(), sender);
         let figures = figures.map_err(|error| {
-            Failure::refused(error).hint(
+            Failure::refused(error).hint(aim.hint(
                 "a receipt is checked against this sender's package or its ledger: also name the \
-                 package, or give the --state-dir of the ledger; nothing was removed",
-            )
+                 package, or give the --state-dir of the ledger",
+            ))
         })?;
-        check_ledger(&receipt, sender, &figures.parts).map_err(not_received)?;
+        let checked = check_ledger(&receipt, sender, &figures.parts);
+        checked.map_err(|error| not_received(error, aim))?;
     }
     Ok((receipt, of_ledger))
 }
@@ -140,46 +163,53 @@ fn trust_of(session: &Session, authority: &AuthorityArgs) -> Result<SessionTrust
     ))
 }
 
-fn receipt_hint(error: &ReceiptError) -> &'static str {
-    match error {
-        ReceiptError::File { source, .. } => receipt_hint(source),
-        ReceiptError::Unreadable(_) => "check --receipt; nothing was removed",
+fn receipt_hint(error: &ReceiptError, aim: Aim) -> String {
+    let hint = match error {
+        ReceiptError::File { source, .. } => return receipt_hint(source, aim),
+        ReceiptError::Statement(StatementError::InFuture { .. }) => return CLOCKS.to_owned(),
+        ReceiptError::Unreadable(_) if aim == Aim::Remove => "check --receipt",
+        ReceiptError::Unreadable(_) => "check the path of the receipt",
         ReceiptError::OtherSession { .. } => {
-            "give the receipt of this session, or the session file of that receipt; nothing was \
-             removed"
+            "give the receipt of this session, or the session file of that receipt"
         }
         ReceiptError::NotTheReceiver { .. }
         | ReceiptError::OtherSenders { .. }
         | ReceiptError::Statement(StatementError::Signature { .. }) => {
-            "nothing shows that the receiver has signed this: ask it; nothing was removed"
+            "nothing shows that the receiver has signed this: ask it"
         }
-        ReceiptError::Statement(StatementError::InFuture { .. }) => CLOCKS,
-        ReceiptError::BeforeSession { .. } => "compare both machines' clocks; nothing was removed",
+        ReceiptError::BeforeSession { .. } => "compare both machines' clocks",
         _ => {
             "it is truncated, changed or no receipt: get the file that `reshare verify --receipt` \
-             wrote from the receiver again; nothing was removed"
-        }
-    }
-}
-
-fn not_received(error: NotReceived) -> Failure {
-    let hint = match &error {
-        NotReceived::Receivers { .. } => "give --db-url: the record of `verify`",
-        NotReceived::OtherParty { .. } | NotReceived::NoSender { .. } => {
-            "each sender removes what is its own; nothing was removed"
-        }
-        NotReceived::OtherPackage { .. } => {
-            "the receiver has to rebuild from this package and verify it, if it is the one that \
-             counts; nothing was removed"
-        }
-        NotReceived::OtherLedger { .. } => {
-            "more was sent since, or the ledger is another one: check --state-dir, or have the \
-             receiver verify what was sent last; nothing was removed"
-        }
-        _ => {
-            "it holds rows that the receiver does not have: if that is meant, give \
-             --receiver-verified; nothing was removed"
+             wrote from the receiver again"
         }
     };
-    Failure::refused(error).hint(hint)
+    aim.hint(hint)
+}
+
+fn not_received(error: NotReceived, aim: Aim) -> Failure {
+    let hint = match (&error, aim) {
+        (NotReceived::Receivers { .. }, _) => {
+            return Failure::refused(error).hint("give --db-url: the record of `verify`");
+        }
+        (NotReceived::OtherParty { .. } | NotReceived::NoSender { .. }, Aim::Remove) => {
+            "each sender removes what is its own"
+        }
+        (NotReceived::OtherParty { .. } | NotReceived::NoSender { .. }, Aim::Know) => {
+            "check --party-id, and name a package of that sender"
+        }
+        (NotReceived::OtherPackage { .. }, _) => {
+            "the receiver has to rebuild from this package and verify it, if it is the one that \
+             counts"
+        }
+        (NotReceived::OtherLedger { .. }, _) => {
+            "more was sent since, or the ledger is another one: check --state-dir, or have the \
+             receiver verify what was sent last"
+        }
+        (_, Aim::Remove) => {
+            "it holds rows that the receiver does not have: if that is meant, give \
+             --receiver-verified"
+        }
+        (_, Aim::Know) => "it holds rows that the receiver does not have",
+    };
+    Failure::refused(error).hint(aim.hint(hint))
 }

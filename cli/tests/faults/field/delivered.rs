@@ -167,8 +167,13 @@ fn a_receipt_is_checked_against_the_ledger_of_a_sender_that_delivered_over_the_n
     // A ledger that knows of other rows, and none at all.
     let before = fs::read(world.path("receipt.json")).expect("there");
     fs::write(world.path("receipt.json"), &before[..before.len() / 2]).expect("written");
-    world.run_as("0", &check).ends_with(4).says(&["receipt receipt.json"]);
-    world.run_as("0", &["receipt", "check", "none", "--session", "session.toml"]).ends_with(2);
+    let said = world.run_as("0", &check).ends_with(4).says(&["receipt receipt.json"]).stderr;
+    assert!(said.contains("hint: it is truncated") && !said.contains("removed"), "{said}");
+    let said = world.run_as("0", &purge).ends_with(4).stderr;
+    assert!(said.contains("hint: it is truncated") && said.contains("nothing was removed"));
+    let none = ["receipt", "check", "none", "--session", "session.toml"];
+    let said = world.run_as("0", &none).ends_with(2).stderr;
+    assert!(said.contains("check") && !said.contains("removed"), "{said}");
     fs::write(world.path("receipt.json"), &before).expect("written");
     let nowhere = ["--state-dir", "nowhere"];
     world.run_as("0", &[&check[..], &nowhere].concat()).ends_with(2).says(&["--party-id"]);
