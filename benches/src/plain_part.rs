@@ -1,5 +1,5 @@
-//! Sealing and opening by the crate `age`, with one BLAKE3 and the same file or without, and nothing
-//! else.
+//! Sealing and opening by the crate `age`, with one BLAKE3 and the same file or without, and
+//! nothing else.
 
 use std::fs::File;
 use std::hint::black_box;

@@ -27,8 +27,8 @@ pub fn rows_or_few(rows: usize) -> usize {
     if quick() { rows.min(20) } else { rows }
 }
 
-/// Makes a directory for the measured files: in `RESHARE_BENCH_DIR`, or else in memory if the system
-/// has such a file system, or else in the directory for temporary files.
+/// Makes a directory for the measured files: in `RESHARE_BENCH_DIR`, or else in memory if the
+/// system has such a file system, or else in the directory for temporary files.
 ///
 /// # Panics
 /// When it cannot be made.

@@ -1,7 +1,10 @@
-//! The allocator of the program: memory that a limit does not give ends the run with a word, and not with a crash.
+//! The allocator of the program: memory that a limit does not give ends the run with a word, and
+//! not with a crash.
 //!
-//! The standard library aborts when an allocation fails. Under a limit on address space (`ulimit -v`), a run that needs more ends
-//! here with exit code 1, as after any failure of the machine: what was finished is kept.
+//! The standard library aborts when an allocation fails. Under a limit on address space
+//! (`ulimit -v`), a run that needs more ends here with exit code 1, as after any failure of the
+//! machine:
+//! what was finished is kept.
 #![expect(
     unsafe_code,
     reason = "an allocator is unsafe to implement; each call goes to the system's"
@@ -21,8 +24,8 @@ const OUT_OF_MEMORY: &[u8] = b"error: no memory is left\n\
     hint: raise the limit on this process' memory (ulimit -v, RLIMIT_AS, or the container's), or give a smaller \
     --batch-size and fewer --threads and connections; run the same command again\n";
 
-// SAFETY: every call goes to the system's allocator with its arguments as they are, and what that returns is returned,
-// unless it is null: then the process ends.
+// SAFETY: every call goes to the system's allocator with its arguments as they are, and what that
+// returns is returned, unless it is null: then the process ends.
 unsafe impl GlobalAlloc for EndingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as the caller promises.

@@ -148,8 +148,8 @@ impl Failure {
         }
     }
 
-    /// Its cause is on the command line, in this flag, which the hint then names. A flag may be followed by the variable that
-    /// gave it, in parentheses.
+    /// Its cause is on the command line, in this flag, which the hint then names. A flag may be
+    /// followed by the variable that gave it, in parentheses.
     pub(crate) fn of_the_command_line(mut self, flag: &str) -> Self {
         let said = || format!("check {flag}, and that this user may read the file");
         let hint = match self.hint.take() {

@@ -1,4 +1,5 @@
-//! Freezes a process of the tests at a file call, so that it can be killed there. Debug builds only.
+//! Freezes a process of the tests at a file call, so that it can be killed there. Debug builds
+//! only.
 
 use std::fs;
 use std::path::PathBuf;

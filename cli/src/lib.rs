@@ -1,7 +1,8 @@
 //! `reshare`: moves and rebuilds secret shares in bulk.
 //!
-//! Arguments in, reports out: the work itself is in `reshare-pipeline` and the crates below it. The program is
-//! a library so that its tests can ask for the feature `demo`; the binary calls [`main`].
+//! Arguments in, reports out: the work itself is in `reshare-pipeline` and the crates below it. The
+//! program is a library so that its tests can ask for the feature `demo`; the binary calls
+//! [`main`].
 
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 

@@ -1,9 +1,10 @@
 //! The files and directories that a command line names.
 //!
-//! One rule for every flag of every command. What is named to be written is looked at before the work: it must be writable
-//! without taking the place of a device, a pipe or a link. What is named to be read is opened by the command in its turn; where
-//! that fails, it is looked at here: if it is not there, or not open to this user, the command line makes no sense here
-//! (exit code 2). What fails while it is read or written may succeed in another run (exit code 1).
+//! One rule for every flag of every command. What is named to be written is looked at before the
+//! work: it must be writable without taking the place of a device, a pipe or a link. What is named
+//! to be read is opened by the command in its turn; where that fails, it is looked at here: if it
+//! is not there, or not open to this user, the command line makes no sense here (exit code 2). What
+//! fails while it is read or written may succeed in another run (exit code 1).
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -159,8 +160,8 @@ impl NamedPaths {
         Ok(())
     }
 
-    /// A failure whose cause is that a path of the command line is not there, or not open to this user, is one of the
-    /// command line. Any other one stays as it is.
+    /// A failure whose cause is that a path of the command line is not there, or not open to this
+    /// user, is one of the command line. Any other one stays as it is.
     pub(crate) fn explain(&self, failure: Failure) -> Failure {
         if !matches!(failure.exit, Exit::Failed | Exit::Usage) {
             return failure;
@@ -249,7 +250,8 @@ fn check_made(path: &Path, flag: &str) -> Result<(), Failure> {
     }
 }
 
-/// A directory that is made in one that must be there: below a medium that is not mounted, it would fill another disk.
+/// A directory that is made in one that must be there: below a medium that is not mounted, it would
+/// fill another disk.
 pub(crate) fn check_place(path: &Path, flag: &str, is_any_disk: bool) -> Result<(), Failure> {
     let hint = format!("mount the medium, or check {flag}: only its last directory is made");
     let parent = match path.parent() {

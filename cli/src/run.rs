@@ -47,7 +47,8 @@ where
     Ok((done, start.elapsed()))
 }
 
-/// Finds out, before the work, whether as many threads as a run has at least can be started: libraries panic when one cannot.
+/// Finds out, before the work, whether as many threads as a run has at least can be started:
+/// libraries panic when one cannot.
 fn check_threads() -> Result<(), Failure> {
     let count = 2 * reshare_pipeline::default_threads() + 2;
     let barrier = Arc::new(Barrier::new());

@@ -1,8 +1,8 @@
 //! Standard output and standard error, which may be closed, full, or a pipe that nobody reads.
 //!
-//! What is said on standard error helps people and changes no outcome: if it cannot be written, it is lost. What is
-//! printed on standard output is an answer: if it cannot be written, the command has failed, unless its reader has
-//! gone away, such as `head`.
+//! What is said on standard error helps people and changes no outcome: if it cannot be written, it
+//! is lost. What is printed on standard output is an answer: if it cannot be written, the command
+//! has failed, unless its reader has gone away, such as `head`.
 
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};

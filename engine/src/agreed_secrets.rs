@@ -10,8 +10,8 @@ use crate::key_schedule::SharedSecret;
 
 /// What the two senders of a session have agreed on, each in its own way.
 ///
-/// The combined secret is unknown to everybody else while any one of the ways holds: elliptic curves,
-/// which a large quantum computer breaks, or ML-KEM and the shared key, which it does not.
+/// The combined secret is unknown to everybody else while any one of the ways holds: elliptic
+/// curves, which a large quantum computer breaks, or ML-KEM and the shared key, which it does not.
 #[derive(Clone, Copy)]
 pub struct AgreedSecrets<'a> {
     /// ECDH on P-256.
@@ -40,8 +40,8 @@ impl AgreedSecrets<'_> {
     ///
     /// `HKDF-Extract-SHA256(salt = label("agreement"), ikm = field || field || ...)` with
     /// `field(name, value) = u64(length of name) || name || u64(length of value) || value`, in this
-    /// order: `ecdh`, `agreement_key` of each sender, `ml_kem`, `encapsulation_key` and `ciphertext`
-    /// if there is an encapsulated secret, `shared_key` if there is one.
+    /// order: `ecdh`, `agreement_key` of each sender, `ml_kem`, `encapsulation_key` and
+    /// `ciphertext` if there is an encapsulated secret, `shared_key` if there is one.
     ///
     /// [`KeySchedule`]: crate::key_schedule::KeySchedule
     ///

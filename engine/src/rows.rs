@@ -125,8 +125,8 @@ impl<'a> Rows<'a> {
                 .all(|(slice, column)| column.len.checked_mul(self.len()) == Some(slice.len()))
     }
 
-    /// Whether agree columns and row checks have the lengths and kinds of the layout. The shares are
-    /// not checked: a join needs none.
+    /// Whether agree columns and row checks have the lengths and kinds of the layout. The shares
+    /// are not checked: a join needs none.
     #[must_use]
     pub(crate) fn has_sound_identities(&self) -> bool {
         let (rows, agree) = (self.len(), self.layout.agree());

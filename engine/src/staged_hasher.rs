@@ -6,8 +6,9 @@ use zeroize::Zeroize;
 /// A BLAKE3 hasher with a buffer before it.
 ///
 /// With AVX-512, BLAKE3 hashes 16 KiB at once, but only within one call and at a multiple of that.
-/// Pieces that begin elsewhere are hashed at less than half the speed, and in rows each column does,
-/// so they are collected first: 2.9 against 1.6 GB/s on one core, since the copy stays in the cache.
+/// Pieces that begin elsewhere are hashed at less than half the speed, and in rows each column
+/// does, so they are collected first: 2.9 against 1.6 GB/s on one core, since the copy stays in the
+/// cache.
 ///
 /// # Secrecy
 /// Holds what it hashes, and the key where there is one: wiped when dropped.

@@ -11,7 +11,8 @@ use crate::sample;
 
 const ROWS: usize = 64;
 
-/// The verdict does not depend on where the stream is cut, and decoded rows encode to the same bytes.
+/// The verdict does not depend on where the stream is cut, and decoded rows encode to the same
+/// bytes.
 ///
 /// # Panics
 /// When that is not so.

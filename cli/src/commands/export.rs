@@ -25,9 +25,9 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     work: WorkArgs,
 
-    /// Leave out rows whose shares are missing or have another length than the session says, and rows
-    /// that the server cannot read: they are listed, and the exit code is 3. Without it the first part
-    /// with such a row ends the run
+    /// Leave out rows whose shares are missing or have another length than the session says, and
+    /// rows that the server cannot read: they are listed, and the exit code is 3. Without it the
+    /// first part with such a row ends the run
     #[arg(long, help_heading = "Database")]
     leave_out_bad_rows: bool,
 

@@ -27,15 +27,15 @@ pub(crate) struct KeygenArgs {
 
 #[derive(Debug, Subcommand)]
 enum Kind {
-    /// A sender's agreement keys (P-256 and ML-KEM-768): prints the public halves, PEM, for the maker of
-    /// the session
+    /// A sender's agreement keys (P-256 and ML-KEM-768): prints the public halves, PEM, for the
+    /// maker of the session
     Agreement {
         /// Write the private keys, PKCS#8 PEM of mode 0600, to this new file
         #[arg(long, value_name = "FILE", required_unless_present = "session")]
         out: Option<PathBuf>,
 
-        /// Name the new file after the session that the key is for, ID.agreement.key: one key for one
-        /// session, so that it can end with it. A session file is read for its id
+        /// Name the new file after the session that the key is for, ID.agreement.key: one key for
+        /// one session, so that it can end with it. A session file is read for its id
         #[arg(long, value_name = "ID|FILE", conflicts_with = "out")]
         session: Option<String>,
 
@@ -43,7 +43,8 @@ enum Kind {
         #[arg(long, value_name = "ARN")]
         kms_key_arn: Option<KmsKeyId>,
     },
-    /// A key that both senders have, which travels by hand: prints its id, for the maker of the session
+    /// A key that both senders have, which travels by hand: prints its id, for the maker of the
+    /// session
     Shared {
         /// Write the key, Base64, mode 0600, to this new file
         #[arg(long, value_name = "FILE")]
@@ -142,8 +143,8 @@ fn creation_failure(error: impl std::error::Error + Send + Sync + 'static) -> Fa
         .hint("a key file is never overwritten: give --out a new path, or another session's id")
 }
 
-/// Prints the public half of a key that was just made in `file`. A key whose public half nobody saw is removed
-/// again.
+/// Prints the public half of a key that was just made in `file`. A key whose public half nobody saw
+/// is removed again.
 fn print_new(output: &OutputArgs, name: &str, value: &str, file: &Path) -> Result<(), Failure> {
     report::line_once(&public_text(output, name, value)).map_err(|failure| {
         match durable::remove_file(file) {

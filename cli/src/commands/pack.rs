@@ -38,8 +38,8 @@ pub(crate) struct PackArgs {
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
 
-    /// Take a --to below /media, /mnt or /run/media where no medium is mounted: the package fills the disk
-    /// of the system
+    /// Take a --to below /media, /mnt or /run/media where no medium is mounted: the package fills
+    /// the disk of the system
     #[arg(long, requires = "to")]
     on_root_disk: bool,
 }

@@ -43,8 +43,8 @@ pub(crate) struct PurgeArgs {
     #[arg(long = "inbox", value_name = "DIR", num_args = 1)]
     inboxes: Vec<PathBuf>,
 
-    /// A key of this session, file:PATH, or kms:ARN for the command that ends a key in AWS KMS: may be
-    /// given several times. Nothing of the session can be sent or opened without it
+    /// A key of this session, file:PATH, or kms:ARN for the command that ends a key in AWS KMS: may
+    /// be given several times. Nothing of the session can be sent or opened without it
     #[arg(long = "keys", value_name = "KEY", num_args = 1)]
     keys: Vec<AgreementKeySource>,
 

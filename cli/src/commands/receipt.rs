@@ -24,7 +24,8 @@ pub(crate) struct ReceiptCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Sender: check that the receiver has signed a receipt, and that it is about what this sender has sent
+    /// Sender: check that the receiver has signed a receipt, and that it is about what this sender
+    /// has sent
     Check(CheckArgs),
 }
 

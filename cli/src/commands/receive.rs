@@ -269,8 +269,8 @@ impl Receiving<'_> {
         done
     }
 
-    /// Receives, then rebuilds if that was requested; `health` is the address of the health endpoint,
-    /// which answers during both.
+    /// Receives, then rebuilds if that was requested; `health` is the address of the health
+    /// endpoint, which answers during both.
     async fn work(
         &self,
         health: SocketAddr,

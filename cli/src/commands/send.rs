@@ -58,9 +58,9 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "DURATION", default_value = "1h", help_heading = "Database")]
     snapshot_max_age: AgeLimit,
 
-    /// Leave out rows whose shares are missing or have another length than the session says, and rows
-    /// that the server cannot read: they are listed, and the exit code is 3. Without it the first part
-    /// with such a row ends the run
+    /// Leave out rows whose shares are missing or have another length than the session says, and
+    /// rows that the server cannot read: they are listed, and the exit code is 3. Without it the
+    /// first part with such a row ends the run
     #[arg(long, help_heading = "Database")]
     leave_out_bad_rows: bool,
 
@@ -69,8 +69,8 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "DIR", help_heading = "Delivery")]
     to: Option<PathBuf>,
 
-    /// Take a --to below /media, /mnt or /run/media where no medium is mounted: the package fills the disk
-    /// of the system
+    /// Take a --to below /media, /mnt or /run/media where no medium is mounted: the package fills
+    /// the disk of the system
     #[arg(long, requires = "to", help_heading = "Delivery")]
     on_root_disk: bool,
 

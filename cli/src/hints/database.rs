@@ -162,8 +162,8 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 const READ_ONLY_TRANSACTION: &str = "25006";
 const SERIALIZATION_FAILURE: &str = "40001";
 
-/// The flags that have these ids loaded again. More than a few are named by one range: what is loaded
-/// in between stays as it is.
+/// The flags that have these ids loaded again. More than a few are named by one range: what is
+/// loaded in between stays as it is.
 fn redo_flags(ranges: &[IdRange]) -> String {
     const FLAGS: usize = 8;
     let hull = ranges.iter().copied().reduce(IdRange::hull);

@@ -45,8 +45,8 @@ impl Reader {
         keygen.args(["keygen", "recipient", "--out"]).arg(reader.path("receiver.age"));
         let recipient = Run::of(keygen.output().expect("it starts")).ends_with(0).stdout;
         reader.install("reshare", READER);
-        // The handbook gives the receiver's public key as "$(cat receiver.pub)", and the id of the key
-        // of both senders as "$(cat shared.id)".
+        // The handbook gives the receiver's public key as "$(cat receiver.pub)", and the id of the
+        // key of both senders as "$(cat shared.id)".
         let id = "00112233445566778899aabbccddeeff";
         let cat = format!("case $1 in *.id) echo {id} ;; *) echo {} ;; esac", recipient.trim());
         reader.install("cat", &format!("#!{BASH}\n{cat}\n"));

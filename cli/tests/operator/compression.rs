@@ -1,5 +1,5 @@
-//! `--compression` of `send` and `pack`: with every setting the stock `age` and `zstd` open the parts
-//! and find the same bytes, and blinded shares are never compressed.
+//! `--compression` of `send` and `pack`: with every setting the stock `age` and `zstd` open the
+//! parts and find the same bytes, and blinded shares are never compressed.
 
 use std::process::Command;
 

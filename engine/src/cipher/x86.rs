@@ -35,8 +35,8 @@ const VECTORS: usize = 8;
 /// Instructions Set*, whose instructions are named as in FIPS 197.
 pub(crate) struct RoundKeys {
     keys: [__m128i; KEYS],
-    /// Private, like `keys`: `new` makes this `true` only where the CPU has VAES and AVX2, and makes
-    /// a value at all only where it has AES-NI and AVX2.
+    /// Private, like `keys`: `new` makes this `true` only where the CPU has VAES and AVX2, and
+    /// makes a value at all only where it has AES-NI and AVX2.
     has_vaes: bool,
 }
 
@@ -188,7 +188,8 @@ fn encrypt_pairs(keys: &[__m128i; KEYS], first: u64, blocks: &mut [[u8; BLOCK_BY
     }
 }
 
-/// Gives the eight bytes of a counter, the upper ones of a block, their order there: the highest first.
+/// Gives the eight bytes of a counter, the upper ones of a block, their order there: the highest
+/// first.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn highest_first() -> __m128i {

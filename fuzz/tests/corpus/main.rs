@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use reshare_fuzz::{Check, TARGETS};
 
-/// The readers may allocate this much for any input: batches of fixed size, buffers of age and zstd.
+/// The readers may allocate this much for any input: batches of fixed size, buffers of age and
+/// zstd.
 const ALWAYS: usize = 1 << 20;
 /// And this much for each byte that they read: parsed documents take more room than their text.
 const FOR_A_BYTE: usize = 64;

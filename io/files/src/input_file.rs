@@ -51,7 +51,8 @@ pub fn without_bom(text: &[u8]) -> &[u8] {
 /// U+FEFF in UTF-8.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A line without its end, whichever system wrote it: a line feed, a carriage return and a line feed, or none.
+/// A line without its end, whichever system wrote it: a line feed, a carriage return and a line
+/// feed, or none.
 #[must_use]
 pub fn without_line_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);

@@ -1,7 +1,7 @@
 //! What operating systems put into any directory without being asked.
 //!
-//! A stick that was in a Mac, a Windows machine or a desktop has such files, and a file system of its own has `lost+found`. They
-//! are of no package and harm none.
+//! A stick that was in a Mac, a Windows machine or a desktop has such files, and a file system of
+//! its own has `lost+found`. They are of no package and harm none.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -34,7 +34,8 @@ const WINDOWS_NAMES: [&str; 6] = [
     "desktop.ini",
 ];
 
-/// Beginnings of names: what a Mac knows of a file, a desktop's trash of a user, and a file that NFS keeps while it is open.
+/// Beginnings of names: what a Mac knows of a file, a desktop's trash of a user, and a file that
+/// NFS keeps while it is open.
 const BEGINNINGS: [&str; 3] = ["._", ".Trash-", ".nfs"];
 
 /// Whether a file or directory of this name is an operating system's.
@@ -48,7 +49,8 @@ pub fn is_junk(name: &OsStr) -> bool {
         || WINDOWS_NAMES.contains(&name.to_ascii_lowercase().as_str())
 }
 
-/// Whether what is found in a directory is passed over as [`is_junk`]. The first one of a directory is said, once.
+/// Whether what is found in a directory is passed over as [`is_junk`]. The first one of a directory
+/// is said, once.
 #[must_use]
 pub fn is_passed_over(directory: &Path, name: &OsStr) -> bool {
     static SAID: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());

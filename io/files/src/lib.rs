@@ -7,12 +7,14 @@
 //! # Reading order
 //! * [`durable`], where most of the crate is: `file` (write, fsync, rename), then `directory`,
 //!   `log` (a file that grows in place), `open` (files that others may have made, locks) and
-//!   `leftovers` (unfinished files of a crash). `faults` makes all of these fail or freeze in tests.
+//!   `leftovers` (unfinished files of a crash). `faults` makes all of these fail or freeze in
+//!   tests.
 //! * [`input_file`]: files that a flag names. A pipe or a device is refused, not waited for.
 //!   [`output_file`]: those that a flag names to be written, probed before the work.
 //! * [`file_error`] says which file the file system refuses, [`fault`] what is a refusal and what a
 //!   failure, and [`causes`] what is behind an error.
-//! * [`machine`]: the id of the machine that this is; [`medium`]: whether a place for media has one; [`memory`]: secrets off the disk;
+//! * [`machine`]: the id of the machine that this is; [`medium`]: whether a place for media has
+//!   one; [`memory`]: secrets off the disk;
 //!   [`junk`]: files of operating systems; [`private`]: files that their group was let into.
 //! * [`ids`], [`leftovers`] and [`timestamp`]: ranges of row ids, rows that a merge does not
 //!   rebuild, and points in time, as sessions, parts, databases and reports write them.

@@ -7,8 +7,8 @@ use super::input_file::read_input;
 /// The id that the operating system has given to this installation; `None` where it has none, as in
 /// many containers.
 ///
-/// It is that of `machine-id(5)`: 128 random bits, made when the system was installed, the same after
-/// every start. It does not belong outside of the machine, so store only a digest of it.
+/// It is that of `machine-id(5)`: 128 random bits, made when the system was installed, the same
+/// after every start. It does not belong outside of the machine, so store only a digest of it.
 #[must_use]
 pub fn machine_id() -> Option<String> {
     ["/etc/machine-id", "/var/lib/dbus/machine-id"].into_iter().find_map(|path| read(path.as_ref()))

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// Where media are mounted, by custom.
 const PLACES: [&str; 3] = ["/media", "/mnt", "/run/media"];
 
-/// The directory for media that `path` is below, if nothing is mounted there or between: what is written to it
-/// fills the disk of the system.
+/// The directory for media that `path` is below, if nothing is mounted there or between: what is
+/// written to it fills the disk of the system.
 ///
 /// `None` too where the mounts cannot be found out.
 #[must_use]
@@ -33,7 +33,8 @@ fn real(path: &Path) -> Option<PathBuf> {
     Some(real.join(whole.strip_prefix(ancestor).ok()?))
 }
 
-/// The mount points of `/proc/self/mountinfo`: the fifth field of each line, with escapes in octal digits.
+/// The mount points of `/proc/self/mountinfo`: the fifth field of each line, with escapes in octal
+/// digits.
 fn mount_points(text: &[u8]) -> Vec<PathBuf> {
     let fields = text
         .split(|byte| *byte == b'\n')

@@ -10,8 +10,8 @@ use std::ptr;
 use rustix::mm::{mlock, munlock};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-/// Makes this process, and those that it starts, write no core dump; other processes of the same user
-/// may not read its memory or trace it.
+/// Makes this process, and those that it starts, write no core dump; other processes of the same
+/// user may not read its memory or trace it.
 ///
 /// # Errors
 /// What the system says. What could be turned off is off.
@@ -24,7 +24,8 @@ pub fn forbid_core_dumps() -> io::Result<()> {
     Ok(limited?)
 }
 
-/// A value in memory that is not swapped out, as far as the system's limit (`RLIMIT_MEMLOCK`) allows.
+/// A value in memory that is not swapped out, as far as the system's limit (`RLIMIT_MEMLOCK`)
+/// allows.
 ///
 /// # Secrecy
 /// Only the value itself is locked: not what it points to, nor a copy that is made of it. `Debug`

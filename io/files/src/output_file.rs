@@ -1,8 +1,8 @@
 //! Files that the user names to be written: found to be writable before the work that they are for.
 //!
-//! A file that appears by rename takes the place of whatever has its name: a device, a pipe or a link would be gone. So
-//! what exists and is no regular file is refused. A report is another matter: it may be written *to* a pipe, a
-//! terminal or a device, and then nothing is replaced.
+//! A file that appears by rename takes the place of whatever has its name: a device, a pipe or a
+//! link would be gone. So what exists and is no regular file is refused. A report is another
+//! matter: it may be written *to* a pipe, a terminal or a device, and then nothing is replaced.
 
 use std::fs::{self, File, FileType, OpenOptions};
 use std::io::{self, Write};
@@ -55,11 +55,12 @@ impl OutputDefect {
     }
 }
 
-/// Finds out whether a file can be made at `path`, or the one that is there be replaced. Nothing is left behind.
+/// Finds out whether a file can be made at `path`, or the one that is there be replaced. Nothing is
+/// left behind.
 ///
 /// # Errors
-/// An [`OutputError`] when something else has that name, also a link, when its directory is not there, or when no file can be
-/// made in it.
+/// An [`OutputError`] when something else has that name, also a link, when its directory is not
+/// there, or when no file can be made in it.
 pub fn probe_output(path: &Path) -> Result<(), OutputError> {
     probe(path).map_err(|defect| defect.at(path))
 }
@@ -176,7 +177,8 @@ fn open_stream(path: &Path) -> Result<File, OutputDefect> {
             Some(Errno::NXIO) => OutputDefect::NoReader,
             _ => error.into(),
         })?;
-    // It was opened without waiting; a report that is longer than the pipe holds waits for its reader.
+    // It was opened without waiting; a report that is longer than the pipe holds waits for its
+    // reader.
     let flags = rustix::fs::fcntl_getfl(&stream).map_err(io::Error::from)?;
     rustix::fs::fcntl_setfl(&stream, flags - OFlags::NONBLOCK).map_err(io::Error::from)?;
     Ok(stream)

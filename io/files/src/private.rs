@@ -1,7 +1,8 @@
 //! Files that belong to this process and that their group was let into.
 //!
-//! Kubernetes does that at each start of a pod with an `fsGroup`: every file of a volume becomes readable and writable by that
-//! group. A file that this process has made is then made private again, and not refused.
+//! Kubernetes does that at each start of a pod with an `fsGroup`: every file of a volume becomes
+//! readable and writable by that group. A file that this process has made is then made private
+//! again, and not refused.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -16,8 +17,8 @@ const GROUP_BITS: u32 = 0o070;
 /// The permission bits of others.
 const OTHERS_BITS: u32 = 0o007;
 
-/// Takes the bits of the group away, with a warning, where a file of this user has some of `forbidden` and others have none of
-/// them. Returns the permission bits that the file has now.
+/// Takes the bits of the group away, with a warning, where a file of this user has some of
+/// `forbidden` and others have none of them. Returns the permission bits that the file has now.
 ///
 /// # Errors
 /// Any error of the file system. One that cannot change the bits is none.

@@ -5,12 +5,12 @@
 //! * [`network`]: which number belongs to which party, for good.
 //! * [`session`]: what the three parties agreed on, its fingerprint, approvals.
 //! * [`share_file`]: rows in columns, mapped into memory.
-//! * [`package`]: a share file that is compressed and sealed is a part, and a signed record says what it
-//!   covers; a manifest closes a package.
+//! * [`package`]: a share file that is compressed and sealed is a part, and a signed record says
+//!   what it covers; a manifest closes a package.
 //! * [`receipt`]: the receiver's signed statement that it loaded what was delivered.
 //!
-//! The bytes of all of them are defined in `docs/format.md`. Nothing that comes from another party is
-//! used before it is verified: only a check turns a [`package::UnverifiedManifest`] into a
+//! The bytes of all of them are defined in `docs/format.md`. Nothing that comes from another party
+//! is used before it is verified: only a check turns a [`package::UnverifiedManifest`] into a
 //! [`package::Manifest`].
 //!
 //! # What is absent

@@ -13,8 +13,8 @@
 //!   derive secrets need nothing else.
 //! * `key`: [`KmsKey`], one key in KMS: found, created, used.
 //! * `client`: region and time limits of a connection.
-//! * `error`: [`KmsError`] keeps the facts of a failed request. It drops the answer, which may hold a
-//!   secret.
+//! * `error`: [`KmsError`] keeps the facts of a failed request. It drops the answer, which may hold
+//!   a secret.
 //!
 //! # What is absent
 //! No key derivation: what follows from the secret is in `reshare_engine::key_schedule`. No setting

@@ -146,8 +146,8 @@ impl DirectoryPackage {
 /// sample of [`SAMPLE_PARTS`] by digest: a run reads them all.
 ///
 /// # Errors
-/// As a run: the package is closed, the directory is in use, holds something else or a part that the
-/// ledger does not know, or any error of the file system.
+/// As a run: the package is closed, the directory is in use, holds something else or a part that
+/// the ledger does not know, or any error of the file system.
 pub fn examine_package(
     session: &Session,
     sender: PartyId,

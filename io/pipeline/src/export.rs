@@ -100,8 +100,8 @@ impl Exporting<'_> {
         }
     }
 
-    /// Writes the rows of a plan but those that are known as bad; `None` when others were found, and
-    /// added to them.
+    /// Writes the rows of a plan but those that are known as bad; `None` when others were found,
+    /// and added to them.
     async fn write(
         &self,
         snapshot: &Snapshot,

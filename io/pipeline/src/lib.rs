@@ -7,21 +7,22 @@
 //! # Reading order
 //! * A run: [`workers`] (sources, targets, how many threads), [`rows_wanted`] (which ids), `tasks`,
 //!   `pool` and [`error`].
-//! * Sender, what may be blinded: [`ledger`] first (one blinding, one content) and [`receivers`] (one
-//!   number for one party), then [`sender`] (the keys) and [`sealer`] (tags, blinds and seals a part).
+//! * Sender, what may be blinded: [`ledger`] first (one blinding, one content) and [`receivers`]
+//!   (one number for one party), then [`sender`] (the keys) and [`sealer`] (tags, blinds and seals
+//!   a part).
 //! * Sender, from rows to a package: `read_parts` and `snapshots` read a table, `resume` finds what
 //!   earlier runs did, `destination` is a directory (`directory_package`) or the receiver
 //!   (`receiver_package` with `sealed_buffer`).
 //! * Sender, the commands: [`send`] and [`deliver`] read the table in one pass; [`export`] and
 //!   [`pack`] use a share file in between.
-//! * Receiver: `delivered_parts` are both senders' parts, of two closed [`packages`] or [`arriving`] in
-//!   the inbox. `sweep` walks them side by side, `open_ahead` opens parts in advance, `joined_ids` and
-//!   `refused_rows` find trouble before anything is written, `merging` rebuilds the rows, and
-//!   `commit_frontier` knows which of them are in the table.
+//! * Receiver: `delivered_parts` are both senders' parts, of two closed [`packages`] or
+//!   [`arriving`] in the inbox. `sweep` walks them side by side, `open_ahead` opens parts in
+//!   advance, `joined_ids` and `refused_rows` find trouble before anything is written, `merging`
+//!   rebuilds the rows, and `commit_frontier` knows which of them are in the table.
 //! * Receiver, the commands: [`rebuild`] loads packages into the table in one pass; [`merge`] and
-//!   [`load`] use a share file (`checked_file`) in between; [`verify`] compares the result with what
-//!   was delivered, [`verify_digests`] with what was recorded of it. `redo` takes loaded ranges back and
-//!   loads them again.
+//!   [`load`] use a share file (`checked_file`) in between; [`verify`] compares the result with
+//!   what was delivered, [`verify_digests`] with what was recorded of it. `redo` takes loaded
+//!   ranges back and loads them again.
 //! * Around a run: [`preflight`] (checks before it), [`tune`] (measures the machine), [`purge`]
 //!   (removes what it left).
 //!

@@ -73,8 +73,8 @@ impl Packages {
     }
 }
 
-/// Both senders' packages as far as they are there: a package that is not closed counts as far as its
-/// part records cover.
+/// Both senders' packages as far as they are there: a package that is not closed counts as far as
+/// its part records cover.
 pub struct PackagesSoFar {
     parts: Arc<DeliveredParts>,
     sides: [SideSoFar; 2],
@@ -290,8 +290,8 @@ impl Manifests {
 /// What a session requires of one sender's package.
 ///
 /// # Errors
-/// [`PipelineError::NoAuthority`] when the session uses certificates and the authority to verify them
-/// is missing or belongs to another session.
+/// [`PipelineError::NoAuthority`] when the session uses certificates and the authority to verify
+/// them is missing or belongs to another session.
 pub fn expectations(
     session: &Session,
     sender: PartyId,

@@ -19,8 +19,8 @@ pub(crate) struct BatchPool {
     notify: Notify,
 }
 
-/// The most memory of all batches of a pool, however many workers could use one: memory must not grow
-/// with the number of cores.
+/// The most memory of all batches of a pool, however many workers could use one: memory must not
+/// grow with the number of cores.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bound {
     /// Bytes of all batches.

@@ -14,7 +14,8 @@ use super::pool::{BatchPool, PooledBatch};
 use super::tasks::{Receivers, Tasks, WorkList};
 use super::workers::OnBadRow;
 
-/// The work on each part, given its place in the plan, its range, its rows and those that are left out.
+/// The work on each part, given its place in the plan, its range, its rows and those that are left
+/// out.
 pub(crate) type PartWork = dyn Fn(usize, &PlannedPart, &mut RowBatch, Vec<BadRow>) -> Result<(), PipelineError>
     + Send
     + Sync;
@@ -62,9 +63,9 @@ struct Shared {
 type ReadPart = (usize, PooledBatch, Vec<BadRow>);
 
 impl PartRead {
-    /// Processes the plan in order: connections read while threads work. Returns the processed parts:
-    /// all of them, or those that began in time, at least one, or those that were read before a
-    /// standby has ended the snapshot.
+    /// Processes the plan in order: connections read while threads work. Returns the processed
+    /// parts: all of them, or those that began in time, at least one, or those that were read
+    /// before a standby has ended the snapshot.
     ///
     /// # Errors
     /// The first error of any of them; the others have ended when it is returned.

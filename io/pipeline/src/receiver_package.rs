@@ -166,8 +166,8 @@ impl ReceiverPackage {
         let closing = close_retaining(&self.target, &manifest, signature.as_ref(), retained);
         match unless_stopped(&self.progress, closing).await {
             Err(PipelineError::Delivery(error)) if error.is_closed() => {
-                // A manifest of a process that was killed may have been on its way: its times and its
-                // signature are others, and its parts the same.
+                // A manifest of a process that was killed may have been on its way: its times and
+                // its signature are others, and its parts the same.
                 let listing = unless_stopped(&self.progress, self.target.list()).await?;
                 match listing.closed && has_contents_of(&listing, &content.parts) {
                     true => Ok(()),

@@ -1,9 +1,9 @@
 //! The receivers of a sender's sessions: which number each recipient has had.
 //!
-//! A session without certificates names its receiver by a number and an age recipient alone. A party
-//! that receives under a second number gets shares at a second evaluation point, and can then compute
-//! every record alone. So a sender's state directory remembers the receiver of every session that it
-//! has approved. `docs/format.md` has the bytes of the file.
+//! A session without certificates names its receiver by a number and an age recipient alone. A
+//! party that receives under a second number gets shares at a second evaluation point, and can then
+//! compute every record alone. So a sender's state directory remembers the receiver of every
+//! session that it has approved. `docs/format.md` has the bytes of the file.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};

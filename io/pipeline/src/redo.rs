@@ -45,8 +45,8 @@ impl Redoing<'_> {
     /// each range in one transaction, so that the table has the old rows or the new ones.
     ///
     /// Nothing is changed before the rows of all of them were found to be as they were loaded, and
-    /// the packages to be sound there. A range that was loaded from these very parts stays, so that a
-    /// run that was interrupted goes on where it was.
+    /// the packages to be sound there. A range that was loaded from these very parts stays, so that
+    /// a run that was interrupted goes on where it was.
     ///
     /// # Errors
     /// [`PipelineError::RowsChanged`] when other rows are there than were loaded; what a rebuild
@@ -77,8 +77,8 @@ impl Redoing<'_> {
         Ok(Redone { ranges: segments, kept, rows })
     }
 
-    /// Merges and loads the ids of ascending ranges; returns how many rows were written. A range that
-    /// the server undoes in favour of another transaction is merged and written again.
+    /// Merges and loads the ids of ascending ranges; returns how many rows were written. A range
+    /// that the server undoes in favour of another transaction is merged and written again.
     async fn load_again(
         &self,
         loader: &mut Loader,

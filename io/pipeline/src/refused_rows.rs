@@ -21,8 +21,8 @@ pub(crate) struct Conflicts<'a> {
 }
 
 impl<'a> Conflicts<'a> {
-    /// Begins a search, unless none is needed: rows may be replaced, or the target only holds rows of
-    /// this session within `bounds`.
+    /// Begins a search, unless none is needed: rows may be replaced, or the target only holds rows
+    /// of this session within `bounds`.
     pub(crate) async fn begin(
         loader: &'a mut Loader,
         on_conflict: OnConflict,

@@ -51,15 +51,16 @@ pub struct PackReport {
     pub parts_kept: u64,
     /// Whether an earlier run closed the package, so that nothing was done.
     pub closed_before: bool,
-    /// Rows that were left out because they were blinded before with the same agree values and other
-    /// shares, by ascending ids.
+    /// Rows that were left out because they were blinded before with the same agree values and
+    /// other shares, by ascending ids.
     pub changed_without_version: Vec<i64>,
     /// Rows that were left out because they cannot be read, by ascending ids.
     pub bad_rows: Vec<LeftOutRow>,
     /// Rows more than earlier runs have read in the ids that they have covered. They belong to a
     /// later session.
     pub rows_added_later: u64,
-    /// Snapshots of the table that this run has read from. The time of each part is that of its own.
+    /// Snapshots of the table that this run has read from. The time of each part is that of its
+    /// own.
     pub snapshots: u64,
 }
 
@@ -139,9 +140,9 @@ impl Sealer {
         self.seal(place, batch, tags, vec![])
     }
 
-    /// Seals blinded rows. The order of steps ensures that one blinding blinds one content, whenever
-    /// this process dies: the tags are durable before a blinded byte is written anywhere, and
-    /// the part's record is durable before the part appears under its name or leaves.
+    /// Seals blinded rows. The order of steps ensures that one blinding blinds one content,
+    /// whenever this process dies: the tags are durable before a blinded byte is written anywhere,
+    /// and the part's record is durable before the part appears under its name or leaves.
     fn seal(
         &self,
         place: PartPlace,

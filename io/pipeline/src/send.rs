@@ -21,9 +21,9 @@ use super::workers::{Source, Workers};
 /// Exports, blinds and seals the session's rows of one sender, all at the same time.
 ///
 /// The rows of a part are of one snapshot. All parts are of the same snapshot, unless the sender
-/// renews it (see [`LedgeredSender::renewing_snapshots`]). Parts that an earlier run sealed are kept.
-/// Parts that it cut and that are missing are cut in the same way. The manifest comes last: without
-/// it the package is not closed.
+/// renews it (see [`LedgeredSender::renewing_snapshots`]). Parts that an earlier run sealed are
+/// kept. Parts that it cut and that are missing are cut in the same way. The manifest comes last:
+/// without it the package is not closed.
 ///
 /// # Errors
 /// A [`PipelineError`]; the package then stays open, and the next run continues it.

@@ -78,8 +78,8 @@ impl SenderKeys {
     ///
     /// # Errors
     /// [`SenderKeysError::NotASender`] when the key is neither sender's;
-    /// [`SenderKeysError::Encapsulated`] and [`SenderKeysError::SharedKey`] when something is missing
-    /// that the session asks for, or is there and it does not.
+    /// [`SenderKeysError::Encapsulated`] and [`SenderKeysError::SharedKey`] when something is
+    /// missing that the session asks for, or is there and it does not.
     pub fn from_secret(
         session: &Session,
         own: &AgreementPublicKey,

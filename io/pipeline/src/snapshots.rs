@@ -1,9 +1,9 @@
 //! Reads what is left of a sender's package in one snapshot after the other.
 //!
-//! An open snapshot keeps VACUUM from removing row versions of the whole database that died after it
-//! was taken. So a snapshot may have a maximum age, after which it begins no more parts. The rest is
-//! then cut again in the next snapshot. The same is done where a standby ends a snapshot before its
-//! time, to replay what conflicts with it.
+//! An open snapshot keeps VACUUM from removing row versions of the whole database that died after
+//! it was taken. So a snapshot may have a maximum age, after which it begins no more parts. The
+//! rest is then cut again in the next snapshot. The same is done where a standby ends a snapshot
+//! before its time, to replay what conflicts with it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,9 +54,9 @@ struct SoFar {
 impl Reading<'_> {
     /// Reads, blinds and seals every part.
     ///
-    /// Ids are read once each, in any number of snapshots, and in ascending order in each of them. A
-    /// row that is added at an id that was already passed is not read. Where the sender renews its
-    /// snapshots, one that a standby ends is followed by another, too.
+    /// Ids are read once each, in any number of snapshots, and in ascending order in each of them.
+    /// A row that is added at an id that was already passed is not read. Where the sender renews
+    /// its snapshots, one that a standby ends is followed by another, too.
     ///
     /// # Errors
     /// A [`PipelineError`]; sealed parts are kept.
@@ -81,8 +81,8 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads what one snapshot is good for; returns `None` when all is read, and else why the snapshot
-    /// has ended, if not for its age.
+    /// Reads what one snapshot is good for; returns `None` when all is read, and else why the
+    /// snapshot has ended, if not for its age.
     async fn read_one_snapshot(
         &self,
         left: &mut Resume,

@@ -58,8 +58,8 @@ fn first_met(segments: &[IdRange], range: IdRange) -> Option<i64> {
 
 /// Two packages walked side by side.
 ///
-/// At most one part a side is held in each step. If both sides have rows, they are of the same range
-/// of ids; a side without rows has no part there.
+/// At most one part a side is held in each step. If both sides have rows, they are of the same
+/// range of ids; a side without rows has no part there.
 pub(crate) struct Sweep<'a, H> {
     sides: [SideState<'a, H>; 2],
     segments: std::vec::IntoIter<IdRange>,

@@ -71,8 +71,8 @@ const PARTS_PER_WORKER: u64 = 16;
 const LEAST_ROWS: usize = 64;
 
 impl Workers {
-    /// The same, with at most as many rows at once as a part may have. For runs whose result does not
-    /// depend on this size: it only affects memory.
+    /// The same, with at most as many rows at once as a part may have. For runs whose result does
+    /// not depend on this size: it only affects memory.
     pub(crate) fn within_parts_of(self, session: &Session) -> Self {
         let limit = NonZeroUsize::new(session.part_rows_limit()).unwrap_or(NonZeroUsize::MIN);
         Self { rows_per_part: self.rows_per_part.min(limit), ..self }
@@ -84,8 +84,9 @@ impl Workers {
         if rows > limit { Err(PipelineError::PartRows { rows, limit }) } else { Ok(()) }
     }
 
-    /// The rows of a part or range when there are `rows` in total: fewer than the most if every worker
-    /// would otherwise get only a few, since work on the first and last ones overlaps with nothing.
+    /// The rows of a part or range when there are `rows` in total: fewer than the most if every
+    /// worker would otherwise get only a few, since work on the first and last ones overlaps with
+    /// nothing.
     pub(crate) fn rows_per_part_of(&self, rows: u64) -> NonZeroUsize {
         let workers = self.connections.max(self.threads).max(1) as u64;
         let even = rows.div_ceil(PARTS_PER_WORKER * workers);
@@ -110,8 +111,8 @@ impl Workers {
         Self { rows_per_part: largest, ..*self }.pool(layout)
     }
 
-    /// Enough batches for one at every worker and one in the queue for each thread, or fewer if they
-    /// are large. This bounds a pipeline's memory.
+    /// Enough batches for one at every worker and one in the queue for each thread, or fewer if
+    /// they are large. This bounds a pipeline's memory.
     pub(crate) fn pool(&self, layout: &Arc<RowLayout>) -> Arc<BatchPool> {
         let limit = self.connections + 2 * self.threads;
         BatchPool::within(IN_FLIGHT, Arc::clone(layout), self.rows_per_part.get(), limit)

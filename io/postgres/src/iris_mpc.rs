@@ -1,15 +1,17 @@
-//! What reshare knows about iris-mpc's tables: two columns, and the triggers that set or check them.
+//! What reshare knows about iris-mpc's tables: two columns, and the triggers that set or check
+//! them.
 
 /// The column with the epoch in which a share was re-randomised.
 ///
-/// In a table with this column, shares change while `version_id` stays the same, so the senders must
-/// agree on it.
+/// In a table with this column, shares change while `version_id` stays the same, so the senders
+/// must agree on it.
 pub const RERAND_EPOCH: &str = "rerand_epoch";
 
 /// The column to which the newer table's trigger gives a random value.
 pub const SEMANTIC_ID: &str = "semantic_id";
 
-/// The trigger function of the newer table. It reads [`CONTROL_TABLE`] with the rights of the role that inserts.
+/// The trigger function of the newer table. It reads [`CONTROL_TABLE`] with the rights of the role
+/// that inserts.
 pub const METADATA_FUNCTION: &str = "update_iris_metadata";
 
 /// The table of the epochs, in the same schema.

@@ -5,15 +5,16 @@
 //! rows, so an interrupted run continues where it was.
 //!
 //! # Reading order
-//! * Which table: [`connect`] (where the database is, and how it is reached), [`table`] (names and types),
+//! * Which table: [`connect`] (where the database is, and how it is reached), [`table`] (names and
+//!   types),
 //!   [`schema`] (the catalog fits the session).
 //! * [`transaction`]: how every transaction begins; [`statement`]: how a query is put.
 //! * Rows on the wire: [`copy`].
 //! * Reading: [`plan`] (how rows are cut into parts), then [`export`] (one snapshot, read over
 //!   several connections).
-//! * Writing: [`load`] (one process at a time, by the lock in `turn`), [`mod@write`] (one range in one
-//!   transaction), [`tries`] (a transaction that is undone for another one is tried again), [`redo`] (a
-//!   loaded range taken back and written again), [`progress_table`] and
+//! * Writing: [`load`] (one process at a time, by the lock in `turn`), [`mod@write`] (one range in
+//!   one transaction), [`tries`] (a transaction that is undone for another one is tried again),
+//!   [`redo`] (a loaded range taken back and written again), [`progress_table`] and
 //!   [`load_source`] (what is recorded of a range).
 //! * After a load: [`sequence`] (which ids the application gets next).
 //! * What can break a load: [`triggers`], [`references`] (foreign keys) and [`iris_mpc`] (the

@@ -1,7 +1,7 @@
 //! Takes a loaded range back and writes it again, in one transaction.
 //!
-//! The transaction sees one snapshot (REPEATABLE READ): a row that somebody changes after it was read
-//! here makes the deletion fail, and nothing is locked for the time of the reading.
+//! The transaction sees one snapshot (REPEATABLE READ): a row that somebody changes after it was
+//! read here makes the deletion fail, and nothing is locked for the time of the reading.
 
 use futures_util::future::BoxFuture;
 use reshare_engine::row_batch::RowBatch;

@@ -88,9 +88,9 @@ impl fmt::Display for DeleteAction {
 }
 
 /// Finds the constraints that refer to the table, its partitions and its children, each by the name
-/// of its original definition. A constraint counts only if its trigger on DELETE (bit 3 of its type)
-/// fires on this connection. A deferred one that refers only to the id does not count: at the end of
-/// the transaction the id is there again.
+/// of its original definition. A constraint counts only if its trigger on DELETE (bit 3 of its
+/// type) fires on this connection. A deferred one that refers only to the id does not count: at the
+/// end of the transaction the id is there again.
 const CATALOG: &str = "\
     WITH RECURSIVE target(oid) AS (\
         SELECT c.oid FROM pg_catalog.pg_class c \

@@ -246,7 +246,8 @@ pub(super) async fn children(
     Ok(found.map_err(DatabaseError::from)?)
 }
 
-/// Refuses a table with a delivered column that the server computes by itself: no load could fill it.
+/// Refuses a table with a delivered column that the server computes by itself: no load could fill
+/// it.
 ///
 /// # Errors
 /// [`SchemaError::Generated`] and [`SchemaError::Database`].

@@ -1,7 +1,8 @@
 //! Statements that leave nothing behind at the server.
 //!
-//! The driver gives a prepared statement a name. In a connection that a pooler keeps, the name would
-//! stay, and meet the next client that uses the same driver. So every statement here has none.
+//! The driver gives a prepared statement a name. In a connection that a pooler keeps, the name
+//! would stay, and meet the next client that uses the same driver. So every statement here has
+//! none.
 
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::{Query, QueryScalar};

@@ -1,7 +1,8 @@
 //! How transactions begin: each says all that its result depends on.
 //!
 //! Nothing is set outside of a transaction. What a role, a database or a pooler has as default
-//! holds for others too, and a setting of a session may stay behind in a connection that others use.
+//! holds for others too, and a setting of a session may stay behind in a connection that others
+//! use.
 
 use std::time::Duration;
 

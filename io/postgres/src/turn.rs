@@ -20,7 +20,8 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Waits until no other process loads the session into the table. `control` is in a transaction.
+    /// Waits until no other process loads the session into the table. `control` is in a
+    /// transaction.
     pub(super) async fn wait(
         control: &mut PgConnection,
         table: &TableName,

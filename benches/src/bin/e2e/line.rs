@@ -1,5 +1,5 @@
-//! A long line: a proxy that delays both directions, and lets no more than a window of bytes of each
-//! connection be on their way.
+//! A long line: a proxy that delays both directions, and lets no more than a window of bytes of
+//! each connection be on their way.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

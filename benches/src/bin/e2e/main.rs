@@ -1,5 +1,5 @@
-//! `send`, `rebuild` and `receive --rebuild` from and to real databases, next to `psql` moving the same
-//! rows in the same run.
+//! `send`, `rebuild` and `receive --rebuild` from and to real databases, next to `psql` moving the
+//! same rows in the same run.
 //!
 //! Both take turns, and medians are compared: what else the machine does meets both alike.
 

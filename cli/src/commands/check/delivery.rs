@@ -42,7 +42,8 @@ pub(super) const ROW_OVERHEAD_BYTES: u64 = 256;
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 impl Destination<'_> {
-    /// Checks the directory or the receiver for the package; `tls` is what this party connects with.
+    /// Checks the directory or the receiver for the package; `tls` is what this party connects
+    /// with.
     pub(super) async fn check(
         &self,
         list: &mut Checklist,

@@ -41,8 +41,8 @@ pub(super) fn check(
     room(list, directory, both.without(held).within(limits.inbox_bytes), limits.keep_free_bytes);
 }
 
-/// Says how far ahead a sender may be while rows are loaded as they arrive, and what would take all of
-/// one sender before the other one begins.
+/// Says how far ahead a sender may be while rows are loaded as they arrive, and what would take all
+/// of one sender before the other one begins.
 fn limit_line(list: &mut Checklist, limit: u64, needed: &Needed) {
     let ahead = human_bytes(limit / 2);
     let mut detail = format!("a sender may be {ahead} ahead of the other one, then it waits");

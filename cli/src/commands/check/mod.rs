@@ -1,7 +1,8 @@
 //! `reshare check`: checks everything that a run needs before it begins.
 //!
-//! The checks of a command are made with the functions that the command calls, so nothing is ok here
-//! and refused there. A failed check hides no other: only checks that depend on it are skipped.
+//! The checks of a command are made with the functions that the command calls, so nothing is ok
+//! here and refused there. A failed check hides no other: only checks that depend on it are
+//! skipped.
 
 use clap::{Args, Subcommand};
 

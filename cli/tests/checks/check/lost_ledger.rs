@@ -1,4 +1,5 @@
-//! A sender's ledger is lost, and the session is approved again: parts that are still there show it.
+//! A sender's ledger is lost, and the session is approved again: parts that are still there show
+//! it.
 
 use std::fs;
 

@@ -15,8 +15,8 @@ use crate::RESHARE;
 /// An address that leads to this machine and does not look as if it did.
 const HOST: &str = "0.0.0.0";
 
-/// Has a server listen on a port with TLS. Its certificate, which is its own root, is for `HOST`. Its
-/// socket has another name from then on.
+/// Has a server listen on a port with TLS. Its certificate, which is its own root, is for `HOST`.
+/// Its socket has another name from then on.
 fn listen(cluster: &ThrowAwayPostgres) -> u16 {
     let [key, certificate] =
         ["key.pem", "certificate.pem"].map(|name| cluster.socket_directory().join(name));

@@ -66,7 +66,8 @@ struct Cable {
 
 /// The database's host. Nobody else sees these addresses.
 const THERE: &str = "10.213.0.2";
-/// Bytes a second that the slow side of the database takes or gives: a part of 200 KB takes a while.
+/// Bytes a second that the slow side of the database takes or gives: a part of 200 KB takes a
+/// while.
 const RATE: &str = "500k";
 
 impl Cable {

@@ -116,8 +116,8 @@ fn a_send_and_a_load_whose_connections_break_lose_nothing() {
     break_in_the_middle([SEND, LOAD]);
 }
 
-/// Whatever of a redo has reached the server when its connection breaks: the table has every row, and
-/// each is recorded.
+/// Whatever of a redo has reached the server when its connection breaks: the table has every row,
+/// and each is recorded.
 #[test]
 fn a_redo_whose_connection_breaks_anywhere_leaves_old_rows_or_new_ones() {
     let world = ready(World::new());

@@ -231,7 +231,8 @@ impl World {
     }
 }
 
-/// Kills the receiver in some of its file calls while both senders deliver to it. Another one goes on.
+/// Kills the receiver in some of its file calls while both senders deliver to it. Another one goes
+/// on.
 fn walk_one_pass(memory: &str, step: usize, least_calls: u64) {
     let world = World::new();
     for sender in ["0", "1"] {

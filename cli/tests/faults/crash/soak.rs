@@ -1,5 +1,5 @@
-//! Random kills of every process and of the server, over the path of one pass, under supervisors that
-//! start again whatever ended.
+//! Random kills of every process and of the server, over the path of one pass, under supervisors
+//! that start again whatever ended.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -46,8 +46,8 @@ impl Replicated {
         job.finish()
     }
 
-    /// Waits until the standby has replayed all, or has waited for a query and now cancels it: that has
-    /// no effect while the query's answer is held.
+    /// Waits until the standby has replayed all, or has waited for a query and now cancels it: that
+    /// has no effect while the query's answer is held.
     fn replays_or_cancels(&self, lsn: &str) {
         let sql = format!(
             "SELECT pg_last_wal_replay_lsn() >= '{lsn}', EXISTS (SELECT FROM pg_stat_activity \

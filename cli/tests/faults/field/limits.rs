@@ -1,7 +1,8 @@
 //! Limits on what a process may have.
 //!
-//! On memory it is that of `ulimit`, which is the same on every machine. A container's limit is a cgroup's: to
-//! make one takes root and a machine that delegates it, and it ends the process by a signal that nothing can answer.
+//! On memory it is that of `ulimit`, which is the same on every machine. A container's limit is a
+//! cgroup's: to make one takes root and a machine that delegates it, and it ends the process by a
+//! signal that nothing can answer.
 
 use reshare_fixtures::network::Setup;
 

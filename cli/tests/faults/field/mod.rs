@@ -21,7 +21,8 @@ fn shell(directory: &std::path::Path, script: &str) -> Run {
     Run::command(bash.stdin(Stdio::null()))
 }
 
-/// The program under strace (`make setup` installs it), which has system calls answer as some file systems do.
+/// The program under strace (`make setup` installs it), which has system calls answer as some file
+/// systems do.
 fn with_answers(answers: &[&str], command: &mut Command) -> Command {
     let mut strace = program("strace");
     strace.args(["--follow-forks", "--quiet=all", "--output=/dev/null", "--seccomp-bpf"]);

@@ -1,5 +1,6 @@
-//! A pod of Kubernetes without a cluster: a user without a name and a home, secrets as links, a volume that an fsGroup was
-//! let into, a root file system that cannot be written, and signals to the first process.
+//! A pod of Kubernetes without a cluster: a user without a name and a home, secrets as links, a
+//! volume that an fsGroup was let into, a root file system that cannot be written, and signals to
+//! the first process.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -10,7 +11,8 @@ use reshare_fixtures::network::{Network, Run, Running, Setup};
 
 use crate::RESHARE;
 
-/// The original's user, and a group for the volumes. Neither has an entry in `/etc/passwd` or `/etc/group`.
+/// The original's user, and a group for the volumes. Neither has an entry in `/etc/passwd` or
+/// `/etc/group`.
 const USER: u32 = 40_500;
 const GROUP: u32 = 40_501;
 
@@ -19,7 +21,8 @@ fn is_root() -> bool {
     String::from_utf8_lossy(&id.stdout).trim() == "0"
 }
 
-/// Mounts a secret as Kubernetes does: files in a directory named by time, `..data` that links to it, and a link for each.
+/// Mounts a secret as Kubernetes does: files in a directory named by time, `..data` that links to
+/// it, and a link for each.
 fn mount_secret(world: &Network, directory: &str, files: &[(&str, &str)]) {
     let at = world.path(directory);
     let data = at.join("..2026_01_01_00_00_00.1");
@@ -49,7 +52,8 @@ fn open_to_group(path: &Path) {
     fs::set_permissions(path, Permissions::from_mode(mode)).expect("changed");
 }
 
-/// The program as the pod's user: without a home, a name, rights, or a place to write but its volume.
+/// The program as the pod's user: without a home, a name, rights, or a place to write but its
+/// volume.
 fn in_pod(world: &Network, words: &[&str]) -> Command {
     let mut command = Command::new("setpriv");
     command.args([
@@ -135,8 +139,8 @@ fn a_pod_with_a_nameless_user_and_mounted_secrets_sends_and_goes_on_after_a_rest
     homeless.ends_with(2).says(&["no home directory", "--state-dir"]);
 }
 
-/// Makes everything read-only but the volume and `scratch`, an empty directory in memory, then runs a
-/// command.
+/// Makes everything read-only but the volume and `scratch`, an empty directory in memory, then runs
+/// a command.
 const READ_ONLY_ROOT: &str = "set -e; mount --make-rprivate /; mount -o remount,bind,ro /; \
     for at in /tmp /dev/shm \"$1\"; do mount --bind \"$at\" \"$at\"; mount -o remount,bind,ro \"$at\"; done; \
     cd \"$1\"; mount --bind volume volume; mount -o remount,bind,rw \"$1/volume\"; \

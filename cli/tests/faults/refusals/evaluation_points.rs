@@ -242,8 +242,8 @@ fn a_sender_without_a_sound_network_file_sends_nothing() {
     sends(Some("network.toml")).ends_with(0);
 }
 
-/// Makes `NAME.toml` of a network without certificates, with these numbers and the key of `r.age` or
-/// a new one; returns its fingerprint.
+/// Makes `NAME.toml` of a network without certificates, with these numbers and the key of `r.age`
+/// or a new one; returns its fingerprint.
 fn bare_session(network: &Network, name: &str, parties: [&str; 3], recipient: &str) -> String {
     let (file, [zero, one, two]) = (format!("{name}.toml"), parties);
     let new = ["session", "new", "--out", &file, "--session-id", name, "--environment", "dev"];
@@ -306,7 +306,8 @@ fn without_certificates_the_state_directory_knows_who_has_which_number() {
     approve("new", &print, &[&three[..], &["--new-party", "3"]].concat()).ends_with(0);
     send("new", &print, &three).ends_with(0);
     approve("new", &print, &three).ends_with(0);
-    // The recipient of party 2 is still no party 3's, though somebody has received under that number.
+    // The recipient of party 2 is still no party 3's, though somebody has received under that
+    // number.
     let print = network.fingerprint_of("same.toml");
     refuses(&|| approve("same", &print, &three), 4, &["has received as party 2 before", point]);
     // A party may have a new key; then its operator is to be asked.

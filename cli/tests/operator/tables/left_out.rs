@@ -62,8 +62,8 @@ fn rows_that_cannot_be_read_are_left_out_on_request_and_stay_out() {
     assert_eq!((&report["bad_rows"], &report["rows"]), (&left_out(), &(ROWS - 4).into()));
     let text = send(&network, &[FLAG]).ends_with(3).report();
     assert_eq!((&text["closed_before"], &text["bad_rows"]), (&true.into(), &left_out()));
-    // A part that is made again has the same rows, though one of those left out is good now. The flag
-    // is not needed for what is recorded.
+    // A part that is made again has the same rows, though one of those left out is good now. The
+    // flag is not needed for what is recorded.
     let before = contents(&network);
     for name in ["p0/manifest.json", "p0/part-000000.age"] {
         std::fs::remove_file(network.path(name)).expect("there");

@@ -66,8 +66,8 @@ pub fn remove_directory(path: &Path) -> io::Result<()> {
 
 /// Makes the names of a directory durable.
 ///
-/// Some file systems know no such thing, mostly over a network or in user space, and say so: there it is up to the file
-/// system when a name is durable.
+/// Some file systems know no such thing, mostly over a network or in user space, and say so: there
+/// it is up to the file system when a name is durable.
 ///
 /// # Errors
 /// Any other error of the file system. It is then unknown which of the names are on the disk.

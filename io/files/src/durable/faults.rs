@@ -44,7 +44,8 @@ pub enum Fault {
 pub struct Plan {
     /// The calls that count; if empty, all of them.
     pub calls: Vec<Call>,
-    /// The first call with the fault, counted from 1. With 0 no call has it; calls are only counted.
+    /// The first call with the fault, counted from 1. With 0 no call has it; calls are only
+    /// counted.
     pub nth: u64,
     /// How many calls have the fault from there on: `u64::MAX` is a disk that is gone for good.
     pub count: u64,

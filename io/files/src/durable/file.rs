@@ -140,9 +140,10 @@ impl DurableFile {
         self.renamed()
     }
 
-    /// Gives the file its final name on a file system without a rename that refuses an existing one: a hard link refuses it
-    /// too. Where there are no links either, the name is looked at and then taken, so that of two who take it in the same
-    /// moment the second one wins; a directory with a lock keeps others away.
+    /// Gives the file its final name on a file system without a rename that refuses an existing
+    /// one: a hard link refuses it too. Where there are no links either, the name is looked at and
+    /// then taken, so that of two who take it in the same moment the second one wins; a directory
+    /// with a lock keeps others away.
     fn take_free_name(&self) -> io::Result<()> {
         match fs::hard_link(&self.temporary, &self.path) {
             Ok(()) => fs::remove_file(&self.temporary),

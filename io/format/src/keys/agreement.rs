@@ -54,12 +54,12 @@ impl AgreementKey {
         Ok(key)
     }
 
-    /// Reads keys from an unencrypted PKCS#8 PEM file that only its owner can read: the one on P-256,
-    /// and after it the one of ML-KEM-768, which may be missing.
+    /// Reads keys from an unencrypted PKCS#8 PEM file that only its owner can read: the one on
+    /// P-256, and after it the one of ML-KEM-768, which may be missing.
     ///
     /// # Errors
-    /// An [`AgreementKeyError`] when the file is open to others or holds anything but such blocks, or
-    /// when the first key is not on P-256.
+    /// An [`AgreementKeyError`] when the file is open to others or holds anything but such blocks,
+    /// or when the first key is not on P-256.
     pub fn load(path: &Path) -> Result<Self, AgreementKeyError> {
         let text = permissions::read_private(path)?;
         let at = || path.to_owned();

@@ -1,4 +1,5 @@
-//! ML-KEM-768 between the two senders: the higher one encapsulates a secret for the lower one's key.
+//! ML-KEM-768 between the two senders: the higher one encapsulates a secret for the lower one's
+//! key.
 //!
 //! The public key is in the session, the ciphertext in the higher sender's approval. Files of keys
 //! have the forms of RFC 9935, so that `openssl` from version 3.5 on reads them.
@@ -277,8 +278,8 @@ impl DecapsulationKey {
         &self.public
     }
 
-    /// Takes the secret out of a ciphertext. A ciphertext that was made for another key gives a secret
-    /// that nobody else has.
+    /// Takes the secret out of a ciphertext. A ciphertext that was made for another key gives a
+    /// secret that nobody else has.
     ///
     /// # Errors
     /// [`EncapsulationKeyError::Library`], which does not happen with a key that was made or read.

@@ -1,7 +1,7 @@
 //! The hybrid recipient of age, `age1pq1...`, and its identity: stanzas of kind `mlkem768x25519`.
 //!
-//! The stanza's one argument is the encapsulated key, its body the file key, sealed by HPKE with the
-//! KEM of `hybrid_kem`, HKDF-SHA-256 and ChaCha20-Poly1305. Another age opens it
+//! The stanza's one argument is the encapsulated key, its body the file key, sealed by HPKE with
+//! the KEM of `hybrid_kem`, HKDF-SHA-256 and ChaCha20-Poly1305. Another age opens it
 //! from version 1.3 on.
 //!
 //! # Source
@@ -179,7 +179,8 @@ mod tests {
         stanzas.remove(0)
     }
 
-    /// The file key; `None` where the stanza is for another identity, an error where it is malformed.
+    /// The file key; `None` where the stanza is for another identity, an error where it is
+    /// malformed.
     fn unwrapped(identity: &HybridIdentity, stanza: &Stanza) -> Option<Result<Vec<u8>, String>> {
         let unwrapped = identity.unwrap_stanza(stanza)?;
         Some(match unwrapped {

@@ -1,8 +1,8 @@
 //! ML-KEM-768 from its seed.
 //!
-//! ML-KEM is AWS-LC's, which is verified formally and takes the same time for any secret. AWS-LC has no
-//! way in for a seed, so the crate `ml-kem` expands that, once for a key; nothing that an attacker
-//! sends reaches it.
+//! ML-KEM is AWS-LC's, which is verified formally and takes the same time for any secret. AWS-LC
+//! has no way in for a seed, so the crate `ml-kem` expands that, once for a key; nothing that an
+//! attacker sends reaches it.
 //!
 //! # Source
 //! NIST FIPS 203, section 7.1.
@@ -20,8 +20,8 @@ pub(super) const SEED_BYTES: usize = 64;
 /// Bytes of a secret.
 pub(super) const SECRET_BYTES: usize = 32;
 
-/// Expands the seeds into AWS-LC's private key and the public one. `None` when AWS-LC fails; any seed
-/// is one.
+/// Expands the seeds into AWS-LC's private key and the public one. `None` when AWS-LC fails; any
+/// seed is one.
 pub(super) fn expand(seed: &[u8; SEED_BYTES]) -> Option<(DecapsulationKey, [u8; PUBLIC_BYTES])> {
     let (d, z) = seed.split_at(SEED_BYTES / 2);
     let [mut d, mut z] = [d, z].map(|half| {

@@ -43,7 +43,8 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, PrivateFileError> 
     Ok(Zeroizing::new(text.strip_prefix('\u{feff}').unwrap_or(text).to_owned()))
 }
 
-/// Opens a file and checks that it is regular and closed to group and others; of root's, a group may read.
+/// Opens a file and checks that it is regular and closed to group and others; of root's, a group
+/// may read.
 fn open_private(path: &Path) -> Result<File, PrivateFileError> {
     let path_of = || path.to_owned();
     let file = open_input(path).map_err(|error| match is_not_regular(&error) {
@@ -64,8 +65,8 @@ fn open_private(path: &Path) -> Result<File, PrivateFileError> {
     Ok(file)
 }
 
-/// The bits that a private file must not have. Root may let a group read its own, as libpq takes keys: a secret that
-/// Kubernetes mounts for an `fsGroup` belongs to root and has mode 0440.
+/// The bits that a private file must not have. Root may let a group read its own, as libpq takes
+/// keys: a secret that Kubernetes mounts for an `fsGroup` belongs to root and has mode 0440.
 const fn forbidden_bits(owner: u32) -> u32 {
     if owner == ROOT { OTHERS_MODE_BITS & !GROUP_READ_BIT } else { OTHERS_MODE_BITS }
 }

@@ -26,7 +26,8 @@ const ID_LABEL: &[u8] = b"reshare/v2/shared-key-id\0";
 #[derive(Clone)]
 pub struct SharedKey(SharedSecret);
 
-/// Which key it is: the first 16 bytes of `BLAKE3(key, "reshare/v2/shared-key-id" || 0x00)`. Public.
+/// Which key it is: the first 16 bytes of `BLAKE3(key, "reshare/v2/shared-key-id" || 0x00)`.
+/// Public.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SharedKeyId([u8; SharedKeyId::BYTES]);
 

@@ -22,8 +22,8 @@ impl Network {
         read().map_err(|defect| NetworkError { path: path.to_owned(), defect })
     }
 
-    /// Reads the text of a network file. Unknown keys are refused, and so are numbers and names that
-    /// are there twice.
+    /// Reads the text of a network file. Unknown keys are refused, and so are numbers and names
+    /// that are there twice.
     ///
     /// # Errors
     /// A [`NetworkDefect`].

@@ -1,12 +1,13 @@
 //! The payload of an age file, sealed and opened by AWS-LC.
 //!
-//! `header || chunk 0 || chunk 1 || ...`, where `chunk i = ChaCha20-Poly1305(payload key,
-//! nonce i, 64 KiB of the plain bytes)` with its tag of 16 bytes, and `nonce i` is `i` as 11 bytes,
+//! `header || chunk 0 || chunk 1 || ...`, where
+//! `chunk i = ChaCha20-Poly1305(payload key, nonce i, 64 KiB of the plain bytes)` with its tag of
+//! 16 bytes, and `nonce i` is `i` as 11 bytes,
 //! big-endian, and a byte that is 1 for the last chunk and 0 for every other. Only the last chunk
 //! may have less than 64 KiB, and none only where the plain bytes are none.
 //!
-//! The crate `age` has the same, at half the speed and with a copy of each chunk. It still makes and
-//! verifies the header: see `age_header`.
+//! The crate `age` has the same, at half the speed and with a copy of each chunk. It still makes
+//! and verifies the header: see `age_header`.
 //!
 //! # Source
 //! <https://c2sp.org/age>, *Payload*.
@@ -34,8 +35,8 @@ const PIECE_BYTES: usize = 256 << 10;
 /// Without [`Self::finish`] the file ends early, and no reader accepts it.
 ///
 /// # Secrecy
-/// The key is wiped when dropped. Plain bytes are encrypted where they are buffered, or on their way
-/// into the buffer. Those of a chunk that is never finished are not wiped.
+/// The key is wiped when dropped. Plain bytes are encrypted where they are buffered, or on their
+/// way into the buffer. Those of a chunk that is never finished are not wiped.
 pub(super) struct Writer<W> {
     out: W,
     key: LessSafeKey,
@@ -101,7 +102,8 @@ impl<W: Write> Writer<W> {
 }
 
 impl<W: Write> Write for Writer<W> {
-    /// Takes all of `bytes`. A chunk is sealed when more bytes follow: only then is it not the last.
+    /// Takes all of `bytes`. A chunk is sealed when more bytes follow: only then is it not the
+    /// last.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -189,8 +191,8 @@ impl<R: Read> SealedInput for Pieces<R> {
 /// The key is wiped when dropped, the plain bytes in the buffer are not.
 ///
 /// # Errors
-/// Reading fails with the kind [`io::ErrorKind::InvalidData`] and a [`PayloadDefect`] where the file
-/// is changed, cut or extended, and with what `input` returns.
+/// Reading fails with the kind [`io::ErrorKind::InvalidData`] and a [`PayloadDefect`] where the
+/// file is changed, cut or extended, and with what `input` returns.
 pub(super) struct Reader<S> {
     input: S,
     key: LessSafeKey,
@@ -224,7 +226,8 @@ impl<S: SealedInput> Reader<S> {
         Ok(Self { input, key, nonces: Nonces::new(), buffer, plain: 0..0, is_complete: false })
     }
 
-    /// Opens the next chunk into `out`, which has room for any; returns the number of its plain bytes.
+    /// Opens the next chunk into `out`, which has room for any; returns the number of its plain
+    /// bytes.
     fn open_chunk(&mut self, out: &mut [u8]) -> io::Result<usize> {
         // Only the last chunk has no byte after it.
         let ahead = self.input.ahead(SEALED_BYTES + 1)?;

@@ -206,8 +206,8 @@ pub fn read_manifest(directory: &Path) -> Result<UnverifiedManifest, PackageErro
 
 /// Checks that a directory holds exactly these parts.
 ///
-/// The manifest may be there or not: it is written last. So may its signature and the records of the
-/// parts, if packages are signed.
+/// The manifest may be there or not: it is written last. So may its signature and the records of
+/// the parts, if packages are signed.
 pub(super) fn check_closed_list(
     directory: &Path,
     parts: &[PartEntry],

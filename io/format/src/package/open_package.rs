@@ -26,8 +26,8 @@ pub struct OpenPackage {
 }
 
 impl OpenPackage {
-    /// Reads and verifies the records, and looks which parts are there. A part without its record, or
-    /// of another size, ends what is covered: it may be on its way.
+    /// Reads and verifies the records, and looks which parts are there. A part without its record,
+    /// or of another size, ends what is covered: it may be on its way.
     ///
     /// # Errors
     /// [`PackageError`] when there is no record, a record is refused, or something is there that no

@@ -1,7 +1,7 @@
 //! The lines of a file of part records: the records, what verifies them, and which parts were used.
 //!
-//! A line is `KIND VALUE CHECK`. The checksum finds what a disk has damaged; what a sender has said is
-//! proved by the signature of each record.
+//! A line is `KIND VALUE CHECK`. The checksum finds what a disk has damaged; what a sender has said
+//! is proved by the signature of each record.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

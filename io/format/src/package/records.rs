@@ -1,6 +1,7 @@
 //! The part records of a package: `part-records`, next to its parts.
 //!
-//! Without a manifest they say what a package covers so far. With one, they must be just what it lists.
+//! Without a manifest they say what a package covers so far. With one, they must be just what it
+//! lists.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -54,8 +55,8 @@ impl PackageRecords {
     /// that was cut off is passed over: a record more may have been on its way.
     ///
     /// # Errors
-    /// [`PackageError::Record`] with the first line that is damaged or not signed by the sender; what
-    /// the file system says.
+    /// [`PackageError::Record`] with the first line that is damaged or not signed by the sender;
+    /// what the file system says.
     pub fn load(
         directory: &Path,
         session: &PackageExpectations,

@@ -47,8 +47,8 @@ impl OfPart for Written {
 }
 
 impl RecordsWriter {
-    /// Continues the file of an earlier run, if there is one. A damaged one is started again, and so
-    /// are the parts whose records it had.
+    /// Continues the file of an earlier run, if there is one. A damaged one is started again, and
+    /// so are the parts whose records it had.
     pub(super) fn open(
         directory: &Path,
         session: &PackageExpectations,

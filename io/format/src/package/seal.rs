@@ -173,8 +173,8 @@ pub fn rows_per_part_at_most(layout: &RowLayout, max_part_bytes: u64) -> u64 {
 
 /// An upper bound for the frame header and block headers of a frame that did not shrink.
 const ZSTD_FRAME_OVERHEAD: u64 = 64;
-/// Header and nonce of a file with one recipient, whose stanza has 1,600 bytes if it is hybrid, and a
-/// random stanza, generously.
+/// Header and nonce of a file with one recipient, whose stanza has 1,600 bytes if it is hybrid, and
+/// a random stanza, generously.
 const AGE_HEADER_BYTES: u64 = 4096;
 /// Digests what is written, each byte once.
 struct DigestWriter<W> {

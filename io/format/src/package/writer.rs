@@ -154,8 +154,8 @@ impl PackageWriter {
         Ok(Some(SealedPart { name, sealed_bytes, sealed_digest: hasher.finalize() }))
     }
 
-    /// Signs the record of a part and makes it durable, before the part has its name. Nothing is done
-    /// where no records are kept.
+    /// Signs the record of a part and makes it durable, before the part has its name. Nothing is
+    /// done where no records are kept.
     ///
     /// # Errors
     /// [`PackageError::Record`] when it cannot be signed; what the file system says.
@@ -221,8 +221,9 @@ impl PackageWriter {
         Ok(durable::remove_file(&path).on("remove", &path)?)
     }
 
-    /// Closes the package: signs the manifest, checks it against session, directory and records, and
-    /// writes chain, signature and manifest, in this order. After that the package must not change.
+    /// Closes the package: signs the manifest, checks it against session, directory and records,
+    /// and writes chain, signature and manifest, in this order. After that the package must not
+    /// change.
     ///
     /// # Errors
     /// [`PackageError`] when the manifest does not fit; the package then stays open.

@@ -1,7 +1,7 @@
 //! Receipts: the receiver's signed statement that it loaded what was delivered.
 //!
-//! A sender cannot look into the receiver's database. A receipt is proof on which it may remove what
-//! it has of a session.
+//! A sender cannot look into the receiver's database. A receipt is proof on which it may remove
+//! what it has of a session.
 
 use std::path::Path;
 

@@ -84,8 +84,8 @@ impl Approval {
 
     /// Approves a session as the party that a certificate names.
     ///
-    /// `ciphertext` is what the higher sender has encapsulated for the lower one's key, in a session
-    /// that has such a key.
+    /// `ciphertext` is what the higher sender has encapsulated for the lower one's key, in a
+    /// session that has such a key.
     ///
     /// # Errors
     /// [`StatementError::Own`](super::StatementError::Own) when the certificate is no party's of
@@ -253,8 +253,8 @@ impl Approvals {
         self.fingerprint
     }
 
-    /// What the higher sender has encapsulated, where its approval is among them and the session has
-    /// a key for it.
+    /// What the higher sender has encapsulated, where its approval is among them and the session
+    /// has a key for it.
     #[must_use]
     pub fn ciphertext(&self) -> Option<&Ciphertext> {
         self.ciphertext.as_ref()

@@ -52,8 +52,8 @@ pub struct Sender {
     pub certificate_name: Option<CertificateName>,
     /// The public half of its agreement key.
     pub agreement_key: AgreementPublicKey,
-    /// The public half of its key of ML-KEM-768: only of the sender with the lower party id, and only
-    /// if certificates are used.
+    /// The public half of its key of ML-KEM-768: only of the sender with the lower party id, and
+    /// only if certificates are used.
     pub encapsulation_key: Option<EncapsulationKey>,
 }
 

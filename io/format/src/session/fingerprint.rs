@@ -42,7 +42,8 @@ pub(super) fn of(facts: &NewSession, nonce: &[u8; Session::NONCE_BYTES]) -> Fing
 pub(crate) struct Encoding(blake3::Hasher);
 
 impl Encoding {
-    /// Begins with the domain: the program, the version of the encoding, its purpose and a zero byte.
+    /// Begins with the domain: the program, the version of the encoding, its purpose and a zero
+    /// byte.
     pub(crate) fn new(domain: &[u8]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(domain);

@@ -71,7 +71,8 @@ impl<S: Statement> Signed<S> {
         if bytes.len() as u64 > max {
             return Err(StatementError::TooLarge { what, max });
         }
-        // The signature is about the statement alone: mail and editors may change what is around it.
+        // The signature is about the statement alone: mail and editors may change what is around
+        // it.
         let text = without_line_end(without_bom(bytes));
         let document = serde_json::from_slice(text).map_err(StatementError::Json)?;
         let Document::<S> { statement, signature, chain } = document;

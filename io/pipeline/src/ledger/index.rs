@@ -9,7 +9,8 @@ use super::format::{KIND_PART, KIND_PART_WITHOUT_BAD_ROWS, KIND_TAGS, TagRecord,
 use super::log::Entry;
 use super::part::{LedgerPart, SealedBefore};
 
-/// About 40 bytes for the tags of a part and 200 for the part. The tags themselves stay in the file.
+/// About 40 bytes for the tags of a part and 200 for the part. The tags themselves stay in the
+/// file.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// Entries of tags, by first id and offset, with the last id.

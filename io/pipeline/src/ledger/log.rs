@@ -17,8 +17,8 @@ use super::format::{
 /// An open ledger file.
 ///
 /// An entry counts when it is *committed*: first its bytes are made durable, then the slot in the
-/// header with the committed length. So a file that is shorter than its slot says was truncated, and
-/// bytes that a crash left after that length have never been used.
+/// header with the committed length. So a file that is shorter than its slot says was truncated,
+/// and bytes that a crash left after that length have never been used.
 pub(super) struct Log {
     file: DurableLog,
     header: Chain,
@@ -58,8 +58,8 @@ impl Log {
         &self.digest_key
     }
 
-    /// Checks the committed part of the file and passes every entry in it to `each`. Returns its end
-    /// and the end of the file. Writes nothing.
+    /// Checks the committed part of the file and passes every entry in it to `each`. Returns its
+    /// end and the end of the file. Writes nothing.
     pub(super) fn check(
         file: DurableLog,
         fingerprint: &Fingerprint,

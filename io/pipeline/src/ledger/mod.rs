@@ -128,8 +128,8 @@ impl Ledger {
     /// Opens a ledger that was made elsewhere, as [`Self::open`] does. From now on it is at home
     /// here, and its other copy is not.
     ///
-    /// What was blinded with another copy of it since it was copied is not in it: such a row, if its
-    /// content has changed, would be blinded twice.
+    /// What was blinded with another copy of it since it was copied is not in it: such a row, if
+    /// its content has changed, would be blinded twice.
     ///
     /// # Errors
     /// As [`Self::open`], and [`LedgerDefect::AtHome`] when it is no copy.
@@ -282,7 +282,8 @@ impl Ledger {
         self.note()
     }
 
-    /// Enters the first commit of this run in the register, before anything that it knows of leaves.
+    /// Enters the first commit of this run in the register, before anything that it knows of
+    /// leaves.
     fn note(&self) -> Result<(), LedgerError> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let sequence = self.log.sequence();
@@ -523,7 +524,8 @@ fn not_opened(error: io::Error) -> LedgerDefect {
     }
 }
 
-/// Takes a ledger that its user alone may read and write, or can be made so again, which is not done here.
+/// Takes a ledger that its user alone may read and write, or can be made so again, which is not
+/// done here.
 fn check_mode(file: DurableLog) -> Result<DurableLog, LedgerDefect> {
     let mode = file.mode_to_be()?;
     check_private(mode)?;

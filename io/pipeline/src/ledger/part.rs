@@ -28,8 +28,8 @@ pub struct LedgerPart {
     pub exported_at: Timestamp,
     /// The rows that were left out because only their content had changed.
     pub left_out: Vec<i64>,
-    /// The rows that were left out because they cannot be read, by ascending ids. They stay out when
-    /// the part is sealed again.
+    /// The rows that were left out because they cannot be read, by ascending ids. They stay out
+    /// when the part is sealed again.
     pub bad_rows: Vec<BadRow>,
 }
 

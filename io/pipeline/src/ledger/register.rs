@@ -1,7 +1,8 @@
-//! The ledgers that were made in a state directory, and how far each had come when a run wrote in it.
+//! The ledgers that were made in a state directory, and how far each had come when a run wrote in
+//! it.
 //!
-//! A ledger cannot show that it is missing or that it is an older state of itself. This file next to
-//! all ledgers of a sender can. Its format is in `docs/format.md`.
+//! A ledger cannot show that it is missing or that it is an older state of itself. This file next
+//! to all ledgers of a sender can. Its format is in `docs/format.md`.
 
 use std::collections::BTreeMap;
 use std::io;

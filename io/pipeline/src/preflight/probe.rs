@@ -16,8 +16,8 @@ use reshare_postgres::triggers::{Trigger, fired_triggers};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 
-/// Read-only access to one database. Each question is asked in a read-only transaction of its own: the
-/// server refuses writes, and a question that failed does not affect the next.
+/// Read-only access to one database. Each question is asked in a read-only transaction of its own:
+/// the server refuses writes, and a question that failed does not affect the next.
 #[derive(Debug)]
 pub struct Probe {
     database: Database,

@@ -70,8 +70,8 @@ impl Probe {
         Ok(missing.rights)
     }
 
-    /// The missing rights to record a comparison of a load. The comparison is a later run and may use
-    /// another role.
+    /// The missing rights to record a comparison of a load. The comparison is a later run and may
+    /// use another role.
     ///
     /// # Errors
     /// Any error of the server.

@@ -157,11 +157,11 @@ impl Purge {
         self.add(Step::File(path.clone()), path, what, (1, metadata.len()), origin)
     }
 
-    /// Adds the file of a key of this session, a sender's agreement key or the receiver's identity, or
-    /// records that it is missing.
+    /// Adds the file of a key of this session, a sender's agreement key or the receiver's identity,
+    /// or records that it is missing.
     ///
-    /// The name is removed, and the bytes are not overwritten: flash memory and file systems that copy
-    /// on write would keep them all the same.
+    /// The name is removed, and the bytes are not overwritten: flash memory and file systems that
+    /// copy on write would keep them all the same.
     ///
     /// # Errors
     /// As [`Self::add_file`], and [`PurgeDefect::OtherKey`] when the session does not have it.
@@ -327,8 +327,8 @@ fn key(session: &Session, path: &Path) -> Result<(String, Origin), PurgeError> {
     }
 }
 
-/// What else a sender has of a session's secrets: its key of ML-KEM alone, the key of both senders, or
-/// the secret that it has encapsulated. `None` for anything else.
+/// What else a sender has of a session's secrets: its key of ML-KEM alone, the key of both senders,
+/// or the secret that it has encapsulated. `None` for anything else.
 fn other_sender_key(
     session: &Session,
     path: &Path,
@@ -397,8 +397,8 @@ fn package(session: &Session, path: &Path) -> Result<LookedAt, PurgeError> {
     Ok(LookedAt { step, sender, manifest_digest, files, bytes })
 }
 
-/// Removes a directory of which only files of the operating system are left; it stays where they do, or where it is a
-/// medium's first.
+/// Removes a directory of which only files of the operating system are left; it stays where they
+/// do, or where it is a medium's first.
 fn remove_emptied(path: &Path) -> Result<(), PurgeError> {
     match durable::remove_directory(path) {
         Err(error)

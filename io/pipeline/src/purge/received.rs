@@ -82,7 +82,8 @@ pub enum NotReceived {
 
 impl Purge {
     /// Checks that everything belongs to one sender (the claimed one, or else that of the first
-    /// thing), that the receipt covers its packages, and that no share file has more rows than they.
+    /// thing), that the receipt covers its packages, and that no share file has more rows than
+    /// they.
     ///
     /// Returns the sender; `None` when there is nothing to remove.
     ///

@@ -55,7 +55,8 @@ impl MachineSpeed {
         fewest_workers(&self.seal).map_or(1, |speed| speed.workers)
     }
 
-    /// The largest part that is written about as fast as any size: each part costs a file and a record.
+    /// The largest part that is written about as fast as any size: each part costs a file and a
+    /// record.
     #[must_use]
     pub fn batch_size(&self) -> usize {
         let best = self.write.iter().map(|write| write.speed.rows_per_second).fold(0.0, f64::max);

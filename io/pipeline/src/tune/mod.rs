@@ -1,4 +1,5 @@
-//! Measures the stages of the pipelines on this machine, for some seconds, and leaves nothing behind.
+//! Measures the stages of the pipelines on this machine, for some seconds, and leaves nothing
+//! behind.
 //!
 //! Each stage is measured by itself to find the slowest: in a pipeline the stages overlap, and the
 //! slowest sets the pace.
@@ -41,8 +42,8 @@ impl Speed {
     }
 }
 
-/// The fewest workers that come within a twentieth of the highest speed. More would only take memory
-/// and resources of others.
+/// The fewest workers that come within a twentieth of the highest speed. More would only take
+/// memory and resources of others.
 #[must_use]
 pub fn fewest_workers(speeds: &[Speed]) -> Option<Speed> {
     let best = speeds.iter().map(|speed| speed.rows_per_second).fold(0.0, f64::max);

@@ -1,5 +1,5 @@
-//! A disk that fails at any single call of a whole run, or is full: the next run has the same result
-//! as an undisturbed one.
+//! A disk that fails at any single call of a whole run, or is full: the next run has the same
+//! result as an undisturbed one.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! Ledgers that are lost, copied or rolled back while what they have sealed is still there: no row is
-//! blinded twice with two contents, however it comes about.
+//! Ledgers that are lost, copied or rolled back while what they have sealed is still there: no row
+//! is blinded twice with two contents, however it comes about.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -13,8 +13,8 @@ use crate::support::{World, database, source};
 
 /// A proxy to the server that lets two connections through and holds the others.
 ///
-/// An export plans its parts on its first connection, after it has asked by a second one whether both
-/// reach one process each, and reads them on further ones: when the
+/// An export plans its parts on its first connection, after it has asked by a second one whether
+/// both reach one process each, and reads them on further ones: when the
 /// third one arrives, the snapshot has been taken and no row has been read.
 pub(crate) struct Gate {
     url: String,

@@ -1,5 +1,5 @@
-//! What was loaded stays what was delivered: a load that goes on with other parts of the same ids is
-//! refused.
+//! What was loaded stays what was delivered: a load that goes on with other parts of the same ids
+//! is refused.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -160,8 +160,8 @@ async fn ranges_that_were_loaded_from_other_parts_are_named_and_loaded_again() {
     let PipelineError::Load(LoadError::OtherSource { ranges, is_of_packages, .. }) = &error else {
         panic!("{}", chain(&error));
     };
-    // Three ranges of the load have ids of parts that are others now: 25 to 36 of the lower sender, 25
-    // to 40 of the higher one.
+    // Three ranges of the load have ids of parts that are others now: 25 to 36 of the lower sender,
+    // 25 to 40 of the higher one.
     assert!(*is_of_packages);
     assert_eq!(*ranges, [range(22, 42)]);
     assert_refusal(&error, &format!("since this session loaded ids {} at ", ranges[0]));
@@ -172,7 +172,8 @@ async fn ranges_that_were_loaded_from_other_parts_are_named_and_loaded_again() {
     assert!(report.redo_kept.is_empty());
     assert_eq!(world.equal_rows().await, 60);
     assert_eq!(world.digests_differ().await, []);
-    // What was loaded again is loaded: the session goes on with these packages, and not with others.
+    // What was loaded again is loaded: the session goes on with these packages, and not with
+    // others.
     let report = world.rebuild(&again).await;
     assert_eq!((report.rows, report.rows_skipped), (0, 60));
     world.try_rebuild(&world.packages().expect("good")).await.expect_err("the first ones");

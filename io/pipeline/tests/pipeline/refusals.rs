@@ -270,8 +270,8 @@ async fn a_changed_byte_in_the_first_part_is_refused_before_anything_is_written(
     assert_both_refuse(&mut world, "part-000000.age").await;
 }
 
-/// A rebuild is one pass: rows before a part with changed shares are already loaded, are correct, and
-/// stay.
+/// A rebuild is one pass: rows before a part with changed shares are already loaded, are correct,
+/// and stay.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_byte_in_the_last_part_keeps_just_its_rows_out() {
     let mut world = sent().await;

@@ -270,8 +270,8 @@ async fn a_sender_without_a_row_records_that_it_covers_everything() {
     assert!(!both.is_closed());
 }
 
-/// Wherever a run dies, no part has its name before its record is durable, and the next run closes the
-/// package with exactly the records of its parts.
+/// Wherever a run dies, no part has its name before its record is durable, and the next run closes
+/// the package with exactly the records of its parts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pack_that_dies_at_any_call_leaves_no_part_without_its_record() {
     let world = World::new();

@@ -101,9 +101,10 @@ impl Database {
     /// Takes a URL or `name=value` words, or else `DATABASE_URL`, or else libpq's variables.
     ///
     /// `postgres://user@host:port/database?sslmode=verify-full`; for a unix socket the `host`
-    /// parameter, or the percent-encoded host, is a directory. What is left out comes from a service
-    /// (`service`, `PGSERVICE`), then from `PGHOST`, `PGPORT`, `PGUSER` and so on, a missing password
-    /// from `PGPASSFILE` or `~/.pgpass`. Every setting of libpq is honoured, or refused by name.
+    /// parameter, or the percent-encoded host, is a directory. What is left out comes from a
+    /// service (`service`, `PGSERVICE`), then from `PGHOST`, `PGPORT`, `PGUSER` and so on, a
+    /// missing password from `PGPASSFILE` or `~/.pgpass`. Every setting of libpq is honoured, or
+    /// refused by name.
     ///
     /// # Errors
     /// [`ConnectError::BadUrl`] and [`ConnectError::BadSetting`], which quote no value.

@@ -412,7 +412,8 @@ fn session_kind(given: &Given) -> Result<SessionKind, ConnectError> {
     Ok(given.word("target_session_attrs", &kinds)?.unwrap_or(SessionKind::Any))
 }
 
-/// `-c name=value`, `-cname=value` and `--name=value`, with a backslash before what is no separator.
+/// `-c name=value`, `-cname=value` and `--name=value`, with a backslash before what is no
+/// separator.
 fn options(given: &Given, variables: Variables<'_>) -> Result<Vec<(String, String)>, ConnectError> {
     let Some(text) = given.nonempty("options") else { return Ok(vec![]) };
     let bad = |reason| given.bad("options", reason);

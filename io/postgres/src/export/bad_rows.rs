@@ -14,8 +14,8 @@ use super::error::{ExportError, LISTED_BAD_ROWS};
 use crate::error::DAMAGE;
 use crate::table::{TableSpec, quote_identifier};
 
-/// Finds the rows whose shares do not have the session's lengths; `None` if there is none. The server
-/// does not read a share for that.
+/// Finds the rows whose shares do not have the session's lengths; `None` if there is none. The
+/// server does not read a share for that.
 pub(super) async fn bad_rows(
     connection: &mut PgConnection,
     spec: &TableSpec,
@@ -112,7 +112,8 @@ pub(super) async fn wrong_lengths(
     rows.iter().map(bad_row).collect()
 }
 
-/// Finds the rows whose shares the server cannot read, by ascending ids, `most` of them at the most.
+/// Finds the rows whose shares the server cannot read, by ascending ids, `most` of them at the
+/// most.
 ///
 /// Halves the rows until single ones are left: where few are damaged, few queries are needed, and
 /// twice as many as rows in the worst case. No share leaves the server.

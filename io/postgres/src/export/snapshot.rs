@@ -22,8 +22,8 @@ use crate::transaction::Purpose;
 
 /// A snapshot of a table, held by an open transaction.
 ///
-/// Its readers do not see later writes; TRUNCATE and ALTER TABLE wait until it is closed, unless the
-/// server is a standby: that ends the snapshot instead, after a while
+/// Its readers do not see later writes; TRUNCATE and ALTER TABLE wait until it is closed, unless
+/// the server is a standby: that ends the snapshot instead, after a while
 /// ([`ExportError::SnapshotLost`]). Dropping it closes the connection; [`Snapshot::close`] ends the
 /// transaction first.
 pub struct Snapshot {
@@ -148,8 +148,8 @@ impl Snapshot {
         })
     }
 
-    /// Makes one part of the rows within `bounds`, but those of the ids in `without`, and keeps these
-    /// bounds: for a part that an earlier run has cut. The part may have no row.
+    /// Makes one part of the rows within `bounds`, but those of the ids in `without`, and keeps
+    /// these bounds: for a part that an earlier run has cut. The part may have no row.
     ///
     /// # Errors
     /// [`ExportError::Database`].

@@ -90,10 +90,12 @@ impl TrustAnchor {
 
     /// Checks that certificates with these names can be verified by this authority.
     ///
-    /// The verifier of certificates evaluates no constraint on URI names: it refuses each certificate that has one.
+    /// The verifier of certificates evaluates no constraint on URI names: it refuses each
+    /// certificate that has one.
     ///
     /// # Errors
-    /// [`CertificateError::UriConstraint`] when the authority has such a constraint and a name is a URI.
+    /// [`CertificateError::UriConstraint`] when the authority has such a constraint and a name is a
+    /// URI.
     pub fn check_names<'a>(
         &self,
         mut names: impl Iterator<Item = &'a CertificateName>,
