@@ -15,7 +15,10 @@ mod database;
 mod delivery;
 mod inbox;
 mod receiver;
+mod receiver_table;
 mod sender;
+mod sender_table;
+mod server;
 mod session;
 mod trigger;
 

@@ -10,7 +10,7 @@ use reshare_format::keys::certificate::Purpose;
 use reshare_format::session::fingerprint_groups;
 
 use super::checklist::{Checklist, StrictArgs};
-use super::{certificate, database, inbox, session};
+use super::{certificate, inbox, receiver_table, session};
 use crate::args::{
     AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, KeyExchangeArgs, LimitArgs,
     NetworkArgs, OutputArgs, SessionArgs, WorkArgs, id_range,
@@ -137,7 +137,8 @@ impl CheckReceiverArgs {
                 list.take("conflicts", self.conflicts.options(&self.database.connections));
             if let Some((party, options)) = party.zip(options) {
                 let redo = !self.redo.is_empty();
-                database::check_target(list, context, party, &self.database, options, redo).await;
+                receiver_table::check_target(list, context, party, &self.database, options, redo)
+                    .await;
             }
             Ok(())
         })

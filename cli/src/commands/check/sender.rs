@@ -12,7 +12,7 @@ use reshare_pipeline::preflight::Place;
 use super::certificate::Credentials;
 use super::checklist::{Checklist, StrictArgs};
 use super::delivery::Destination;
-use super::{certificate, database, session};
+use super::{certificate, sender_table, session};
 use crate::args::{
     DatabaseArgs, DeliveryArgs, OutputArgs, SenderKeyArgs, SessionArgs, StateArgs, WorkArgs,
 };
@@ -107,7 +107,7 @@ impl CheckSenderArgs {
         };
         let figures = self.ledger(list, context, party);
         block_on(async {
-            let rows = database::check_source(list, context, party, &self.database, &self.work);
+            let rows = sender_table::check_source(list, context, party, &self.database, &self.work);
             let rows = rows.await;
             if let Some(rows) = rows {
                 self.room_of_ledger(list, rows);
