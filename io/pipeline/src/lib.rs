@@ -10,8 +10,8 @@
 //! * Sender, what may be blinded: [`ledger`] first (one blinding, one content) and [`receivers`]
 //!   (one number for one party), then [`sender`] (the keys) and [`sealer`] (tags, blinds and seals
 //!   a part).
-//! * Sender, from rows to a package: `read_parts` and `snapshots` read a table, `resume` finds what
-//!   earlier runs did, `destination` is a directory (`directory_package`) or the receiver
+//! * Sender, from rows to a package: `read_parts` and `snapshots` read a table, [`left_out`] names
+//!   rows that cannot be read, `resume` finds what earlier runs did, `destination` is a directory (`directory_package`) or the receiver
 //!   (`receiver_package` with `sealed_buffer`).
 //! * Sender, the commands: [`send`] and [`deliver`] read the table in one pass; [`export`] and
 //!   [`pack`] use a share file in between.

@@ -133,7 +133,9 @@ fn a_table_that_is_not_the_session_s_is_reported() {
     world.sql_at(0, "UPDATE \"SMPC_dev_0\".irises SET left_code = '\\x0102' WHERE id = 1");
     let report = world.finds(&world.sender_flags(0), &["first row", "lengths"]);
     line(&report, "first row", "not_ok").says("left_code").hints("session show");
-    line(&report, "lengths", "not_ok").says("id 1 (\"left_code\" has 2 bytes)").hints("--leave-out-bad-rows");
+    line(&report, "lengths", "not_ok")
+        .says("id 1 (\"left_code\" has 2 bytes)")
+        .hints("--leave-out-bad-rows");
     world.sql_at(0, "DELETE FROM \"SMPC_dev_0\".irises");
     let report = world.check(&world.sender_flags(0)).ends_with(0).report();
     line(&report, "first row", "warning").says("no row").hints("--db-schema");

@@ -19,10 +19,10 @@ use crate::schema::children;
 use crate::table::{Table, TableSpec};
 use crate::transaction::Purpose;
 
-/// A connection that reads parts of a [`Snapshot`].
+/// A connection that reads parts of a [`Snapshot`](super::Snapshot).
 ///
 /// Cancel safe: a read that is dropped or fails leaves its connection in the middle of a COPY. That
-/// connection is closed, and the next read opens another; the [`Snapshot`] must still be open then.
+/// connection is closed, and the next read opens another; the snapshot must still be open then.
 pub struct PartReader {
     database: Database,
     table: Arc<Table>,
