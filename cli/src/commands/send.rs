@@ -29,7 +29,7 @@ use crate::setup::credentials::{identity, own_approval};
 use crate::setup::database::workers;
 use crate::setup::exporter::Exporter;
 use crate::setup::ledger::ledgered;
-use crate::setup::receipt::{self, Removal};
+use crate::setup::receipt::{self, Aim, Removal};
 use crate::streams::say;
 use crate::text::counted;
 
@@ -161,7 +161,8 @@ impl SendArgs {
     ) -> Result<(), Failure> {
         let authority = &self.keys.credentials.authority;
         let (purge, state) = (Purge::default(), &self.ledger.state);
-        let removal = Removal { session, purge: &purge, claimed: Some(sender), authority, state };
+        let (claimed, aim) = (Some(sender), Aim::Know);
+        let removal = Removal { session, purge: &purge, claimed, authority, state, aim };
         let (receipt, _) = receipt::check(path, &removal)?;
         say!(
             "receipt of party {}: {} equal, {} left over: {}",
