@@ -201,8 +201,10 @@ own_approval = "approval-{party}.json"
 # The database: a URL without a password, env:NAME, or file:PATH of a file of mode 0600.
 # db_url = "env:DATABASE_URL"
 
-# Where the receiver listens.
+# Where the receiver listens, what the senders call it, and where it keeps what is delivered.
+# listen = "0.0.0.0:8443"
 # server_url = "https://receiver.mpc.example:8443"
+inbox = "inbox"
 
 [session-approve]
 out = "approval-{party}.json"
@@ -211,10 +213,8 @@ out = "approval-{party}.json"
 wait_receipt = "receipt.json"
 
 [receive]
-inbox = "inbox"
 rebuild = true
 receipt = "receipt.json"
-# listen = "0.0.0.0:8443"
 "#
     )
 }

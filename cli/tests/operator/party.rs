@@ -287,6 +287,22 @@ fn public_files_make_certificates_and_a_session() {
         twice.ends_with(2).says(&["--new-network is given, but there is a network file"]);
         parties.run_as(party, &approve).ends_with(0);
     }
+    // `check` looks at the same settings.
+    let ok = |party: &str, role: &[&str]| -> Vec<String> {
+        let report = parties.run_as(party, &[&["check", "--json"], role].concat()).report();
+        let checks = report["checks"].as_array().expect("a list").iter();
+        let ok = checks.filter(|check| check["state"] == "ok");
+        ok.map(|check| check["what"].as_str().expect("text").to_owned()).collect()
+    };
+    let receiver =
+        ok("2", &["receiver", "--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"]);
+    for what in ["network", "certificate", "tls", "identity", "inbox"] {
+        assert!(receiver.iter().any(|ok| ok == what), "{what}: {receiver:?}");
+    }
+    let sender = ok("0", &["sender"]);
+    for what in ["network", "agreement key", "certificate", "ledger"] {
+        assert!(sender.iter().any(|ok| ok == what), "{what}: {sender:?}");
+    }
     // The public file of another party is not this one's.
     let other = ["--own-public-key", "../1/party-1.public.json"];
     let approve = ["session", "approve", "--yes", "--expect-fingerprint", &fingerprint];
