@@ -63,9 +63,10 @@ impl AgreementKeyArgs {
 /// The public key that this party gave to the operator who made the session file.
 #[derive(Debug, Args)]
 pub(crate) struct OwnKeyArgs {
-    /// This party's own public key, as `keygen` or `kms public-key` printed it, or its public file, as
-    /// `party init` made it: a file, or the receiver's age1...; refused unless the session has it for
-    /// this party
+    /// This party's own public key, as `keygen` or `kms public-key` printed it, or its public file,
+    /// as
+    /// `party init` made it: a file, or the receiver's age1...; refused unless the session has it
+    /// for this party
     #[arg(long, value_name = "FILE|age1...")]
     pub(crate) own_public_key: String,
 }

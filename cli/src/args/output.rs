@@ -43,8 +43,8 @@ pub(crate) struct OutputArgs {
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
-    /// Settings file: what flags say, for every command, as `reshare config show` lists it [default:
-    /// $XDG_CONFIG_HOME/reshare/reshare.toml, then ~/.config/reshare/reshare.toml]
+    /// Settings file: what flags say, for every command, as `reshare config show` lists it
+    /// [default: $XDG_CONFIG_HOME/reshare/reshare.toml, then ~/.config/reshare/reshare.toml]
     #[arg(long, value_name = "FILE", global = true, env = "RESHARE_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 

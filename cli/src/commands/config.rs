@@ -82,7 +82,8 @@ impl ConfigCommand {
     }
 }
 
-/// The settings of one command, whose words may be followed by flags, and whether they ask for JSON.
+/// The settings of one command, whose words may be followed by flags, and whether they ask for
+/// JSON.
 fn of_command(
     program: &Command,
     words: &[OsString],

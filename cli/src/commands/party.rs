@@ -1,4 +1,5 @@
-//! `reshare party init`: the keys, the certificate request and the settings of a party, all at once.
+//! `reshare party init`: the keys, the certificate request and the settings of a party, all at
+//! once.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
@@ -30,7 +31,8 @@ pub(crate) struct PartyCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a party's keys, the request for its certificate and its settings file, in a new directory
+    /// Make a party's keys, the request for its certificate and its settings file, in a new
+    /// directory
     Init(InitArgs),
 }
 

@@ -58,8 +58,8 @@ struct IssueArgs {
     #[arg(long, value_name = "NAME", required_unless_present_any = ["csr", "parties"])]
     name: Option<CertificateName>,
 
-    /// A certificate request, PKCS#10 in PEM, with the party's name as its one alternative name: writes
-    /// DIR/certificate.pem
+    /// A certificate request, PKCS#10 in PEM, with the party's name as its one alternative name:
+    /// writes DIR/certificate.pem
     #[arg(long, value_name = "FILE")]
     csr: Option<PathBuf>,
 

@@ -88,8 +88,8 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, value_name = "FILE")]
     own_approval: Option<PathBuf>,
 
-    /// With --rebuild: when everything is loaded, compare the table with what was loaded, sign a receipt
-    /// to this file, and give it to the senders that ask for it
+    /// With --rebuild: when everything is loaded, compare the table with what was loaded, sign a
+    /// receipt to this file, and give it to the senders that ask for it
     #[arg(long, value_name = "FILE")]
     receipt: Option<PathBuf>,
 
@@ -171,8 +171,8 @@ impl ReceiveArgs {
         Ok(report::exit_of(&report.leftovers))
     }
 
-    /// An identity that is not used must not be on the command line. In settings, which other commands share, it
-    /// may be, and is then not taken.
+    /// An identity that is not used must not be on the command line. In settings, which other
+    /// commands share, it may be, and is then not taken.
     fn check_flags(&self) -> Result<(), Failure> {
         if self.identity.is_none() || self.rebuild {
             return Ok(());

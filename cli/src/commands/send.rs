@@ -80,8 +80,8 @@ pub(crate) struct SendArgs {
     #[command(flatten)]
     metrics: MetricsArgs,
 
-    /// This party's own approval, left at the receiver for the other sender; the approvals that are not
-    /// given with --approval are then taken from there
+    /// This party's own approval, left at the receiver for the other sender; the approvals that are
+    /// not given with --approval are then taken from there
     #[arg(long, value_name = "FILE", conflicts_with = "to", help_heading = "Delivery")]
     own_approval: Option<PathBuf>,
 

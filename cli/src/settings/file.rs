@@ -47,8 +47,8 @@ impl SettingsFile {
     /// Reads the file that was named, or the one at its default place if there is one.
     ///
     /// # Errors
-    /// A [`Failure`] of a file that cannot be read, that others may write, that has a key which no flag has, or that shows
-    /// a secret to others.
+    /// A [`Failure`] of a file that cannot be read, that others may write, that has a key which no
+    /// flag has, or that shows a secret to others.
     pub(crate) fn find(named: Option<&Path>, program: &Command) -> Result<Option<Self>, Failure> {
         let default =
             || Some(user_directory("XDG_CONFIG_HOME", ".config")?.join("reshare/reshare.toml"));
@@ -98,7 +98,8 @@ impl SettingsFile {
         Ok(Self { path: path.to_owned(), entries })
     }
 
-    /// What the file says of a key, in the command's table or else at its top: the table's name, and the value.
+    /// What the file says of a key, in the command's table or else at its top: the table's name,
+    /// and the value.
     pub(super) fn entry(&self, command: &str, key: &str) -> Option<(String, &Entry)> {
         let in_table = |table: String| {
             self.entries.get(&(table.clone(), key.to_owned())).map(|entry| (table, entry))

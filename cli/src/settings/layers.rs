@@ -1,8 +1,10 @@
-//! The values of settings for one command: from its command line, the environment and the settings file.
+//! The values of settings for one command: from its command line, the environment and the settings
+//! file.
 //!
-//! A flag is before a variable, a variable before the command's table in the file, and that before the top of the file. A value
-//! of a lower place is left alone where the flag is given in a higher one, where it contradicts one of a higher place, and where
-//! it is for other runs (`place::condition`). What is left is added to the command line, so that clap judges all alike.
+//! A flag is before a variable, a variable before the command's table in the file, and that before
+//! the top of the file. A value of a lower place is left alone where the flag is given in a higher
+//! one, where it contradicts one of a higher place, and where it is for other runs
+//! (`place::condition`). What is left is added to the command line, so that clap judges all alike.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

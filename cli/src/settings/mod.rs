@@ -1,6 +1,7 @@
 //! Settings: what flags say that are not on the command line. `docs/settings.md` is for operators.
 //!
-//! Read [`place`] first: where each flag can be set. [`file`] reads `reshare.toml`, and [`layers`] chooses between the places.
+//! Read [`place`] first: where each flag can be set. [`file`] reads `reshare.toml`, and [`layers`]
+//! chooses between the places.
 
 mod file;
 mod layers;
@@ -40,7 +41,8 @@ pub(crate) enum Unread {
     Failure(Failure),
 }
 
-/// Reads a command line, with the settings of its command from the environment and the settings file.
+/// Reads a command line, with the settings of its command from the environment and the settings
+/// file.
 pub(crate) fn read(argv: Vec<OsString>) -> Result<Asked, Unread> {
     let program = program();
     let first = partly(&argv).map_err(|answer| Unread::Answer { answer, notes: Vec::new() })?;
@@ -199,7 +201,8 @@ pub(crate) fn is_secret(value: &OsStr) -> bool {
 }
 
 impl Layer {
-    /// The value as it may be shown: as it is written where that says only where it is, and hidden where it is a secret.
+    /// The value as it may be shown: as it is written where that says only where it is, and hidden
+    /// where it is a secret.
     pub(crate) fn shown(&self) -> String {
         if let Some(written) = &self.written {
             return written.clone();

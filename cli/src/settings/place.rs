@@ -1,14 +1,16 @@
 //! Where a flag can be set besides the command line.
 //!
-//! The key of a flag is its long name with underscores, and its variable is `RESHARE_` and the key in upper case. What a
-//! flag means only for one command is set in that command's table alone, and its variable has the command's name in it.
+//! The key of a flag is its long name with underscores, and its variable is `RESHARE_` and the key
+//! in upper case. What a flag means only for one command is set in that command's table alone, and
+//! its variable has the command's name in it.
 
 use clap::{Arg, Command};
 
 /// Where a flag of a command can be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// At the top of the file or in the command's table, and by a variable: it means the same for each command that has it.
+    /// At the top of the file or in the command's table, and by a variable: it means the same for
+    /// each command that has it.
     Shared,
     /// In the command's table, and by a variable of the command.
     OfCommand,
@@ -52,8 +54,8 @@ pub(crate) fn place(command: &str, key: &str) -> Place {
     }
 }
 
-/// What must be there, in any place, for a value that is not on the command line to be taken. Where it is not, the value
-/// is for other runs or commands, and is left alone.
+/// What must be there, in any place, for a value that is not on the command line to be taken. Where
+/// it is not, the value is for other runs or commands, and is left alone.
 pub(super) enum Condition {
     /// One of these flags.
     Needs(&'static [&'static str]),

@@ -16,8 +16,8 @@ use crate::streams::say;
 pub(crate) struct Carried(Vec<PathBuf>);
 
 impl Carried {
-    /// Writes the authority's certificate and this party's, where a flag names a file that is not there and the session has
-    /// come with them. A file that is there is never replaced.
+    /// Writes the authority's certificate and this party's, where a flag names a file that is not
+    /// there and the session has come with them. A file that is there is never replaced.
     pub(crate) fn write(
         session: &Session,
         authority: &AuthorityArgs,

@@ -14,8 +14,8 @@ use crate::failure::Failure;
 pub(crate) fn network_failure(error: NetworkError) -> Failure {
     let hint = match &error.defect {
         NetworkDefect::Read(_) if error.is_missing() => {
-            "`reshare network new` makes it; a party that approves its first session gives --new-network \
-             there. Or check --network"
+            "check --network; `reshare network new` makes the file, and a party that approves its first \
+             session may give --new-network there"
         }
         NetworkDefect::Read(_) | NetworkDefect::Write(_) => {
             "check --network, and the permissions of this file and its directory"
@@ -59,7 +59,8 @@ pub(crate) fn compare_network(
     }
 }
 
-/// As [`compare_network`], but passes any session where the network file that is named is still to be made.
+/// As [`compare_network`], but passes any session where the network file that is named is still to
+/// be made.
 pub(crate) fn compare_network_if_there(
     session: &Session,
     args: &NetworkArgs,

@@ -77,9 +77,9 @@ impl Parties {
 
     /// Runs the blocks of a page that say who runs them, in their order, as they are written.
     ///
-    /// A block that receives runs until the next one of the same party, or to the end of the page. One of a party
-    /// "while" another one does something runs at the same time as the next. Every block must end with exit code 0.
-    /// Returns what they printed on standard output.
+    /// A block that receives runs until the next one of the same party, or to the end of the page.
+    /// One of a party "while" another one does something runs at the same time as the next. Every
+    /// block must end with exit code 0. Returns what they printed on standard output.
     pub(crate) fn run(&mut self, page: &Page) -> String {
         let mut printed = String::new();
         for block in page.blocks("sh") {

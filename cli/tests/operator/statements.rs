@@ -171,7 +171,8 @@ fn certificates_come_with_a_session_and_go_where_none_is() {
     approve("1", "../r.toml", &yes).ends_with(4).says(&["certificate.pem"]);
     assert_eq!(read("p1/certificate.pem"), read("issued/party-0.pem"));
     assert!(!network.path("p1/ca.pem").exists());
-    // One that was changed on its way: the authority's must be the one of the fingerprint, and the party's for its key.
+    // One that was changed on its way: the authority's must be the one of the fingerprint, and the
+    // party's for its key.
     network.run(&["pki", "ca", "--out", "ca2"]).ends_with(0);
     let (own, other) = (read("ca/ca.pem"), read("ca2/ca.pem"));
     fs::write(network.path("x.toml"), read("r.toml").replace(&own, &other)).expect("written");

@@ -140,11 +140,12 @@ impl DeliveryTarget {
         &self.retries
     }
 
-    /// Leaves this sender's own approval at the receiver, if there is one, and takes what other parties have signed.
+    /// Leaves this sender's own approval at the receiver, if there is one, and takes what other
+    /// parties have signed.
     ///
     /// # Errors
-    /// A [`ClientError`]: the receiver cannot be reached, does not accept this sender or its approval, or knows no such
-    /// request.
+    /// A [`ClientError`]: the receiver cannot be reached, does not accept this sender or its
+    /// approval, or knows no such request.
     pub fn exchange_statements<'a>(
         &'a self,
         approval: Option<&'a [u8]>,

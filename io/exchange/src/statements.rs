@@ -1,8 +1,9 @@
-//! What the parties of a session state to each other, signed, as far as the receiver has it: approvals and its receipt.
+//! What the parties of a session state to each other, signed, as far as the receiver has it:
+//! approvals and its receipt.
 //!
-//! A sender leaves its own approval here, and takes the others'. Nothing here is secret, and nobody believes any of it without
-//! the signature that is in it: the receiver is only where it is fetched from. It is in memory only, so a sender leaves
-//! its approval again until it has the others'.
+//! A sender leaves its own approval here, and takes the others'. Nothing here is secret, and nobody
+//! believes any of it without the signature that is in it: the receiver is only where it is fetched
+//! from. It is in memory only, so a sender leaves its approval again until it has the others'.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,9 @@
-//! What a party gives to the others, in one file: number, name, public keys and the request for its certificate.
+//! What a party gives to the others, in one file: number, name, public keys and the request for its
+//! certificate.
 //!
-//! The file is signed with the key of the certificate that it requests, so it is one party's as a whole. That the party is who
-//! it says is for the operators to know. `docs/format.md` has its fields.
+//! The file is signed with the key of the certificate that it requests, so it is one party's as a
+//! whole. That the party is who it says is for the operators to know. `docs/format.md` has its
+//! fields.
 
 use std::path::{Path, PathBuf};
 
@@ -57,7 +59,8 @@ impl PublicParty {
     /// The largest file that is read, in bytes: one has some 6,000.
     pub const MAX_BYTES: u64 = 64 << 10;
 
-    /// Signs what a party gives away with the private key of its certificate request, which is in a file.
+    /// Signs what a party gives away with the private key of its certificate request, which is in a
+    /// file.
     ///
     /// # Errors
     /// A [`PartyDefect`] when the key cannot be read, or is not that of the request.

@@ -71,8 +71,8 @@ pub(super) struct ApproveArgs {
     #[command(flatten)]
     network: NetworkArgs,
 
-    /// Make this party's network file from the session, once: there must be none yet. Its parties are
-    /// then who is who, for all sessions to come
+    /// Make this party's network file from the session, once: there must be none yet. Its parties
+    /// are then who is who, for all sessions to come
     #[arg(long, help_heading = "Certificates (if the session uses them)")]
     new_network: bool,
 

@@ -46,13 +46,13 @@ pub(super) struct NewArgs {
     #[arg(long, value_name = "NAME")]
     environment: String,
 
-    /// A party's public file, as `party init` made it: its number, keys and name. Give it for all three
-    /// parties, and the receiver's number with --receiver
+    /// A party's public file, as `party init` made it: its number, keys and name. Give it for all
+    /// three parties, and the receiver's number with --receiver
     #[arg(long = "party", value_name = "FILE", num_args = 1, requires = "ca_file", conflicts_with_all = ["senders", "certificate_names"])]
     parties: Vec<PathBuf>,
 
-    /// Let the certificates travel with the session: those that `pki issue` wrote to this directory for
-    /// the parties, and the authority's. `session approve` puts them in their places
+    /// Let the certificates travel with the session: those that `pki issue` wrote to this directory
+    /// for the parties, and the authority's. `session approve` puts them in their places
     #[arg(long, value_name = "DIR", requires = "parties")]
     certificates: Option<PathBuf>,
 
@@ -65,8 +65,8 @@ pub(super) struct NewArgs {
     #[arg(long, value_name = "ID")]
     shared_key_id: Option<SharedKeyId>,
 
-    /// The receiver: its party id and its age recipient, or the file with that; with --party its party
-    /// id alone
+    /// The receiver: its party id and its age recipient, or the file with that; with --party its
+    /// party id alone
     #[arg(long, value_name = "PARTY=FILE|age1...")]
     receiver: String,
 
@@ -404,7 +404,8 @@ impl NewArgs {
     }
 }
 
-/// Reads the certificates of the parties that `pki issue` wrote, and verifies that the authority's session can use them.
+/// Reads the certificates of the parties that `pki issue` wrote, and verifies that the authority's
+/// session can use them.
 fn carried_certificates(
     session: &Session,
     directory: &Path,

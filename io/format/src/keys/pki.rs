@@ -166,8 +166,8 @@ impl fmt::Debug for CertificateAuthority {
     }
 }
 
-/// Creates the key of a party's certificate, and a request for the certificate. Writes the key, mode 0600, to a
-/// new file.
+/// Creates the key of a party's certificate, and a request for the certificate. Writes the key,
+/// mode 0600, to a new file.
 ///
 /// # Errors
 /// [`PkiError`] when something has that name already, or the file cannot be written.

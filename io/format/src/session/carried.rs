@@ -3,8 +3,8 @@
 use super::{Session, SessionError};
 use crate::keys::certificate::{CertificateChain, CertificateError, TrustAnchor};
 
-/// The certificates of the authority and of the parties. They are no agreed facts: the session's names and the authority's digest
-/// say which ones are right.
+/// The certificates of the authority and of the parties. They are no agreed facts: the session's
+/// names and the authority's digest say which ones are right.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CarriedCertificates {
     /// The authority's.
@@ -51,8 +51,8 @@ impl Session {
         Self { carried: Some(certificates), ..self }
     }
 
-    /// The certificates that have come with its file. Not agreed facts, so not covered by the fingerprint: what is taken from
-    /// here must be verified.
+    /// The certificates that have come with its file. Not agreed facts, so not covered by the
+    /// fingerprint: what is taken from here must be verified.
     #[must_use]
     pub fn carried(&self) -> Option<&CarriedCertificates> {
         self.carried.as_ref()

@@ -1,4 +1,5 @@
-//! A request for a certificate: PKCS#10 (RFC 2986), signed with the key that the certificate is for.
+//! A request for a certificate: PKCS#10 (RFC 2986), signed with the key that the certificate is
+//! for.
 
 use std::fmt;
 
@@ -41,8 +42,8 @@ impl CertificateRequest {
     /// Reads a request in PEM and verifies its signature.
     ///
     /// # Errors
-    /// A [`RequestError`] when the text is no request, when it is not signed by its own key, when it asks for another
-    /// number of alternative names than one, or for a name that is no party's.
+    /// A [`RequestError`] when the text is no request, when it is not signed by its own key, when
+    /// it asks for another number of alternative names than one, or for a name that is no party's.
     pub fn from_pem(text: &str) -> Result<Self, RequestError> {
         let CertificateSigningRequestParams { params, public_key, .. } =
             CertificateSigningRequestParams::from_pem(text.trim()).map_err(
@@ -81,7 +82,8 @@ impl CertificateRequest {
     /// Checks that a message was signed with the key of this request.
     ///
     /// # Errors
-    /// [`RequestError::KeyKind`] for a key that signs no such message, or [`RequestError::Message`].
+    /// [`RequestError::KeyKind`] for a key that signs no such message, or
+    /// [`RequestError::Message`].
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), RequestError> {
         let kinds: [(_, &dyn VerificationAlgorithm); 3] = [
             (&PKCS_ECDSA_P256_SHA256, &ECDSA_P256_SHA256_ASN1),
