@@ -288,6 +288,9 @@ impl Receiving<'_> {
                 Failure::refused(error).hint("give this party's own approval with --own-approval")
             })?;
         }
+        if self.stated.signer.is_some() {
+            inbox.statements().promise_receipt();
+        }
         progress.begin("receive", 0);
         let parts = EndpointParts {
             session: &context.session,

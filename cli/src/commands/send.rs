@@ -265,6 +265,13 @@ async fn wait_for_receipt(target: &DeliveryTarget, path: &Path) -> Result<(), Fa
             let written = durable::write_whole(path, receipt.as_bytes()).on("write", path);
             return written.map_err(Failure::failed);
         }
+        if !given.receipt_follows {
+            let error = "everything is delivered, but the receiver signs no receipt";
+            return Err(Failure::failed(error).hint(
+                "the receiver signs one when it runs with --rebuild and --receipt; or it gives the \
+                 file that `reshare verify --receipt` writes",
+            ));
+        }
         tokio::time::sleep(ASK_AGAIN).await;
     }
 }

@@ -79,6 +79,10 @@ fn an_approval_that_is_not_the_senders_own_or_of_another_session_is_refused() {
     assert!(!network.files().keys().any(is_part));
     // It may also come in a file.
     let given = ["--own-approval", "approval-0.json", "--approval", "approval-1.json"];
+    let wait = [&given[..], &["--wait-receipt", "receipt.json"]].concat();
+    run(0, &wait)
+        .ends_with(1)
+        .says(&["the receiver signs no receipt", "hint: the receiver signs one"]);
     run(0, &given).ends_with(0);
     run(1, &["--own-approval", "approval-1.json"]).ends_with(0);
     receiver.ends_with(0);

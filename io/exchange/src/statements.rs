@@ -30,6 +30,7 @@ pub struct Statements {
 struct State {
     approvals: BTreeMap<PartyId, String>,
     receipt: Option<String>,
+    receipt_follows: bool,
     /// Senders that have fetched the receipt.
     told: Vec<PartyId>,
 }
@@ -41,6 +42,9 @@ pub struct SignedStatements {
     pub approvals: Vec<String>,
     /// The receipt, once everything is loaded and compared.
     pub receipt: Option<String>,
+    /// Whether the receiver is going to sign one: without it nobody need wait.
+    #[serde(default)]
+    pub receipt_follows: bool,
 }
 
 impl Statements {
@@ -57,6 +61,11 @@ impl Statements {
         let approval = self.verified(bytes)?;
         self.keep(&approval, bytes);
         Ok(())
+    }
+
+    /// Says that there is going to be a receipt.
+    pub fn promise_receipt(&self) {
+        self.state().receipt_follows = true;
     }
 
     /// Gives out the receipt.
@@ -84,7 +93,8 @@ impl Statements {
         let mut state = self.state();
         let others = state.approvals.iter().filter(|(party, _)| **party != peer);
         let approvals = others.map(|(_, text)| text.clone()).collect();
-        let given = SignedStatements { approvals, receipt: state.receipt.clone() };
+        let (receipt, receipt_follows) = (state.receipt.clone(), state.receipt_follows);
+        let given = SignedStatements { approvals, receipt, receipt_follows };
         if given.receipt.is_some() && !state.told.contains(&peer) {
             state.told.push(peer);
             self.fetched.send_replace(state.told.len());
