@@ -95,10 +95,12 @@ fn a_receiver_that_rebuilds_keeps_rows_that_others_refer_to_and_what_was_deliver
     network.certify();
     let drop = "ALTER TABLE \"SMPC_dev_2\".\"Hits\" DROP CONSTRAINT hits_of";
     let mut receive = vec!["receive", "--session", "certified.toml", "--inbox", "inbox"];
-    receive.extend(["--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"]);
+    // The first sender has ended: nobody asks in its name again.
+    receive.extend(["--health-listen", "127.0.0.1:0", "--linger", "5"]);
     receive.extend(["--rebuild", "--identity", "r.age", "--db-url", &network.target]);
     receive.extend(REPLACE);
-    let start = || Running::start(&mut network.program_as("2", &receive));
+    let start =
+        |listen: &str| Running::start(network.program_as("2", &receive).args(["--listen", listen]));
     let assert_refused = |mut receiver: Running| {
         receiver.ends_with(4);
         assert!(receiver.said("would set NULL in the rows there (ON DELETE SET NULL)"));
@@ -106,26 +108,33 @@ fn a_receiver_that_rebuilds_keeps_rows_that_others_refer_to_and_what_was_deliver
         assert_untouched(&network);
     };
     // Before anybody delivers.
-    assert_refused(start());
+    assert_refused(start("127.0.0.1:0"));
     assert!(!network.path("inbox").exists());
     // And where it appears only while they do.
     network.sql(&network.target, drop);
-    let mut receiver = start();
-    let url = format!("https://{}", receiver.address());
+    let mut receiver = start("127.0.0.1:0");
+    let address = receiver.address();
+    let url = format!("https://{address}");
     let add = "ALTER TABLE \"SMPC_dev_2\".\"Hits\" ADD CONSTRAINT hits_of \
                FOREIGN KEY (iris_id) REFERENCES \"SMPC_dev_2\".irises ON DELETE SET NULL";
     network.sql(&network.target, add);
-    for ((party, other), database) in [("0", "1"), ("1", "0")].into_iter().zip(&network.databases) {
+    let send = |party: &str, other: &str, database: &str| {
         let (key, other) = (format!("file:{party}.key"), format!("approval-{other}.json"));
         let mut send = vec!["send", "--session", "certified.toml", "--agreement-key", &key];
         send.extend(["--approval", "approval-2.json", "--approval", &other]);
         send.extend(["--db-url", database, "--server-url", &url]);
-        network.run_as(party, &send).ends_with(0);
-    }
+        network.start_as(party, &send)
+    };
+    let [zero, one, _] = &network.databases;
+    send("0", "1", zero).ends_with(0);
+    // The table is looked at again as soon as both have begun.
+    let mut second = send("1", "0", one);
     assert_refused(receiver);
     network.sql(&network.target, drop);
-    // Everything is in the inbox: the next run rebuilds at once.
-    start().ends_with(0);
+    // What was delivered is in the inbox, and who has not ended goes on by itself.
+    let mut receiver = start(&address);
+    second.ends_with(0);
+    receiver.ends_with(0);
     assert_eq!(hits(&network), "3>3 4>4 5>5");
     assert_eq!(network.verify().ends_with(0).report()["rows_equal"], ROWS);
 }
