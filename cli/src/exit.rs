@@ -22,6 +22,18 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
+    /// Its name in JSON; `None` where nothing has failed.
+    pub(crate) const fn failure_name(self) -> Option<&'static str> {
+        match self {
+            Self::Done | Self::LeftOver => None,
+            Self::Failed => Some("failed"),
+            Self::Usage => Some("usage"),
+            Self::Refused => Some("refused"),
+            Self::Interrupted => Some("interrupted"),
+            Self::Terminated => Some("terminated"),
+        }
+    }
+
     pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Done => 0,

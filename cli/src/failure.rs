@@ -7,9 +7,10 @@ use reshare_exchange::progress::Progress;
 use reshare_files::causes::causes;
 use reshare_files::fault::Refusable;
 use reshare_files::output_file::{OutputDefect, OutputError};
+use serde_json::{Value, json};
 
 use crate::exit::Exit;
-use crate::streams::say;
+use crate::streams::{self, say};
 use crate::text::{counted, printable};
 
 /// What every command returns.
@@ -216,8 +217,24 @@ impl Failure {
         self.exit.into()
     }
 
+    /// The same for programs: what a run report and `--json` have of it.
+    pub(crate) fn document(&self) -> Value {
+        let mut causes = self.causes().into_iter();
+        json!({
+            "code": self.exit.failure_name(),
+            "message": causes.next().unwrap_or_default(),
+            "causes": causes.collect::<Vec<_>>(),
+            "note": self.note,
+            "hint": self.next_step(),
+            "exit_code": self.exit.code(),
+        })
+    }
+
     /// Prints the chain of causes and the hint to standard error.
     fn print(&self) {
+        if streams::say_error(self.document()) {
+            return;
+        }
         let mut message = format!("error: {}", self.causes().join("\n  caused by: "));
         if let Some(note) = &self.note {
             message.push_str("\nnote: ");

@@ -28,11 +28,14 @@ mod text;
 
 pub use allocator::EndingAllocator;
 
+use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use clap::error::ErrorKind as AnswerKind;
 
+use args::LogFormat;
 use commands::Cli;
 use exit::Exit;
 use failure::Failure;
@@ -46,6 +49,7 @@ use text::printable;
 #[must_use]
 pub fn main() -> ExitCode {
     let dumps = forbid_core_dumps();
+    say_as_asked();
     #[cfg(debug_assertions)]
     freeze::as_asked();
     if closed_stdout::was_closed() {
@@ -61,6 +65,14 @@ pub fn main() -> ExitCode {
         Err(Unread::Answer { answer, notes }) => return answered(&answer, &notes),
         Err(Unread::Failure(failure)) => return failure.end(),
     };
+    let lines_are_json = match cli.output.log_format {
+        Some(format) => format == LogFormat::Json,
+        None => streams::lines_are_json(),
+    };
+    streams::set_form(lines_are_json, cli.output.json);
+    if lines_are_json {
+        std::panic::set_hook(Box::new(|panic| say!("error: {panic}")));
+    }
     logs::start(cli.output.verbose);
     if let Err(error) = dumps {
         say!("note: a crash may write keys into a core dump, which cannot be forbidden: {error}");
@@ -74,6 +86,9 @@ pub fn main() -> ExitCode {
 
 /// Prints what clap answers: help and the version on standard output, and what is wrong on standard error.
 fn answered(answer: &clap::Error, notes: &[String]) -> ExitCode {
+    if answer.use_stderr() && streams::errors_are_json() {
+        return not_understood(answer, notes).end();
+    }
     let printed = answer.print();
     for note in notes {
         say!("{}", printable(&format!("note: {note}")));
@@ -85,4 +100,43 @@ fn answered(answer: &clap::Error, notes: &[String]) -> ExitCode {
         _ if answer.use_stderr() => Exit::Usage.into(),
         _ => Exit::Done.into(),
     }
+}
+
+/// Finds out how standard error is to be written before the command line is understood: what is
+/// wrong with it is said in that form too.
+fn say_as_asked() {
+    let arguments: Vec<OsString> =
+        std::env::args_os().take_while(|argument| argument != "--").collect();
+    let flag = arguments.iter().enumerate().rev().find_map(|(at, argument)| {
+        let value = argument.to_str()?.strip_prefix("--log-format")?;
+        match value.strip_prefix('=') {
+            Some(value) => Some(OsString::from(value)),
+            None => arguments.get(at + 1).filter(|_| value.is_empty()).cloned(),
+        }
+    });
+    let asked = flag.or_else(|| std::env::var_os("RESHARE_LOG_FORMAT"));
+    let lines_are_json = asked.is_some_and(|value| value == "json");
+    streams::set_form(lines_are_json, arguments.iter().any(|argument| argument == "--json"));
+}
+
+/// What clap says of a command line, as a failure: what is wrong, and its tips as the hint.
+fn not_understood(answer: &clap::Error, notes: &[String]) -> Failure {
+    use AnswerKind::{DisplayHelpOnMissingArgumentOrSubcommand, MissingSubcommand};
+    let failure =
+        if matches!(answer.kind(), DisplayHelpOnMissingArgumentOrSubcommand | MissingSubcommand) {
+            Failure::usage("a command is missing")
+        } else {
+            let text = answer.render().to_string();
+            let mut paragraphs = text
+                .split("\n\n")
+                .map(|paragraph| paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" "));
+            let message = paragraphs.next().unwrap_or_default();
+            let tips: Vec<String> = paragraphs
+                .filter_map(|paragraph| paragraph.strip_prefix("tip: ").map(str::to_owned))
+                .collect();
+            let failure = Failure::usage(message.trim_start_matches("error: ").to_owned());
+            failure.hint_if((!tips.is_empty()).then(|| tips.join("; ")))
+        };
+    let failure = notes.iter().fold(failure, |failure, note| failure.with_note(note.clone()));
+    failure.hint("`--help` says what the command takes")
 }

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::streams::LossyStderr;
+use crate::streams::{self, LossyStderr};
 
 /// What is logged of AWS, HTTP and TLS: little even where we log all, since what passes
 /// through them is not ours to show.
@@ -24,5 +24,9 @@ pub(crate) fn start(verbose: u8) {
         .with_env_filter(filter)
         .with_writer(|| LossyStderr)
         .with_target(false);
+    if streams::lines_are_json() {
+        logs.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+        return;
+    }
     logs.with_ansi(std::io::stderr().is_terminal() && !plain).init();
 }

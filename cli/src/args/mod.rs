@@ -21,7 +21,7 @@ pub(crate) use keys::{
 };
 pub(crate) use metrics::MetricsArgs;
 pub(crate) use network::{NetworkArgs, WordsArgs};
-pub(crate) use output::{OutputArgs, PackagesArgs, ReportArgs};
+pub(crate) use output::{LogFormat, OutputArgs, PackagesArgs, ReportArgs};
 pub(crate) use session::SessionArgs;
 pub(crate) use value::{MAX_SECONDS, id_range, split_party, user_directory, within};
 pub(crate) use work::{PackingArgs, WorkArgs};

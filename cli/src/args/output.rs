@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::certificates::AuthorityArgs;
 
@@ -39,7 +39,7 @@ pub(crate) struct ReportArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
-    /// Print the final report as JSON on standard output
+    /// Print the final report as JSON on standard output, and an error as JSON on standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -55,4 +55,16 @@ pub(crate) struct OutputArgs {
     /// Log more: -v for debug, -vv for trace; RUST_LOG is honoured
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+
+    /// How lines on standard error are written: as text, or each as one JSON object [default: text]
+    #[arg(long, value_name = "FORMAT", global = true, env = "RESHARE_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// How lines on standard error are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    // Without doc comments: they would make the help of every command a long one.
+    Text,
+    Json,
 }

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use reshare_exchange::progress::{Progress, ProgressSnapshot};
+use serde_json::{Value, json};
 use terminal_size::terminal_size_of;
 use tokio::task::JoinHandle;
 
 use self::line::line;
-use crate::streams::say;
+use crate::streams;
 
 /// How often the line on a terminal is drawn.
 const DRAW_PERIOD: Duration = Duration::from_millis(200);
@@ -36,7 +37,7 @@ impl Watch {
         if quiet {
             return Self { task: None, bar: None };
         }
-        if std::io::stderr().is_terminal() {
+        if std::io::stderr().is_terminal() && !streams::lines_are_json() {
             let bar = ProgressBar::new(0);
             let task = tokio::spawn(draw(progress, bar.clone()));
             return Self { task: Some(task), bar: Some(bar) };
@@ -78,10 +79,23 @@ async fn print_lines(progress: Arc<Progress>) {
     let mut lines = Lines::default();
     loop {
         ticks.tick().await;
-        if let Some(line) = lines.next(progress.snapshot(), &progress.detail(), Instant::now()) {
-            say!("{line}");
+        let now = progress.snapshot();
+        if let Some(line) = lines.next(now, &progress.detail(), Instant::now()) {
+            streams::say_with(&line, &fields(&now));
         }
     }
+}
+
+/// What a line says, for programs.
+fn fields(now: &ProgressSnapshot) -> Value {
+    json!({
+        "stage": now.stage,
+        "stage_seconds": now.elapsed.as_secs_f64(),
+        "rows": if now.is_delivery { now.rows_delivered } else { now.rows_done },
+        "rows_skipped": now.rows_skipped,
+        "rows_total": (now.rows_total > 0 && !now.is_open).then_some(now.rows_total),
+        "bytes": if now.is_delivery { now.bytes_delivered } else { now.bytes_done },
+    })
 }
 
 /// The lines that were printed.

@@ -22,6 +22,8 @@ pub(crate) enum Place {
 pub(crate) fn place(command: &str, key: &str) -> Place {
     use Place::{CommandLine, OfCommand, Shared};
     match (command, key) {
+        // Whoever collects logs sets it for all commands.
+        (_, "log_format") => Shared,
         (_, "json" | "help" | "version") => CommandLine("says how one command answers"),
         (_, "config") => CommandLine("names the settings file; `RESHARE_CONFIG` does too"),
         (

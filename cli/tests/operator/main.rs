@@ -5,6 +5,7 @@ mod compression;
 mod everyday;
 mod hybrid;
 mod kms;
+mod log_format;
 mod media;
 mod party;
 mod promises;
