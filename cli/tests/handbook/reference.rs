@@ -10,7 +10,8 @@ use crate::pages::Page;
 type Reference = BTreeMap<String, BTreeSet<String>>;
 
 /// Flags that every command takes: the page names them once.
-const OF_EVERY_COMMAND: [&str; 5] = ["--config", "--help", "--json", "--quiet", "--verbose"];
+const OF_EVERY_COMMAND: [&str; 6] =
+    ["--config", "--help", "--json", "--quiet", "--verbose", "--log-format"];
 
 #[test]
 fn the_reference_has_every_command_with_every_flag() {

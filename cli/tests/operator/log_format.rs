@@ -1,9 +1,10 @@
 //! Standard error for programs: `--log-format json`, and errors with `--json`.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use reshare_fixtures::network::{Run, Setup, program};
+use reshare_fixtures::network::{Run, Running, Setup, program};
 use serde_json::Value;
 
 use crate::{RESHARE, ROWS};
@@ -54,14 +55,28 @@ fn what_the_command_line_gets_wrong_is_json_too() {
 #[test]
 fn every_line_is_a_json_object_with_log_format_json() {
     let network = Setup::of(RESHARE).rows(ROWS as u64).with_certificates().make();
-    let flags = network.sender_flags(0);
-    let arguments = [&flags.command("send")[..], &["-q"]].concat();
-    let mut command = network.program_as("0", &arguments);
-    command.env("RESHARE_LOG_FORMAT", "json").env("RUST_LOG", "debug");
-    let sent = Run::command(&mut command).ends_with(0);
-    let said = lines(&sent);
-    assert!(said.iter().any(|line| line["level"] == "DEBUG"), "no log of the run: {said:?}");
-    for line in &said {
+    let flags = network.receiver_flags();
+    let mut receiver = network.program_as("2", &flags.command("receive"));
+    receiver.env("RESHARE_LOG_FORMAT", "json").env("RESHARE_RECEIVE_REBUILD", "true");
+    let mut receiver = Running::start(&mut receiver);
+    receiver.says(&["receiving on"]);
+    receiver.signal("-TERM");
+    let stopped = receiver.finish().ends_with(143);
+    let said = lines(&stopped);
+    assert_eq!(said.last().expect("a line")["error"]["code"], "terminated", "{said:?}");
+    // A log of a library: others may read this password file.
+    let open = network.path("pgpass");
+    fs::write(&open, "").expect("written");
+    fs::set_permissions(&open, Permissions::from_mode(0o644)).expect("set");
+    let export = ["export", "--session", "session.toml", "--party-id", "0", "--out", "x"];
+    let url = ["--db-url", "postgres://alice@127.0.0.1:1/db?connect_timeout=1"];
+    let mut export = network.program_as("0", &[&export[..], &url].concat());
+    export.env("RESHARE_LOG_FORMAT", "json").env("PGPASSFILE", &open);
+    let failed = Run::command(&mut export).ends_with(1);
+    let logged = lines(&failed);
+    let warned = logged.iter().any(|line| line["level"] == "WARN");
+    assert!(warned, "no warning: {logged:?}");
+    for line in said.iter().chain(&logged) {
         let time = line["timestamp"].as_str().expect("a timestamp");
         assert!(time.starts_with("20") && time.contains('T') && time.ends_with('Z'), "{line}");
         let level = line["level"].as_str().expect("a level");
