@@ -4,6 +4,7 @@
 //! this module. A final name never shows half a file. When [`DurableFile::commit`] returns, the
 //! file and its name are on the disk.
 
+mod append;
 mod birth;
 mod directory;
 #[doc(hidden)]
@@ -13,6 +14,7 @@ mod leftovers;
 mod log;
 mod open;
 
+pub use append::append_line;
 pub use birth::FileBirth;
 pub(crate) use directory::directory_of;
 pub use directory::{
