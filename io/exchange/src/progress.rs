@@ -7,6 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
+/// Stages that are remembered; a run has some ten.
+const MOST_STAGES: usize = 100;
+
 /// Counters of one run, shared by its stages and by what displays them.
 ///
 /// Relaxed atomics: the figures are for people, and no decision depends on them.
@@ -26,6 +29,8 @@ pub struct Progress {
     /// Seconds since 1970 of the last delivered part, over all stages; 0 before there is one.
     delivered_at: AtomicU64,
     stage: Mutex<(&'static str, Instant)>,
+    /// Stages that have ended, with when they began.
+    ended: Mutex<Vec<(Instant, ProgressSnapshot)>>,
     detail: OnceLock<Detail>,
     stop: watch::Sender<bool>,
 }
@@ -77,6 +82,7 @@ impl Default for Progress {
             is_delivery: AtomicBool::new(false),
             delivered_at: AtomicU64::new(0),
             stage: Mutex::new(("start", Instant::now())),
+            ended: Mutex::new(Vec::new()),
             detail: OnceLock::new(),
             stop: watch::Sender::new(false),
         }
@@ -92,6 +98,11 @@ impl fmt::Debug for Progress {
 impl Progress {
     /// Begins a stage, with its name and its number of rows.
     pub fn begin(&self, stage: &'static str, rows_total: u64) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if ended.len() < MOST_STAGES {
+            ended.push(self.now());
+        }
+        drop(ended);
         let stage = (stage, Instant::now());
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
         self.rows_done.store(0, Ordering::Relaxed);
@@ -167,11 +178,23 @@ impl Progress {
         self.steps_done.fetch_add(u64::from(rows > 0), Ordering::Relaxed);
     }
 
+    /// Every stage so far, the one of now last: when it began, and its counters.
+    #[must_use]
+    pub fn stages(&self) -> Vec<(Instant, ProgressSnapshot)> {
+        let mut stages = self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        stages.push(self.now());
+        stages
+    }
+
     /// The counters now.
     #[must_use]
     pub fn snapshot(&self) -> ProgressSnapshot {
+        self.now().1
+    }
+
+    fn now(&self) -> (Instant, ProgressSnapshot) {
         let (stage, since) = *self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        ProgressSnapshot {
+        let now = ProgressSnapshot {
             stage,
             elapsed: since.elapsed(),
             rows_total: self.rows_total.load(Ordering::Relaxed),
@@ -184,7 +207,8 @@ impl Progress {
             is_delivery: self.is_delivery.load(Ordering::Relaxed),
             steps_done: self.steps_done.load(Ordering::Relaxed),
             is_open: self.is_open.load(Ordering::Relaxed),
-        }
+        };
+        (since, now)
     }
 
     /// Asks every stage to stop after its current part.
@@ -227,6 +251,10 @@ mod tests {
         let now = progress.snapshot();
         assert_eq!((now.rows_done, now.rows_delivered, now.is_delivery), (0, 0, false));
         assert!(progress.delivered_at().is_some());
+        let stages = progress.stages();
+        let rows = |place: usize| (stages[place].1.stage, stages[place].1.rows_done);
+        assert_eq!([rows(0), rows(1), rows(2)], [("start", 0), ("export", 4), ("load", 0)]);
+        assert_eq!((stages.len(), stages[1].1.rows_delivered), (3, 4));
         assert!(!progress.stopped());
         progress.stop();
         assert!(progress.stopped());
