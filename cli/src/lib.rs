@@ -21,6 +21,7 @@ mod named;
 mod progress;
 mod report;
 mod run;
+mod runs;
 mod settings;
 mod setup;
 mod streams;
@@ -78,9 +79,14 @@ pub fn main() -> ExitCode {
         say!("note: a crash may write keys into a core dump, which cannot be forbidden: {error}");
     }
     let paths = NamedPaths::of(&Cli::command(), &matches, &settings);
-    match paths.look_at_outputs().and_then(|()| cli.run()) {
+    let outcome = paths
+        .look_at_outputs()
+        .and_then(|()| cli.run())
+        .map_err(|failure| settings.explain(paths.explain(failure)));
+    runs::end(&outcome);
+    match outcome {
         Ok(exit) => exit.into(),
-        Err(failure) => settings.explain(paths.explain(failure)).end(),
+        Err(failure) => failure.end(),
     }
 }
 

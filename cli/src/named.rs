@@ -69,7 +69,7 @@ fn named(command: &str, id: &str) -> Option<Named> {
         ("pki ca" | "pki issue", "out") | ("party init", "directory") => Made,
         ("man", "out") => Existing,
         ("keygen agreement", "session") => Own,
-        (_, "out") => Output,
+        (_, "out" | "html") => Output,
         (_, "keep") => Made,
         (_, "to") => MadeInPlace,
         (_, "inbox") => MadeOnAnyDisk,
@@ -87,9 +87,10 @@ fn named(command: &str, id: &str) -> Option<Named> {
         (_, "report" | "leftover_ids") => Own,
         (
             _,
-            "config" | "session" | "ids_from" | "ca_file" | "certificate" | "certificate_key"
-            | "approvals" | "identity" | "kem_key" | "shared_key" | "key" | "network" | "input"
-            | "file" | "receipt" | "files" | "csr" | "parties" | "own_approval",
+            "config" | "session" | "ids_from" | "runs" | "ca_file" | "certificate"
+            | "certificate_key" | "approvals" | "identity" | "kem_key" | "shared_key" | "key"
+            | "network" | "input" | "file" | "receipt" | "files" | "csr" | "parties"
+            | "own_approval",
         ) => Input,
         _ => return None,
     })

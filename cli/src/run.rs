@@ -11,6 +11,7 @@ use crate::args::OutputArgs;
 use crate::exit::Exit;
 use crate::failure::{Failure, Rerun};
 use crate::progress::Watch;
+use crate::runs;
 
 /// How long a run that was asked to stop may take to end by itself.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,8 +38,9 @@ where
     let result = runtime.block_on(async {
         let watch = Watch::start(Arc::clone(&progress), output.quiet);
         let work = work(Arc::clone(&progress));
+        let sampler = runs::sample(&progress);
         let result = until_signal(Arc::clone(&progress), rerun, work).await;
-        drop(watch);
+        drop((watch, sampler));
         result
     });
     // No need to wait for threads in the middle of a part: files appear whole or not at all.

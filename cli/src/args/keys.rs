@@ -95,11 +95,11 @@ pub(crate) struct EvidenceArgs {
     pub(crate) evidence: Vec<PathBuf>,
 }
 
-/// Where a sender keeps its ledgers.
+/// Where a party keeps what it must remember: a sender its ledgers, each party its run reports.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Ledger")]
+#[command(next_help_heading = "State")]
 pub(crate) struct StateArgs {
-    /// Directory of this sender's ledgers, which belong to it alone and are never copied
+    /// Directory of this party's run reports and, of a sender, its ledgers, which are never copied
     /// [default: $XDG_STATE_HOME/reshare, then ~/.local/state/reshare]
     #[arg(long, value_name = "DIR", env = "RESHARE_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 use reshare_pipeline::export::export;
 
-use crate::args::{DatabaseArgs, OutputArgs, SessionArgs, WorkArgs};
+use crate::args::{DatabaseArgs, OutputArgs, SessionArgs, StateArgs, WorkArgs};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
+use crate::runs;
 use crate::setup::context::Context;
 use crate::setup::database::workers;
 use crate::text::counted;
@@ -18,6 +19,9 @@ use crate::text::counted;
 pub(crate) struct ExportArgs {
     #[command(flatten)]
     session: SessionArgs,
+
+    #[command(flatten)]
+    state: StateArgs,
 
     #[command(flatten)]
     database: DatabaseArgs,
@@ -38,8 +42,10 @@ pub(crate) struct ExportArgs {
 
 impl ExportArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        runs::begin("export", &self.session, &self.state);
         let context = Context::open(&self.session)?;
         let sender = context.sender_named(&self.session)?;
+        runs::of_party(sender);
         let source = context.source(sender, &self.database)?;
         let source = source.leaving_out_bad_rows(self.leave_out_bad_rows);
         let ids = context.row_ids()?;

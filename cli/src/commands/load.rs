@@ -6,11 +6,14 @@ use clap::Args;
 use reshare_pipeline::load::load;
 use reshare_pipeline::workers::Target;
 
-use crate::args::{ConflictArgs, DatabaseArgs, NetworkArgs, OutputArgs, SessionArgs, WorkArgs};
+use crate::args::{
+    ConflictArgs, DatabaseArgs, NetworkArgs, OutputArgs, SessionArgs, StateArgs, WorkArgs,
+};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
+use crate::runs;
 use crate::setup::context::Context;
 use crate::setup::database::workers;
 
@@ -18,6 +21,9 @@ use crate::setup::database::workers;
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     session: SessionArgs,
+
+    #[command(flatten)]
+    state: StateArgs,
 
     #[command(flatten)]
     network: NetworkArgs,
@@ -38,7 +44,9 @@ pub(crate) struct LoadArgs {
 
 impl LoadArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        runs::begin("load", &self.session, &self.state);
         let context = Context::open(&self.session)?;
+        runs::of_party(context.session.receiver().party);
         context.check_network(&self.network)?;
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
         let target =

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use reshare_pipeline::merge::merge;
 
-use crate::args::{NetworkArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs, WorkArgs};
+use crate::args::{
+    NetworkArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs, StateArgs, WorkArgs,
+};
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report::{self, ReportFiles};
 use crate::run::run;
+use crate::runs;
 use crate::setup::context::Context;
 use crate::setup::database::workers;
 use crate::text::counted;
@@ -17,6 +20,9 @@ use crate::text::counted;
 pub(crate) struct MergeArgs {
     #[command(flatten)]
     session: SessionArgs,
+
+    #[command(flatten)]
+    state: StateArgs,
 
     #[command(flatten)]
     packages: PackagesArgs,
@@ -37,8 +43,10 @@ pub(crate) struct MergeArgs {
 
 impl MergeArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        runs::begin("merge", &self.session, &self.state);
         let reports = ReportFiles::open(&self.reports)?;
         let context = Context::open(&self.session)?;
+        runs::of_party(context.session.receiver().party);
         context.receiver(&self.session)?;
         let packages = context.packages(&self.packages, Some(&self.network))?;
         let workers = workers(1, &self.work);

@@ -26,6 +26,7 @@ mod purge;
 mod rebuild;
 mod receipt;
 mod receive;
+mod report;
 mod seed;
 mod send;
 mod session;
@@ -99,6 +100,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Show how far each side is: ledger, packages, inbox, load; only reads, and takes no lock
     Status(status::StatusArgs),
+    /// Show what the runs of a session have done: text, JSON, or a page for a browser
+    Report(report::ReportArgs),
     /// Remove a session's share files and packages, once its load is verified
     Purge(purge::PurgeArgs),
     /// Check the receiver's receipt
@@ -142,6 +145,7 @@ impl Cli {
             Command::Rebuild(args) => args.run(output),
             Command::Verify(args) => args.run(output),
             Command::Status(args) => args.run(output),
+            Command::Report(args) => args.run(output),
             Command::Purge(args) => args.run(output),
             Command::Receipt(command) => command.run(output),
             Command::Inspect(args) => args.run(output),

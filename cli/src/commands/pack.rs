@@ -9,6 +9,7 @@ use crate::args::{LedgerArgs, OutputArgs, PackingArgs, SenderKeyArgs, SessionArg
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
+use crate::runs;
 use crate::setup::context::Context;
 use crate::setup::database::workers;
 use crate::setup::ledger::ledgered;
@@ -46,6 +47,7 @@ pub(crate) struct PackArgs {
 
 impl PackArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        runs::begin("pack", &self.session, &self.ledger.state);
         let context = Context::open(&self.session)?;
         let keys =
             context.sender_keys(&self.session, &self.keys, &self.ledger.state, Vec::new())?;

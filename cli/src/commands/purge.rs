@@ -19,6 +19,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::report;
 use crate::run::block_on;
+use crate::runs;
 use crate::setup::agreement::sender_of_key;
 use crate::setup::context::Context;
 use crate::setup::database::{database, table_of};
@@ -103,6 +104,7 @@ struct PurgeReport {
 
 impl PurgeArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        runs::begin("purge", &self.session, &self.state);
         let session = Context::open(&self.session)?.session;
         let named = [&self.packages, &self.files, &self.inboxes];
         let is_nothing_named = named.iter().all(|paths| paths.is_empty()) && self.keys.is_empty();
@@ -118,6 +120,9 @@ impl PurgeArgs {
             false => self.look(&session)?,
         };
         let (in_kms, commands) = self.in_kms(&session)?;
+        if let Some(party) = self.whose(&session, in_kms) {
+            runs::of_party(party);
+        }
         let verified = self.verified(&session, &purge, in_kms)?;
         let missing = purge.missing().to_vec();
         for path in &missing {
@@ -136,9 +141,17 @@ impl PurgeArgs {
             );
         }
         let report = PurgeReport { removed: !self.dry_run, verified, things, commands, missing };
+        runs::report(&report);
         let json = || serde_json::to_string_pretty(&report).map_err(Failure::failed);
         report::line(&if output.json { json()? } else { printable(&report.text()) })?;
         Ok(Exit::Done)
+    }
+
+    /// Whose run this is, where that shows: a sender may name it with --party-id.
+    fn whose(&self, session: &Session, in_kms: Option<PartyId>) -> Option<PartyId> {
+        let is_senders = self.receipt.is_some() || self.receiver_verified.is_some();
+        let named = self.session.checks.party_id.is_some();
+        in_kms.or((!is_senders && !named).then_some(session.receiver().party))
     }
 
     /// Checks everything that is named, before anything is removed.

@@ -8,11 +8,12 @@ use reshare_pipeline::workers::Target;
 
 use crate::args::{
     ConflictArgs, DatabaseArgs, NetworkArgs, OutputArgs, PackagesArgs, ReportArgs, SessionArgs,
-    WorkArgs, id_range,
+    StateArgs, WorkArgs, id_range,
 };
 use crate::failure::{Failure, Hint, Outcome, Rerun};
 use crate::report::{self, ReportFiles};
 use crate::run::run;
+use crate::runs;
 use crate::setup::context::Context;
 use crate::setup::database::workers;
 
@@ -20,6 +21,9 @@ use crate::setup::database::workers;
 pub(crate) struct RebuildArgs {
     #[command(flatten)]
     session: SessionArgs,
+
+    #[command(flatten)]
+    state: StateArgs,
 
     #[command(flatten)]
     packages: PackagesArgs,
@@ -47,8 +51,10 @@ pub(crate) struct RebuildArgs {
 
 impl RebuildArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        runs::begin("rebuild", &self.session, &self.state);
         let reports = ReportFiles::open(&self.reports)?;
         let context = Context::open(&self.session)?;
+        runs::of_party(context.session.receiver().party);
         let packages = context.packages_so_far(&self.packages, &self.network)?;
         let source = context.source(context.receiver(&self.session)?, &self.database)?;
         let target =

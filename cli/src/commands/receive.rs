@@ -27,12 +27,14 @@ use tokio::time::timeout;
 use super::verify::Load;
 use crate::args::{
     AuthorityArgs, CertificateArgs, ConflictArgs, DatabaseArgs, KeyExchangeArgs, LimitArgs,
-    MAX_SECONDS, NetworkArgs, OutputArgs, ReportArgs, SessionArgs, TlsArgs, WorkArgs, within,
+    MAX_SECONDS, NetworkArgs, OutputArgs, ReportArgs, SessionArgs, StateArgs, TlsArgs, WorkArgs,
+    within,
 };
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report::{self, ReportFiles};
 use crate::run::run;
+use crate::runs;
 use crate::setup::context::{Context, open_identity};
 use crate::setup::credentials::own_approval;
 use crate::setup::database::workers;
@@ -45,6 +47,9 @@ use crate::text::{counted, printable};
 pub(crate) struct ReceiveArgs {
     #[command(flatten)]
     session: SessionArgs,
+
+    #[command(flatten)]
+    state: StateArgs,
 
     /// The address to accept deliveries at
     #[arg(long, value_name = "ADDRESS:PORT", env = "RESHARE_LISTEN")]
@@ -145,9 +150,11 @@ pub(crate) fn needs_rebuild(flag: &str) -> bool {
 
 impl ReceiveArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        runs::begin("receive", &self.session, &self.state);
         self.check_flags()?;
         let reports = ReportFiles::open(&self.reports)?;
         let context = Context::open(&self.session)?;
+        runs::of_party(context.session.receiver().party);
         context.check_network(&self.network)?;
         let tls = self.tls.identity(&context.session)?;
         // Before anything is created, such as an inbox or a listening port.

@@ -24,6 +24,7 @@ use crate::args::{
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::{block_on, run};
+use crate::runs;
 use crate::setup::context::Context;
 use crate::setup::credentials::{identity, own_approval};
 use crate::setup::database::workers;
@@ -93,6 +94,7 @@ pub(crate) struct SendArgs {
 
 impl SendArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        runs::begin("send", &self.session, &self.ledger.state);
         let context = Context::open(&self.session)?;
         self.check_destination(&context.session)?;
         let sender_keys =
@@ -109,6 +111,7 @@ impl SendArgs {
         let keys = sender_keys(fetched)?;
         let sender = keys.sender();
         let target = self.delivery.target(session, sender, &identity)?;
+        runs::count_retries(target.retries());
         let delivery = Delivery { target: target.clone(), options: self.delivery.options() };
         let watched = (&self.metrics, RunFacts::of(session, &identity));
         let exit = self.job(&context, keys)?.deliver(delivery, watched, output)?;

@@ -17,6 +17,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::run;
+use crate::runs;
 use crate::setup::context::Context;
 use crate::setup::exporter::Exporter;
 
@@ -47,6 +48,7 @@ pub(crate) struct UploadArgs {
 
 impl UploadArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        runs::begin("upload", &self.session, &self.state);
         let context = Context::open(&self.session)?;
         context.check_network(&self.network)?;
         let session = &context.session;
@@ -54,7 +56,9 @@ impl UploadArgs {
         let trust = identity.trust(session)?;
         let package = self.package(&context, &trust)?;
         let sender = package.manifest().content().sender;
+        runs::of_party(sender);
         let target = self.delivery.target(session, sender, &identity)?;
+        runs::count_retries(target.retries());
         let sealed = self.recorded(session, &package)?;
         let parts = package.manifest().parts();
         let check = |listing: &Listing| match &sealed {

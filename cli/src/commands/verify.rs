@@ -22,12 +22,14 @@ use reshare_postgres::verified::{
 use serde::Serialize;
 
 use crate::args::{
-    AuthorityArgs, CertificateArgs, ConnectionArgs, OutputArgs, PackagesArgs, SessionArgs, WorkArgs,
+    AuthorityArgs, CertificateArgs, ConnectionArgs, OutputArgs, PackagesArgs, SessionArgs,
+    StateArgs, WorkArgs,
 };
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome, Rerun};
 use crate::report;
 use crate::run::{block_on, run};
+use crate::runs;
 use crate::setup::context::Context;
 use crate::setup::credentials::trust;
 use crate::setup::database::{database, table_of, workers};
@@ -39,6 +41,9 @@ use crate::text::{counted, printable};
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     session: SessionArgs,
+
+    #[command(flatten)]
+    state: StateArgs,
 
     /// URL of a database, or env:NAME: give it twice to compare two tables, once with --file or
     /// --package
@@ -110,7 +115,11 @@ struct ListedDifference {
 
 impl VerifyArgs {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
+        runs::begin("verify", &self.session, &self.state);
         let context = Context::open(&self.session)?;
+        if self.session.checks.party_id.is_none() {
+            runs::of_party(context.session.receiver().party);
+        }
         if self.receipt.is_some() && self.packages.is_empty() {
             return Err(Failure::usage("--receipt names two packages: give --package twice"));
         }
@@ -355,7 +364,9 @@ impl VerifyReport {
     ) -> Result<(), Failure> {
         if let Some(compared) = compared.filter(|_| self.load_verified) {
             let written = signer.write(session, compared)?;
-            self.receipt = Some(written.display().to_string());
+            let path = written.display().to_string();
+            runs::wrote_receipt(&path);
+            self.receipt = Some(path);
         }
         Ok(())
     }

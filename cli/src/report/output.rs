@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::args::{OutputArgs, ReportArgs};
 use crate::failure::Failure;
+use crate::runs;
 use crate::streams;
 
 /// A report and how long its run took.
@@ -28,6 +29,7 @@ pub(crate) fn print(
     took: Duration,
     text: impl FnOnce() -> String,
 ) -> Result<(), Failure> {
+    runs::report(report);
     if output.json {
         let timed = Timed { report, seconds: took.as_secs_f64() };
         return line(&serde_json::to_string_pretty(&timed).map_err(Failure::failed)?);

@@ -34,7 +34,8 @@ pub(crate) fn place(command: &str, key: &str) -> Place {
         (_, "allow_older") => CommandLine("confirms that newer rows are to be replaced"),
         (_, "dry_run" | "redo") => CommandLine("is asked for once"),
         ("session approve", "out") => OfCommand,
-        (_, "out") => CommandLine("is a new file or directory each time"),
+        (_, "out" | "html") => CommandLine("is a new file or directory each time"),
+        ("report", "runs") => CommandLine("is another party's file"),
         ("purge", "package" | "file" | "inbox" | "keys") => CommandLine("says what is removed"),
         ("network add", "party_id" | "name" | "certificate") => {
             CommandLine("is about another party")

@@ -25,6 +25,7 @@ use crate::args::{
     StateArgs,
 };
 use crate::failure::Failure;
+use crate::runs;
 use crate::streams::say;
 
 /// A session that ends within this time gets a warning.
@@ -40,6 +41,7 @@ impl Context {
     /// Reads the session and checks every flag that repeats one of its facts.
     pub(crate) fn open(args: &SessionArgs) -> Result<Self, Failure> {
         let session = load_session(&args.session)?;
+        runs::of_session(&session);
         check_flags(&session, args)?;
         let load = |path| IdList::load_for(path, &session).map_err(Failure::of);
         let ids_list = args.ids_from.as_deref().map(load).transpose()?;
@@ -140,6 +142,7 @@ impl Context {
     ) -> Result<OwnKey, Failure> {
         let own = open_key(key, &self.session)?;
         let found = own.sender();
+        runs::of_party(found);
         match args.checks.party_id {
             Some(claimed) if claimed != u64::from(found.index()) => Err(Failure::refused(format!(
                 "--party-id is {claimed}, but the agreement key is party {found}'s"

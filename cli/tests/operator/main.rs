@@ -11,6 +11,7 @@ mod party;
 mod promises;
 mod receive;
 mod redo;
+mod reports;
 mod settings;
 mod statements;
 mod tables;
