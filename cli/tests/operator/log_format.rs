@@ -17,7 +17,10 @@ fn lines(run: &Run) -> Vec<Value> {
 
 fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Run {
     let mut command: Command = program(RESHARE);
-    Run::command(command.args(arguments).envs(variables.iter().copied()))
+    let output = command.args(arguments).envs(variables.iter().copied()).output();
+    let output = output.expect("it starts");
+    let stderr = String::from_utf8(output.stderr.clone()).expect("UTF-8");
+    Run { stderr, ..Run::of(output) }
 }
 
 fn only_error(run: &Run) -> Value {
