@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::Command;
 
-use reshare_fixtures::network::{Network, Run, Running, Setup};
+use reshare_fixtures::network::{Network, Run, Running, Setup, is_run_report};
 
 use crate::RESHARE;
 
@@ -112,14 +112,14 @@ impl World {
         (running, address)
     }
 
-    /// Every file below the directory, with its bytes.
+    /// Every file below the directory but run reports, with its bytes.
     pub(crate) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let (mut files, mut left) = (BTreeMap::new(), vec![self.path("")]);
         while let Some(directory) = left.pop() {
             for entry in std::fs::read_dir(directory).expect("there").flatten() {
                 match entry.file_type().expect("known") {
                     kind if kind.is_dir() => left.push(entry.path()),
-                    kind if kind.is_file() => {
+                    kind if kind.is_file() && !is_run_report(&entry.path()) => {
                         let bytes = std::fs::read(entry.path()).expect("readable");
                         files.insert(entry.path(), bytes);
                     }
