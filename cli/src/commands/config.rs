@@ -1,6 +1,7 @@
 //! `reshare config show`: which settings hold, and where each one came from.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, Command, Subcommand};
 use serde::Serialize;
@@ -52,13 +53,17 @@ impl ConfigCommand {
     pub(crate) fn run(&self, output: &OutputArgs) -> Outcome {
         let Action::Show { command } = &self.action;
         let program = settings::program();
-        let file = SettingsFile::find(output.config.as_deref(), &program)?;
-        let path = file.map(|file| file.path().display().to_string());
         let is_of_all = command.is_empty();
-        let (shown, is_json) = match is_of_all {
-            true => (all_that_are_set(&program, output)?, output.json),
+        let OfCommand { shown, is_json, config } = match is_of_all {
+            true => OfCommand {
+                shown: all_that_are_set(&program, output)?,
+                is_json: output.json,
+                config: output.config.clone(),
+            },
             false => of_command(&program, command, output)?,
         };
+        let file = SettingsFile::find(config.as_deref(), &program)?;
+        let path = file.map(|file| file.path().display().to_string());
         if is_json {
             let report = json!({ "file": path, "settings": shown });
             report::line(&format!("{report:#}"))?;
@@ -82,13 +87,20 @@ impl ConfigCommand {
     }
 }
 
-/// The settings of one command, whose words may be followed by flags, and whether they ask for
-/// JSON.
+/// What there is to show, and how.
+struct OfCommand {
+    shown: Vec<Shown>,
+    is_json: bool,
+    /// The settings file that is named.
+    config: Option<PathBuf>,
+}
+
+/// The settings of one command, whose words may be followed by flags.
 fn of_command(
     program: &Command,
     words: &[OsString],
     output: &OutputArgs,
-) -> Result<(Vec<Shown>, bool), Failure> {
+) -> Result<OfCommand, Failure> {
     let matches = matches_of(words.to_vec(), output)?;
     let Some((words, command, matches)) = command_of(program, &matches) else {
         let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
@@ -111,7 +123,8 @@ fn of_command(
         let value = layer.map_or_else(default, |layer| Some(layer.shown()));
         shown.push(Shown::new(&words, key, value, layer.map(|layer| &layer.origin)));
     }
-    Ok((shown, output.json || matches.get_flag("json")))
+    let config = matches.get_one::<PathBuf>("config").or(output.config.as_ref()).cloned();
+    Ok(OfCommand { shown, is_json: output.json || matches.get_flag("json"), config })
 }
 
 /// What is set in the environment and the file, each once for all commands that it holds for.

@@ -232,3 +232,18 @@ fn a_file_that_is_named_must_be_there_and_the_one_at_the_default_place_may_be() 
     let shown = run(&["config", "show", "upload", "--uploads", "9"]).ends_with(0).stdout;
     assert!(shown.contains("uploads                  9  (the command line)"), "{shown}");
 }
+
+#[test]
+fn the_file_that_is_shown_is_the_one_after_the_command_too() {
+    let config = Config::new("connections = 3\n");
+    let other = config.file().with_file_name("other.toml");
+    fs::write(&other, "connections = 5\n").expect("written");
+    fs::set_permissions(&other, Permissions::from_mode(0o600)).expect("set");
+    let path = other.to_str().expect("UTF-8");
+    let show = ["config", "show", "send", "--config", path, "--json"];
+    let report = config.run(&[], &show).ends_with(0).report();
+    assert_eq!(report["file"], path);
+    let settings = report["settings"].as_array().expect("a list");
+    let connections = settings.iter().find(|setting| setting["key"] == "connections");
+    assert_eq!(connections.expect("it is there")["value"], "5");
+}
