@@ -110,7 +110,8 @@ pub(super) async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
 }
 
 const LINGER: Duration = Duration::from_secs(2);
-const MAX_LINGER_BYTES: u64 = 1 << 20;
+/// More than the buffers of both ends hold: a client sees the answer only when it has filled them.
+const MAX_LINGER_BYTES: u64 = 32 << 20;
 
 fn http_1_builder(limits: Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
