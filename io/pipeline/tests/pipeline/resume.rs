@@ -256,7 +256,7 @@ async fn a_rebuild_that_checks_its_packages_can_be_stopped() {
     let target = world.target(LoadOptions { on_conflict, ..LoadOptions::default() });
     let progress = Arc::new(Progress::default());
     let stopper = async {
-        while ["start", "connect"].contains(&progress.snapshot().stage) {
+        while ["start", "connect to the database"].contains(&progress.snapshot().stage) {
             tokio::task::yield_now().await;
         }
         progress.stop();
@@ -265,7 +265,7 @@ async fn a_rebuild_that_checks_its_packages_can_be_stopped() {
     let rebuilt = rebuild(&world.session, packages, &target, workers(2, 20), Arc::clone(&progress));
     // In one task, as a signal and the work are: a stage that never waits cannot be stopped.
     let (rebuilt, stage) = tokio::join!(rebuilt, stopper);
-    assert_eq!(stage, "check");
+    assert_eq!(stage, "check the packages");
     assert!(matches!(rebuilt, Err(PipelineError::Stopped)));
     world.place.assert_target_untouched().await;
 }
