@@ -76,7 +76,9 @@ pub fn other_writers(metadata: &Metadata) -> Option<OtherWriters> {
     writers_other_than(geteuid().as_raw(), metadata)
 }
 
-fn writers_other_than(user: u32, metadata: &Metadata) -> Option<OtherWriters> {
+/// Says who else than `user` and root may write a file; `None` where nobody may.
+#[must_use]
+pub fn writers_other_than(user: u32, metadata: &Metadata) -> Option<OtherWriters> {
     let owner = metadata.uid();
     let mode = metadata.mode() & 0o7777;
     if owner != user && owner != ROOT {
@@ -89,7 +91,7 @@ fn writers_other_than(user: u32, metadata: &Metadata) -> Option<OtherWriters> {
 }
 
 /// The permission bits that let users other than the owner write.
-const OTHERS_WRITE_BITS: u32 = 0o022;
+pub const OTHERS_WRITE_BITS: u32 = 0o022;
 const ROOT: u32 = 0;
 
 fn is_opened_to_group(mode: u32, forbidden: u32) -> bool {

@@ -2,7 +2,6 @@
 
 use std::fs::{File, Metadata};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bytemuck::Pod;
@@ -10,7 +9,7 @@ use memmap2::Mmap;
 use reshare_engine::layout::AgreeKind;
 use reshare_engine::rows::{AgreeSlice, AgreeValues, Rows};
 use reshare_files::input_file::{is_not_regular, open_input};
-use reshare_files::private::close_to_group;
+use reshare_files::private::{OTHERS_WRITE_BITS, OtherWriters, close_to_group, writers_other_than};
 
 use super::block_plan::Block;
 use super::check::{check_agree, check_ids, check_padding};
@@ -173,20 +172,13 @@ fn open_header(path: &Path) -> Result<(File, ShareFileHeader), ShareFileDefect> 
     Ok((file, header))
 }
 
-/// The permission bits that let users other than the owner write.
-const OTHERS_WRITE_BITS: u32 = 0o022;
-const ROOT: u32 = 0;
-
 /// Checks that only `user` and root may change or truncate the opened file.
 fn check_writers(metadata: &Metadata, user: u32) -> Result<(), ShareFileDefect> {
-    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
-    if owner != user && owner != ROOT {
-        return Err(ShareFileDefect::Owner { owner, user });
+    match writers_other_than(user, metadata) {
+        None => Ok(()),
+        Some(OtherWriters::Owner { owner, user }) => Err(ShareFileDefect::Owner { owner, user }),
+        Some(OtherWriters::Others { mode }) => Err(ShareFileDefect::Writable { mode }),
     }
-    if mode & OTHERS_WRITE_BITS != 0 {
-        return Err(ShareFileDefect::Writable { mode });
-    }
-    Ok(())
 }
 
 fn check_length(header: &ShareFileHeader, got: u64) -> Result<(), ShareFileDefect> {
@@ -200,9 +192,11 @@ fn check_length(header: &ShareFileHeader, got: u64) -> Result<(), ShareFileDefec
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
+
+    const ROOT: u32 = 0;
 
     #[test]
     fn only_a_file_that_no_one_else_may_write_is_mapped() {
