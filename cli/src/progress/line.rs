@@ -34,11 +34,7 @@ pub(super) fn line(now: &ProgressSnapshot, detail: &str, width: usize) -> String
 
 /// Rows of all runs that are where this stage brings them.
 fn rows_there(now: &ProgressSnapshot) -> u64 {
-    now.rows_skipped + rows_of_this_run(now)
-}
-
-fn rows_of_this_run(now: &ProgressSnapshot) -> u64 {
-    if now.is_delivery { now.rows_delivered } else { now.rows_done }
+    now.rows_skipped + now.done().0
 }
 
 /// The share of the rows that are there, 0 to 1; `None` where their number is not known.
@@ -74,8 +70,8 @@ fn facts(now: &ProgressSnapshot) -> Vec<String> {
             false => format!("{there} of {total} rows"),
         });
     }
-    facts.push(format!("{:.0} rows/s", rows_of_this_run(now) as f64 / seconds));
-    let bytes = if now.is_delivery { now.bytes_delivered } else { now.bytes_done };
+    let (rows, bytes) = now.done();
+    facts.push(format!("{:.0} rows/s", rows as f64 / seconds));
     facts.push(format!("{:.1} MB/s", bytes as f64 / 1e6 / seconds));
     if now.is_delivery {
         facts.push(format!("{} sealed", now.rows_skipped + now.rows_done));
@@ -87,7 +83,7 @@ fn facts(now: &ProgressSnapshot) -> Vec<String> {
 
 /// The time that the rest takes at the rate so far; `None` before there is a rate, and at the end.
 fn time_left(now: &ProgressSnapshot, seconds: f64) -> Option<Duration> {
-    let rate = rows_of_this_run(now) as f64 / seconds;
+    let rate = now.done().0 as f64 / seconds;
     let to_do = now.rows_total.saturating_sub(rows_there(now)) as f64;
     // Rounded up: as long as a row is missing, there is time left.
     let left = (to_do / rate).min(1e9).ceil();

@@ -88,13 +88,14 @@ async fn print_lines(progress: Arc<Progress>) {
 
 /// What a line says, for programs.
 fn fields(now: &ProgressSnapshot) -> Value {
+    let (rows, bytes) = now.done();
     json!({
         "stage": now.stage,
         "stage_seconds": now.elapsed.as_secs_f64(),
-        "rows": if now.is_delivery { now.rows_delivered } else { now.rows_done },
+        "rows": rows,
         "rows_skipped": now.rows_skipped,
         "rows_total": (now.rows_total > 0 && !now.is_open).then_some(now.rows_total),
-        "bytes": if now.is_delivery { now.bytes_delivered } else { now.bytes_done },
+        "bytes": bytes,
     })
 }
 

@@ -30,7 +30,7 @@ use crate::streams::say;
 use crate::text::printable;
 pub(crate) use record::{RunRecord, RunStage, directory_in, files_in, read};
 pub(crate) use samples::Sample;
-use samples::{FIRST_PERIOD, Samples, counted};
+use samples::{FIRST_PERIOD, Samples};
 
 static RUN: Mutex<Option<Run>> = Mutex::new(None);
 
@@ -191,7 +191,7 @@ fn stages(progress: &Progress, began: Instant) -> Vec<RunStage> {
     let stages = progress.stages();
     let stages = stages.iter().map(|(since, counters)| {
         let begin = since.saturating_duration_since(began);
-        let (rows, bytes) = counted(counters);
+        let (rows, bytes) = counters.done();
         RunStage {
             name: counters.stage.to_owned(),
             begin: begin.as_secs_f64(),

@@ -26,16 +26,8 @@ pub(crate) struct Sample {
 
 impl Sample {
     pub(super) fn of(now: &ProgressSnapshot, at: Duration) -> Self {
-        let (rows, bytes) = counted(now);
+        let (rows, bytes) = now.done();
         Self { at: at.as_secs_f64(), stage: now.stage.to_owned(), rows, bytes }
-    }
-}
-
-/// Rows and bytes that count in a stage.
-pub(super) fn counted(now: &ProgressSnapshot) -> (u64, u64) {
-    match now.is_delivery {
-        true => (now.rows_delivered, now.bytes_delivered),
-        false => (now.rows_done, now.bytes_done),
     }
 }
 

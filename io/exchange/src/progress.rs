@@ -67,6 +67,18 @@ pub struct ProgressSnapshot {
     pub is_open: bool,
 }
 
+impl ProgressSnapshot {
+    /// Rows of this stage and run so far, and their bytes: of share data, or sealed where a row is
+    /// done only when it is delivered.
+    #[must_use]
+    pub fn done(&self) -> (u64, u64) {
+        match self.is_delivery {
+            true => (self.rows_delivered, self.bytes_delivered),
+            false => (self.rows_done, self.bytes_done),
+        }
+    }
+}
+
 impl Default for Progress {
     fn default() -> Self {
         Self {

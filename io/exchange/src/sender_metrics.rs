@@ -38,7 +38,7 @@ impl SenderMetrics {
         let help = "Rows that this run and earlier ones have read and sealed.";
         text.gauge("reshare_sender_rows_sealed", help, [one(now.rows_done + now.rows_skipped)]);
         let help = "Rows at the receiver, those of earlier runs among them.";
-        let there = if now.is_delivery { now.rows_delivered } else { now.rows_done };
+        let (there, _) = now.done();
         text.gauge("reshare_sender_rows_delivered", help, [one(there + now.rows_skipped)]);
         let help = "Parts that this run has delivered.";
         text.gauge("reshare_sender_parts_delivered", help, [one(now.parts_delivered)]);
