@@ -22,7 +22,7 @@ pub(crate) enum Place {
 pub(crate) fn place(command: &str, key: &str) -> Place {
     use Place::{CommandLine, OfCommand, Shared};
     match (command, key) {
-        // Whoever collects logs sets it for all commands.
+        // A log collector needs it for every command.
         (_, "log_format") => Shared,
         (_, "json" | "help" | "version") => CommandLine("says how one command answers"),
         (_, "config") => CommandLine("names the settings file; `RESHARE_CONFIG` does too"),

@@ -202,26 +202,26 @@ impl Network {
 
     /// Copies party 2's rows through pipes into the target.
     pub(crate) fn psql_through(&self) -> Result<f64, Failure> {
-        self.psql_through_beside(|_| Vec::new())
+        self.psql_through_with(|_| Vec::new())
     }
 
     /// The same while party 0's rows are copied out to nowhere: what the databases do in a pass, and
     /// nothing else.
     pub(crate) fn psql_of_a_pass(&self) -> Result<f64, Failure> {
         let other = self.table(0);
-        self.psql_through_beside(|[first, last]| vec![other.copy_out(first, last)])
+        self.psql_through_with(|[first, last]| vec![other.copy_out(first, last)])
     }
 
-    fn psql_through_beside(
+    fn psql_through_with(
         &self,
-        beside: impl Fn([usize; 2]) -> Vec<Command>,
+        others: impl Fn([usize; 2]) -> Vec<Command>,
     ) -> Result<f64, Failure> {
         self.empty_target()?;
         let (from, to) = (self.table(2), self.table(TARGET));
         let mut commands = Vec::new();
         for share in self.shares() {
             commands.extend(pipe(&from, &to, share)?);
-            commands.extend(beside(share));
+            commands.extend(others(share));
         }
         let took = seconds(commands)?;
         self.check_count()?;
